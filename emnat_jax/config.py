@@ -1,0 +1,336 @@
+"""Every option of the program and its default. A default is written here and nowhere else.
+
+The defaults are the quickstart's: the bundled corpus, minutes on two CPU cores.
+"""
+
+import dataclasses
+import difflib
+import types as python_types
+import typing
+
+from emnat_jax.errors import UserError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, f"{name}={value!r}: choose one of {', '.join(choices)}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModesConfig:
+    """The generated multi-modal task (`data.kind=modes`)."""
+
+    modes: int = 4  # valid translations of a sentence: synonym styles x 2 word orders
+    words: int = 24  # different source words
+    min_length: int = 3  # words in a sentence
+    max_length: int = 6
+    train_rows: int = 4_000
+    eval_rows: int = 300
+
+    def __post_init__(self):
+        _require(self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
+                 f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).")
+        _require(1 <= self.min_length <= self.max_length,
+                 f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.")
+        _require(self.words >= 2, f"data.modes.words={self.words}: use at least 2.")
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabConfig:
+    """The joint SentencePiece vocabulary."""
+
+    size: int = 4_000  # pieces, specials included; fewer where the text supports no more
+    model: str = "bpe"  # bpe, unigram, word or char
+    character_coverage: float = 1.0
+    byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
+
+    def __post_init__(self):
+        _one_of("vocab.model", self.model, ("bpe", "unigram", "word", "char"))
+        _require(self.size > 8, f"vocab.size={self.size}: use more than 8.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from and how it is cut into batches."""
+
+    kind: str = "demo"  # demo, text, tfds or modes
+    source_language: str = "de"
+    target_language: str = "en"
+    root: str | None = None  # folder that relative paths start from; else EMNAT_DATA, else here
+    train_source: str | None = None  # kind=text: files of one sentence a line, .gz or not
+    train_target: str | None = None
+    valid_source: str | None = None
+    valid_target: str | None = None
+    test_source: str | None = None
+    test_target: str | None = None
+    tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
+    tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
+    train_rows: int | None = None  # use the first lines only
+    buckets: tuple[int, ...] = (10, 16, 24)  # widths in tokens, EOS included; longer rows are dropped
+    batch_tokens: int = 1_024  # rows x width of a training batch, padding counted
+    decode_rows: int = 256  # rows of a decoding or scoring batch
+    rows_per_shard: int = 16_384  # lines of the corpus to one record file
+    modes: ModesConfig = ModesConfig()
+
+    def __post_init__(self):
+        _one_of("data.kind", self.kind, ("demo", "text", "tfds", "modes"))
+        increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
+        _require(bool(self.buckets) and increasing,
+                 f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.")
+        for name in ("batch_tokens", "decode_rows", "rows_per_shard"):
+            _require(getattr(self, name) > 0, f"data.{name}={getattr(self, name)}: use a positive number.")
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence in tokens, EOS included."""
+        return self.buckets[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ARConfig:
+    """Decoding of the autoregressive family."""
+
+    beam: int = 5  # 1 is greedy search
+    length_penalty: float = 0.6  # alpha of ((5 + length) / 6)^alpha
+
+
+@dataclasses.dataclass(frozen=True)
+class NARConfig:
+    """Loss and decoding of the position-wise non-autoregressive family."""
+
+    decoder: str = "odd"  # odd or argmax
+    odd_penalty: float | None = None  # nats taken off for two equal neighbours; None forbids them
+    length_candidates: int = 1  # lengths decoded in parallel, chosen by the model's own score
+    length_penalty: float = 0.0  # alpha in that choice
+    length_loss_weight: float = 0.1
+
+    def __post_init__(self):
+        _one_of("nar.decoder", self.decoder, ("odd", "argmax"))
+        _require(self.length_candidates >= 1,
+                 f"nar.length_candidates={self.length_candidates}: use 1 or more.")
+        _require(self.odd_penalty is None or self.odd_penalty >= 0,
+                 f"nar.odd_penalty={self.odd_penalty}: use None or a number of at least 0.")
+
+
+SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
+    "tiny": (2, 2, 128, 512, 4),
+    "small": (5, 5, 256, 1024, 4),
+    "base": (6, 6, 512, 2048, 8),
+    "large": (6, 6, 1024, 4096, 16),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """One model of p(target | source). `None` in a dimension means: what `size` says."""
+
+    family: str = "ar"  # a key of families.FAMILIES
+    size: str = "tiny"
+    encoder_layers: int | None = None
+    decoder_layers: int | None = None
+    width: int | None = None
+    ff_width: int | None = None
+    heads: int | None = None
+    norm: str = "pre"  # pre or post
+    positions: str = "learned"  # learned or sinusoidal
+    dropout: float = 0.1  # on embeddings and sublayer outputs
+    attention_dropout: float | None = None  # on attention weights; None: as dropout
+    ff_dropout: float | None = None  # inside the feed-forward layer; None: as dropout
+    label_smoothing: float = 0.1  # uniform over all generable classes, the gold one included
+    dtype: str = "float32"  # of matrix products; parameters and softmax stay float32
+    scan_layers: bool = False  # one compiled layer body instead of one a layer
+    remat: bool = False  # recompute activations in the backward pass
+    max_length: int | None = None  # None: the last of data.buckets
+    vocab_size: int | None = None  # None: that of the vocabulary
+    extra_length: int = 20  # outputs are at most this much longer than the padded source
+    ar: ARConfig = ARConfig()
+    nar: NARConfig = NARConfig()
+
+    def __post_init__(self):
+        _one_of("model.size", self.size, tuple(SIZES))
+        _one_of("model.norm", self.norm, ("pre", "post"))
+        _one_of("model.positions", self.positions, ("learned", "sinusoidal"))
+        _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        for name in ("dropout", "attention_dropout", "ff_dropout", "label_smoothing"):
+            value = getattr(self, name)
+            _require(value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1.")
+
+    def resolve(self, vocab_size: int, max_length: int) -> "ModelConfig":
+        """The same with every `None` replaced by the number it stands for."""
+        names = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
+        filled = {n: v for n, v in zip(names, SIZES[self.size]) if getattr(self, n) is None}
+        for name in ("attention_dropout", "ff_dropout"):
+            if getattr(self, name) is None:
+                filled[name] = self.dropout
+        resolved = dataclasses.replace(
+            self, **filled,
+            vocab_size=vocab_size if self.vocab_size is None else self.vocab_size,
+            max_length=max_length if self.max_length is None else self.max_length)
+        _require(resolved.width % resolved.heads == 0,
+                 f"model.width={resolved.width} does not divide by model.heads={resolved.heads}.")
+        return resolved
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule."""
+
+    schedule: str = "inverse_sqrt"  # inverse_sqrt, cosine or paper (METHOD 1.7)
+    peak_lr: float = 2e-3  # reached after warmup_steps; for `paper` the base rate, e.g. 0.1
+    warmup_steps: int = 400
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-9
+    weight_decay: float = 0.01  # on matrices only
+    clip_norm: float = 1.0
+
+    def __post_init__(self):
+        _one_of("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
+        _require(self.peak_lr > 0, f"optim.peak_lr={self.peak_lr}: use a positive number.")
+        _require(self.warmup_steps > 0, f"optim.warmup_steps={self.warmup_steps}: use at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    steps: int = 2_000
+    accumulate: int = 1  # micro-batches an update
+    ema_decay: float | None = 0.998  # weights of the exponential average that is used; None: the last
+    log_every: int = 50  # steps
+    eval_every: int = 500  # steps between losses on the valid split
+    checkpoint_every: int = 500  # steps
+    patience: int | None = None  # evaluations without a better valid loss before stopping
+    optim: OptimConfig = OptimConfig()
+
+    def __post_init__(self):
+        for name in ("steps", "accumulate", "log_every", "eval_every", "checkpoint_every"):
+            _require(getattr(self, name) > 0, f"train.{name}={getattr(self, name)}: use at least 1.")
+        _require(self.ema_decay is None or 0 < self.ema_decay < 1,
+                 f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.")
+        _require(self.patience is None or self.patience >= 1,
+                 f"train.patience={self.patience}: use None or at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectConfig:
+    """The E-step: which candidate becomes the next teacher's target (METHOD 5.1)."""
+
+    rule: str = "posterior"  # nar_top1 (the paper), ar_top1 (plain distillation) or posterior
+    alpha: float = 1.0  # posterior: weight of log p_NAR
+    beta: float = 1.0  # posterior: weight of log p_AR of round 0
+    normalise_length: bool = False  # scores a token instead of a sentence
+
+    def __post_init__(self):
+        _one_of("select.rule", self.rule, ("nar_top1", "ar_top1", "posterior"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EMConfig:
+    """The rounds (METHOD 1.4, 1.5)."""
+
+    rounds: int = 2  # EM rounds after round 0
+    candidates: int = 4  # N, the teacher's best translations of each source
+    nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
+    warm_start: bool = True  # later rounds start from the last round's weights
+    later_steps_ratio: float = 0.25  # share of train.steps in later rounds
+    stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
+    stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
+
+    def __post_init__(self):
+        _one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
+        _require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
+        _require(self.candidates >= 1, f"em.candidates={self.candidates}: use 1 or more.")
+        _require(self.later_steps_ratio > 0, f"em.later_steps_ratio={self.later_steps_ratio}: use a positive number.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What a round reports."""
+
+    ncm_rows: int = 2_000  # rows of each split that NCM and AR NLL are measured on
+    samples: int = 8  # example translations in the report
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices are laid out. `None`: all that are left."""
+
+    data: int | None = None
+    fsdp: int = 1
+    model: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole program."""
+
+    seed: int = 1
+    data: DataConfig = DataConfig()
+    vocab: VocabConfig = VocabConfig()
+    teacher: ModelConfig = ModelConfig()
+    student: ModelConfig = ModelConfig(family="nar")
+    teacher_train: TrainConfig = TrainConfig()
+    student_train: TrainConfig = TrainConfig()
+    em: EMConfig = EMConfig()
+    select: SelectConfig = SelectConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    mesh: MeshConfig = MeshConfig()
+
+
+def to_dict(config) -> dict:
+    """Nested plain dict of a configuration, as `config.json` holds it."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict, cls: type = Config, where: str = ""):
+    """A configuration from a nested dict; missing keys keep their default.
+
+    Raises UserError for an unknown key (naming the nearest) and for a value of another type.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(fields)}."
+            raise UserError(f"unknown configuration key {where}{key}; {hint}")
+    return cls(**{k: _typed(v, hints[k], where + k) for k, v in values.items()})
+
+
+def _typed(value, hint, where: str):
+    """`value` as the type that `hint` names; UserError where it is of another."""
+    if dataclasses.is_dataclass(hint):
+        _require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
+        return from_dict(value, hint, where + ".")
+    if isinstance(hint, python_types.UnionType):
+        if value is None:
+            return None
+        return _typed(value, next(h for h in typing.get_args(hint) if h is not type(None)), where)
+    if typing.get_origin(hint) is tuple:
+        _require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of numbers.")
+        return tuple(_typed(v, typing.get_args(hint)[0], where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
+    return value
+
+
+def differences(old: dict, new: dict, where: str = "") -> list[str]:
+    """Dotted names of the leaves in which two nested dicts differ."""
+    names = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += differences(a, b, f"{where}{key}.")
+        elif _plain(a) != _plain(b):
+            names.append(f"{where}{key}")
+    return names
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value

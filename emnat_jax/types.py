@@ -1,0 +1,55 @@
+"""Containers and constants that every layer shares.
+
+Shape letters: B batch, S source length, T target length, L decoder positions, V vocabulary,
+D width, F feed-forward width, H heads, C channels a head, K candidates, N layers.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import struct
+
+PAD, EOS, UNK, BOS = 0, 1, 2, 3  # METHOD: the special ids of the paper's vocabulary
+NUM_SPECIAL = 4
+NEG_INF = -1e9  # finite: sums and differences of it stay numbers
+
+Key = jax.Array  # a typed key from jax.random.key
+Params = dict[str, Any]  # a plain nested dict of arrays
+Step = jax.Array | int
+
+
+@struct.dataclass
+class Batch:
+    """Padded rows; every sequence ends in EOS and is right-padded with PAD."""
+
+    source: jax.Array  # i32[B, S]
+    target: jax.Array  # i32[B, T]
+    weight: jax.Array  # f32[B]; 0 for rows that only fill the batch
+    row: jax.Array  # i32[B]; line of the corpus, names a row in errors and outputs; -1 in fillers
+
+
+@struct.dataclass
+class Hypotheses:
+    """K candidates a source, best first; unfilled slots have rank_score NEG_INF."""
+
+    tokens: jax.Array  # i32[B, K, T]; ends in EOS, padded with PAD
+    log_prob: jax.Array  # f32[B, K]; nats, summed, EOS and length term included
+    rank_score: jax.Array  # f32[B, K]; log_prob after the family's length penalty
+
+
+class Mean(NamedTuple):
+    """A mean that merges exactly over micro-batches, hosts and evaluation batches."""
+
+    total: Any
+    weight: Any
+
+    def merge(self, other: "Mean") -> "Mean":
+        """The mean over both sets of samples."""
+        return Mean(self.total + other.total, self.weight + other.weight)
+
+    def value(self) -> float:
+        """total / weight; 0 where nothing was weighed."""
+        return float(self.total) / float(self.weight) if float(self.weight) else 0.0
+
+
+Metrics = dict[str, Mean]
