@@ -3,6 +3,7 @@
 The defaults are the quickstart's: the bundled corpus, minutes on two CPU cores.
 """
 
+import ast
 import dataclasses
 import difflib
 import types as python_types
@@ -215,6 +216,11 @@ class TrainConfig:
         _require(self.patience is None or self.patience >= 1,
                  f"train.patience={self.patience}: use None or at least 1.")
 
+    def shortened(self, ratio: float) -> "TrainConfig":
+        """The same with a share of the steps, and at most that share of the warm-up."""
+        optim = dataclasses.replace(self.optim, warmup_steps=max(1, round(self.optim.warmup_steps * ratio)))
+        return dataclasses.replace(self, steps=max(1, round(self.steps * ratio)), optim=optim)
+
 
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
@@ -287,18 +293,57 @@ def to_dict(config) -> dict:
     return dataclasses.asdict(config)
 
 
+def to_config_dict(config: Config = Config()):
+    """The configuration as a locked `ml_collections.ConfigDict`, for the files in configs/ to change."""
+    import ml_collections
+
+    values = ml_collections.ConfigDict(to_dict(config), convert_dict=True)
+    return values.lock()
+
+
+def override(values: dict, key: str, text: str) -> None:
+    """Sets the dotted `key` of a nested dict to `text`, read as the type that the key has.
+
+    Raises UserError for an unknown key, naming the nearest, and for a text that is not of its type.
+    """
+    *groups, name = key.split(".")
+    cls = Config
+    for depth, group in enumerate(groups):
+        _known(cls, group, ".".join(groups[:depth] + [""]))
+        cls = typing.get_type_hints(cls)[group]
+        _require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
+        values = values.setdefault(group, {})
+    _known(cls, name, ".".join([*groups, ""]))
+    values[name] = _typed(_read(text, typing.get_type_hints(cls)[name]), typing.get_type_hints(cls)[name], key)
+
+
+def _read(text: str, hint):
+    """A Python literal, or the text itself where a string is expected or nothing else can be read."""
+    options = typing.get_args(hint) if isinstance(hint, python_types.UnionType) else (hint,)
+    if str in options and not (text == "None" and type(None) in options):
+        return text
+    try:
+        return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _known(cls: type, key: str, where: str) -> None:
+    names = [f.name for f in dataclasses.fields(cls)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(names)}."
+        raise UserError(f"unknown configuration key {where}{key}; {hint}")
+
+
 def from_dict(values: dict, cls: type = Config, where: str = ""):
     """A configuration from a nested dict; missing keys keep their default.
 
     Raises UserError for an unknown key (naming the nearest) and for a value of another type.
     """
-    fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
     for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(fields)}."
-            raise UserError(f"unknown configuration key {where}{key}; {hint}")
+        _known(cls, key, where)
     return cls(**{k: _typed(v, hints[k], where + k) for k, v in values.items()})
 
 

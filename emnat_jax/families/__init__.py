@@ -1,0 +1,26 @@
+"""The table of families: a model of p(target | source) by name."""
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.errors import UserError
+from emnat_jax.families import ar, nar
+from emnat_jax.families.base import Family
+
+FAMILIES = {"ar": ar.make, "nar": nar.make}
+
+
+DECODERS = {"ar": ar.DECODERS, "nar": nar.DECODERS}  # family -> name -> change of its configuration
+
+
+def with_decoder(config: ModelConfig, name: str) -> ModelConfig:
+    """The configuration with another of its family's decoders; UserError for one it does not have."""
+    known = DECODERS[config.family]
+    if name not in known:
+        raise UserError(f"decoder {name!r}: the family {config.family} has {', '.join(known)}.")
+    return known[name](config)
+
+
+def make_family(config: ModelConfig) -> Family:
+    """The family that `config.family` names; the config must be resolved (ModelConfig.resolve)."""
+    if config.family not in FAMILIES:
+        raise UserError(f"model.family={config.family!r}: choose one of {', '.join(FAMILIES)}.")
+    return FAMILIES[config.family](config)

@@ -1,0 +1,41 @@
+"""Translate the sources of a data set with a trained model and keep the N best, as records.
+
+N = 1 makes a `distilled` set, N > 1 a `candidates` set. Killed and run again, it goes on.
+
+Example:
+  emnat distill --workdir=runs/demo --model=runs/demo/models/ar --num-candidates=20 \\
+    --output=runs/demo/candidates
+"""
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.errors import UserError
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    parser.add_argument("--model", required=True, help="folder of a finished model")
+    parser.add_argument("--data", help="the set with the sources; default: WORKDIR/data/train")
+    parser.add_argument("--output", required=True, help="folder of the new set")
+    parser.add_argument("--num-candidates", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args, config_arguments):
+    if args.num_candidates < 1:
+        raise UserError(f"--num-candidates={args.num_candidates}: use 1 or more.")
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    from emnat_jax.em.distill import distill
+    from emnat_jax.em.journal import exclusive
+
+    with exclusive(args.output):
+        manifest = distill(
+            work.load(args.model),
+            args.data or work.directory / "data" / "train",
+            args.output,
+            num_candidates=args.num_candidates,
+            vocabulary=work.vocabulary,
+            seed=work.config.seed,
+            log=work.log,
+        )
+    show({"set": args.output, "kind": manifest.kind, "rows": manifest.rows_out, "dropped": manifest.dropped,
+          "content_hash": manifest.content_hash}, args.json)  # fmt: skip

@@ -1,0 +1,46 @@
+"""Run or resume all EM rounds in a workdir and write the report.
+
+Killed at any moment and started again, it goes on where it was.
+
+Examples:
+  emnat em                                                  the bundled German-English demo
+  emnat em --config=configs/modes.py --workdir=runs/modes
+  emnat em --config.em.rounds=3 --workdir=runs/three --plan
+"""
+
+import json
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    parser.add_argument("--plan", action="store_true", help="print the stages, what is finished and what would run")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+
+
+def run(args, config_arguments):
+    config = read_config(config_arguments, args.workdir)
+    if args.plan:
+        _print_plan(config, args.workdir)
+        return
+    work = open_workspace(config, args.workdir)
+    from emnat_jax.em.driver import run as run_em
+    from emnat_jax.em.report import table
+    from emnat_jax.evaluation.bleu import require_library
+
+    require_library()  # found missing now, not after the first hours of training
+    report = run_em(work)
+    if args.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    print(table(report))
+    print(f"workdir: {work.directory}\nreport:  {work.directory / 'report' / 'report.json'}")
+
+
+def _print_plan(config, workdir):
+    from etils import epath
+
+    from emnat_jax.em.plan import describe, make_plan
+
+    print(describe(make_plan(config), epath.Path(workdir)))

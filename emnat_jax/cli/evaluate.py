@@ -1,0 +1,46 @@
+"""sacreBLEU with its signature, chrF++, repetition and length ratio; paired significance of two systems.
+
+Examples:
+  emnat evaluate --workdir=runs/demo --role=nar --round=2 --split=test
+  emnat evaluate --hypotheses=out.en --references=test.en --baseline=other.en
+  emnat evaluate --hypotheses=out.de --references=ref1.de,ref2.de --json
+"""
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
+from emnat_jax.cli.trained import add_model, load_model
+from emnat_jax.errors import UserError
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    add_model(parser)
+    parser.add_argument("--split", choices=("valid", "test"), default="test", help="of the workdir; default: test")
+    parser.add_argument("--hypotheses", metavar="FILE", help="score this file instead of a model's output")
+    parser.add_argument("--references", metavar="FILE[,FILE]", help="raw reference lines, one file a set")
+    parser.add_argument("--baseline", metavar="FILE", help="output of another system, for the paired bootstrap")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(args, config_arguments):
+    from emnat_jax.evaluation.bleu import paired_significance, quality
+
+    if (args.hypotheses is None) != (args.references is None):
+        raise UserError("--hypotheses and --references go together.")
+    outputs, references = _files(args) if args.hypotheses else _model_outputs(args, config_arguments)
+    figures = quality(outputs, references)
+    if args.baseline:
+        figures["significance"] = paired_significance(outputs, read_lines(args.baseline), references)
+    show(figures, args.json)
+
+
+def _files(args):
+    return read_lines(args.hypotheses), [read_lines(path) for path in args.references.split(",")]
+
+
+def _model_outputs(args, config_arguments):
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    from emnat_jax.data.manifest import read_dataset
+
+    rows = list(read_dataset(work.directory / "data" / args.split))
+    translate = load_model(work, args)
+    return translate([row.source_text for row in rows]), [[row.target_text for row in rows]]

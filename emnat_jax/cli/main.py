@@ -1,0 +1,95 @@
+"""The `emnat` command: finds the subcommand, turns user mistakes into one line and exit status 2."""
+
+import argparse
+import importlib
+import os
+import sys
+
+from emnat_jax import __version__
+from emnat_jax.errors import UserError
+
+COMMANDS = {  # name -> what it does; the module of the same name runs it
+    "em": "run or resume all EM rounds in a workdir and write the report",
+    "prepare": "corpus -> vocabulary, records, manifests; counts what is dropped",
+    "train": "train one model on one data set",
+    "distill": "translate a data set with a trained model: the N best of each source",
+    "score": "log p(target | source) of a trained model for given pairs",
+    "select": "candidates with scores -> chosen records (the E-step)",
+    "translate": "stdin or a file -> stdout or a file, with any trained model",
+    "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns 0, or 2 for a mistake that the user can mend."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] == "--version":
+        print(f"emnat_jax {__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"emnat: unknown command {argv[0]!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    return _run(argv[0], argv[1:])
+
+
+def _run(name: str, argv: list[str]) -> int:
+    command = importlib.import_module(f"emnat_jax.cli.{name}")
+    parser = argparse.ArgumentParser(
+        f"emnat {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    rest, config_arguments = _split(argv)
+    args = parser.parse_args(rest)
+    try:
+        command.run(args, config_arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"emnat {name}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"emnat {name}: interrupted; run it again to go on.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"emnat {name}: {error}; nothing that was finished is lost.", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Arguments without and with those of the configuration (`--config=...`, `--config.a.b=...`)."""
+    rest, config = [], []
+    arguments = iter(argv)
+    for argument in arguments:
+        if not argument.startswith("--config") or argument[8:9] not in ("", "=", "."):
+            rest.append(argument)
+        elif "=" in argument:
+            config.append(argument)
+        else:
+            config.append(f"{argument}={next(arguments, '')}")
+    return rest, config
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join([
+        "usage: emnat COMMAND [--config=FILE.py] [--config.KEY=VALUE ...] [--workdir=DIR] [...]",
+        "",
+        "EM training of autoregressive teachers and non-autoregressive students, in JAX.",
+        "",
+        *lines,
+        "",
+        "emnat COMMAND --help shows the options of a command and an example.",
+        "Example: emnat em                     (the bundled German-English demo, minutes on two cores)",
+    ])  # fmt: skip

@@ -1,0 +1,139 @@
+"""What the commands share: the configuration from the command line, the workspace, lines of text."""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from emnat_jax.config import Config, from_dict, override, to_dict
+from emnat_jax.errors import UserError
+
+DEFAULT_WORKDIR = "runs/quickstart"
+
+
+def add_workdir(parser: argparse.ArgumentParser) -> None:
+    """`--workdir`, and the two lines of help about `--config`."""
+    parser.add_argument("--workdir", default=DEFAULT_WORKDIR, help=f"default: {DEFAULT_WORKDIR}")
+    group = parser.add_argument_group("configuration")
+    text = "a file with get_config(); default: the workdir's config.json, or the bundled demo's"
+    group.add_argument("--config", metavar="FILE.py", help=text)
+    group.add_argument("--config.KEY", metavar="VALUE", help="set one key, e.g. --config.em.rounds=3")
+
+
+def read_config(arguments: list[str], workdir: str | None = None) -> Config:
+    """The configuration that `--config=FILE.py` and `--config.a.b=VALUE` arguments ask for.
+
+    Without a file: that of the workdir, if it has one, else the defaults.
+    """
+    files = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    values = _base(files[-1] if files else None, workdir)
+    for argument in arguments:
+        if argument.startswith("--config."):
+            key, _, text = argument.removeprefix("--config.").partition("=")
+            override(values, key, text)
+    return from_dict(values)
+
+
+def _base(file: str | None, workdir: str | None) -> dict:
+    if file is not None:
+        return _run_config_file(Path(file))
+    saved = Path(workdir) / "config.json" if workdir else None
+    if saved is not None and saved.exists():
+        try:
+            return json.loads(saved.read_text())
+        except ValueError as error:
+            raise UserError(f"{saved} is damaged ({error}); restore it, or use a new workdir.") from error
+    return to_dict(Config())
+
+
+def _run_config_file(path: Path) -> dict:
+    """What get_config() of the file returns, as a nested dict."""
+    if not path.is_file():
+        raise UserError(f"--config={path}: no such file.")
+    spec = importlib.util.spec_from_file_location("emnat_config", path)
+    if spec is None:
+        raise UserError(f"--config={path}: a configuration is a Python file with a function get_config().")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the file is the user's program: any error in it is theirs to mend
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        reason = str(error).strip().splitlines() or [""]
+        raise UserError(f"{where}: {type(error).__name__}: {reason[0]}") from error
+    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+
+
+def open_workspace(config: Config, workdir: str):
+    """The workspace, with JAX set up: a persistent compilation cache unless one is already chosen."""
+    # "tpu,cpu" would fall back in silence; an absent platform that was asked for must be an error.
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emnat_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UserError(
+            f"no such device: {str(error).splitlines()[0]} Unset JAX_PLATFORMS, or install the platform's package."
+        ) from error
+    from emnat_jax.em.workspace import Workspace
+
+    return Workspace(config, workdir, make_log())
+
+
+def make_log():
+    """A function that prints a line with the time since the start, on stderr."""
+    begin = time.monotonic()
+
+    def log(text: str) -> None:
+        seconds = int(time.monotonic() - begin)
+        print(f"[{seconds // 60:02}:{seconds % 60:02}] {text}", file=sys.stderr, flush=True)
+
+    return log
+
+
+def read_lines(path: str | None) -> list[str]:
+    """Lines of a file (.gz or not), or of standard input; UserError for what is not UTF-8 text."""
+    from emnat_jax.data.corpora import read_text_lines
+
+    return list(read_text_lines(path if path not in (None, "-") else sys.stdin.buffer))
+
+
+def write_lines(path: str | None, lines: list[str]) -> None:
+    """Lines to a file, all or nothing, or to standard output."""
+    text = "".join(f"{line}\n" for line in lines)
+    if path in (None, "-"):
+        sys.stdout.buffer.write(text.encode())
+        return
+    from emnat_jax.data.atomic import atomic_file
+
+    with atomic_file(Path(path)) as file:
+        file.write(text.encode())
+
+
+def show(values: dict, as_json: bool) -> None:
+    """Figures on standard output, as JSON or a line each."""
+    if as_json:
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    for name, value in flatten(values):
+        print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def flatten(values: dict, where: str = ""):
+    """(dotted name, value) of every leaf."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{where}{name}.")
+        else:
+            yield f"{where}{name}", value

@@ -1,0 +1,59 @@
+"""log p(target | source) in nats of a trained model: of text pairs, or as a new column of a data set.
+
+Examples:
+  emnat score --workdir=runs/demo --model=runs/demo/rounds/0/nar --source=a.de --target=a.en
+  emnat score --workdir=runs/demo --model=runs/demo/models/nar --data=runs/demo/candidates \\
+    --column=nar_log_prob --output=runs/demo/scored
+"""
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show, write_lines
+from emnat_jax.errors import UserError
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    parser.add_argument("--model", required=True, help="folder of a finished model")
+    parser.add_argument("--source", help="file of source lines")
+    parser.add_argument("--target", help="file of target lines; a score a line is written")
+    parser.add_argument("--data", help="a distilled, candidates or selected set instead of files")
+    parser.add_argument("--column", default="nar_log_prob", help="name of the new column; default: nar_log_prob")
+    parser.add_argument("--output", help="file of scores (default: standard output), or folder of the new set")
+
+
+def run(args, config_arguments):
+    texts = args.source is not None and args.target is not None
+    if texts == (args.data is not None):
+        raise UserError("give --source and --target, or --data and --output.")
+    if args.data and not args.output:
+        raise UserError("--data needs --output, the folder of the set with the new column.")
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    (_score_set if args.data else _score_texts)(work, args)
+
+
+def _score_set(work, args):
+    from emnat_jax.em.distill import rescore
+    from emnat_jax.em.journal import exclusive
+
+    scorers = {args.column: work.load(args.model)}
+    with exclusive(args.output):
+        manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, log=work.log)
+    show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
+
+
+def _score_texts(work, args):
+    from emnat_jax.evaluation.translate import encode_lines, sentence_pairs
+
+    sources, targets = read_lines(args.source), read_lines(args.target)
+    if len(sources) != len(targets):
+        raise UserError(
+            f"{args.source} has {len(sources)} lines, {args.target} has {len(targets)}; give files of the same lines."
+        )
+    model = work.load(args.model)
+    encoded = [encode_lines(lines, work.vocabulary, None) for lines in (sources, targets)]
+    limit = work.config.data.max_length
+    for name, side in zip((args.source, args.target), encoded, strict=True):
+        for number, tokens in enumerate(side, 1):
+            if len(tokens) > limit:
+                raise UserError(f"{name}:{number}: {len(tokens)} tokens, the model takes at most {limit}.")
+    scores = model.system.score(model.params, sentence_pairs(*encoded))
+    write_lines(args.output, [f"{score:.6f}" for score in scores])

@@ -1,0 +1,29 @@
+"""Choose one target of every source of a candidates set: the E-step. The rule stands in the configuration.
+
+Example:
+  emnat select --workdir=runs/demo --candidates=runs/demo/rounds/0/candidates --output=runs/demo/paper \\
+    --config.select.rule=nar_top1
+"""
+
+from emnat_jax.cli.options import add_workdir, make_log, read_config, show
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    parser.add_argument("--candidates", required=True, help="a candidates set with the columns of the rule")
+    parser.add_argument("--output", required=True, help="folder of the new set")
+    parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
+
+
+def run(args, config_arguments):
+    from pathlib import Path
+
+    from emnat_jax.data.vocab import load_vocabulary
+    from emnat_jax.em.journal import exclusive
+    from emnat_jax.em.selection import select
+
+    config = read_config(config_arguments, args.workdir)
+    vocabulary = load_vocabulary(Path(args.workdir) / "vocab").fingerprint
+    with exclusive(args.output):
+        manifest = select(args.candidates, args.output, config.select, vocabulary=vocabulary, log=make_log())
+    show({"set": args.output, "rows": manifest.rows_out, **manifest.options["statistics"]}, args.json)

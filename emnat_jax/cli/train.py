@@ -1,0 +1,39 @@
+"""Train one model on one data set of a prepared workdir, or go on where a run stopped.
+
+Examples:
+  emnat train --role=ar --workdir=runs/demo --output=runs/demo/models/ar
+  emnat train --role=nar --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
+"""
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    parser.add_argument("--role", choices=("ar", "nar"), required=True, help="teacher or student configuration")
+    parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
+    parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
+    parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args, config_arguments):
+    config = read_config(config_arguments, args.workdir)
+    work = open_workspace(config, args.workdir)
+    from emnat_jax.em.journal import exclusive
+    from emnat_jax.em.train import train_model
+
+    output = args.output or work.directory / "models" / args.role
+    with exclusive(output):
+        manifest = train_model(
+            work,
+            work.model_config(args.role),
+            config.teacher_train if args.role == "ar" else config.student_train,
+            data=args.data or work.directory / "data" / "train",
+            output=output,
+            seed=work.seed(0, 0 if args.role == "ar" else 1),
+            start=args.start,
+            label=args.role,
+        )
+    names = ("step", "valid_loss")
+    show({"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json)

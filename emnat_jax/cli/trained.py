@@ -1,0 +1,56 @@
+"""Options that name a trained model and how it decodes, and the function that they stand for."""
+
+import dataclasses
+from collections.abc import Callable
+
+from emnat_jax.errors import UserError
+
+
+def add_model(parser) -> None:
+    """`--role`, `--round` or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
+    parser.add_argument("--role", choices=("ar", "nar"), default="nar", help="teacher or student; default: nar")
+    parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
+    parser.add_argument("--model", metavar="DIR", help="folder of a finished model, instead of role and round")
+    parser.add_argument("--decoder", help="ar: beam or greedy; nar: odd or argmax; default: the model's own")
+    parser.add_argument("--length-candidates", type=int, metavar="N", help="nar: lengths decoded in parallel")
+    parser.add_argument(
+        "--rescore", metavar="self|ar|DIR", help="nar: who chooses among the lengths; ar is the same round's teacher"
+    )
+
+
+def load_model(work, args) -> Callable[[list[str]], list[str]]:
+    """The function from lines to translations that the options of `add_model` ask for."""
+    from emnat_jax.families import with_decoder
+
+    def change(model):
+        if args.decoder is not None:
+            model = with_decoder(model, args.decoder)
+        if args.length_candidates is not None:
+            count = dataclasses.replace(model.nar, length_candidates=args.length_candidates)
+            model = dataclasses.replace(model, nar=count)
+        return model
+
+    model = work.load(_directory(work, args, args.role), change)
+    if args.rescore in (None, "self"):
+        return lambda lines: model.system.translate(model.params, lines, work.vocabulary)
+    from emnat_jax.evaluation.rescore import rescored_translate
+
+    teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
+    return lambda lines: rescored_translate(model, teacher, lines, work.vocabulary)
+
+
+def _directory(work, args, role: str):
+    if args.model is not None and role == args.role:
+        return args.model
+    return work.directory / f"rounds/{last_round(work, role) if args.round is None else args.round}" / role
+
+
+def last_round(work, role: str) -> int:
+    """The newest round with a finished model; UserError where there is none."""
+    from emnat_jax.data.manifest import is_finished
+
+    rounds = [path for path in (work.directory / "rounds").glob("*") if path.name.isdigit()]
+    finished = [int(path.name) for path in rounds if is_finished(path / role)]
+    if not finished:
+        raise UserError(f"{work.directory} has no finished {role} model; run `emnat em` or `emnat train` first.")
+    return max(finished)

@@ -1,0 +1,23 @@
+"""Translate lines of text with any trained model of a workdir.
+
+Examples:
+  echo "Wo ist der Bahnhof?" | emnat translate
+  emnat translate --workdir=runs/demo --role=ar --round=0 --decoder=greedy --input=test.de --output=test.en
+  emnat translate --role=nar --length-candidates=9 --rescore=ar --input=test.de
+"""
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, write_lines
+from emnat_jax.cli.trained import add_model, load_model
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    add_model(parser)
+    parser.add_argument("--input", metavar="FILE", help="lines to translate (.gz or not); default: standard input")
+    parser.add_argument("--output", metavar="FILE", help="default: standard output")
+
+
+def run(args, config_arguments):
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    translate = load_model(work, args)
+    write_lines(args.output, translate(read_lines(args.input)))

@@ -1,0 +1,67 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from etils import epath
+
+from emnat_jax.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
+    """A binary file that appears under `path` when the block ends, and not when it fails.
+
+    A reader sees the old file or the new one, never a part; the bytes are on the disk before the
+    name is. Raises UserError naming `path` when the disk is full or the folder cannot be written.
+    """
+    path = epath.Path(path)
+    # One fixed name: what a killed writer left behind is overwritten by the next.
+    unfinished = path.parent / f".{path.name}.tmp"
+    try:
+        with _user_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                yield file
+                file.flush()
+                if _is_local(path):
+                    os.fsync(file.fileno())
+            unfinished.replace(path)
+            if _is_local(path):
+                _sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _user_errors(path: epath.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(f"{path}: the disk is full; make room and run the command again.") from error
+        if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); choose another folder."
+            ) from error
+        raise
+
+
+def _is_local(path: epath.Path) -> bool:
+    """False for object stores, where a file appears whole when it is closed."""
+    return "://" not in str(path)
+
+
+def _sync_folder(folder: epath.Path) -> None:
+    """Puts a rename on the disk; without it a power cut may undo it."""
+    descriptor = os.open(os.fspath(folder), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,44 @@
+"""How much of the evaluation data was seen in training."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from emnat_jax.data.pair import Pair
+
+_SIDES = ("pair", "source", "target")
+
+
+class Overlap:
+    """Counts evaluation rows whose pair, source or target is among the training rows.
+
+    Compared without regard to case and white space, by hashes of 8 bytes; memory grows with the
+    evaluation data only.
+    """
+
+    def __init__(self, splits: Mapping[str, Iterable[Pair]]):
+        self._rows = {split: [_hashes(p.source, p.target) for p in pairs] for split, pairs in splits.items()}
+        self._wanted = {h for rows in self._rows.values() for hashes in rows for h in hashes}
+        self._seen: set[bytes] = set()
+
+    def see(self, texts: Iterable[tuple[str, str]]) -> None:
+        """Takes in (source, target) training rows."""
+        for source, target in texts:
+            self._seen.update(h for h in _hashes(source, target) if h in self._wanted)
+
+    def report(self) -> dict[str, dict[str, int]]:
+        """split -> its rows, and how many of them have a seen pair, source or target."""
+        return {
+            split: {
+                "rows": len(rows),
+                **{side: sum(h[i] in self._seen for h in rows) for i, side in enumerate(_SIDES)},
+            }
+            for split, rows in self._rows.items()
+        }
+
+
+def _hashes(source: str, target: str) -> tuple[bytes, bytes, bytes]:
+    """Of pair, source and target; a side's name goes in, so that equal texts of two sides differ."""
+    source, target = (" ".join(text.casefold().split()) for text in (source, target))
+    # No normal text holds the line feed.
+    texts = zip(_SIDES, (f"{source}\n{target}", source, target), strict=True)
+    return tuple(hashlib.blake2b(t.encode(), digest_size=8, person=s.encode()).digest() for s, t in texts)

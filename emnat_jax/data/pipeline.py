@@ -1,0 +1,239 @@
+"""Padded batches of a data set: shuffled for training, in order for decoding and scoring."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+
+from emnat_jax.config import DataConfig
+from emnat_jax.data.manifest import Manifest, load_manifest, read_dataset
+from emnat_jax.data.records import Row
+from emnat_jax.errors import UserError
+from emnat_jax.types import EOS, PAD, Batch
+
+_CHUNK_ROWS = 65_536
+_FILLER = -1
+_OVERFLOW_MULTIPLE = 8
+
+
+class Pairs(NamedTuple):
+    """A data set in memory. Tokens of row i: source_tokens[source_offsets[i] : source_offsets[i + 1]]."""
+
+    row: np.ndarray  # i64[n]; line of the corpus
+    source_tokens: np.ndarray  # u16 or i32, all sequences one after the other, EOS included
+    source_offsets: np.ndarray  # i64[n + 1]
+    target_tokens: np.ndarray
+    target_offsets: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Rows. (`len` of a named tuple is its number of fields.)"""
+        return len(self.row)
+
+    @property
+    def source_lengths(self) -> np.ndarray:
+        """i64[n]: tokens, EOS included."""
+        return np.diff(self.source_offsets)
+
+    @property
+    def target_lengths(self) -> np.ndarray:
+        """i64[n]: tokens, EOS included."""
+        return np.diff(self.target_offsets)
+
+
+def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None, target_index: int = 0) -> Pairs:
+    """Sources and their `target_index`-th targets of a finished data set.
+
+    Verifies the shards, unless a manifest (from load_manifest) says that this was done.
+    """
+    return make_pairs(read_dataset(directory, manifest or load_manifest(directory)), target_index)
+
+
+def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
+    """The rows as flat arrays. IndexError for a row with too few targets."""
+    chunks, chunk = [], []
+    for row in rows:
+        chunk.append((row.row, row.source, row.targets[target_index]))
+        if len(chunk) == _CHUNK_ROWS:
+            chunks.append(_flat(chunk))
+            chunk = []
+    ids, sources, source_lengths, targets, target_lengths = map(
+        np.concatenate, zip(*chunks, _flat(chunk), strict=True)
+    )
+    return Pairs(ids, sources, _offsets(source_lengths), targets, _offsets(target_lengths))
+
+
+def _flat(chunk: Sequence[tuple]) -> tuple[np.ndarray, ...]:
+    """Ids, then tokens and lengths of each side. Chunks keep the peak of memory near the final size."""
+    columns = [np.array([row for row, _, _ in chunk], np.int64)]
+    for side in (1, 2):
+        tokens = np.concatenate([np.zeros(0, np.int32), *(entry[side] for entry in chunk)])
+        narrow = tokens.max(initial=0) <= np.iinfo(np.uint16).max
+        columns.append(tokens.astype(np.uint16 if narrow else np.int32))
+        columns.append(np.array([len(entry[side]) for entry in chunk], np.int64))
+    return tuple(columns)
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
+def bucket_rows(width: int, batch_tokens: int, multiple: int) -> int:
+    """Rows of a batch of `width`: at most batch_tokens with padding, a multiple of `multiple`, not 0."""
+    return max(multiple, batch_tokens // width // multiple * multiple)
+
+
+class BatchStream:
+    """Training batches without end; its position can be saved.
+
+    The batches of an epoch and their order depend on the data, data.buckets, data.batch_tokens,
+    row_multiple, seed and epoch, and on nothing else: with the same row_multiple any number of hosts
+    draws the same global batches, of which each gets its contiguous share of the rows. Each row comes once
+    an epoch; rows longer than the last bucket never come, `skipped` counts them. Shapes: one (rows, width)
+    a bucket; what does not fill a batch is filled up with rows of weight 0.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        data: DataConfig,
+        *,
+        seed: int,
+        row_multiple: int = 1,
+        host_index: int = 0,
+        host_count: int = 1,
+    ):
+        if row_multiple % host_count:
+            raise ValueError(f"row_multiple={row_multiple} does not divide over {host_count} hosts")
+        longest = np.maximum(pairs.source_lengths, pairs.target_lengths)
+        groups = _bucket_groups(longest, data.buckets)
+        if not any(len(group) for group in groups):
+            raise UserError(
+                f"none of {pairs.size} rows fits into data.buckets={data.buckets}; give wider buckets or more data."
+            )
+        self._pairs, self._seed = pairs, seed
+        self._groups, self._widths = groups, data.buckets
+        self._rows = [bucket_rows(width, data.batch_tokens, row_multiple) for width in data.buckets]
+        self._host = (host_index, host_count)
+        self.skipped: int = pairs.size - sum(map(len, groups))
+        self.batches_per_epoch: int = sum(
+            -(-len(g) // rows) for g, rows in zip(groups, self._rows, strict=True)
+        )
+        self._epoch, self._batch = 0, 0
+        self._plan = self._make_plan(0)
+
+    def __iter__(self) -> "BatchStream":
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch, this host's rows of it, as NumPy arrays."""
+        width, index = self._plan[self._batch]
+        batch = _make_batch(self._pairs, _host_slice(index, *self._host), width, width)
+        self._move(self._epoch, self._batch + 1)
+        return batch
+
+    def state(self) -> dict[str, int]:
+        """The position, the same on every host: epochs finished, batches of this epoch drawn."""
+        return {"epoch": self._epoch, "batch": self._batch}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Goes to a position that `state` gave. UserError where the data have fewer batches than that."""
+        if not 0 <= state["batch"] < self.batches_per_epoch:
+            raise UserError(
+                f"position {state} is not in an epoch of {self.batches_per_epoch} batches: the data or their "
+                "batches were changed; resume with the data, data.buckets and data.batch_tokens of before."
+            )
+        self._move(state["epoch"], state["batch"])
+
+    def _move(self, epoch: int, batch: int) -> None:
+        if batch == self.batches_per_epoch:
+            epoch, batch = epoch + 1, 0
+        if epoch != self._epoch:
+            self._plan = self._make_plan(epoch)
+        self._epoch, self._batch = epoch, batch
+
+    def _make_plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """(width, indices of the rows, -1 for fillers) of every batch of an epoch."""
+        rng = np.random.default_rng((self._seed, epoch))
+        batches = []
+        for group, width, rows in zip(self._groups, self._widths, self._rows, strict=True):
+            batches += [(width, index) for index in _cut(rng.permutation(group), rows)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def sequential_batches(
+    pairs: Pairs, buckets: Sequence[int], rows: int, *, row_multiple: int = 1, by: str = "both"
+) -> Iterator[Batch]:
+    """Every row exactly once, narrow buckets first, in data set order within a bucket.
+
+    Shapes are (rows, width), `rows` rounded up to a multiple of row_multiple; fillers have weight 0. Rows
+    longer than the last bucket get one more, as wide as the longest. by="source": buckets by source length
+    alone, and all targets in one width, that of the longest.
+    """
+    if by not in ("both", "source"):
+        raise ValueError(f"by={by!r}: use 'both' or 'source'")
+    rows = -(-rows // row_multiple) * row_multiple
+    lengths = pairs.source_lengths
+    if by == "both":
+        lengths = np.maximum(lengths, pairs.target_lengths)
+    widths = _with_overflow(buckets, int(lengths.max(initial=0)))
+    target_width = _round_up(int(pairs.target_lengths.max(initial=0)))
+    for group, width in zip(_bucket_groups(lengths, widths), widths, strict=True):
+        for index in _cut(group, rows):
+            yield _make_batch(pairs, index, width, width if by == "both" else target_width)
+
+
+def host_rows(batch: Batch, host_index: int, host_count: int) -> Batch:
+    """This host's contiguous share of the rows of a global batch."""
+    return Batch(*(_host_slice(a, host_index, host_count) for a in
+                   (batch.source, batch.target, batch.weight, batch.row)))  # fmt: skip
+
+
+def _host_slice(array: np.ndarray, host_index: int, host_count: int) -> np.ndarray:
+    if len(array) % host_count:
+        raise ValueError(f"{len(array)} rows do not divide over {host_count} hosts")
+    share = len(array) // host_count
+    return array[host_index * share : (host_index + 1) * share]
+
+
+def _bucket_groups(lengths: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
+    """Indices of the rows of every bucket: the narrowest that holds them; too long ones are in none."""
+    bucket = np.searchsorted(widths, lengths)
+    return [np.flatnonzero(bucket == i) for i in range(len(widths))]
+
+
+def _with_overflow(widths: Sequence[int], longest: int) -> tuple[int, ...]:
+    return (*widths, _round_up(longest)) if longest > widths[-1] else tuple(widths)
+
+
+def _round_up(length: int) -> int:
+    return -(-length // _OVERFLOW_MULTIPLE) * _OVERFLOW_MULTIPLE
+
+
+def _cut(index: np.ndarray, rows: int) -> np.ndarray:
+    """i64[batches, rows]: the indices in order, fillers at the end."""
+    padding = np.full(-len(index) % rows, _FILLER, np.int64)
+    return np.concatenate([index, padding]).reshape(-1, rows)
+
+
+def _make_batch(pairs: Pairs, index: np.ndarray, source_width: int, target_width: int) -> Batch:
+    real = index != _FILLER
+    return Batch(
+        source=_padded(pairs.source_tokens, pairs.source_offsets, index, source_width),
+        target=_padded(pairs.target_tokens, pairs.target_offsets, index, target_width),
+        weight=real.astype(np.float32),
+        row=np.where(real, pairs.row[index], _FILLER).astype(np.int32),
+    )
+
+
+def _padded(tokens: np.ndarray, offsets: np.ndarray, index: np.ndarray, width: int) -> np.ndarray:
+    """i32[len(index), width]. A filler is an empty sentence, EOS alone: no loss of it can be NaN."""
+    real = index != _FILLER
+    start = offsets[index][:, None]
+    length = np.where(real, offsets[index + 1] - offsets[index], 0)[:, None]
+    columns = np.arange(width)
+    keep = columns < length
+    padded = np.where(keep, tokens[np.where(keep, start + columns, 0)], PAD).astype(np.int32)
+    padded[~real, 0] = EOS
+    return padded

@@ -1,0 +1,83 @@
+"""Training of the joint subword vocabulary."""
+
+import io
+import random
+import re
+from collections.abc import Iterable
+
+from emnat_jax.config import VocabConfig
+from emnat_jax.data.vocab import CONTROL, Vocabulary
+from emnat_jax.errors import UserError
+from emnat_jax.types import BOS, EOS, PAD, UNK
+
+MAX_LINES = 2_000_000  # more do not change the pieces, but their memory grows with them
+_THREADS = 4  # part of the result: another number gives other unigram pieces
+_MAX_LINE_BYTES = 4_192  # SentencePiece leaves longer lines out of the training
+_TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
+
+
+def train_vocabulary(lines: Iterable[str], config: VocabConfig) -> Vocabulary:
+    """The vocabulary of `lines`; the same for the same lines, whatever the machine.
+
+    It has fewer than config.size pieces where the text supports no more. Of more than MAX_LINES lines
+    an even sample is used. Raises UserError where there is no text, and where config.size is too small
+    to hold every character.
+    """
+    sample = [CONTROL.sub(" ", line) for line in _sample(lines, MAX_LINES)]
+    if not any(line.strip() and len(line.encode()) <= _MAX_LINE_BYTES for line in sample):
+        raise UserError(
+            f"no text to train a vocabulary on: {len(sample)} lines, none with 1 to {_MAX_LINE_BYTES} bytes."
+        )
+    try:
+        return Vocabulary(_train(sample, config))
+    except RuntimeError as error:
+        raise _explained(error, config) from error
+
+
+def _sample(lines: Iterable[str], count: int) -> list[str]:
+    """`count` of the lines, each as likely (reservoir sampling, Vitter's algorithm R), or all."""
+    rng = random.Random(0)
+    kept: list[str] = []
+    for seen, line in enumerate(lines):
+        if seen < count:
+            kept.append(line)
+        elif (place := int(rng.random() * (seen + 1))) < count:
+            kept[place] = line
+    return kept
+
+
+def _train(lines: list[str], config: VocabConfig) -> bytes:
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        model_type=config.model,
+        vocab_size=config.size,
+        hard_vocab_limit=False,  # a small text gives a small vocabulary instead of an error
+        character_coverage=config.character_coverage,
+        byte_fallback=config.byte_fallback and config.model in ("bpe", "unigram"),
+        # References are scored as they were written. NFKC, the default, would rewrite "½" or "…" in
+        # the training targets, and the model could never produce what the reference says.
+        normalization_rule_name="identity",
+        max_sentence_length=_MAX_LINE_BYTES,
+        num_threads=_THREADS,
+        pad_id=PAD,
+        eos_id=EOS,
+        unk_id=UNK,
+        bos_id=BOS,
+        minloglevel=2,  # errors only; they come as exceptions
+    )
+    return model.getvalue()
+
+
+def _explained(error: RuntimeError, config: VocabConfig) -> Exception:
+    """SentencePiece's complaint in terms of our options."""
+    if too_small := _TOO_SMALL.search(str(error)):
+        needed = int(too_small.group(1))
+        return UserError(
+            f"vocab.size={config.size} does not hold the {needed} characters and specials of this text; "
+            f"use {2 * needed} or more, or a vocab.character_coverage below {config.character_coverage}."
+        )
+    return UserError(f"SentencePiece could not train vocab.model={config.model}, size {config.size}: {error}")

@@ -1,0 +1,28 @@
+"""Length penalty, and the order of hypotheses under another model's score."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from emnat_jax.types import NEG_INF, PAD, Hypotheses
+
+Alpha = float | Float[Array, ""]
+
+
+def length_penalty(length: Int[Array, "*B"] | int, alpha: Alpha) -> Float[Array, "*B"]:
+    """((5 + length) / 6)^alpha, what a log-probability is divided by; length counts EOS (METHOD 6.5)."""
+    return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
+
+
+def rerank(hypotheses: Hypotheses, log_prob: Float[Array, "B K"], alpha: Alpha) -> Hypotheses:
+    """The same hypotheses ordered by another model's `log_prob` after its length penalty.
+
+    `rank_score` becomes that score; `log_prob` stays the one of the model that made the hypotheses.
+    Ties keep the old order. Unfilled slots stay last, whatever `log_prob` holds there.
+    """
+    unfilled = hypotheses.rank_score <= NEG_INF / 2
+    lengths = jnp.sum(hypotheses.tokens != PAD, axis=-1)
+    rank_score = jnp.where(unfilled, NEG_INF, log_prob / length_penalty(lengths, alpha))
+    order = jnp.lexsort((-rank_score, unfilled), axis=-1)
+    reordered = hypotheses.replace(rank_score=rank_score)
+    return jax.tree.map(lambda leaf: jax.vmap(lambda row, index: row[index])(leaf, order), reordered)

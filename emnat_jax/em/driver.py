@@ -1,0 +1,140 @@
+"""Run the plan: skip what is finished, resume the rest, decide when to stop."""
+
+import json
+import time
+from typing import Any
+
+from emnat_jax.data.manifest import load_manifest
+from emnat_jax.data.prepare import prepare
+from emnat_jax.em.distill import distill
+from emnat_jax.em.evaluate import evaluate_round
+from emnat_jax.em.journal import Journal, exclusive
+from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
+from emnat_jax.em.report import write_report
+from emnat_jax.em.selection import select
+from emnat_jax.em.train import train_model
+from emnat_jax.em.workspace import ROLES, Workspace
+
+
+def run(work: Workspace) -> dict[str, Any]:
+    """Runs or resumes every stage of every round, and returns the report.
+
+    Raises UserError for another configuration than the workdir was begun with, for a workdir that
+    another process is working on, and for whatever a stage refuses.
+    """
+    with exclusive(work.directory):
+        work.keep_config()
+        journal = Journal(work.directory)
+        stopped = None
+        for stage in make_plan(work.config):
+            if stopped is None:
+                _run_stage(work, stage, journal)
+            if stage.kind == "evaluate" and stopped is None:
+                stopped = stop_reason(work, stage.round)
+        return write_report(work, stopped)
+
+
+def _run_stage(work: Workspace, stage: Stage, journal: Journal) -> None:
+    if stage.is_finished(work.directory) and stage.kind != "prepare":
+        work.log(f"{stage.output}: finished before")
+        return
+    begin = time.monotonic()
+    journal.write(event="start", stage=stage.output, kind=stage.kind)
+    work.log(f"{stage.output}: {stage.kind}")
+    STAGES[stage.kind](work, stage)
+    journal.write(event="end", stage=stage.output, kind=stage.kind, seconds=round(time.monotonic() - begin, 3))
+
+
+def _prepare(work: Workspace, stage: Stage) -> None:
+    prepare(work.config, work.directory, work.log)
+
+
+def _train(work: Workspace, stage: Stage) -> None:
+    train = work.config.teacher_train if stage.role == "ar" else work.config.student_train
+    if stage.start is not None:
+        train = train.shortened(work.config.em.later_steps_ratio)
+    train_model(
+        work,
+        work.model_config(stage.role),
+        train,
+        data=work.directory / stage.data,
+        output=work.directory / stage.output,
+        seed=work.seed(stage.round, ROLES.index(stage.role)),
+        start=stage.start and work.directory / stage.start,
+        label=f"round {stage.round} {stage.role}",
+    )
+
+
+def _distill(work: Workspace, stage: Stage) -> None:
+    distill(
+        work.round_model(stage.round, "ar"),
+        work.directory / stage.data,
+        work.directory / stage.output,
+        num_candidates=1,
+        vocabulary=work.vocabulary,
+        seed=work.config.seed,
+        log=work.log,
+    )
+
+
+def _candidates(work: Workspace, stage: Stage) -> None:
+    scorers = {"ar0_log_prob": work.round_model(0, "ar"), "nar_log_prob": work.round_model(stage.round, "nar")}
+    distill(
+        work.round_model(stage.round, "ar"),
+        work.directory / stage.data,
+        work.directory / stage.output,
+        num_candidates=work.config.em.candidates,
+        vocabulary=work.vocabulary,
+        scorers=scorers,
+        seed=work.config.seed,
+        log=work.log,
+    )
+
+
+def _select(work: Workspace, stage: Stage) -> None:
+    select(
+        work.directory / stage.data,
+        work.directory / stage.output,
+        work.config.select,
+        vocabulary=work.vocabulary.fingerprint,
+        log=work.log,
+    )
+
+
+def _evaluate(work: Workspace, stage: Stage) -> None:
+    evaluate_round(work, stage.round, work.directory / stage.data)
+
+
+STAGES = {
+    "prepare": _prepare,
+    "train": _train,
+    "distill": _distill,
+    "candidates": _candidates,
+    "select": _select,
+    "evaluate": _evaluate,
+}
+
+
+def stop_reason(work: Workspace, index: int) -> str | None:
+    """Why no further round is worth it (METHOD 1.5), or None."""
+    config, rounds = work.config.em, work.directory / "rounds"
+    if index == 0 or index == config.rounds:
+        return None
+    gain = _valid_bleu(rounds / str(index) / EVAL_NAME) - _valid_bleu(rounds / str(index - 1) / EVAL_NAME)
+    if config.stop_min_gain is not None and gain < config.stop_min_gain:
+        return f"round {index} raised the student's valid BLEU by {gain:.2f}, less than em.stop_min_gain={config.stop_min_gain}"
+    drift = _fidelity(rounds / "0/selected") - _fidelity(rounds / str(index - 1) / "selected")
+    if config.stop_max_drift is not None and drift > config.stop_max_drift:
+        return (
+            f"the choices' log p_AR0 a token fell by {drift:.3f} nats, more than em.stop_max_drift={config.stop_max_drift}"
+        )
+    return None
+
+
+def _valid_bleu(path) -> float:
+    return json.loads(path.read_text())["nar"]["valid"]["bleu"]
+
+
+def _fidelity(directory) -> float:
+    manifest = load_manifest(directory, verify_shards=False)
+    return manifest.options["statistics"]["ar0_log_prob_per_token"]

@@ -1,0 +1,109 @@
+"""What a round reports: quality of teacher and student, and how multi-modal the student's targets are."""
+
+import json
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from emnat_jax.data import modes
+from emnat_jax.data.atomic import atomic_file
+from emnat_jax.data.manifest import load_manifest, read_dataset
+from emnat_jax.data.pipeline import Pairs, load_pairs, make_pairs
+from emnat_jax.data.records import Row
+from emnat_jax.em.plan import EVAL_NAME
+from emnat_jax.em.workspace import ROLES, Model, Workspace
+from emnat_jax.evaluation.bleu import quality
+from emnat_jax.evaluation.multimodality import normalised_multimodality
+from emnat_jax.evaluation.system import best_text
+from emnat_jax.evaluation.translate import Candidates, sentence_pairs
+
+SPLITS = ("valid", "test")
+
+
+def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) -> dict[str, Any]:
+    """Writes rounds/N/outputs and rounds/N/eval.json, and returns what stands in it."""
+    models = {role: work.round_model(index, role) for role in ROLES}
+    rows = {split: list(read_dataset(work.directory / "data" / split)) for split in SPLITS}
+    decoded = {
+        (role, split): model.system.decode(model.params, make_pairs(iter(rows[split])))
+        for role, model in models.items()
+        for split in SPLITS
+    }
+    outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
+    for (role, split), lines in outputs.items():
+        _write_text(work.directory / f"rounds/{index}/outputs/{split}.{role}.txt", "".join(f"{x}\n" for x in lines))
+    result = {
+        "round": index,
+        **{role: {split: _quality(work, outputs[role, split], rows[split]) for split in SPLITS} for role in ROLES},
+        "ncm": {
+            "train": _multimodality(models, _first_rows(student_data, work.config.evaluation.ncm_rows)),
+            "valid": _multimodality(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
+        },
+        "samples": _samples(rows["test"], outputs, work.config.evaluation.samples),
+    }
+    _write_text(work.directory / f"rounds/{index}/{EVAL_NAME}", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    return result
+
+
+def _quality(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, Any]:
+    """Scores against the raw target lines; on the generated task also the share of valid outputs."""
+    scores = quality(outputs, [[row.target_text for row in rows]])
+    data = work.config.data
+    if data.kind == "modes":
+        scores["share_valid"] = modes.share_valid([row.source_text for row in rows], outputs, data.modes)
+    return scores
+
+
+def _multimodality(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
+    """NCM of the targets under the student, AR NLL of the same, in nats a token (METHOD 1.2).
+
+    `total_correlation`, their difference, estimates what a parallel model cannot express.
+    """
+    student = models["nar"]
+    metrics = student.system.metrics(student.params, pairs)
+    lengths = pairs.target_lengths
+    tokens = metrics["nll"].total
+    length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
+    teacher = models["ar"]
+    ar_nll = normalised_multimodality(teacher.system.score(teacher.params, pairs), lengths)
+    ncm = (tokens + length) / float(lengths.sum())
+    return {
+        "ncm": ncm,
+        "ncm_without_length": tokens / float(lengths.sum()),
+        "ar_nll": ar_nll,
+        "total_correlation": ncm - ar_nll,
+        "sentences": pairs.size,
+    }
+
+
+def _first_rows(directory: epath.PathLike, count: int) -> Pairs:
+    """The first `count` pairs of a set; the corpus is in no order that this would favour."""
+    pairs = load_pairs(directory, load_manifest(directory, verify_shards=False))
+    n = min(count, pairs.size)
+    return Pairs(
+        pairs.row[:n], pairs.source_tokens, pairs.source_offsets[: n + 1],
+        pairs.target_tokens, pairs.target_offsets[: n + 1],
+    )  # fmt: skip
+
+
+def _as_targets(rows: list[Row], decoded: list[Candidates]) -> Pairs:
+    """The sources with the decoded translations as targets."""
+    kept = [(row.source, found.tokens[0]) for row, found in zip(rows, decoded, strict=True) if found.tokens]
+    return sentence_pairs([source for source, _ in kept], [target for _, target in kept])
+
+
+def _samples(rows: list[Row], outputs: dict, count: int) -> list[dict[str, str]]:
+    """Test sentences spread evenly over the split."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int).tolist()
+    return [
+        {"source": rows[i].source_text, "reference": rows[i].target_text}
+        | {role: outputs[role, "test"][i] for role in ROLES}
+        for i in places
+    ]
+
+
+def _write_text(path: epath.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())

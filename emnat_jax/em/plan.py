@@ -1,0 +1,65 @@
+"""The stages of an EM run, in order: what each makes, from what. Pure; running is `driver`'s."""
+
+from typing import NamedTuple
+
+from etils import epath
+
+from emnat_jax.config import Config
+from emnat_jax.data.manifest import is_finished
+
+EVAL_NAME = "eval.json"
+
+
+class Stage(NamedTuple):
+    """One step of the plan. Paths are relative to the workdir."""
+
+    kind: str  # prepare, train, distill, candidates, select or evaluate
+    output: str  # the folder (or file) whose manifest (or presence) says that it is finished
+    round: int | None = None
+    role: str | None = None  # train: ar or nar
+    data: str | None = None  # the set that is read
+    start: str | None = None  # train: the model that warm-starts this one
+
+    def is_finished(self, workdir: epath.Path) -> bool:
+        """Whether the stage's manifest (or file) is there; loading verifies it."""
+        if self.kind == "prepare":
+            return all(is_finished(workdir / "data" / split) for split in ("train", "valid", "test"))
+        path = workdir / self.output
+        return path.exists() if self.kind == "evaluate" else is_finished(path)
+
+
+def make_plan(config: Config) -> list[Stage]:
+    """All stages of all rounds (METHOD 1.4)."""
+    stages = [Stage("prepare", "data")]
+    for index in range(config.em.rounds + 1):
+        stages += _round(config, index, last=index == config.em.rounds)
+    return stages
+
+
+def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
+    here, before = f"rounds/{index}", f"rounds/{index - 1}"
+    warm = index > 0 and config.em.warm_start
+    teacher_data = f"{before}/selected" if index else "data/train"
+    student_data = f"{here}/distilled"
+    stages = [Stage("train", f"{here}/ar", index, "ar", teacher_data, f"{before}/ar" if warm else None)]
+    if index and config.em.nar_data == "selected":
+        student_data = teacher_data
+    else:
+        stages.append(Stage("distill", student_data, index, data="data/train"))
+    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, f"{before}/nar" if warm else None))
+    stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
+    if not last:
+        stages.append(Stage("candidates", f"{here}/candidates", index, data="data/train"))
+        stages.append(Stage("select", f"{here}/selected", index, data=f"{here}/candidates"))
+    return stages
+
+
+def describe(stages: list[Stage], workdir: epath.Path) -> str:
+    """One line a stage: done or to do, and what it makes."""
+    lines = []
+    for stage in stages:
+        mark = "done" if stage.is_finished(workdir) else "to do"
+        source = f"  <- {stage.data}" if stage.data else ""
+        start = f", starting from {stage.start}" if stage.start else ""
+        lines.append(f"{mark:5}  {stage.kind:10} {stage.output}{source}{start}")
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""report.json and the plain table: what every round reached, from what, with which versions."""
+
+import importlib.metadata
+import json
+import platform
+from typing import Any
+
+import jax
+
+from emnat_jax.config import to_dict
+from emnat_jax.data.atomic import atomic_file
+from emnat_jax.data.manifest import is_finished, load_manifest
+from emnat_jax.em.journal import read_journal
+from emnat_jax.em.plan import EVAL_NAME, make_plan
+from emnat_jax.em.workspace import ROLES, Workspace
+
+PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
+
+
+def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
+    """Writes report/report.json and report/table.txt from the rounds that are finished."""
+    report = {
+        "rounds": [_round(work, index) for index in _finished_rounds(work)],
+        "stopped": stopped,
+        "provenance": _provenance(work),
+        "config": to_dict(work.config),
+        "environment": environment(),
+        "seconds": _seconds(work),
+    }
+    folder = work.directory / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("report.json", json.dumps(report, indent=2, ensure_ascii=False)), ("table.txt", table(report))):
+        with atomic_file(folder / name) as file:
+            file.write(text.encode() + b"\n")
+    return report
+
+
+def _finished_rounds(work: Workspace) -> list[int]:
+    rounds = range(work.config.em.rounds + 1)
+    return [index for index in rounds if (work.directory / f"rounds/{index}" / EVAL_NAME).exists()]
+
+
+def _round(work: Workspace, index: int) -> dict[str, Any]:
+    """The evaluation, how the models were trained, and the E-step that followed (None after the last)."""
+    here = work.directory / f"rounds/{index}"
+    result = json.loads((here / EVAL_NAME).read_text())
+    for role in ROLES:
+        manifest = load_manifest(here / role)
+        result[role]["training"] = {
+            "rows": manifest.rows_in,
+            "step": manifest.options["step"],
+            "valid_loss": manifest.options["valid_loss"],
+            "parameters": manifest.content_hash,
+        }
+    selected = here / "selected"
+    result["selection"] = None
+    if is_finished(selected):
+        options = load_manifest(selected).options
+        result["selection"] = {**options["select"], **options["statistics"]}
+    return result
+
+
+def _provenance(work: Workspace) -> dict[str, Any]:
+    """Content hash and fingerprints of everything that is finished."""
+    folders = [f"data/{split}" for split in ("train", "valid", "test")]
+    folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
+    found = {}
+    for name in folders:
+        if is_finished(work.directory / name):
+            manifest = load_manifest(work.directory / name, verify_shards=False)
+            found[name] = {"content_hash": manifest.content_hash, "fingerprints": manifest.fingerprints,
+                           "rows": manifest.rows_out, "dropped": manifest.dropped}  # fmt: skip
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Devices, platform and versions."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    devices = jax.devices()
+    return {
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _seconds(work: Workspace) -> dict[str, float]:
+    """Time of each stage; of a resumed one, that of the run that ended it."""
+    return {line["stage"]: line["seconds"] for line in read_journal(work.directory) if line.get("event") == "end"}
+
+
+def table(report: dict[str, Any]) -> str:
+    """A line a round: teacher and student on the test split, and what the E-step did."""
+    columns = ("round", "AR BLEU", "NAR BLEU", "AR chrF++", "NAR chrF++", "NAR length", "NAR repeats %",
+               "NCM train", "AR NLL", "agreement")  # fmt: skip
+    modes = any("share_valid" in item["nar"]["test"] for item in report["rounds"])
+    if modes:
+        columns += ("AR valid %", "NAR valid %")
+    lines = [columns]
+    for item in report["rounds"]:
+        ar, nar, ncm = item["ar"]["test"], item["nar"]["test"], item["ncm"]["train"]
+        agreement = f"{item['selection']['agreement']:.2f}" if item["selection"] else "-"
+        line = (str(item["round"]), f"{ar['bleu']:.2f}", f"{nar['bleu']:.2f}", f"{ar['chrf']:.2f}",
+                f"{nar['chrf']:.2f}", f"{nar['length_ratio']:.3f}", f"{100 * nar['repeat_rate']:.2f}",
+                f"{ncm['ncm']:.3f}", f"{ncm['ar_nll']:.3f}", agreement)  # fmt: skip
+        if modes:
+            line += (f"{100 * ar['share_valid']:.1f}", f"{100 * nar['share_valid']:.1f}")
+        lines.append(line)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    notes = [f"test split; {report['rounds'][0]['ar']['test']['bleu_signature']}"] if report["rounds"] else []
+    notes += [f"stopped: {report['stopped']}"] if report["stopped"] else []
+    return "\n".join([*rows, *notes])

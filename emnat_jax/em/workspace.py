@@ -1,0 +1,99 @@
+"""What the stages share: the configuration, the workdir, the vocabulary, the compiled systems."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from emnat_jax import config as configuration
+from emnat_jax.config import Config, ModelConfig
+from emnat_jax.data.atomic import atomic_file
+from emnat_jax.data.vocab import Vocabulary, load_vocabulary
+from emnat_jax.errors import UserError
+from emnat_jax.evaluation.system import System
+from emnat_jax.training.loop import load_params
+from emnat_jax.training.mesh import make_mesh
+from emnat_jax.training.trained import load_model_manifest
+from emnat_jax.types import Params
+
+Log = Callable[[str], None]
+ROLES = ("ar", "nar")
+# What may differ between a run and its resumption: layout of devices, places of files, logging.
+FREE_TO_CHANGE = ("mesh.", "data.root", "data.tfds_dir", "data.train_source", "data.train_target",
+                  "data.valid_source", "data.valid_target", "data.test_source", "data.test_target",
+                  "teacher_train.log_every", "student_train.log_every")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A finished model with its parameters."""
+
+    system: System
+    params: Params
+    fingerprint: str
+
+
+class Workspace:
+    """One workdir with one configuration. Compiled functions are made once and shared by all rounds."""
+
+    def __init__(self, config: Config, directory: epath.PathLike, log: Log):
+        self.config, self.directory, self.log = config, epath.Path(directory), log
+        self._system = functools.cache(lambda model: System(model, config.data, self.mesh))
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """All devices, as `config.mesh` lays them out."""
+        return make_mesh(self.config.mesh)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The workdir's; UserError before it is prepared."""
+        return load_vocabulary(self.directory / "vocab")
+
+    def model_config(self, role: str) -> ModelConfig:
+        """The resolved configuration of the teacher (`ar`) or the student (`nar`)."""
+        model = self.config.teacher if role == "ar" else self.config.student
+        return model.resolve(self.vocabulary.size, self.config.data.max_length)
+
+    def system(self, model: ModelConfig) -> System:
+        """The compiled functions of a resolved configuration."""
+        return self._system(model)
+
+    def load(self, directory: epath.PathLike, change: Callable[[ModelConfig], ModelConfig] | None = None) -> Model:
+        """A finished model from its folder; `change` may alter how it decodes."""
+        manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
+        system = self.system(change(model) if change else model)
+        params = load_params(epath.Path(directory), system.family, self.mesh)
+        return Model(system, params, manifest.content_hash)
+
+    def round_model(self, index: int, role: str) -> Model:
+        """The model that round `index` trained."""
+        return self.load(self.directory / f"rounds/{index}" / role)
+
+    def seed(self, *purpose: int) -> int:
+        """A seed of its own for each purpose, e.g. (round, role)."""
+        return int(np.random.SeedSequence([self.config.seed, *purpose]).generate_state(1)[0] >> 1)
+
+    def keep_config(self) -> None:
+        """Writes config.json, or refuses to go on with another configuration than before."""
+        path, new = self.directory / "config.json", _as_json(configuration.to_dict(self.config))
+        if path.exists():
+            old = json.loads(path.read_text())
+            changed = [k for k in configuration.differences(old, new) if not k.startswith(FREE_TO_CHANGE)]
+            if changed:
+                raise UserError(
+                    f"{self.directory} was begun with another configuration; different: {', '.join(changed)}. "
+                    "Go back to those values, or use a new workdir."
+                )
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            file.write(json.dumps(new, indent=2).encode() + b"\n")
+
+
+def _as_json(values: dict) -> dict:
+    return json.loads(json.dumps(values))

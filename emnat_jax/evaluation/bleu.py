@@ -1,0 +1,84 @@
+"""sacreBLEU and chrF++, each with the signature that says how it was computed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from emnat_jax.errors import UserError
+from emnat_jax.evaluation.repetition import adjacent_repeat_rate
+
+
+def quality(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Scores of detokenised outputs against one or more sets of raw references.
+
+    `bleu` and `chrf` (chrF++, two-word n-grams) are percentages; `length_ratio` is words out over
+    words of the first reference; `repeat_rate` is the share of neighbouring words that are equal.
+    """
+    require_same_lengths(outputs, references)
+    bleu, chrf = _metrics()
+    scores = {
+        "bleu": bleu.corpus_score(list(outputs), _padded(references)).score,
+        "bleu_signature": str(bleu.get_signature()),
+        "chrf": chrf.corpus_score(list(outputs), _padded(references)).score,
+        "chrf_signature": str(chrf.get_signature()),
+    }
+    words = [output.split() for output in outputs]
+    reference_words = sum(len(line.split()) for line in references[0])
+    return scores | {
+        "length_ratio": sum(map(len, words)) / max(reference_words, 1),
+        "repeat_rate": adjacent_repeat_rate(words),
+        "sentences": len(outputs),
+    }
+
+
+def paired_significance(
+    outputs: Sequence[str], baseline: Sequence[str], references: Sequence[Sequence[str]], samples: int = 1_000
+) -> dict[str, Any]:
+    """Paired bootstrap (Koehn 2004) of two systems on the same sentences: p values of BLEU and chrF++."""
+    require_same_lengths(outputs, references)
+    require_same_lengths(baseline, references)
+    from sacrebleu.significance import PairedTest
+
+    bleu, chrf = _metrics()
+    named = [("baseline", list(baseline)), ("system", list(outputs))]
+    test = PairedTest(
+        named, {"BLEU": bleu, "chrF2++": chrf}, references=_padded(references), test_type="bs", n_samples=samples
+    )
+    signatures, results = test()
+    return {
+        name: {
+            "baseline": values[0].score,
+            "system": values[1].score,
+            "p_value": values[1].p_value,
+            "signature": str(signatures[name]),
+        }
+        for name, values in results.items()
+        if name != "System"
+    }
+
+
+def require_same_lengths(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """UserError where a reference set has another number of lines; sacrebleu would cut in silence."""
+    for index, lines in enumerate(references):
+        if len(lines) != len(outputs):
+            raise UserError(
+                f"{len(outputs)} outputs but {len(lines)} lines in reference set {index + 1}; give files of the same lines."
+            )
+    if not outputs:
+        raise UserError("nothing to evaluate: the outputs have no lines.")
+
+
+def _padded(references: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(lines) for lines in references]
+
+
+def require_library() -> None:
+    """UserError when sacrebleu is not installed."""
+    _metrics()
+
+
+def _metrics():
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError as error:
+        raise UserError("evaluation needs the package sacrebleu; install it: pip install sacrebleu") from error
+    return BLEU(), CHRF(word_order=2)

@@ -1,0 +1,46 @@
+"""Student hypotheses ranked by the teacher: two models that meet only here (METHOD 1.9)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.decoding.rerank import rerank
+from emnat_jax.evaluation.system import System, translate_lines
+from emnat_jax.evaluation.translate import DecodeStep
+from emnat_jax.families.base import Family
+from emnat_jax.training.mesh import batch_sharding, replicated
+from emnat_jax.types import Batch, Hypotheses, Params
+
+
+def make_rescored_step(student: Family, teacher: Family, mesh: Mesh, *, count: int, alpha: float) -> DecodeStep:
+    """Compiled ((student, teacher) params, batch) -> the student's hypotheses in the teacher's order.
+
+    The teacher scores all of them in one teacher-forced pass, by log p_AR / ((5 + T) / 6)^alpha.
+    """
+
+    def decode(params: tuple[Params, Params], batch: Batch) -> Hypotheses:
+        found = student.decode(params[0], batch.source, jax.random.key(0), count)
+        tokens = found.tokens.reshape(-1, found.tokens.shape[-1])
+        source = jnp.repeat(batch.source, count, axis=0)
+        ones = jnp.ones(len(tokens), jnp.float32)
+        pairs = Batch(source, tokens, ones, jnp.zeros(len(tokens), jnp.int32))
+        log_prob = teacher.score(params[1], pairs).reshape(found.log_prob.shape)
+        return rerank(found, log_prob, alpha)
+
+    return jax.jit(decode, in_shardings=(None, batch_sharding(mesh)), out_shardings=replicated(mesh))
+
+
+def rescored_translate(student, teacher, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+    """Each line's best student hypothesis by the teacher's score. Both are `em.workspace.Model`s."""
+    system: System = student.system
+    step = make_rescored_step(
+        system.family,
+        teacher.system.family,
+        system.mesh,
+        count=system.model.nar.length_candidates,
+        alpha=teacher.system.model.ar.length_penalty,
+    )
+    return translate_lines(step, (student.params, teacher.params), lines, vocabulary, system)

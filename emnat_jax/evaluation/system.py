@@ -1,0 +1,73 @@
+"""A trained model as the outside sees it: text in, text out, scores. Each function compiles once."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jax.sharding import Mesh
+
+from emnat_jax.config import DataConfig, ModelConfig
+from emnat_jax.data.pipeline import Pairs
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.evaluation.score import make_loss_step, make_score_step, score_pairs, summed_metrics
+from emnat_jax.evaluation.translate import (
+    Candidates,
+    DecodeStep,
+    decode_pairs,
+    encode_lines,
+    make_decode_step,
+    sentence_pairs,
+)
+from emnat_jax.families import make_family
+from emnat_jax.types import EOS, Metrics, Params
+
+
+class System:
+    """One model configuration on one mesh; parameters are given to each call.
+
+    The compiled functions are made on first use and kept, so that rounds share them.
+    """
+
+    def __init__(self, model: ModelConfig, data: DataConfig, mesh: Mesh):
+        self.model, self.data, self.mesh = model, data, mesh
+        self.family = make_family(model)
+        self._decode_step = functools.cache(lambda count: make_decode_step(self.family, mesh, count))
+        self._score_step = functools.cache(lambda: make_score_step(self.family, mesh))
+        self._loss_step = functools.cache(lambda: make_loss_step(self.family, mesh))
+
+    def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
+        """The best `num_candidates` translations of every source, in the order of the data set."""
+        step = self._decode_step(num_candidates)
+        return decode_pairs(step, params, pairs, data=self.data, mesh=self.mesh)
+
+    def score(self, params: Params, pairs: Pairs) -> np.ndarray:
+        """log p(target | source) f32[n] in nats, in the order of the data set."""
+        return score_pairs(self._score_step(), params, pairs, data=self.data, mesh=self.mesh)
+
+    def metrics(self, params: Params, pairs: Pairs) -> Metrics:
+        """The family's training metrics, without dropout, pooled over the pairs."""
+        return summed_metrics(self._loss_step(), params, pairs, data=self.data, mesh=self.mesh)
+
+    def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
+        """The best translation of each line; a line without words gives an empty line."""
+        return translate_lines(self._decode_step(1), params, lines, vocabulary, self)
+
+
+def translate_lines(
+    step: DecodeStep, params: Params, lines: Sequence[str], vocabulary: Vocabulary, system: System
+) -> list[str]:
+    """The best translation that a decode step gives each line; an empty line for one without words."""
+    wordy = [index for index, line in enumerate(lines) if line.strip()]
+    sources = encode_lines([lines[i] for i in wordy], vocabulary, system.data.max_length)
+    outputs = [""] * len(lines)
+    if wordy:
+        found = decode_pairs(step, params, sentence_pairs(sources), data=system.data, mesh=system.mesh)
+        for index, candidates in zip(wordy, found, strict=True):
+            outputs[index] = best_text(candidates, vocabulary)
+    return outputs
+
+
+def best_text(candidates: Candidates, vocabulary: Vocabulary) -> str:
+    """The best candidate as text, on one line."""
+    tokens = candidates.tokens[0] if candidates.tokens else np.array([EOS])
+    return " ".join(vocabulary.decode(tokens).split("\n"))

@@ -1,0 +1,87 @@
+"""Run `decode` over a data set; used by the EM loop as well."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from emnat_jax.config import DataConfig
+from emnat_jax.data.pipeline import Pairs, make_pairs, sequential_batches
+from emnat_jax.data.records import Row
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.families.base import Family
+from emnat_jax.training.mesh import batch_sharding, replicated, row_multiple, to_global, use_mesh
+from emnat_jax.types import EOS, NEG_INF, Batch, Hypotheses, Params
+
+DecodeStep = Callable[[Params, Batch], Hypotheses]
+
+
+class Candidates(NamedTuple):
+    """The filled hypotheses of one source, best first."""
+
+    tokens: list[np.ndarray]  # each i32[T], EOS included
+    log_prob: np.ndarray  # f32[K]
+
+
+def make_decode_step(family: Family, mesh: Mesh, num_candidates: int) -> DecodeStep:
+    """Compiled (params, batch) -> Hypotheses of the batch's sources; compiles once a width."""
+
+    def decode(params: Params, batch: Batch) -> Hypotheses:
+        # No family draws samples yet: one fixed key keeps outputs a function of the parameters.
+        return family.decode(params, batch.source, jax.random.key(0), num_candidates)
+
+    rows = batch_sharding(mesh)
+    return jax.jit(decode, in_shardings=(None, rows), out_shardings=replicated(mesh))
+
+
+def decode_pairs(
+    decode: DecodeStep, params: Params, pairs: Pairs, *, data: DataConfig, mesh: Mesh
+) -> list[Candidates]:
+    """The candidates of every source, in the order of the data set."""
+    place = {row: index for index, row in enumerate(pairs.row.tolist())}
+    found: list[Candidates | None] = [None] * pairs.size
+    batches = sequential_batches(
+        pairs, data.buckets, data.decode_rows, row_multiple=row_multiple(mesh), by="source"
+    )
+    with use_mesh(mesh):
+        pending = None
+        for batch in batches:  # the device works on a batch while the host unpacks the one before
+            running = batch.row, decode(params, to_global(mesh, batch))
+            if pending is not None:
+                _unpack(*pending, place, found)
+            pending = running
+        if pending is not None:
+            _unpack(*pending, place, found)
+    return found
+
+
+def _unpack(rows: np.ndarray, hypotheses: Hypotheses, place: dict[int, int], found: list) -> None:
+    tokens, log_prob, rank_score = jax.device_get(
+        (hypotheses.tokens, hypotheses.log_prob, hypotheses.rank_score)
+    )
+    lengths = np.argmax(tokens == EOS, axis=-1) + 1
+    filled = rank_score > NEG_INF / 2
+    for index, row in enumerate(rows.tolist()):
+        if row >= 0:
+            keep = np.flatnonzero(filled[index])
+            sequences = [tokens[index, k, : lengths[index, k]] for k in keep]
+            found[place[row]] = Candidates(sequences, log_prob[index, keep])
+
+
+def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:
+    """A data set in memory of token sequences with EOS; without targets each is an empty sentence."""
+    empty = np.array([EOS], np.int32)
+    rows = (
+        Row(index, source, [empty if targets is None else targets[index]], "", "")
+        for index, source in enumerate(sources)
+    )
+    return make_pairs(rows)
+
+
+def encode_lines(lines: Sequence[str], vocabulary: Vocabulary, max_length: int | None) -> list[np.ndarray]:
+    """Tokens and EOS of each line, cut to `max_length` where that is given."""
+    eos = np.array([EOS], np.int32)
+    keep = None if max_length is None else max_length - 1
+    return [np.concatenate([tokens[:keep], eos]) for tokens in vocabulary.encode(list(lines))]

@@ -1,0 +1,104 @@
+"""Autoregressive teacher: teacher forcing, exact chain-rule score, cached greedy and beam search."""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.decoding.beam import beam_search, greedy_search
+from emnat_jax.families.base import Family
+from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
+from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
+from emnat_jax.models.transformer import Transformer, reorder
+from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
+
+DEFAULT_BEAM = 5  # METHOD 1.9
+
+
+def _with_beam(config: ModelConfig, beam: int) -> ModelConfig:
+    return dataclasses.replace(config, ar=dataclasses.replace(config.ar, beam=beam))
+
+
+DECODERS = {
+    "greedy": lambda config: _with_beam(config, 1),
+    "beam": lambda config: _with_beam(config, max(config.ar.beam, DEFAULT_BEAM)),
+}
+
+
+def make(config: ModelConfig) -> Family:
+    """p(y | x) = prod_t p(y_t | y_<t, x) over tokens then EOS; EOS is certain at `max_length`."""
+    module = Transformer(config, causal=True)
+    tokens = jnp.full((1, 2), EOS, jnp.int32)
+    init, axes = init_and_axes(module, tokens, tokens, method=_logits)
+    return Family(
+        init,
+        axes,
+        loss=functools.partial(_loss, config, module),
+        score=functools.partial(_score, config, module),
+        decode=functools.partial(_decode, config, module),
+    )
+
+
+def _logits(module: Transformer, source, target) -> Float[Array, "B T V"]:
+    """Scores of every next token, the target shifted right behind BOS."""
+    shifted = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
+    # PAD inputs stand behind every real token, so the causal mask alone hides them.
+    keep = jnp.ones(target.shape, bool)
+    states = module.decode(module.embedding(shifted), module.encode(source), keep)
+    return module.embedding.logits(states)
+
+
+def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
+    rngs = None if key is None else {"dropout": key}
+    logits = module.apply({"params": params}, batch.source, batch.target, method=_logits, rngs=rngs)
+    weight = _free_positions(config, batch.target) * batch.weight[:, None]
+    allowed = generable(config, eos=True)
+    logits = mask(logits, allowed)
+    losses = smoothed_cross_entropy(logits, batch.target, config.label_smoothing, allowed)
+    tokens = jnp.sum(weight)
+    loss = Mean(jnp.sum(losses * weight), tokens)
+    nll = -token_log_probs(logits, batch.target)
+    metrics = {"loss": loss, "nll": Mean(jnp.sum(nll * weight), tokens)}
+    return loss.total / jnp.maximum(tokens, 1.0), metrics
+
+
+def _score(config, module, params: Params, batch: Batch) -> Float[Array, " B"]:
+    logits = module.apply({"params": params}, batch.source, batch.target, method=_logits)
+    log_probs = token_log_probs(mask(logits, generable(config, eos=True)), batch.target)
+    return jnp.sum(log_probs * _free_positions(config, batch.target), axis=-1)
+
+
+def _free_positions(config, target) -> Float[Array, "B T"]:
+    """1 where a token was chosen: not padding, and not the EOS that the length limit forces."""
+    return ((target != PAD) & (jnp.arange(target.shape[1]) < config.max_length - 1)).astype(jnp.float32)
+
+
+def _decode(config, module, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+    """The best of a beam of at least `num_candidates`; `key` is not used."""
+    del key
+    beam = max(num_candidates, config.ar.beam)
+    width = min(config.max_length, source.shape[1] + config.extra_length)
+    alpha = config.ar.length_penalty
+    cache = module.apply({"params": params}, source, beam, width, method=_start)
+    first = jnp.full((source.shape[0], beam), BOS, jnp.int32)
+    step = functools.partial(_next_log_probs, config, module, params)
+    if beam == 1:
+        return greedy_search(step, cache, first, max_length=width, length_penalty=alpha)
+    found = beam_search(
+        step, cache, first, max_length=width, length_penalty=alpha, reorder=reorder
+    )
+    return Hypotheses(*(x[:, :num_candidates] for x in (found.tokens, found.log_prob, found.rank_score)))
+
+
+def _start(module: Transformer, source, beams: int, length: int):
+    return module.start(module.encode(source), beams, length)
+
+
+def _next_log_probs(config, module, params, tokens, cache, position):
+    logits, cache = module.apply({"params": params}, tokens, cache, position, method=Transformer.step)
+    log_probs = masked_log_softmax(logits, generable(config, eos=True))
+    last = jnp.full(tokens.shape, position == config.max_length - 1)
+    return only_eos(log_probs, last), cache

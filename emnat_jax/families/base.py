@@ -1,0 +1,34 @@
+"""The seam: what training, decoding and EM know of a model."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from emnat_jax.types import Batch, Hypotheses, Key, Metrics, Params, Step
+
+
+class Family(NamedTuple):
+    """A conditional sequence model p(y | x) as four pure functions.
+
+    - `init(key)`: float32 parameters, a plain nested dict of arrays.
+    - `axes`: the same tree; each leaf is a tuple with one logical axis name (or None) a dimension.
+      An array stacked over layers has "layers" first.
+    - `loss(params, batch, key, step)`: the float32 scalar to minimise, rows weighed by
+      `batch.weight`, and metrics. `metrics["loss"]` is always there and the scalar is its
+      total / weight, its weight the number of target tokens; a batch that holds only fillers
+      gives 0, not NaN. `key=None` is evaluation: no dropout, no glancing.
+      `step` is there for annealed schedules.
+    - `score(params, batch)`: f32[B], log p(target | source) in nats summed over the sentence, EOS
+      and length term included, neither smoothed nor normalised; the same however wide the padding.
+    - `decode(params, source, key, num_candidates)`: distinct hypotheses, best first by
+      `rank_score`; unfilled slots have `rank_score` NEG_INF. `num_candidates` is static.
+
+    The probabilities of all targets of a source sum to one; what a family excludes it masks itself.
+    """
+
+    init: Callable[[Key], Params]
+    axes: Params
+    loss: Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]
+    score: Callable[[Params, Batch], jax.Array]
+    decode: Callable[[Params, jax.Array, Key, int], Hypotheses]

@@ -1,0 +1,25 @@
+"""From a Linen module to the first two functions of a Family: `init` and `axes`."""
+
+from collections.abc import Callable
+
+import jax
+from flax import linen as nn
+
+from emnat_jax.types import Key, Params
+
+
+def init_and_axes(module: nn.Module, *inputs, method: Callable | str) -> tuple[Callable[[Key], Params], Params]:
+    """`init(key)` and the tree of logical axis names, by calling `method` on small abstract inputs."""
+
+    def boxed(key):
+        return module.init(key, *inputs, method=method)["params"]
+
+    def is_box(leaf):
+        return isinstance(leaf, nn.LogicallyPartitioned)
+
+    def init(key: Key) -> Params:
+        return nn.meta.unbox(boxed(key))
+
+    shapes = jax.eval_shape(boxed, jax.random.key(0))
+    axes = jax.tree.map(lambda box: box.names, shapes, is_leaf=is_box)
+    return init, axes

@@ -1,0 +1,34 @@
+"""Which ids a model may generate: the probability space of DESIGN 5."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.models.transformer import padded_vocab
+from emnat_jax.types import BOS, EOS, NEG_INF, PAD
+
+
+def generable(config: ModelConfig, *, eos: bool) -> Bool[np.ndarray, " V"]:
+    """True for ids that may be generated: never PAD, BOS or the ids that only pad the vocabulary."""
+    allowed = np.arange(padded_vocab(config)) < config.vocab_size
+    allowed[[PAD, BOS]] = False
+    allowed[EOS] = eos
+    return allowed
+
+
+def mask(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
+    """The logits of the allowed ids, NEG_INF elsewhere."""
+    return jnp.where(allowed, logits, NEG_INF)
+
+
+def masked_log_softmax(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
+    """Log-probabilities over the allowed ids, NEG_INF elsewhere."""
+    return mask(jax.nn.log_softmax(mask(logits, allowed), axis=-1), allowed)
+
+
+def only_eos(log_probs: Float[Array, "*B V"], last: Bool[Array, "*B"]) -> Float[Array, "*B V"]:
+    """The same with EOS certain where `last`."""
+    certain = jnp.where(jnp.arange(log_probs.shape[-1]) == EOS, 0.0, NEG_INF)
+    return jnp.where(last[..., None], certain, log_probs)

@@ -1,0 +1,21 @@
+"""Floating-point operations of the one Transformer, for the log's model FLOP/s."""
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.models.transformer import padded_vocab
+
+
+def training_flops(config: ModelConfig, rows: int, source: int, target: int) -> float:
+    """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
+
+    Matrix products only, two operations a multiply-add, backward twice the forward (Kaplan et al.
+    2020, 2.1). Recomputation by `remat` is not model work and is left out.
+    """
+    width, hidden = config.width, config.ff_width
+    layer = 4 * width**2 + 2 * width * hidden
+    decoder_layers = config.decoder_layers + (config.family != "ar")
+    encoder = config.encoder_layers * source * (layer + 2 * source * width)
+    # Cross-attention: query and output for each target position, key and value for each source one.
+    cross = 2 * width**2 * (source + target) + 2 * source * target * width
+    decoder = decoder_layers * (target * (layer + 2 * target * width) + cross)
+    softmax = target * width * padded_vocab(config)
+    return 6.0 * rows * (encoder + decoder + softmax)

@@ -1,0 +1,300 @@
+"""The one Transformer that every family uses: embedding, encoder, decoder (causal or not).
+
+Sizes and details follow METHOD 1.6 without the faults of 1.10; `norm="pre"` adds a final layer
+norm to each stack and drops the one on the embeddings.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
+from emnat_jax.models.dropout import dropout
+from emnat_jax.types import PAD
+
+VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
+
+
+class Encoded(NamedTuple):
+    """What the decoder sees of a source."""
+
+    states: jax.Array  # f32[B, S, D]
+    keep: jax.Array  # bool[B, S]
+
+
+class Cache(NamedTuple):
+    """State of step-by-step decoding of K beams for B sources, for outputs of at most T tokens."""
+
+    layers: Any  # a layer: ((key, value) [B, T, K, H, C], (key, value) [B, S, H, C])
+    keep: jax.Array  # bool[B, S]
+    ancestry: jax.Array  # i32[B, K, T]; which beam's slot holds each position of a beam's past
+
+
+def padded_vocab(config: ModelConfig) -> int:
+    """Rows of the embedding: the vocabulary rounded up, the rest is never generated."""
+    return -(-config.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+
+
+def layer_norm(name: str | None = None) -> nn.LayerNorm:
+    """Layer norm in float32 with scale and bias."""
+    partition = functools.partial(nn.with_logical_partitioning, names=("embed",))
+    return nn.LayerNorm(
+        epsilon=1e-6,
+        scale_init=partition(nn.initializers.ones_init()),
+        bias_init=partition(nn.initializers.zeros_init()),
+        name=name,
+    )
+
+
+class Embedding(nn.Module):
+    """One matrix for source, target and output softmax, and the positions."""
+
+    config: ModelConfig
+
+    def setup(self):
+        config = self.config
+        init = nn.initializers.normal(config.width**-0.5)
+        vocab = padded_vocab(config)
+        self.tokens = self._param("tokens", init, ("vocab", "embed"), vocab, config.width)
+        self.output_bias = self._param("output_bias", nn.initializers.zeros_init(), ("vocab",), vocab)
+        if config.positions == "learned":
+            self.positions = self._param("positions", init, ("position", "embed"), self.slots, config.width)
+
+    @property
+    def slots(self) -> int:
+        """Positions in the table: the longest sequence and the length slot."""
+        return self.config.max_length + 1
+
+    def _param(self, name, init, axes, *shape):
+        return self.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
+
+    def __call__(self, tokens: Int[Array, "B T"], start: int = 0) -> Float[Array, "B T D"]:
+        """Scaled token embeddings plus positions start, start + 1, ..."""
+        return self.lookup(tokens) + self.position(start + jnp.arange(tokens.shape[1]))
+
+    def lookup(self, tokens):
+        return self.tokens[tokens] * self.config.width**0.5
+
+    def position(self, index):
+        """f32[..., D] of positions; learned ones are scaled like the tokens (METHOD 1.6)."""
+        if self.config.positions == "learned":
+            return self.positions[index] * self.config.width**0.5
+        return sinusoids(self.slots, self.config.width)[index]
+
+    def logits(self, x: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
+        """Scores of the padded vocabulary."""
+        dtype = jnp.dtype(self.config.dtype)
+        contract = ((x.ndim - 1,), (1,))
+        table = self.tokens.astype(dtype)
+        product = jax.lax.dot_general(
+            x.astype(dtype), table, (contract, ((), ())), preferred_element_type=jnp.float32
+        )
+        return product + self.output_bias
+
+
+def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
+    """Sine half, then cosine half, wavelengths 2 pi to 10000 * 2 pi (Vaswani et al. 2017, 3.5)."""
+    rate = 10_000.0 ** (-jnp.arange(width // 2) / max(width // 2 - 1, 1))
+    angle = jnp.arange(length)[:, None] * rate[None]
+    table = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+    return jnp.pad(table, ((0, 0), (0, width - table.shape[1])))
+
+
+class FeedForward(nn.Module):
+    """ReLU layer between two linear maps."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x):
+        config = self.config
+        width, hidden = ((config.width, "embed"),), ((config.ff_width, "mlp"),)
+        x = nn.relu(Projection(width, hidden, config.dtype, name="up")(x))
+        return Projection(hidden, width, config.dtype, name="down")(_drop(self, x, config.ff_dropout))
+
+
+class Residual(nn.Module):
+    """x + dropout(sublayer(x)) with the layer norm before (pre) or after (post)."""
+
+    config: ModelConfig
+
+    def setup(self):
+        self.norm = layer_norm()
+
+    def before(self, x):
+        return self.norm(x) if self.config.norm == "pre" else x
+
+    def after(self, x, change):
+        x = x + _drop(self, change, self.config.dropout)
+        return x if self.config.norm == "pre" else self.norm(x)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward. Signature of a scanned layer: (carry, own, shared)."""
+
+    config: ModelConfig
+
+    def setup(self):
+        self.attention, self.feed_forward = SelfAttention(self.config), FeedForward(self.config)
+        self.residuals = [Residual(self.config) for _ in range(2)]
+
+    def __call__(self, x, own, keep):
+        first, second = self.residuals
+        x = first.after(x, self.attention(first.before(x), keep))
+        return second.after(x, self.feed_forward(second.before(x))), own
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention, feed-forward. (carry, own, shared) -> (carry, own)."""
+
+    config: ModelConfig
+
+    def setup(self):
+        self.attention, self.cross = SelfAttention(self.config), CrossAttention(self.config)
+        self.feed_forward = FeedForward(self.config)
+        self.residuals = [Residual(self.config) for _ in range(3)]
+
+    def __call__(self, x, own, shared):
+        encoded, keep = shared
+        first, *_ = self.residuals
+        x = first.after(x, self.attention(first.before(x), keep))
+        return self._rest(x, self.cross.memory(encoded.states), encoded.keep), own
+
+    def start(self, states, own, shared):
+        """Cached cross-attention keys and values of encoder states."""
+        return states, self.cross.memory(states)
+
+    def step(self, x, own, shared):
+        past, memory = own
+        position, keep, memory_keep = shared
+        first, *_ = self.residuals
+        change, past = self.attention.step(first.before(x), past, position, keep)
+        return self._rest(first.after(x, change), memory, memory_keep), (past, memory)
+
+    def _rest(self, x, memory, memory_keep):
+        _, second, third = self.residuals
+        x = second.after(x, self.cross(second.before(x), memory, memory_keep[:, None]))
+        return third.after(x, self.feed_forward(third.before(x)))
+
+
+class Stack(nn.Module):
+    """N layers of one class, each compiled, or one scanned over; optionally rematerialised."""
+
+    config: ModelConfig
+    layer: type[nn.Module]
+    count: int
+
+    def setup(self):
+        layer = nn.remat(self.layer) if self.config.remat else self.layer
+        if self.config.scan_layers:
+            methods = [m for m in ("__call__", "start", "step") if hasattr(self.layer, m)]
+            self.layers = nn.scan(
+                layer,
+                variable_axes={"params": 0},
+                split_rngs={"params": True, "dropout": True},
+                in_axes=(0, nn.broadcast),
+                length=self.count,
+                methods=methods,
+                metadata_params={nn.PARTITION_NAME: "layers"},
+            )(self.config)
+        else:
+            self.layers = [layer(self.config) for _ in range(self.count)]
+
+    def __call__(self, carry, own=None, shared=None, method: str = "__call__"):
+        """(carry, own of each layer) after all layers; `own` is a list, or stacked when scanned."""
+        if self.config.scan_layers:
+            return getattr(self.layers, method)(carry, own, shared)
+        outputs = []
+        for index, layer in enumerate(self.layers):
+            carry, output = getattr(layer, method)(carry, own and own[index], shared)
+            outputs.append(output)
+        return carry, outputs
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder over one embedding; `causal` decides what a decoder position sees."""
+
+    config: ModelConfig
+    causal: bool
+    extra_decoder_layers: int = 0
+
+    def setup(self):
+        config = self.config
+        self.embedding = Embedding(config)
+        self.encoder = Stack(config, EncoderLayer, config.encoder_layers)
+        self.decoder = Stack(config, DecoderLayer, config.decoder_layers + self.extra_decoder_layers)
+        # Pre-norm normalises the output of a stack, post-norm (METHOD 1.6) its input.
+        self.encoder_norm, self.decoder_norm = layer_norm(), layer_norm()
+        partition = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",))
+        self.source_bias = self.param("source_bias", partition, (config.width,), jnp.float32)
+
+    def encode(self, source: Int[Array, "B S"], *, slot: bool = False) -> Encoded:
+        """Encoder output; with `slot` a zero vector stands before the words (METHOD 1.6)."""
+        x = self.embedding.lookup(source)
+        keep = source != PAD
+        if slot:
+            x = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))
+            keep = jnp.pad(keep, ((0, 0), (1, 0)), constant_values=True)
+        x = x + self.embedding.position(jnp.arange(x.shape[1])) + self.source_bias
+        x, _ = self.encoder(self._enter(x, self.encoder_norm), shared=keep[:, None])
+        return Encoded(self._leave(x, self.encoder_norm), keep)
+
+    def decode(self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]):
+        """Decoder output f32[B, T, D] for embedded inputs; positions with keep False are unseen."""
+        visible = keep[:, None]
+        if self.causal:
+            visible = visible & jnp.tril(jnp.ones((inputs.shape[1],) * 2, bool))
+        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=(encoded, visible))
+        return self._leave(x, self.decoder_norm)
+
+    def start(self, encoded: Encoded, beams: int, length: int) -> Cache:
+        """An empty cache for `beams` outputs of at most `length` tokens for each source."""
+        batch, heads = encoded.states.shape[0], self.config.heads
+        shape = (batch, length, beams, heads, self.config.width // heads)
+        _, memory = self.decoder(encoded.states, method="start")
+        empty = jnp.zeros(shape, self.config.dtype)
+        if self.config.scan_layers:
+            past = jnp.broadcast_to(empty, (self.decoder.count, *shape))
+            layers = ((past, past), memory)
+        else:
+            layers = [((empty, empty), m) for m in memory]
+        slots = jnp.arange(beams, dtype=jnp.int32)[None, :, None]
+        return Cache(layers, encoded.keep, jnp.broadcast_to(slots, (batch, beams, length)))
+
+    def step(self, tokens: Int[Array, "B K"], cache: Cache, position: Array) -> tuple[Array, Cache]:
+        """Logits [B, K, V] of the token after `tokens`, which stand at `position`, and the new cache."""
+        batch, beams, length = cache.ancestry.shape
+        slots = jnp.arange(beams, dtype=jnp.int32)
+        own = jnp.broadcast_to(slots[None, :, None], (batch, beams, 1))
+        ancestry = jax.lax.dynamic_update_slice_in_dim(cache.ancestry, own, position, axis=2)
+        past = jnp.arange(length)[:, None] <= position
+        keep = ((ancestry[..., None] == slots) & past).reshape(batch, beams, length * beams)
+        x = self.embedding.lookup(tokens) + self.embedding.position(position)
+        x = self._enter(x, self.decoder_norm)
+        x, layers = self.decoder(x, cache.layers, (position, keep, cache.keep), method="step")
+        logits = self.embedding.logits(self._leave(x, self.decoder_norm))
+        return logits, Cache(layers, cache.keep, ancestry)
+
+    def _enter(self, x, norm):
+        if self.config.norm == "post":
+            x = norm(_drop(self, x, self.config.dropout))  # METHOD 1.6: dropout before this norm
+            return x
+        return _drop(self, x, self.config.dropout)
+
+    def _leave(self, x, norm):
+        return norm(x) if self.config.norm == "pre" else x
+
+
+def reorder(cache: Cache, beams: Int[Array, "B K"]) -> Cache:
+    """The cache after beam k has become a continuation of beam `beams[b, k]`."""
+    ancestry = jnp.take_along_axis(cache.ancestry, beams[..., None], axis=1)
+    return cache._replace(ancestry=ancestry)
+
+
+def _drop(module: nn.Module, x, rate: float):
+    return dropout(module.make_rng("dropout") if module.has_rng("dropout") else None, x, rate)

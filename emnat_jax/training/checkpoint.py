@@ -1,0 +1,265 @@
+"""Checkpoints that survive a kill at any moment and are never trusted unread.
+
+A checkpoint is committed by a rename, so an interrupted one is never seen. Its metadata hold a
+SHA-256 of every array and of themselves, which is verified on restoring. The only file that
+imports orbax.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from emnat_jax.errors import UserError
+from emnat_jax.training.state import TrainState
+from emnat_jax.types import Params
+
+KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
+ITEMS = ("state", "metadata")
+
+
+class Damaged(Exception):
+    """A checkpoint whose bits are not those that were saved."""
+
+
+def fingerprint(tree: Any) -> str:
+    """SHA-256 over path, dtype, shape and bytes of every leaf, in order of their paths.
+
+    The same on every mesh. All processes of a run must call it together.
+    """
+    digest = hashlib.sha256()
+    leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
+    names, arrays = zip(*sorted(leaves, key=lambda pair: pair[0]), strict=True) if leaves else ((), ())
+    for name, array in zip(names, _on_host(arrays), strict=True):
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass
+class _KeepLatestAnd(preservation_policy.PreservationPolicy):
+    """Preserves the latest checkpoints and that of `step`."""
+
+    step: int | None
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        latest = [info.step for info in checkpoints][-KEEP_LATEST:]
+        return [info.step in latest or info.step == self.step for info in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one training run: the two latest and one more that `save` may name.
+
+    Use it as a context; leaving it waits for the last save. All processes must call every method.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        self._directory = _absolute(directory)
+        self._policy = _KeepLatestAnd(None)
+        options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=ITEMS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def steps(self) -> list[int]:
+        """The steps that were saved whole, in increasing order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: TrainState, metadata: dict, *, keep: int | None = None) -> None:
+        """Saves in the background; the arrays may be donated as soon as this returns.
+
+        `metadata` must be JSON. `keep` is a step whose checkpoint outlives newer ones until another
+        is named. Raises UserError when this save or the last could not be written.
+        """
+        items = _as_items(state)
+        marks = {name: fingerprint(item) for name, item in items.items()}
+        sealed = {"metadata": metadata, "fingerprints": marks, "seal": _seal(metadata, marks)}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(items), metadata=ocp.args.JsonSave(sealed))
+        self.wait()  # what the last save still deletes is decided by what it was told to keep
+        self._policy.step = keep
+        saved = self._write(lambda: self._manager.save(step, args=args))
+        assert saved, f"step {step} is already in {self._directory}"
+
+    def restore(
+        self, abstract: TrainState, log: Callable[[str], None] = logging.warning
+    ) -> tuple[TrainState, dict] | None:
+        """State and metadata of the latest good checkpoint, laid out as `abstract` says; None without any.
+
+        Damaged newer ones are reported to `log` and deleted, so that their steps can be saved anew.
+        Raises UserError, and deletes nothing, when there are checkpoints and none is good.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            try:
+                restored = self._restore_step(step, abstract)
+            except Damaged as error:
+                log(f"checkpoint {self._directory}/{step} is damaged ({error}); trying the one before")
+                damaged.append(step)
+                continue
+            for broken in damaged:
+                self._manager.delete(broken)
+            return restored
+        if damaged:
+            raise UserError(
+                f"no checkpoint in {self._directory} can be read (damaged, or of another model); "
+                f"delete that directory to train from the start."
+            )
+        return None
+
+    def wait(self) -> None:
+        """Returns when the last save is committed; raises UserError when it could not be written."""
+        self._write(self._manager.wait_until_finished)
+
+    def close(self) -> None:
+        """Waits for the last save and frees the threads."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def _restore_step(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
+        sealed = _read_metadata(self._manager, step)
+        restore = ocp.args.StandardRestore(_as_items(abstract))
+        items = _guarded(lambda: self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"])
+        for name, item in items.items():
+            _verify(name, item, sealed)
+        return TrainState(**{"ema": None, **items}), sealed["metadata"]
+
+    def _write(self, write: Callable[[], Any]) -> Any:
+        """What `write` returns; a full disk becomes a UserError."""
+        try:
+            return write()
+        except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
+            if "No space left" in str(error) or "quota exceeded" in str(error):
+                raise UserError(
+                    f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
+                    f"and run the same command again, it goes on from the last whole checkpoint."
+                ) from error
+            raise
+
+
+def saved_steps(directory: str | os.PathLike) -> list[int]:
+    """The steps that were saved whole in `directory`, in increasing order."""
+    with _reader(directory) as manager:
+        return sorted(manager.all_steps())
+
+
+def read_metadata(directory: str | os.PathLike) -> dict | None:
+    """The metadata saved with the latest checkpoint; None where there is no checkpoint."""
+    with _reader(directory) as manager:
+        step = manager.latest_step()
+        return (
+            None
+            if step is None
+            else _or_user_error(directory, lambda: _read_metadata(manager, step)["metadata"])
+        )
+
+
+def restore_params(directory: str | os.PathLike, abstract: Params, step: int | None = None) -> Params:
+    """Only the parameters to decode with (the average where there is one) of one checkpoint.
+
+    `abstract` are their shapes, types and shardings; `step=None` is the latest. Raises UserError
+    when there is no such checkpoint or it is damaged.
+    """
+    with _reader(directory) as manager:
+        steps = sorted(manager.all_steps())
+        chosen = steps[-1] if step is None and steps else step
+        if chosen not in steps:
+            raise UserError(
+                f"{_absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
+            )
+        return _or_user_error(f"{directory}/{chosen}", lambda: _restore_part(manager, chosen, abstract))
+
+
+def _restore_part(manager: ocp.CheckpointManager, step: int, abstract: Params) -> Params:
+    sealed = _read_metadata(manager, step)
+    name = "ema" if "ema" in sealed["fingerprints"] else "params"
+    item = {name: abstract}
+    restore = ocp.args.PyTreeRestore(
+        item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
+    )
+    params = _guarded(lambda: manager.restore(step, args=ocp.args.Composite(state=restore))["state"][name])
+    _verify(name, params, sealed)
+    return params
+
+
+def _read_metadata(manager: ocp.CheckpointManager, step: int) -> dict:
+    """The sealed metadata of a step; raises Damaged when the seal does not fit."""
+    restore = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    sealed = _guarded(lambda: manager.restore(step, args=restore)["metadata"])
+    fits = _guarded(lambda: sealed["seal"] == _seal(sealed["metadata"], sealed["fingerprints"]))
+    if not fits:
+        raise Damaged("its metadata were changed")
+    return sealed
+
+
+def _verify(name: str, tree: Any, sealed: dict) -> None:
+    if fingerprint(tree) != sealed["fingerprints"].get(name):
+        raise Damaged(f"the bits of {name} were changed")
+
+
+def _seal(metadata: dict, fingerprints: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([metadata, fingerprints], sort_keys=True).encode()).hexdigest()
+
+
+def _guarded(read: Callable[[], Any]) -> Any:
+    """What `read` returns; raises Damaged when it fails in any way.
+
+    Broken files surface as whatever error the layer that trips over them has (JSON, zstd,
+    tensorstore, missing keys), so there is no shorter list of types to name.
+    """
+    try:
+        return read()
+    except Exception as error:
+        raise Damaged(
+            f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+        ) from error
+
+
+def _or_user_error(path: str | os.PathLike, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except Damaged as error:
+        raise UserError(
+            f"checkpoint {path} cannot be read ({error}); delete that directory and run the training again."
+        ) from error
+
+
+def _reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
+    """A manager that changes nothing, so that it may look on while another process trains."""
+    if not epath.Path(directory).exists():
+        raise UserError(f"{directory} does not exist; nothing was trained there.")
+    options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
+    return ocp.CheckpointManager(_absolute(directory), options=options, item_names=ITEMS)
+
+
+def _absolute(directory: str | os.PathLike) -> str:
+    path = os.fspath(directory)
+    return path if "://" in path else os.path.abspath(path)
+
+
+def _as_items(state: TrainState) -> dict[str, Any]:
+    """The state's parts by name, without those that are None."""
+    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _on_host(arrays: tuple) -> list[np.ndarray]:
+    """Whole arrays in host memory, gathered from the other processes where they hold a part."""
+    if all(not isinstance(a, jax.Array) or a.is_fully_addressable or a.is_fully_replicated for a in arrays):
+        return [np.asarray(array) for array in jax.device_get(arrays)]
+    return [np.asarray(multihost_utils.process_allgather(array, tiled=True)) for array in arrays]

@@ -1,0 +1,96 @@
+"""Sums of metrics on the host, metrics.jsonl and TensorBoard events."""
+
+import json
+import os
+from typing import Self
+
+import jax
+from etils import epath
+
+from emnat_jax.data.atomic import atomic_file
+from emnat_jax.types import Mean, Metrics
+
+TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run
+Sums = dict[str, list[float]]  # name -> [total, weight], in float64; JSON as it stands
+
+
+def merge(sums: Sums, metrics: Metrics) -> Sums:
+    """`sums` with the samples of `metrics` (on the host) added."""
+    old = {name: sums.get(name, [0.0, 0.0]) for name in metrics}
+    new = {
+        name: [old[name][0] + float(m.total), old[name][1] + float(m.weight)] for name, m in metrics.items()
+    }
+    return {**sums, **new}
+
+
+def means(sums: Sums, prefix: str = "") -> dict[str, float]:
+    """The mean of each metric, under its name with `prefix` in front; the loss first."""
+    names = sorted(sums, key=lambda name: (name != "loss", name))
+    return {prefix + name: Mean(*sums[name]).value() for name in names}
+
+
+class MetricsWriter:
+    """Appends to `directory`/metrics.jsonl and, where tensorboardX is installed, to tensorboard/.
+
+    Opening it cuts away what a run that was broken off wrote beyond `step`, so no line is doubled.
+    Only the first process writes.
+    """
+
+    def __init__(self, directory: epath.PathLike, step: int, log):
+        self._file = self._events = None
+        if jax.process_index() != 0:
+            return
+        path = epath.Path(directory) / "metrics.jsonl"
+        with atomic_file(path) as file:
+            file.write(b"".join(_lines_up_to(path, step)))
+        self._file = path.open("a")
+        self._events = _open_events(epath.Path(directory) / "tensorboard", step, log)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One line, one point a curve."""
+        if self._file is not None:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
+    def sync(self) -> None:
+        """Puts the lines on the disk; call it before the checkpoint that counts on them."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        if self._events is not None:
+            self._events.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        for sink in (self._file, self._events):
+            if sink is not None:
+                sink.close()
+
+
+def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
+    """The whole lines of `path` that belong to `step` or earlier ones."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if _step_of(line) <= step]
+
+
+def _step_of(line: bytes) -> float:
+    """The step a line belongs to; infinite for one that a kill cut short."""
+    try:
+        return json.loads(line)["step"] if line.endswith(b"\n") else float("inf")
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _open_events(directory: epath.Path, step: int, log):
+    """A TensorBoard writer that hides points beyond `step`; None where the library is missing."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        log("tensorboardX is not installed: no TensorBoard events, metrics.jsonl has the same figures.")
+        return None
+    return SummaryWriter(os.fspath(directory), purge_step=step + 1)

@@ -1,0 +1,91 @@
+"""Learning-rate schedules and the optimiser.
+
+A schedule maps the number of finished updates (0 at the first) to the rate of the next one.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from emnat_jax.config import OptimConfig
+from emnat_jax.types import Params
+
+PAPER_WIDTH = 256  # hard-wired in the released code for every model size
+PAPER_FLAT_STEPS = 4_000  # its cap on the rate, whatever the warm-up
+COSINE_FLOOR = 0.01  # share of the peak that is left at the end
+NOT_DECAYED = ("bias", "norm", "position", "scale")
+
+
+def paper_schedule(base_lr: float, warmup_steps: int = 4_000, update_freq: int = 1) -> optax.Schedule:
+    """The rate of the released code (METHOD 1.7); `update_freq` when steps count micro-batches.
+
+    base * 10 * 256^-1/2 * min((s + 1) W^-3/2, (s + 1)^-1/2, 4000^-1/2), s = step / update_freq.
+    """
+    scale = base_lr * 10 * PAPER_WIDTH**-0.5
+
+    def schedule(step):
+        count = step / update_freq + 1
+        rate = jnp.minimum(count * warmup_steps**-1.5, count**-0.5)
+        return scale * jnp.minimum(rate, PAPER_FLAT_STEPS**-0.5)
+
+    return schedule
+
+
+def inverse_sqrt_schedule(peak_lr: float, warmup_steps: int) -> optax.Schedule:
+    """Linear up to `peak_lr` at update `warmup_steps`, then falling with 1 / sqrt(update)."""
+
+    def schedule(step):
+        count = step + 1
+        return peak_lr * jnp.minimum(count / warmup_steps, (warmup_steps / count) ** 0.5)
+
+    return schedule
+
+
+def cosine_schedule(peak_lr: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
+    """Linear up to `peak_lr` at update `warmup_steps`, then half a cosine to 1% of it at the last."""
+
+    def schedule(step):
+        count = step + 1
+        progress = jnp.clip((count - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
+        cosine = COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 + jnp.cos(math.pi * progress)) / 2
+        return peak_lr * jnp.minimum(count / warmup_steps, cosine)
+
+    return schedule
+
+
+def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
+    """The schedule that the configuration names."""
+    if config.schedule == "paper":
+        return paper_schedule(config.peak_lr, config.warmup_steps)
+    if config.schedule == "cosine":
+        return cosine_schedule(config.peak_lr, config.warmup_steps, total_steps)
+    return inverse_sqrt_schedule(config.peak_lr, config.warmup_steps)
+
+
+def make_optimizer(config: OptimConfig, total_steps: int, axes: Params) -> optax.GradientTransformation:
+    """Clip the global norm, then bias-corrected AdamW that decays matrices only."""
+    adamw = optax.adamw(
+        make_schedule(config, total_steps),
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        mask=decay_mask(axes),
+    )
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+
+
+def decay_mask(axes: Params) -> Params:
+    """True for the leaves of `axes` that are decayed: matrices that are no bias, norm or position.
+
+    Dimensions are counted without "layers", so that stacked and separate layers decay the same.
+    """
+
+    def decays(path, names: tuple) -> bool:
+        words = " ".join([jax.tree_util.keystr(path), *filter(None, names)]).lower()
+        matrix = len([name for name in names if name != "layers"]) >= 2
+        return matrix and not any(word in words for word in NOT_DECAYED)
+
+    return jax.tree_util.tree_map_with_path(decays, axes, is_leaf=lambda leaf: isinstance(leaf, tuple))

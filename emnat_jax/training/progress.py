@@ -1,0 +1,52 @@
+"""What a person sees while a long job runs: a bar on a terminal, a line now and then in a file."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Self
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts up to `total`. Terminals get a tqdm bar, everything else plain lines through `log`."""
+
+    def __init__(self, label: str, total: int, start: int, log: Callable[[str], None]):
+        self._label, self._total, self._log = label, total, log
+        self._last_line = -SECONDS_BETWEEN_LINES
+        self._bar = _open_bar(label, total, start) if sys.stderr.isatty() and start < total else None
+
+    def advance(self) -> None:
+        """One more is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, step: int, values: dict[str, float]) -> None:
+        """Shows figures beside the count; in a file at most every ten seconds and at the end."""
+        text = " ".join(f"{name}={value:.4g}" for name, value in values.items())
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self._total:
+            self._last_line = now
+            self._log(f"{self._label} {step}/{self._total} {text}")
+
+    def note(self, text: str) -> None:
+        """Says something that must not be missed."""
+        if self._bar is not None:
+            self._bar.write(f"{self._label}: {text}", file=sys.stderr)
+        else:
+            self._log(f"{self._label}: {text}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _open_bar(label: str, total: int, start: int):
+    from tqdm import tqdm
+
+    return tqdm(desc=label, total=total, initial=start, dynamic_ncols=True, mininterval=0.5)

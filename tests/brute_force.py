@@ -1,0 +1,140 @@
+"""Answers by enumeration, in float64 and plain Python, for problems small enough to list."""
+
+import dataclasses
+import functools
+import itertools
+from collections import defaultdict
+
+import numpy as np
+
+from emnat_jax.types import EOS, NEG_INF, PAD
+
+
+@functools.cache
+def all_sequences(vocab: int, length: int) -> np.ndarray:
+    """Every sequence, i64[vocab^length, length]."""
+    return np.array(list(itertools.product(range(vocab), repeat=length)), int).reshape(vocab**length, length)
+
+
+def repeats(sequences: np.ndarray) -> np.ndarray:
+    """Number of equal neighbours of each sequence."""
+    return np.sum(sequences[:, 1:] == sequences[:, :-1], axis=1)
+
+
+def positionwise_log_prob(log_probs: np.ndarray, sequences: np.ndarray) -> np.ndarray:
+    """Sum of `log_probs` [T, V] along each sequence."""
+    return np.sum(log_probs[np.arange(log_probs.shape[0]), sequences], axis=1)
+
+
+def best_deduplicated(log_probs: np.ndarray, penalty: float) -> tuple[int, int, float]:
+    """(barred tokens, repeats, log-probability of the rest) of the best sequence under `log_probs` [T, V].
+
+    Fewest barred tokens first, then log-probability - penalty x repeats; an infinite penalty puts
+    fewer repeats before any log-probability.
+    """
+    log_probs = np.asarray(log_probs, np.float64)
+    barred = log_probs <= NEG_INF / 2
+    sequences = all_sequences(log_probs.shape[1], log_probs.shape[0])
+    wrong = positionwise_log_prob(barred.astype(int), sequences)
+    sequences = sequences[wrong == wrong.min()]
+    score = positionwise_log_prob(np.where(barred, 0.0, log_probs), sequences)
+    equal = repeats(sequences)
+    if np.isinf(penalty):
+        best = np.argmax(np.where(equal == equal.min(), score, -np.inf))
+    else:
+        best = np.argmax(score - penalty * equal)
+    return int(wrong.min()), int(equal[best]), float(score[best])
+
+
+@dataclasses.dataclass(frozen=True)
+class TableModel:
+    """An autoregressive model whose next token depends on its whole past through a small hash.
+
+    `log_probs` f64[T, M, V]: position, state of the past, next token. The last position is EOS alone.
+    """
+
+    log_probs: np.ndarray
+
+    @property
+    def max_length(self) -> int:
+        return self.log_probs.shape[0]
+
+    @property
+    def vocab(self) -> int:
+        return self.log_probs.shape[2]
+
+    def next_state(self, state, token):
+        """The state after one more token; the same arithmetic holds for ints and arrays."""
+        return (3 * state + token + 1) % self.log_probs.shape[1]
+
+    def score(self, sequence: tuple[int, ...]) -> float:
+        """Log-probability of a sequence that ends in EOS."""
+        state, total = 0, 0.0
+        for position, token in enumerate(sequence):
+            total += self.log_probs[position, state, token]
+            state = self.next_state(state, token)
+        return total
+
+    def targets(self) -> list[tuple[int, ...]]:
+        """Every sequence that ends in EOS, has no other, and has a probability."""
+        others = [token for token in range(self.vocab) if token != EOS]
+        prefixes = (prefix for n in range(self.max_length) for prefix in itertools.product(others, repeat=n))
+        return [t for t in ((*prefix, EOS) for prefix in prefixes) if self.score(t) > NEG_INF / 2]
+
+
+def random_table_model(
+    rng: np.random.Generator, *, vocab: int, max_length: int, barred: float = 0.0
+) -> TableModel:
+    """PAD is never generated, and neither is a share `barred` of the other tokens, by position and state."""
+    states = 11
+    logits = rng.normal(size=(max_length, states, vocab)) * 2.0
+    logits[:, :, EOS] += rng.normal()
+    masked = rng.random(logits.shape) < barred
+    masked[:, :, EOS] &= rng.random(masked.shape[:2]) < 0.5
+    masked[np.all(masked[:, :, 1:], axis=-1), EOS] = False
+    masked[:, :, PAD] = True
+    masked[-1] = np.arange(vocab) != EOS
+    logits = np.where(masked, -np.inf, logits)
+    log_probs = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+    return TableModel(np.where(masked, NEG_INF, log_probs))
+
+
+def length_penalty(length: int, alpha: float) -> float:
+    return ((5 + length) / 6) ** alpha
+
+
+def exhaustive_best(model: TableModel, count: int, alpha: float) -> list[tuple[tuple[int, ...], float]]:
+    """The `count` best of all targets, best first, with their rank scores."""
+    scored = [(t, model.score(t) / length_penalty(len(t), alpha)) for t in model.targets()]
+    return sorted(scored, key=lambda pair: -pair[1])[:count]
+
+
+def plain_beam(model: TableModel, beam: int, alpha: float) -> list[tuple[tuple[int, ...], float]]:
+    """Beam search without cache, early stop or arrays: prefixes are lists, scored from scratch."""
+    alive, finished = [((), 0.0)], []
+    for _ in range(model.max_length):
+        grown = [((*prefix, token), model.score((*prefix, token)))
+                 for prefix, _ in alive for token in range(model.vocab)]  # fmt: skip
+        grown = [pair for pair in grown if pair[1] > NEG_INF / 2]
+        finished += [(t, s / length_penalty(len(t), alpha)) for t, s in grown if t[-1] == EOS]
+        alive = sorted((p for p in grown if p[0][-1] != EOS), key=lambda pair: -pair[1])[:beam]
+    return sorted(finished, key=lambda pair: -pair[1])[:beam]
+
+
+def fitted_log_prob(corpus: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+    """log p of each target under the factorised model that fits one source's targets best (METHOD 6.2).
+
+    `corpus` gives each target's probability; the model is p(length) x product of p(token | length, place).
+    """
+    lengths, tokens = defaultdict(float), defaultdict(float)
+    for target, share in corpus.items():
+        lengths[len(target)] += share
+        for place, token in enumerate(target):
+            tokens[len(target), place, token] += share
+
+    def log_prob(target: tuple[str, ...]) -> float:
+        total = lengths[len(target)]
+        ratios = [tokens[len(target), place, token] / total for place, token in enumerate(target)]
+        return float(np.log(total) + np.sum(np.log(ratios)))
+
+    return {target: log_prob(target) for target in corpus}

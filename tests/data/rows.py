@@ -1,0 +1,49 @@
+"""Rows and vocabularies for the tests of the data layer."""
+
+import numpy as np
+
+from emnat_jax.config import VocabConfig
+from emnat_jax.data.manifest import finish_dataset
+from emnat_jax.data.records import Row, shard_name, write_shard
+from emnat_jax.data.segment import train_vocabulary
+from emnat_jax.types import EOS
+
+LINES = [
+    "the cat sat on the mat",
+    "a dog saw the cat",
+    "die Katze saß auf der Matte",
+    "ein Hund sah die Katze",
+]
+
+
+def tokens(*ids: int) -> np.ndarray:
+    """The ids with EOS after them."""
+    return np.array([*ids, EOS], np.int32)
+
+
+def random_rows(
+    count: int, *, longest: int = 12, targets: int = 1, first: int = 0, seed: int = 0
+) -> list[Row]:
+    """Rows with 1 to `longest` tokens a side."""
+    rng = np.random.default_rng(seed)
+
+    def sentence() -> np.ndarray:
+        return tokens(*rng.integers(4, 60, rng.integers(0, longest)))
+
+    return [
+        Row(first + i, sentence(), [sentence() for _ in range(targets)], f"s{i}", f"t{i}")
+        for i in range(count)
+    ]
+
+
+def write_dataset(directory, rows: list[Row], *, shards: int = 1, kind: str = "bitext", **changes):
+    """A finished data set of `rows` in `shards` files; returns its manifest."""
+    for i, part in enumerate(np.array_split(np.arange(len(rows)), shards)):
+        write_shard(directory / shard_name(i, shards), [rows[j] for j in part])
+    arguments = dict(rows_in=len(rows), dropped={}, fingerprints={"vocabulary": "v"}, options={}, seed=1)
+    return finish_dataset(directory, kind, **{**arguments, "shard_count": shards, **changes})
+
+
+def small_vocabulary(model: str = "bpe"):
+    """A vocabulary of LINES."""
+    return train_vocabulary(LINES, VocabConfig(size=320, model=model))

@@ -1,0 +1,217 @@
+import collections
+import itertools
+import time
+
+import numpy as np
+import pytest
+
+from emnat_jax.config import DataConfig
+from emnat_jax.data.pipeline import (
+    BatchStream,
+    bucket_rows,
+    host_rows,
+    load_pairs,
+    make_pairs,
+    sequential_batches,
+)
+from emnat_jax.data.records import Row
+from emnat_jax.errors import UserError
+from emnat_jax.types import EOS, PAD
+from tests.data.rows import random_rows, tokens, write_dataset
+
+DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96)
+
+
+def stream(rows, seed=1, data=DATA, **arguments) -> BatchStream:
+    return BatchStream(make_pairs(rows), data, seed=seed, **arguments)
+
+
+def epoch(batches: BatchStream) -> list:
+    return list(itertools.islice(batches, batches.batches_per_epoch))
+
+
+def assert_equal(a, b):
+    for name in ("source", "target", "weight", "row"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def unpadded(array, line) -> list[int]:
+    """Tokens of a line, after a check that nothing but padding follows its EOS."""
+    end = array[line].tolist().index(EOS) + 1
+    assert (array[line, end:] == PAD).all()
+    return array[line, :end].tolist()
+
+
+def assert_holds(batch, by_id):
+    """Every row of the batch is that of its id; fillers are EOS alone with weight 0."""
+    assert batch.source.dtype == batch.target.dtype == batch.row.dtype == np.int32
+    assert batch.weight.dtype == np.float32
+    for line, row in enumerate(batch.row.tolist()):
+        source, target = unpadded(batch.source, line), unpadded(batch.target, line)
+        if row == -1:
+            assert (source, target, batch.weight[line]) == ([EOS], [EOS], 0)
+        else:
+            assert source == by_id[row].source.tolist() and target == by_id[row].targets[0].tolist()
+            assert batch.weight[line] == 1
+
+
+def test_pairs_are_the_rows_of_the_data_set(tmp_path):
+    rows = random_rows(30, targets=3, first=100)
+    write_dataset(tmp_path, rows, shards=4)
+    pairs = load_pairs(tmp_path, target_index=2)
+    assert pairs.size == 30 and pairs.row.tolist() == [row.row for row in rows]
+    assert pairs.source_tokens.dtype == np.uint16
+    for i, row in enumerate(rows):
+        ends = pairs.target_offsets[i : i + 2]
+        assert pairs.target_tokens[ends[0] : ends[1]].tolist() == row.targets[2].tolist()
+    assert pairs.source_lengths.tolist() == [len(row.source) for row in rows]
+    with pytest.raises(IndexError):
+        load_pairs(tmp_path, target_index=3)
+
+
+def test_token_ids_past_sixteen_bits_survive(monkeypatch):
+    monkeypatch.setattr("emnat_jax.data.pipeline._CHUNK_ROWS", 2)  # a wide chunk after a narrow one
+    rows = [Row(i, tokens(65_535 + i), [tokens(70_000 * i)], "", "") for i in range(5)]
+    pairs = make_pairs(rows)
+    assert pairs.source_tokens.tolist() == [65535, 1, 65536, 1, 65537, 1, 65538, 1, 65539, 1]
+    assert pairs.target_tokens.max() == 280_000
+
+
+@pytest.mark.parametrize(
+    "width, batch_tokens, multiple, rows",
+    [(10, 1024, 1, 102), (10, 1024, 8, 96), (24, 1024, 8, 40), (100, 64, 1, 1), (100, 64, 4, 4)],
+)
+def test_rows_of_a_bucket(width, batch_tokens, multiple, rows):
+    assert bucket_rows(width, batch_tokens, multiple) == rows
+
+
+@pytest.mark.parametrize("count", [1, 5, 200])
+@pytest.mark.parametrize("row_multiple", [1, 4])
+def test_every_row_comes_once_an_epoch_in_the_narrowest_shape_that_holds_it(count, row_multiple):
+    rows = random_rows(count)
+    by_id = {row.row: row for row in rows}
+    batches = stream(rows, row_multiple=row_multiple)
+    assert batches.skipped == 0
+    for _ in range(3):
+        seen = collections.Counter()
+        for batch in epoch(batches):
+            width = batch.source.shape[1]
+            assert batch.source.shape == batch.target.shape == (bucket_rows(width, 96, row_multiple), width)
+            assert_holds(batch, by_id)
+            real = [by_id[row] for row in batch.row.tolist() if row != -1]
+            narrower = max((w for w in DATA.buckets if w < width), default=0)
+            assert all(narrower < max(len(r.source), len(r.targets[0])) <= width for r in real)
+            seen.update(row.row for row in real)
+        assert seen == collections.Counter(range(count))
+
+
+def test_only_the_last_batch_of_a_bucket_holds_fillers():
+    batches = epoch(stream(random_rows(300)))
+    partly = collections.Counter(b.source.shape for b in batches if (b.weight == 0).any())
+    assert max(partly.values()) == 1
+
+
+def test_epochs_and_seeds_shuffle_differently_and_repeat():
+    rows = random_rows(200)
+    order = [tuple(batch.row.tolist()) for batch in epoch(stream(rows))]
+    assert [tuple(batch.row.tolist()) for batch in epoch(stream(rows))] == order
+    again = stream(rows)
+    epoch(again)
+    assert [tuple(batch.row.tolist()) for batch in epoch(again)] != order
+    assert [tuple(batch.row.tolist()) for batch in epoch(stream(rows, seed=2))] != order
+    widths = [batch.source.shape[1] for batch in epoch(stream(rows))]
+    assert widths != sorted(widths)  # batches of different buckets are mixed
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_any_number_of_hosts_draws_the_same_global_batches(hosts):
+    rows = random_rows(120)
+    alone = stream(rows, row_multiple=4)
+    together = [stream(rows, row_multiple=4, host_index=i, host_count=hosts) for i in range(hosts)]
+    for _ in range(alone.batches_per_epoch + 3):
+        whole, parts = next(alone), [next(s) for s in together]
+        for name in ("source", "target", "weight", "row"):
+            joined = np.concatenate([getattr(part, name) for part in parts])
+            np.testing.assert_array_equal(joined, getattr(whole, name))
+        assert_equal(host_rows(whole, 1, hosts), parts[1])
+        assert alone.state() == together[1].state()
+
+
+def test_a_restored_stream_goes_on_as_the_unbroken_one():
+    rows = random_rows(200)
+    unbroken = stream(rows)
+    states, batches = [], []
+    for _ in range(2 * unbroken.batches_per_epoch + 2):
+        states.append(unbroken.state())
+        batches.append(next(unbroken))
+    assert states[unbroken.batches_per_epoch] == {"epoch": 1, "batch": 0}
+    for start in (0, 3, unbroken.batches_per_epoch - 1, unbroken.batches_per_epoch, len(batches) - 4):
+        resumed = stream(rows)
+        next(resumed)
+        resumed.restore(states[start])
+        for batch in batches[start : start + 5]:
+            assert_equal(next(resumed), batch)
+
+
+def test_a_position_of_other_data_is_refused():
+    batches = stream(random_rows(20))
+    with pytest.raises(UserError, match="is not in an epoch of"):
+        batches.restore({"epoch": 0, "batch": 999})
+
+
+def test_rows_too_long_for_the_buckets_are_counted_and_all_too_long_is_an_error():
+    rows = [*random_rows(10), Row(99, tokens(*range(4, 20)), [tokens(4)], "", "")]
+    batches = stream(rows)
+    assert batches.skipped == 1
+    assert 99 not in np.concatenate([batch.row for batch in epoch(batches)])
+    with pytest.raises(UserError, match="none of 1 rows fits"):
+        stream(rows[-1:])
+    with pytest.raises(UserError, match="none of 0 rows fits"):
+        stream([])
+
+
+def test_hosts_that_do_not_divide_the_rows_are_refused():
+    with pytest.raises(ValueError, match="row_multiple=3 does not divide over 2 hosts"):
+        stream(random_rows(4), row_multiple=3, host_count=2)
+    with pytest.raises(ValueError, match="do not divide"):
+        host_rows(next(stream(random_rows(4), row_multiple=3)), 0, 7)
+
+
+@pytest.mark.parametrize("by", ["both", "source"])
+@pytest.mark.parametrize("count", [0, 1, 77])
+def test_sequential_batches_hold_every_row_once_in_order(by, count):
+    rows = random_rows(count, longest=20)  # some are longer than the last bucket
+    by_id = {row.row: row for row in rows}
+    seen, shapes = [], set()
+    for batch in sequential_batches(make_pairs(rows), DATA.buckets, 10, row_multiple=4, by=by):
+        assert batch.source.shape[0] == 12
+        assert_holds(batch, by_id)
+        shapes.add((batch.source.shape, batch.target.shape))
+        real = batch.row[batch.row >= 0].tolist()
+        assert real == sorted(real) and real
+        seen += real
+    assert sorted(seen) == list(range(count))
+    assert len(shapes) <= 4
+
+
+def test_sequential_batches_by_source_do_not_depend_on_targets():
+    rows = random_rows(40)
+    swapped = [Row(r.row, r.source, [tokens()], "", "") for r in rows]
+    one, other = (
+        list(sequential_batches(make_pairs(r), DATA.buckets, 8, by="source")) for r in (rows, swapped)
+    )
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a.source, b.source)
+        np.testing.assert_array_equal(a.row, b.row)
+    with pytest.raises(ValueError):
+        next(sequential_batches(make_pairs(rows), DATA.buckets, 8, by="target"))
+
+
+@pytest.mark.slow
+def test_batches_are_made_at_more_than_a_hundred_thousand_rows_a_second():
+    base = make_pairs(random_rows(2_000, longest=24))
+    data = DataConfig(buckets=(8, 16, 24), batch_tokens=8_192)
+    batches = BatchStream(base, data, seed=1)
+    start = time.perf_counter()
+    rows = sum(int(next(batches).weight.sum()) for _ in range(20 * batches.batches_per_epoch))
+    assert rows / (time.perf_counter() - start) > 100_000

@@ -1,0 +1,59 @@
+"""Short runs of the tiny family, shared by the tests of training and by the process they kill."""
+
+import json
+
+import jax
+
+from emnat_jax.config import MeshConfig, OptimConfig, TrainConfig
+from emnat_jax.training.loop import fit
+from emnat_jax.training.mesh import make_mesh
+from emnat_jax.training.metrics import TIMING
+from tests import tiny_family
+
+OPTIM = OptimConfig(peak_lr=0.05, warmup_steps=3)
+CONFIG = TrainConfig(steps=8, log_every=3, eval_every=4, checkpoint_every=2, ema_decay=0.9, optim=OPTIM)
+VALID = [tiny_family.batch(1_000), tiny_family.batch(1_001)]
+
+
+class Broken(Exception):
+    """Stands for whatever ends a run before its time."""
+
+
+class BreakingStream(tiny_family.Stream):
+    """A stream that ends the run when it is asked for the batch after `updates`."""
+
+    def __init__(self, updates: int):
+        super().__init__()
+        self._left = updates
+
+    def __next__(self):
+        self._left -= 1
+        if self._left < 0:
+            raise Broken
+        return super().__next__()
+
+
+def mesh(devices: int = 1, **sizes):
+    """A mesh of the first `devices` devices."""
+    return make_mesh(MeshConfig(**sizes), jax.devices()[:devices])
+
+
+def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=lambda text: None, **options):
+    """`fit` on the tiny family, dropout on."""
+    return fit(
+        family or tiny_family.make(rate=0.2),
+        stream or tiny_family.Stream(),
+        config=config,
+        mesh=on or mesh(),
+        seed=3,
+        directory=directory,
+        valid_batches=options.pop("valid_batches", lambda: VALID),
+        log=log,
+        **options,
+    )
+
+
+def lines(directory) -> list[dict]:
+    """metrics.jsonl without what a clock measured."""
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in TIMING} for row in rows]

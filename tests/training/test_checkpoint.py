@@ -1,0 +1,181 @@
+"""Checkpoints: what was saved is what is restored, or an error."""
+
+import functools
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from emnat_jax.errors import UserError
+from emnat_jax.training import checkpoint
+from emnat_jax.training.checkpoint import Checkpoints, fingerprint
+from emnat_jax.training.optimizer import make_optimizer
+from emnat_jax.training.state import abstract_params, abstract_state, create_state, state_shardings
+from tests import tiny_family
+from tests.training import runs
+
+FAMILY = tiny_family.make()
+TX = make_optimizer(runs.OPTIM, 10, FAMILY.axes)
+
+
+@functools.partial(jax.jit, static_argnames="ema")
+def _create(key, ema):
+    return create_state(FAMILY, TX, key, ema=ema)
+
+
+def make(seed, ema=True):
+    return _create(jax.random.key(seed), ema)
+
+
+def abstract(mesh=None, ema=True):
+    return abstract_state(FAMILY, TX, state_shardings(FAMILY.axes, TX, mesh or runs.mesh(), ema=ema))
+
+
+def save(directory, steps, **options):
+    with Checkpoints(directory) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, make(step), {"number": step}, **options)
+
+
+def damage(folder, how):
+    """Harms the largest file of a checkpoint, where its arrays are."""
+    path = max(folder.rglob("*"), key=lambda p: p.stat().st_size if p.is_file() else 0)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    if how == "flip":
+        data[middle] ^= 1
+    path.write_bytes(data[:middle] if how == "truncate" else data)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"devices": 4, "fsdp": 2, "model": 2}])
+@pytest.mark.parametrize("ema", [True, False])
+def test_restores_the_same_bits_onto_any_mesh(tmp_path, sizes, ema):
+    state = make(1, ema)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state, {"position": {"epoch": 1}, "loss": 0.1})
+        checkpoints.wait()
+        mesh = runs.mesh(**sizes)
+        restored, metadata = checkpoints.restore(abstract(mesh, ema))
+    assert metadata == {"position": {"epoch": 1}, "loss": 0.1}
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+    assert fingerprint(restored) == fingerprint(state)
+    assert restored.params["tokens"].sharding == abstract(mesh, ema).params["tokens"].sharding
+    params = checkpoint.restore_params(tmp_path, abstract_params(FAMILY, mesh))
+    assert fingerprint(params) == fingerprint(state.ema if ema else state.params)
+
+
+def test_nothing_saved(tmp_path):
+    with Checkpoints(tmp_path / "new") as checkpoints:
+        assert checkpoints.restore(abstract()) is None
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoint.restore_params(tmp_path / "new", abstract_params(FAMILY, runs.mesh()))
+    with pytest.raises(UserError, match="does not exist"):
+        checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.mesh()))
+
+
+def test_keeps_the_latest_two_and_the_named_one(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, keep in ((1, None), (2, 2), (3, 2), (4, 2), (5, 2)):
+            checkpoints.save(step, make(step), {}, keep=keep)
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 4, 5]
+        checkpoints.save(6, make(6), {}, keep=6)
+        checkpoints.wait()
+        assert checkpoints.steps() == [5, 6]
+
+
+def test_saving_a_step_twice_is_noticed(tmp_path):
+    save(tmp_path, [1])
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(Exception, match="already"):
+        checkpoints.save(1, make(1), {})
+
+
+@pytest.mark.parametrize("how", ["truncate", "flip"])
+def test_damaged_checkpoint_falls_back_and_makes_room(tmp_path, how):
+    save(tmp_path, [1, 2])
+    damage(tmp_path / "2", how)
+    said = []
+    with Checkpoints(tmp_path) as checkpoints:
+        restored, metadata = checkpoints.restore(abstract(), said.append)
+        assert metadata == {"number": 1}
+        assert fingerprint(restored) == fingerprint(make(1))
+        assert len(said) == 1 and "2 is damaged" in said[0]
+        checkpoints.save(2, make(2), {"number": 2})
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(abstract())[1] == {"number": 2}
+
+
+def test_changed_metadata_are_noticed(tmp_path):
+    save(tmp_path, [1, 2])
+    path = tmp_path / "2" / "metadata" / "metadata"
+    text = path.read_text()
+    assert '"number": 2' in text
+    path.write_text(text.replace('"number": 2', '"number": 3'))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(abstract(), lambda text: None)[1] == {"number": 1}
+
+
+def test_all_damaged_names_the_directory_and_deletes_nothing(tmp_path):
+    save(tmp_path, [1, 2])
+    for step in ("1", "2"):
+        damage(tmp_path / step, "truncate")
+    with Checkpoints(tmp_path) as checkpoints:
+        with pytest.raises(UserError, match=f"{tmp_path}.*delete"):
+            checkpoints.restore(abstract(), lambda text: None)
+        assert checkpoints.steps() == [1, 2]
+    with pytest.raises(UserError, match=f"{tmp_path}/2 cannot be read"):
+        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.mesh()))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax, on a broken file
+def test_every_damaged_file_is_survived(tmp_path):
+    """A flipped bit anywhere gives either the very state that was saved or the one before."""
+    save(tmp_path / "good", [1, 2])
+    expected = {2: fingerprint(make(2)), 1: fingerprint(make(1))}
+    files = [path for path in (tmp_path / "good" / "2").rglob("*") if path.is_file() and path.stat().st_size]
+    for number, path in enumerate(files):
+        copy = tmp_path / str(number)
+        shutil.copytree(tmp_path / "good", copy)
+        target = copy / path.relative_to(tmp_path / "good")
+        data = bytearray(target.read_bytes())
+        data[len(data) // 3] ^= 4
+        target.write_bytes(data)
+        with Checkpoints(copy) as checkpoints:
+            restored, metadata = checkpoints.restore(abstract(), lambda text: None)
+        assert fingerprint(restored) == expected[metadata["number"]], target
+
+
+def test_interrupted_save_is_ignored_and_cleaned(tmp_path):
+    save(tmp_path, [1, 2])
+    unfinished = tmp_path / "3.orbax-checkpoint-tmp"
+    shutil.copytree(tmp_path / "2" / "state", unfinished / "state")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(abstract())[1] == {"number": 2}
+        checkpoints.save(3, make(3), {"number": 3})
+        checkpoints.wait()
+        assert checkpoints.restore(abstract())[1] == {"number": 3}
+    assert not unfinished.exists()
+
+
+def test_reading_disturbs_no_save_in_progress(tmp_path):
+    save(tmp_path, [1])
+    unfinished = tmp_path / "2.orbax-checkpoint-tmp"
+    shutil.copytree(tmp_path / "1", unfinished)
+    checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.mesh()))
+    assert unfinished.exists()
+
+
+def test_fingerprint_sees_every_change():
+    tree = {"a": np.arange(6, dtype=np.float32), "b": {"c": np.zeros((2, 0), np.int32)}}
+    changed = [
+        {**tree, "a": np.nextafter(tree["a"], np.float32(9))},
+        {**tree, "a": tree["a"].reshape(2, 3)},
+        {**tree, "a": tree["a"].view(np.int32)},
+        {"A": tree["a"], "b": tree["b"]},
+        {**tree, "b": {"c": np.zeros((0, 2), np.int32)}},
+        {**tree, "a": tree["a"][::-1]},
+    ]
+    prints = {fingerprint(other) for other in [tree, *changed]}
+    assert len(prints) == len(changed) + 1
+    assert fingerprint(jax.tree.map(jax.numpy.asarray, tree)) == fingerprint(tree)
