@@ -37,7 +37,8 @@ class ModesConfig:
                  f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).")
         _require(1 <= self.min_length <= self.max_length,
                  f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.")
-        _require(self.words >= 2, f"data.modes.words={self.words}: use at least 2.")
+        _require(self.words >= max(2, self.max_length),
+                 f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +83,8 @@ class DataConfig:
         increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
         _require(bool(self.buckets) and increasing,
                  f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.")
-        for name in ("batch_tokens", "decode_rows", "rows_per_shard"):
-            _require(getattr(self, name) > 0, f"data.{name}={getattr(self, name)}: use a positive number.")
+        for name in ("batch_tokens", "decode_rows", "rows_per_shard", "train_rows"):
+            _require(getattr(self, name) is None or getattr(self, name) > 0, f"data.{name}={getattr(self, name)}: use a positive number.")
 
     @property
     def max_length(self) -> int:

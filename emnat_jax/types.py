@@ -13,6 +13,7 @@ PAD, EOS, UNK, BOS = 0, 1, 2, 3  # METHOD: the special ids of the paper's vocabu
 NUM_SPECIAL = 4
 NEG_INF = -1e9  # finite: sums and differences of it stay numbers
 
+Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract shapes alike
 Key = jax.Array  # a typed key from jax.random.key
 Params = dict[str, Any]  # a plain nested dict of arrays
 Step = jax.Array | int
@@ -22,19 +23,19 @@ Step = jax.Array | int
 class Batch:
     """Padded rows; every sequence ends in EOS and is right-padded with PAD."""
 
-    source: jax.Array  # i32[B, S]
-    target: jax.Array  # i32[B, T]
-    weight: jax.Array  # f32[B]; 0 for rows that only fill the batch
-    row: jax.Array  # i32[B]; line of the corpus, names a row in errors and outputs; -1 in fillers
+    source: Array  # i32[B, S]
+    target: Array  # i32[B, T]
+    weight: Array  # f32[B]; 0 for rows that only fill the batch
+    row: Array  # i32[B]; line of the corpus, names a row in errors and outputs; -1 in fillers
 
 
 @struct.dataclass
 class Hypotheses:
     """K candidates a source, best first; unfilled slots have rank_score NEG_INF."""
 
-    tokens: jax.Array  # i32[B, K, T]; ends in EOS, padded with PAD
-    log_prob: jax.Array  # f32[B, K]; nats, summed, EOS and length term included
-    rank_score: jax.Array  # f32[B, K]; log_prob after the family's length penalty
+    tokens: Array  # i32[B, K, T]; ends in EOS, padded with PAD
+    log_prob: Array  # f32[B, K]; nats, summed, EOS and length term included
+    rank_score: Array  # f32[B, K]; log_prob after the family's length penalty
 
 
 class Mean(NamedTuple):

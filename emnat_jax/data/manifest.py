@@ -5,7 +5,7 @@ import datetime
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -156,14 +156,6 @@ def read_dataset(directory: epath.PathLike, manifest: Manifest | None = None) ->
                 f"{directory / shard['name']} has {rows} rows, its manifest says {shard['rows']}; "
                 f"restore the file, or delete {directory} and run `{_MAKERS[manifest.kind]}`."
             )
-
-
-def content_hash(rows: Iterable[Row]) -> str:
-    """Hex sha256 over the row ids and tokens, in order."""
-    content = hashlib.sha256()
-    for row in rows:
-        content.update(_content_bytes(row))
-    return content.hexdigest()
 
 
 def _content_bytes(row: Row) -> bytes:

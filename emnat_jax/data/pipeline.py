@@ -110,7 +110,7 @@ class BatchStream:
         groups = _bucket_groups(longest, data.buckets)
         if not any(len(group) for group in groups):
             raise UserError(
-                f"none of {pairs.size} rows fits into data.buckets={data.buckets}; give wider buckets or more data."
+                f"none of {pairs.size} rows fits data.buckets={data.buckets}; use wider buckets or more data."
             )
         self._pairs, self._seed = pairs, seed
         self._groups, self._widths = groups, data.buckets

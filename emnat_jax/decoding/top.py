@@ -1,14 +1,14 @@
 """The largest entries of long rows. Same results as lax.top_k and jnp.argmax, cheaper on a CPU.
 
-XLA's CPU top_k and argmax walk a row entry by entry; a plain maximum is vectorised and an order of
-magnitude faster. On [1024, 4096] that is 19 against 8 ms for the top 5, and 23 against 2 ms for the best.
+XLA's CPU top_k and argmax walk a row entry by entry; a plain maximum is vectorised. On f32[4096, 4096]
+and two cores the best entry takes 12 ms instead of 90, the top 3 take 24 instead of 59.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-CHUNK = 64  # entries to one maximum; 32 to 128 are equally fast at V = 4096
+CHUNK = 128  # entries to one maximum; 32 to 128 are equally fast on a CPU, 128 fill a TPU's lanes
 
 
 def top_k(values: Float[Array, "*B V"], k: int) -> tuple[Float[Array, "*B k"], Int[Array, "*B k"]]:

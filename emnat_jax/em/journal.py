@@ -25,10 +25,9 @@ class Journal:
     def write(self, **fields) -> None:
         """Appends one line; a line that a kill cut short is closed first."""
         line = json.dumps({"time": utc_now(), **fields}) + "\n"
-        with self._path.open("ab+") as file:
-            if file.tell() and not _ends_line(file):
-                line = "\n" + line
-            file.write(line.encode())
+        cut_short = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
+        with self._path.open("ab") as file:
+            file.write(("\n" + line if cut_short else line).encode())
 
 
 def read_journal(directory: epath.PathLike) -> list[dict]:
@@ -53,7 +52,3 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
             raise UserError(f"{path} is in use by another emnat process; wait for it, or end it.") from error
         yield
 
-
-def _ends_line(file) -> bool:
-    file.seek(-1, 2)
-    return file.read(1) == b"\n"

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import optax
@@ -41,8 +41,13 @@ ROWS_NAMED = 8  # rows that an error about a batch names
 Log = Callable[[str], None]
 
 
+@runtime_checkable
 class Stream(Protocol):
-    """Endless NumPy batches with a position; each holds all micro-batches of one update."""
+    """Endless NumPy batches with a position.
+
+    A batch holds all rows of one update; their number divides by `row_multiple(mesh)` times
+    train.accumulate.
+    """
 
     def __next__(self) -> Batch: ...
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from typing import Self
 
 import jax
 from etils import epath
@@ -63,7 +62,7 @@ class MetricsWriter:
         if self._events is not None:
             self._events.flush()
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
@@ -81,7 +80,7 @@ def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
 def _step_of(line: bytes) -> float:
     """The step a line belongs to; infinite for one that a kill cut short."""
     try:
-        return json.loads(line)["step"] if line.endswith(b"\n") else float("inf")
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
     except (ValueError, KeyError, TypeError):
         return float("inf")
 

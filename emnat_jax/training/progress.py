@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import Self
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -38,7 +37,7 @@ class Progress:
         else:
             self._log(f"{self._label}: {text}")
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:

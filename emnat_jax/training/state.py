@@ -1,5 +1,7 @@
 """What changes during training, and how it lies on the devices."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,12 +16,15 @@ from emnat_jax.types import Key, Params
 
 @struct.dataclass
 class TrainState:
-    """Everything an update reads and writes; all float32 but for counters."""
+    """Everything an update reads and writes; all float32 but for counters.
 
-    step: jax.Array  # i32[]; finished updates
-    params: Params
-    opt_state: optax.OptState
-    ema: Params | None  # exponential average of params; None where it is not wanted
+    The same container also holds shapes or shardings, so its fields are not checked.
+    """
+
+    step: Any  # i32[]; finished updates
+    params: Any  # Params
+    opt_state: Any  # optax.OptState
+    ema: Any  # Params, the exponential average; None where it is not wanted
 
 
 def create_state(

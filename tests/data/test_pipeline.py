@@ -119,6 +119,8 @@ def test_epochs_and_seeds_shuffle_differently_and_repeat():
     epoch(again)
     assert [tuple(batch.row.tolist()) for batch in epoch(again)] != order
     assert [tuple(batch.row.tolist()) for batch in epoch(stream(rows, seed=2))] != order
+    real = [[row for row in rows if row >= 0] for rows in order]
+    assert any(rows != sorted(rows) for rows in real)  # rows are mixed within a bucket
     widths = [batch.source.shape[1] for batch in epoch(stream(rows))]
     assert widths != sorted(widths)  # batches of different buckets are mixed
 

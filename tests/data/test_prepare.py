@@ -98,6 +98,14 @@ def test_evaluation_rows_are_never_dropped_and_their_references_stay_whole(tmp_p
     assert rows[1].source.tolist() == [EOS]
 
 
+def test_rows_that_are_not_for_training_do_not_shape_the_vocabulary(tmp_path):
+    odd = [("\x01ЖЖЖ", "ЖЖЖ"), ("ЖЖЖ", "")]
+    for name, train in (("with", NASTY + odd * 5), ("without", NASTY)):
+        prepare(write_corpus(tmp_path / f"corpus_{name}", train), tmp_path / name, silent)
+    one, other = (load_vocabulary(tmp_path / name / "vocab") for name in ("with", "without"))
+    assert one.fingerprint == other.fingerprint
+
+
 def test_shards_are_cut_by_line_of_the_corpus(tmp_path):
     prepare(write_corpus(tmp_path / "corpus"), tmp_path / "work", silent)
     manifest = load_manifest(tmp_path / "work/data/train")

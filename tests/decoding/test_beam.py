@@ -113,9 +113,9 @@ def test_unfilled_slots_are_empty():
     np.testing.assert_array_equal(empty.rank_score, np.float32(NEG_INF))
 
 
-def certain(order) -> jax.Array:
+def certain(order: np.ndarray) -> jax.Array:
     """A table f32[1, T, M, V] that gives every state the same distribution: `order` [T, V]."""
-    log_probs = np.log(np.asarray(order, np.float64) + 1e-30)
+    log_probs = np.log(np.asarray(order, np.float64), where=order > 0, out=np.full(order.shape, NEG_INF))
     return jnp.asarray(np.repeat(log_probs[None, :, None, :], 11, axis=2), jnp.float32)
 
 
@@ -129,6 +129,8 @@ def positions_met(tables, alpha, beam) -> int:
 def test_it_stops_when_nothing_can_be_displaced_and_not_before():
     ends_early = np.full((8, 5), [0.0, 0.97, 0.01, 0.01, 0.01])
     assert positions_met(certain(ends_early), 0.0, 2) == 2
+    # Nor does a search go on when nothing is alive, though slots are unfilled.
+    assert positions_met(certain(np.full((8, 5), [0.0, 1.0, 0.0, 0.0, 0.0])), 0.6, 2) == 1
     # METHOD 1.10, fault 9: one finished hypothesis and unfilled slots must not end the search.
     ends_early[1:] = [0.0, 1e-4, 0.4, 0.3, 0.2999]
     tables = certain(ends_early)
@@ -136,13 +138,21 @@ def test_it_stops_when_nothing_can_be_displaced_and_not_before():
     assert np.all(run_beam_jit(tables, 0.0, 4).rank_score > NEG_INF / 2)
 
 
-def test_a_long_winner_is_waited_for():
-    # Alpha 1.4 lets the longest sequence win although a short one is finished first.
-    table = np.full((6, 5), [0.0, 0.3, 0.7 - 2e-9, 1e-9, 1e-9])
+@pytest.mark.parametrize(
+    ("alpha", "then", "winner"),
+    [
+        (1.4, [0.0, 0.0, 1.0, 0.0, 0.0], [2] * 11 + [EOS]),  # a long finish gains most
+        (-1.4, [0.0, 1.0, 0.0, 0.0, 0.0], [2, EOS]),  # a short finish loses least
+    ],
+)
+def test_a_later_winner_is_waited_for(alpha, then, winner):
+    """EOS at once is more probable, and beats the prefix's rank score at the other extreme of length."""
+    table = np.full((12, 5), then)
+    table[0] = [0.0, 0.5, 0.3, 0.1, 0.1] if alpha > 0 else [0.0, 0.3, 0.6, 0.05, 0.05]
     table[-1] = [0.0, 1.0, 0.0, 0.0, 0.0]
-    found = run_beam_jit(certain(table), 1.4, 1)
-    np.testing.assert_array_equal(found.tokens[0, 0], [2, 2, 2, 2, 2, EOS])
-    assert found.rank_score[0, 0] > np.log(0.3)
+    found = run_beam_jit(certain(table), alpha, 1)
+    np.testing.assert_array_equal(found.tokens[0, 0, : len(winner)], winner)
+    assert found.rank_score[0, 0] > np.log(table[0, EOS])
 
 
 def test_a_row_alone_equals_the_row_in_a_batch():

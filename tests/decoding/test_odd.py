@@ -112,3 +112,8 @@ def test_argmax_takes_each_positions_best():
     tokens, score = jax.jit(argmax_decode)(jnp.asarray(log_probs), jnp.full(CASES, 4))
     np.testing.assert_array_equal(tokens, log_probs.argmax(-1))
     np.testing.assert_allclose(score, log_probs.max(-1).sum(-1), rtol=1e-6)
+
+
+def test_ties_go_to_the_lower_token():
+    tokens, _ = decode(jnp.zeros((1, 3, 3)), jnp.array([3]))
+    np.testing.assert_array_equal(tokens[0], [0, 1, 0])

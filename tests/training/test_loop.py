@@ -57,6 +57,18 @@ def test_log_has_every_line_once(unbroken):
     assert list((directory / "tensorboard").iterdir())
 
 
+def test_log_line_is_the_mean_over_the_tokens_since_the_last(tmp_path, unbroken):
+    runs.train(tmp_path, with_config(log_every=1))
+    by_step = {row["step"]: row for row in runs.lines(tmp_path) if "loss" in row}
+    tokens = {number + 1: (tiny_family.batch(number).target != 0).sum() for number in range(8)}
+    for row in runs.lines(unbroken[0]):
+        if "loss" in row:
+            steps = [step for step in by_step if row["step"] - (row["step"] - 1) % 3 <= step <= row["step"]]
+            total = sum(by_step[step]["loss"] * tokens[step] for step in steps)
+            assert row["loss"] == pytest.approx(total / sum(tokens[step] for step in steps), rel=1e-6)
+            assert row["grad_norm"] == pytest.approx(np.mean([by_step[step]["grad_norm"] for step in steps]))
+
+
 def test_valid_loss_is_that_of_the_returned_params(unbroken):
     """Exact over rows of all batches: nats a token of p(target | source) under the average."""
     _, result = unbroken

@@ -1,0 +1,49 @@
+"""IWSLT14 German-English with the paper's sizes and schedule (METHOD: Sun & Yang 2020, released code).
+
+    EMNAT_DATA=/path/to/corpora emnat em --config=configs/iwslt14_de_en.py --workdir=runs/iwslt14
+
+The folder holds train, valid and test with the endings .de and .en: raw text, lower-cased if scores are to
+be set beside the paper's. For an accelerator; not run here, for the data must be downloaded.
+"""
+
+from emnat_jax.config import Config, to_config_dict
+
+FOLDER = "iwslt14_de_en"
+
+
+def get_config():
+    config = to_config_dict(Config())
+    data = config.data
+    data.kind = "text"
+    for split in ("train", "valid", "test"):
+        data[f"{split}_source"] = f"{FOLDER}/{split}.de"
+        data[f"{split}_target"] = f"{FOLDER}/{split}.en"
+    data.buckets = (16, 32, 64, 128, 175)
+    data.batch_tokens = 32_768  # 200 sentences padded to 175 a step
+    config.vocab.size = 10_000
+    paper_model(config, size="small", base_lr=0.1, steps=120_000, length_penalty=1.4)
+    return config
+
+
+def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty: float) -> None:
+    """Network, optimiser and loop as the released code has them."""
+    for model in (config.teacher, config.student):
+        model.size = size
+        model.norm = "post"
+        model.dropout = 0.1
+        model.dtype = "bfloat16"
+    config.teacher.ar.beam = 5
+    config.teacher.ar.length_penalty = length_penalty
+    for train in (config.teacher_train, config.student_train):
+        train.steps = steps
+        train.ema_decay = None
+        train.optim.schedule = "paper"
+        train.optim.peak_lr = base_lr
+        train.optim.warmup_steps = 4_000
+        train.optim.weight_decay = 1e-4
+        train.eval_every = train.checkpoint_every = 2_000
+    config.em.rounds = 3
+    config.em.candidates = 20
+    config.em.stop_min_gain = 0.1
+    config.em.stop_max_drift = 0.05
+    config.select.rule = "nar_top1"

@@ -1,0 +1,33 @@
+"""WMT14 English-German with the paper's sizes and schedule, from tensorflow-datasets.
+
+    emnat em --config=configs/wmt14_en_de.py --workdir=runs/wmt14 --config.data.tfds_dir=/path/to/tfds
+
+For accelerators; not run here, for the data must be downloaded.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from emnat_jax.config import Config, to_config_dict
+
+
+def get_config():
+    config = to_config_dict(Config())
+    data = config.data
+    data.kind = "tfds"
+    data.tfds = "wmt14_translate/de-en"
+    data.source_language, data.target_language = "en", "de"
+    data.buckets = (16, 32, 64, 128, 250)
+    data.batch_tokens = 65_536
+    data.rows_per_shard = 100_000
+    config.vocab.size = 32_000
+    _iwslt14().paper_model(config, size="base", base_lr=0.05, steps=125_000, length_penalty=0.6)
+    return config
+
+
+def _iwslt14():
+    """The sibling file; configurations are files, not a package."""
+    spec = importlib.util.spec_from_file_location("iwslt14", Path(__file__).with_name("iwslt14_de_en.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
