@@ -1,0 +1,102 @@
+"""Small EM runs for tests: the generated task, one-layer models, a few steps with dropout on."""
+
+import os
+import signal
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+
+from emnat_jax.config import (
+    Config,
+    DataConfig,
+    EMConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ModesConfig,
+    OptimConfig,
+    SelectConfig,
+    TrainConfig,
+    VocabConfig,
+)
+
+TRAIN = TrainConfig(
+    steps=12, log_every=3, eval_every=6, checkpoint_every=4, ema_decay=0.9, optim=OptimConfig(warmup_steps=4)
+)
+MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "ff_width": 32, "heads": 2, "extra_length": 2}
+
+
+def small_config(**em) -> Config:
+    """Two shards of training rows, one EM round, two candidates."""
+    return Config(
+        data=DataConfig(
+            kind="modes", buckets=(8,), batch_tokens=256, decode_rows=64, rows_per_shard=64,
+            modes=ModesConfig(modes=4, words=8, min_length=3, max_length=5, train_rows=120, eval_rows=24),
+        ),
+        vocab=VocabConfig(size=60, model="word"),
+        teacher=ModelConfig(family="ar", **MODEL),
+        student=ModelConfig(family="nar", **MODEL),
+        teacher_train=TRAIN,
+        student_train=TRAIN,
+        em=EMConfig(**({"rounds": 1, "candidates": 2, "later_steps_ratio": 0.5} | em)),
+        select=SelectConfig(rule="posterior"),
+        evaluation=EvaluationConfig(ncm_rows=64, samples=2),
+    )  # fmt: skip
+
+
+def run_em(directory: Path, config: Config | None = None) -> dict:
+    """Runs or resumes all rounds in this process."""
+    from emnat_jax.em.driver import run
+    from emnat_jax.em.workspace import Workspace
+
+    return run(Workspace(config or small_config(), directory, lambda text: None))
+
+
+def run_in_child(directory: Path, kill_at: int | None = None) -> int | None:
+    """Runs all rounds in a forked process; returns its exit code (negative: the signal that ended it).
+
+    With `kill_at` the process kills itself (SIGKILL) in the middle of its `kill_at`-th write of a file or
+    checkpoint: half of the calls before the file has its name, half after.
+    """
+    context = get_context("fork")
+    child = context.Process(target=_child, args=(directory, kill_at))
+    child.start()
+    child.join(timeout=180)
+    assert child.exitcode is not None, "the run hangs"
+    return child.exitcode
+
+
+def _child(directory: Path, kill_at: int | None) -> None:
+    with open(os.devnull, "w") as nothing:
+        sys.stderr = sys.stdout = nothing
+        if kill_at is not None:
+            _arm(kill_at)
+        run_em(directory)
+    os._exit(0)
+
+
+def _arm(kill_at: int) -> None:
+    """Counts what a run writes, and ends the process at one of these moments."""
+    from etils import epath
+
+    from emnat_jax.training.checkpoint import Checkpoints
+
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def armed(function):
+        def call(*args, **kwargs):
+            tick()
+            result = function(*args, **kwargs)
+            tick()
+            return result
+
+        return call
+
+    path_class = type(epath.Path("."))
+    path_class.replace = armed(path_class.replace)  # the rename by which every file appears
+    Checkpoints.save = armed(Checkpoints.save)  # the second tick falls into the save in the background

@@ -1,0 +1,194 @@
+"""A whole small run: what it leaves behind, what it refuses, what it skips."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from emnat_jax.config import MeshConfig, SelectConfig
+from emnat_jax.data.manifest import load_manifest, read_dataset
+from emnat_jax.em.driver import stop_reason
+from emnat_jax.em.journal import exclusive, read_journal
+from emnat_jax.em.plan import describe, make_plan
+from emnat_jax.em.report import table
+from emnat_jax.em.selection import select
+from emnat_jax.em.workspace import Workspace
+from emnat_jax.errors import UserError
+from tests.em.runs import run_em, small_config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir after all rounds, and its report."""
+    directory = tmp_path_factory.mktemp("em")
+    return directory, run_em(directory)
+
+
+def workspace(directory, config=None):
+    return Workspace(config or small_config(), directory, lambda text: None)
+
+
+def test_every_stage_of_the_plan_is_finished(finished):
+    directory, _ = finished
+    stages = make_plan(small_config())
+    kinds = [stage.kind for stage in stages]
+    assert kinds == ["prepare"] + ["train", "distill", "train", "evaluate", "candidates", "select"] + [
+        "train", "distill", "train", "evaluate",
+    ]  # fmt: skip
+    lines = describe(stages, workspace(directory).directory).splitlines()
+    assert len(lines) == len(stages) and all(line.startswith("done") for line in lines)
+
+
+def test_students_learn_from_the_selected_set_when_asked():
+    plan = {stage.output: stage for stage in make_plan(small_config(nar_data="selected"))}
+    assert plan["rounds/0/nar"].data == "rounds/0/distilled"
+    assert plan["rounds/1/nar"].data == "rounds/0/selected"
+    assert "rounds/1/distilled" not in plan
+
+
+def test_rows_are_neither_lost_nor_doubled_nor_swapped(finished):
+    directory, _ = finished
+    raw = {row.row: row for row in read_dataset(directory / "data/train")}
+    for name in ("rounds/0/distilled", "rounds/0/candidates", "rounds/0/selected", "rounds/1/distilled"):
+        rows = list(read_dataset(directory / name))
+        assert [row.row for row in rows] == list(raw)
+        for row in rows:
+            np.testing.assert_array_equal(row.source, raw[row.row].source)
+            assert row.target_text == raw[row.row].target_text
+
+
+def test_candidates_carry_the_scores_of_the_three_models(finished):
+    directory, _ = finished
+    work = workspace(directory)
+    rows = list(read_dataset(directory / "rounds/0/candidates"))
+    for role, column in (("ar", "ar_log_prob"), ("ar", "ar0_log_prob"), ("nar", "nar_log_prob")):
+        model = work.round_model(0, role)
+        from emnat_jax.evaluation.translate import sentence_pairs
+
+        pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
+        expected = model.system.score(model.params, pairs)
+        np.testing.assert_allclose([row.scores[column][0] for row in rows], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_selection_follows_the_rule(finished, tmp_path):
+    directory, report = finished
+    vocabulary = workspace(directory).vocabulary.fingerprint
+    for rule, key in (
+        ("nar_top1", lambda s: s["nar_log_prob"]),
+        ("ar_top1", lambda s: -np.arange(len(s["ar_log_prob"]))),
+        ("posterior", lambda s: np.float64(s["nar_log_prob"]) + np.float64(s["ar0_log_prob"])),
+    ):
+        manifest = select(
+            directory / "rounds/0/candidates", tmp_path / rule, SelectConfig(rule=rule),
+            vocabulary=vocabulary, log=lambda text: None,
+        )  # fmt: skip
+        candidates = read_dataset(directory / "rounds/0/candidates")
+        for row, chosen in zip(candidates, read_dataset(tmp_path / rule), strict=True):
+            best = int(np.argmax(key(row.scores)))
+            np.testing.assert_array_equal(chosen.targets[0], row.targets[best])
+        histogram = manifest.options["statistics"]["rank_histogram"]
+        assert sum(histogram) == manifest.rows_out
+        assert (rule != "ar_top1") or histogram == [manifest.rows_out]
+    assert report["rounds"][0]["selection"]["rule"] == "posterior"
+
+
+def test_report_has_one_object_a_round(finished):
+    directory, report = finished
+    assert json.loads((directory / "report/report.json").read_text()) == json.loads(json.dumps(report))
+    assert {"rounds", "provenance", "config", "environment"} <= set(report)
+    for item in report["rounds"]:
+        assert {"round", "ar", "nar", "selection", "ncm"} <= set(item)
+        for role in ("ar", "nar"):
+            scores = item[role]["test"]
+            assert "version:" in scores["bleu_signature"] and 0 <= scores["share_valid"] <= 1
+        ncm = item["ncm"]["train"]
+        assert ncm["ncm"] > ncm["ncm_without_length"] > 0
+        np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["ar_nll"])
+    assert report["rounds"][1]["selection"] is None
+    assert len(table(report).splitlines()) == 4
+
+
+def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
+    directory, report = finished
+    from emnat_jax.data.pipeline import load_pairs
+
+    model, pairs = workspace(directory).round_model(0, "nar"), load_pairs(directory / "rounds/0/distilled")
+    keep = slice(0, small_config().evaluation.ncm_rows)
+    log_prob = model.system.score(model.params, pairs)[keep]
+    expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
+    np.testing.assert_allclose(report["rounds"][0]["ncm"]["train"]["ncm"], expected, rtol=1e-5)
+
+
+def test_running_again_changes_nothing(finished):
+    directory, report = finished
+    stages = [line for line in read_journal(directory) if line["event"] == "end"]
+    again = run_em(directory)
+    assert again["rounds"] == report["rounds"] and again["provenance"] == report["provenance"]
+    ends = [line for line in read_journal(directory) if line["event"] == "end"]
+    assert [line["stage"] for line in ends[len(stages):]] in ([], ["data"])
+
+
+def test_another_configuration_is_refused_by_name(finished):
+    directory, _ = finished
+    changed = dataclasses.replace(small_config(), seed=9, select=SelectConfig(alpha=0.5))
+    with pytest.raises(UserError, match=r"seed, select\.alpha|select\.alpha, seed"):
+        run_em(directory, changed)
+
+
+def test_another_mesh_is_not_another_configuration(finished):
+    directory, report = finished
+    changed = dataclasses.replace(small_config(), mesh=MeshConfig(data=4))
+    assert run_em(directory, changed)["rounds"] == report["rounds"]
+
+
+def test_a_damaged_set_is_refused_and_named(finished, tmp_path):
+    directory = tmp_path / "copy"
+    shutil.copytree(finished[0], directory)
+    shard = next((directory / "rounds/0/selected").glob("part-00001*"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 4
+    shard.write_bytes(data)
+    shutil.rmtree(directory / "rounds/1")
+    with pytest.raises(UserError, match="part-00001"):
+        run_em(directory)
+
+
+def test_a_set_of_another_vocabulary_is_refused(finished, tmp_path):
+    directory, _ = finished
+    with pytest.raises(UserError, match="vocabulary"):
+        load_manifest(directory / "rounds/0/selected", expect={"vocabulary": "0" * 16})
+
+
+def test_two_runs_cannot_share_a_workdir(finished):
+    directory, _ = finished
+    with exclusive(directory), pytest.raises(UserError, match="in use"):
+        run_em(directory)
+
+
+def test_stopping_rule(finished, tmp_path):
+    """BLEU falls by 1 in round 1; the choices lose 0.2 nats a token in round 1's teacher data."""
+    for index, bleu in enumerate((30.0, 29.0, 35.0)):
+        folder = tmp_path / f"rounds/{index}"
+        folder.mkdir(parents=True)
+        (folder / "eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": bleu}}}))
+    config = small_config(rounds=3, stop_min_gain=0.1)
+    assert "raised" in stop_reason(workspace(tmp_path, config), 1)
+    assert stop_reason(workspace(tmp_path, config), 2) is None
+    assert stop_reason(workspace(tmp_path, config), 0) is None
+    assert stop_reason(workspace(tmp_path, small_config(rounds=3)), 1) is None
+
+
+def test_drift_stops(finished, tmp_path):
+    for index, fidelity in enumerate((-0.5, -0.6)):
+        source, folder = finished[0] / "rounds/0/selected", tmp_path / f"rounds/{index}/selected"
+        shutil.copytree(source, folder)
+        manifest = json.loads((folder / "MANIFEST.json").read_text())
+        manifest["options"]["statistics"]["ar0_log_prob_per_token"] = fidelity
+        (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+        (tmp_path / f"rounds/{index}/eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": 30.0 + index}}}))
+    (tmp_path / "rounds/2").mkdir()
+    (tmp_path / "rounds/2/eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": 33.0}}}))
+    assert "drift" in stop_reason(workspace(tmp_path, small_config(rounds=3, stop_max_drift=0.05)), 2)
+    assert stop_reason(workspace(tmp_path, small_config(rounds=3, stop_max_drift=0.2)), 2) is None

@@ -1,0 +1,79 @@
+"""Kill an EM run with SIGKILL anywhere and start it again: the same bytes as an unbroken run, dropout on."""
+
+import json
+import random
+import signal
+
+import pytest
+
+from emnat_jax.config import Config
+from tests.em.runs import run_in_child
+
+# The unbroken run writes about 70 times; these moments lie in every kind of stage.
+KILLS = (3, 11, 24, 30, 38, 45, 52)
+
+
+def without_times(report: dict) -> dict:
+    return {name: value for name, value in report.items() if name not in ("seconds", "environment")}
+
+
+def outcome(directory) -> dict:
+    """Everything that must not depend on interruptions."""
+    manifests = {
+        str(path.relative_to(directory)): {k: v for k, v in json.loads(path.read_text()).items() if k != "created"}
+        for path in sorted(directory.rglob("MANIFEST.json"))
+    }
+    metrics = {
+        str(path.relative_to(directory)): [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
+        for path in sorted(directory.rglob("metrics.jsonl"))
+    }
+    report = without_times(json.loads((directory / "report" / "report.json").read_text()))
+    outputs = {path.name + path.parent.parent.name: path.read_text() for path in directory.rglob("outputs/*.txt")}
+    return {"manifests": manifests, "metrics": metrics, "report": report, "outputs": outputs}
+
+
+def _untimed(line: dict) -> dict:
+    return {k: v for k, v in line.items() if "per_second" not in k}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("unbroken")
+    assert run_in_child(directory) == 0
+    return outcome(directory)
+
+
+def test_the_unbroken_run_has_something_to_lose(unbroken):
+    assert isinstance(unbroken["report"]["config"], dict) and Config
+    assert len(unbroken["manifests"]) == 3 + 1 + 2 * 2 + 2 + 2  # data, vocab, models, distilled, E-step
+    assert [item["round"] for item in unbroken["report"]["rounds"]] == [0, 1]
+    assert all(len(lines) > 3 for lines in unbroken["metrics"].values())
+
+
+def test_killed_once_in_every_stage_and_resumed(unbroken, tmp_path):
+    """One workdir, killed again and again: each run gets a little further."""
+    for kill in KILLS:
+        code = run_in_child(tmp_path, kill_at=max(2, kill // 3))
+        assert code in (-signal.SIGKILL, 0)
+    assert run_in_child(tmp_path) == 0
+    assert outcome(tmp_path) == unbroken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", range(1, 80, 3))
+def test_killed_at_one_moment_and_resumed(unbroken, tmp_path, kill):
+    code = run_in_child(tmp_path, kill_at=kill)
+    assert code in (-signal.SIGKILL, 0)
+    if code:
+        assert run_in_child(tmp_path) == 0
+    assert outcome(tmp_path) == unbroken
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_until_done(unbroken, tmp_path):
+    rng = random.Random(5)
+    for _ in range(40):
+        if run_in_child(tmp_path, kill_at=rng.randint(2, 15)) == 0:
+            break
+    assert run_in_child(tmp_path) == 0
+    assert outcome(tmp_path) == unbroken

@@ -1,0 +1,61 @@
+"""The autoregressive family against enumeration."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from emnat_jax.config import ARConfig
+from emnat_jax.families import make_family, with_decoder
+from emnat_jax.types import EOS, PAD
+from tests import tiny
+
+SOURCES = [[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]]
+
+
+def found_by(change, count, source):
+    family = make_family(dataclasses.replace(tiny.config("ar"), ar=change))
+    found = jax.jit(family.decode, static_argnums=3)(tiny.params("ar"), source, jax.random.key(0), count)
+    return jax.device_get(found)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.4])
+def test_a_wide_beam_finds_the_exact_n_best(alpha):
+    targets = tiny.all_targets()
+    found = found_by(ARConfig(beam=85, length_penalty=alpha), 85, tiny.pad(SOURCES, 4))
+    for row, source in enumerate(SOURCES):
+        log_prob = tiny.jitted("ar", "score")(tiny.params("ar"), tiny.batch_of([source] * 85, targets))
+        lengths = np.array([len(t) for t in targets])
+        order = np.argsort(-np.asarray(log_prob) / ((5 + lengths) / 6) ** alpha, kind="stable")
+        got = [tuple(t[t != PAD].tolist()) for t in found.tokens[row]]
+        assert got[:20] == [targets[i] for i in order[:20]]
+        assert set(got) == set(targets)
+
+
+def test_greedy_takes_the_best_next_token_each_time():
+    found = found_by(ARConfig(beam=1), 1, tiny.pad(SOURCES, 4))
+    for row, source in enumerate(SOURCES):
+        prefix = []
+        while EOS not in prefix:
+            nexts = [EOS] if len(prefix) == 3 else [EOS, 2, *tiny.WORDS]
+            ends = [[(*prefix, n)] if n == EOS else _completions((*prefix, n)) for n in nexts]
+            mass = [np.logaddexp.reduce(_log_probs(source, targets)) for targets in ends]
+            prefix.append(nexts[int(np.argmax(mass))])
+        tokens = found.tokens[row, 0]
+        assert tokens[tokens != PAD].tolist() == prefix
+
+
+def _completions(prefix):
+    return [t for t in tiny.all_targets() if t[: len(prefix)] == prefix]
+
+
+def _log_probs(source, targets):
+    batch = tiny.batch_of([source] * len(targets), targets)
+    return np.asarray(tiny.jitted("ar", "score")(tiny.params("ar"), batch), np.float64)
+
+
+def test_decoders_by_name():
+    config = tiny.config("ar")
+    assert with_decoder(config, "greedy").ar.beam == 1
+    assert with_decoder(with_decoder(config, "greedy"), "beam").ar.beam > 1

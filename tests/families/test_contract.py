@@ -1,0 +1,193 @@
+"""What every line of the table of families promises (STYLE 10)."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from emnat_jax.families import FAMILIES, make_family
+from emnat_jax.types import EOS, NEG_INF, PAD, Batch
+from tests import tiny
+
+NAMES = list(FAMILIES)
+
+
+def score(name, batch):
+    return tiny.jitted(name, "score")(tiny.params(name), batch)
+
+
+def decode(name, source, count):
+    return tiny.jitted(name, "decode")(tiny.params(name), source, jax.random.key(0), count)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_probabilities_of_all_targets_sum_to_one(name):
+    targets = tiny.all_targets()
+    for source in ([4, EOS], [5, 6, 4, EOS]):
+        log_prob = score(name, tiny.batch_of([source] * len(targets), targets))
+        np.testing.assert_allclose(np.exp(np.float64(log_prob)).sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_score_ignores_padding(name):
+    batch = tiny.batch()
+    np.testing.assert_allclose(score(name, batch), score(name, tiny.widen(batch)), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_alone_scores_as_in_the_batch(name):
+    batch = tiny.batch()
+    alone = [score(name, jax.tree.map(lambda x: x[i : i + 1], batch))[0] for i in range(3)]
+    np.testing.assert_allclose(score(name, batch)[:3], alone, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_score_depends_on_the_source(name):
+    target = [5, 6, EOS]
+    values = score(name, tiny.batch_of([[4, EOS], [5, EOS], [4, 4, EOS]], [target] * 3))
+    assert len(np.unique(np.round(values, 4))) == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("count", [1, 3])
+def test_decoded_hypotheses_are_finished_sorted_distinct_and_scored(name, count):
+    batch = tiny.batch()
+    found = jax.device_get(decode(name, batch.source, count))
+    chex.assert_shape(found.log_prob, (len(batch.weight), count))
+    filled = found.rank_score > NEG_INF / 2
+    assert filled[:, 0].all()
+    assert (np.diff(found.rank_score, axis=1) <= 0).all()
+    for row, source in enumerate(np.asarray(batch.source)):
+        sequences = [tuple(tokens[tokens != PAD].tolist()) for tokens in found.tokens[row][filled[row]]]
+        assert len(set(sequences)) == len(sequences)
+        assert all(sequence in set(tiny.all_targets()) for sequence in sequences)
+        expected = score(name, tiny.batch_of([source] * len(sequences), sequences))
+        np.testing.assert_allclose(found.log_prob[row][filled[row]], expected, rtol=5e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decoding_ignores_padding(name):
+    batch = tiny.batch()
+    narrow, wide = (decode(name, b.source, 2) for b in (batch, tiny.widen(batch)))
+    for a, b in zip(jax.device_get(narrow.tokens), jax.device_get(wide.tokens)):
+        assert [t[t != PAD].tolist() for t in a] == [t[t != PAD].tolist() for t in b]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_filler_rows_do_not_change_the_loss(name):
+    family, params, batch = tiny.family(name), tiny.params(name), tiny.batch()
+    filler = Batch(np.full((2, 4), PAD), np.full((2, 4), PAD), np.zeros(2), np.full(2, -1))
+    filler.source[:, 0] = filler.target[:, 0] = EOS
+    both = jax.tree.map(lambda a, b: np.concatenate([a, b]).astype(a.dtype), batch, filler)
+    plain, metrics = family.loss(params, batch, None, 0)
+    filled, filled_metrics = family.loss(params, both, None, 0)
+    np.testing.assert_allclose(plain, filled, rtol=1e-5)
+    chex.assert_trees_all_close(metrics, filled_metrics, rtol=1e-5)
+    np.testing.assert_allclose(plain, metrics["loss"].value(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_finite_on_the_longest_row_and_on_fillers_alone(name):
+    family, params, batch = tiny.family(name), tiny.params(name), tiny.batch()
+    longest = jax.tree.map(lambda x: x[-1:], batch)
+    for example in (longest, longest.replace(weight=np.zeros(1, np.float32))):
+        grads = jax.grad(lambda p: family.loss(p, example, jax.random.key(0), 0)[0])(params)
+        chex.assert_tree_all_finite(grads)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_follows_the_key(name):
+    loss, params, batch = tiny.jitted(name, "loss"), tiny.params(name), tiny.batch()
+    values = [float(loss(params, batch, jax.random.key(k), 0)[0]) for k in (1, 1, 2)]
+    assert values[0] == values[1] != values[2]
+    assert values[0] != float(tiny.family(name).loss(params, batch, None, 0)[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_gradient_matches_finite_differences(name):
+    family, params, batch = tiny.family(name), tiny.params(name), tiny.batch()
+    loss = jax.jit(lambda p: family.loss(p, batch, None, 0)[0])
+    direction = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape), params)
+    step = 1e-3
+    moved = [float(loss(jax.tree.map(lambda p, d: p + sign * step * d, params, direction))) for sign in (1, -1)]
+    slope = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(jax.grad(loss)(params)), jax.tree.leaves(direction)))
+    np.testing.assert_allclose((moved[0] - moved[1]) / (2 * step), slope, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_overfits_one_batch_and_decodes_it(name):
+    family, batch = make_family(tiny.config(name, dropout=0.0, label_smoothing=0.0, width=32)), _lesson()
+    params, tx = jax.jit(family.init)(jax.random.key(3)), optax.adam(3e-3)
+
+    @jax.jit
+    def train(params, state):
+        def update(carry, _):
+            params, state = carry
+            loss, grads = jax.value_and_grad(lambda p: family.loss(p, batch, None, 0)[0])(params)
+            updates, state = tx.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), loss
+
+        return jax.lax.scan(update, (params, state), length=300)
+
+    (params, _), losses = train(params, tx.init(params))
+    assert losses[-1] < 0.05 < losses[0]
+    found = jax.jit(family.decode, static_argnums=3)(params, batch.source, jax.random.key(0), 1)
+    np.testing.assert_array_equal(found.tokens[:, 0, :4], batch.target)
+
+
+def _lesson() -> Batch:
+    """Pairs with different sources and no equal neighbours, so that every decoder can produce them."""
+    sources = [[4, EOS], [5, EOS], [6, EOS], [4, 5, EOS], [5, 6, EOS], [6, 4, 5, EOS]]
+    targets = [[5, 4, EOS], [6, EOS], [4, 5, 6, EOS], [5, EOS], [4, 6, EOS], [6, 5, EOS]]
+    return tiny.batch_of(sources, targets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("change", [{"norm": "post"}, {"positions": "sinusoidal"}, {"remat": True}])
+def test_variants_keep_the_probability_space(name, change):
+    targets = tiny.all_targets()
+    family, params = tiny.family(name, **change), tiny.params(name, **change)
+    batch = tiny.batch_of([[4, 6, EOS]] * len(targets), targets)
+    np.testing.assert_allclose(np.exp(np.float64(family.score(params, batch))).sum(), 1.0, rtol=1e-5)
+    chex.assert_tree_all_finite(jax.grad(lambda p: family.loss(p, batch, jax.random.key(0), 0)[0])(params))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scanned_layers_equal_unrolled_ones(name):
+    layers = {"encoder_layers": 2, "decoder_layers": 2}
+    plain, scanned = (tiny.family(name, scan_layers=scan, **layers) for scan in (False, True))
+    params = tiny.params(name, **layers)
+    stacked, batch = _stacked(params), tiny.batch()
+    np.testing.assert_allclose(plain.score(params, batch), scanned.score(stacked, batch), rtol=1e-4, atol=1e-5)
+    a, b = (f.decode(p, batch.source, jax.random.key(0), 2) for f, p in ((plain, params), (scanned, stacked)))
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+    shapes = jax.eval_shape(scanned.init, jax.random.key(0))
+    chex.assert_trees_all_equal_shapes(shapes, stacked)
+
+
+def _stacked(tree):
+    """layers_0, layers_1, ... as one entry `layers` with a leading axis."""
+    if not isinstance(tree, dict):
+        return tree
+    layers = sorted((k for k in tree if k.startswith("layers_")), key=lambda k: int(k.split("_")[1]))
+    rest = {k: _stacked(v) for k, v in tree.items() if k not in layers}
+    if layers:
+        rest["layers"] = jax.tree.map(lambda *x: jnp.stack(x), *(tree[k] for k in layers))
+    return rest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_name_every_dimension_of_every_parameter(name):
+    family = tiny.family(name)
+    shapes = jax.eval_shape(family.init, jax.random.key(0))
+    jax.tree.map(lambda s, names: chex.assert_rank(s, len(names)), shapes, family.axes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_stays_close(name):
+    batch, params = tiny.batch(), tiny.params(name)
+    exact = score(name, batch)
+    rough = tiny.family(name, dtype="bfloat16").score(params, batch)
+    np.testing.assert_allclose(exact, rough, rtol=0.1, atol=0.5)

@@ -1,0 +1,78 @@
+"""Families small enough to enumerate: 3 words, 4 tokens at most, widths of 16."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.families import make_family
+from emnat_jax.types import EOS, PAD, UNK, Batch
+
+WORDS = (4, 5, 6)
+VOCAB_SIZE = 7
+MAX_LENGTH = 4
+LARGEST = {"ar": 85}  # number of candidates that a family can give where it is bounded
+
+
+def config(name: str, **changes) -> ModelConfig:
+    """A resolved configuration of the family `name`."""
+    base = ModelConfig(family=name, encoder_layers=1, decoder_layers=1, width=16, ff_width=32, heads=2)
+    return dataclasses.replace(base, **changes).resolve(VOCAB_SIZE, MAX_LENGTH)
+
+
+@functools.cache
+def family(name: str, **changes):
+    return make_family(config(name, **changes))
+
+
+@functools.cache
+def params(name: str, seed: int = 0, **changes):
+    """Random weights, large enough for probabilities far from uniform."""
+    values = jax.jit(family(name, **changes).init)(jax.random.key(seed))
+    leaves, tree = jax.tree.flatten(values)
+    keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    noisy = [leaf + 0.5 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
+    return jax.tree.unflatten(tree, noisy)
+
+
+@functools.cache
+def jitted(name: str, function: str, **changes):
+    """A compiled function of a family, shared by all tests."""
+    static = (3,) if function == "decode" else ()
+    return jax.jit(getattr(family(name, **changes), function), static_argnums=static)
+
+
+def all_targets() -> list[tuple[int, ...]]:
+    """Every target of the probability space: words or UNK, then EOS, at most MAX_LENGTH tokens."""
+    free = (UNK, *WORDS)
+    return [(*words, EOS) for n in range(MAX_LENGTH) for words in itertools.product(free, repeat=n)]
+
+
+def pad(rows, width: int) -> np.ndarray:
+    return np.array([[*row, *[PAD] * (width - len(row))] for row in rows], np.int32)
+
+
+def batch_of(sources, targets, width: int = MAX_LENGTH) -> Batch:
+    n = len(targets)
+    return Batch(pad(sources, width), pad(targets, width), np.ones(n, np.float32), np.arange(n, dtype=np.int32))
+
+
+def batch(rows: int = 8, seed: int = 0) -> Batch:
+    """Random pairs of all lengths; the last target has the greatest length."""
+    rng = np.random.default_rng(seed)
+
+    def sentence(length: int) -> list[int]:
+        return [*rng.choice(WORDS, length - 1).tolist(), EOS]
+
+    lengths = [int(n) for n in rng.integers(1, MAX_LENGTH + 1, (rows - 1))] + [MAX_LENGTH]
+    return batch_of([sentence(int(rng.integers(2, MAX_LENGTH + 1))) for _ in lengths], [sentence(n) for n in lengths])
+
+
+def widen(example: Batch, by: int = 3) -> Batch:
+    """The same rows with more padding on both sides."""
+    source, target = (jnp.pad(x, ((0, 0), (0, by)), constant_values=PAD) for x in (example.source, example.target))
+    return example.replace(source=source, target=target)
