@@ -7,6 +7,7 @@ import jax
 from etils import epath
 
 from emnat_jax.data.atomic import atomic_file
+from emnat_jax.errors import UserError
 from emnat_jax.types import Mean, Metrics
 
 TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run
@@ -46,13 +47,18 @@ class MetricsWriter:
         self._events = _open_events(epath.Path(directory) / "tensorboard", step, log)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One line, one point a curve."""
-        if self._file is not None:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
-            self._file.flush()
-        if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)
+        """One line, one point a curve. Raises UserError when the disk does not take them."""
+        try:
+            if self._file is not None:
+                self._file.write(json.dumps({"step": step, **values}) + "\n")
+                self._file.flush()
+            if self._events is not None:
+                for name, value in values.items():
+                    self._events.add_scalar(name, value, step)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._file.name}: {error.strerror}; mend that and run again."
+            ) from error
 
     def sync(self) -> None:
         """Puts the lines on the disk; call it before the checkpoint that counts on them."""
@@ -80,7 +86,7 @@ def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
 def _step_of(line: bytes) -> float:
     """The step a line belongs to; infinite for one that a kill cut short."""
     try:
-        return float(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
 

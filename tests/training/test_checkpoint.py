@@ -146,16 +146,28 @@ def test_every_damaged_file_is_survived(tmp_path):
         assert fingerprint(restored) == expected[metadata["number"]], target
 
 
-def test_interrupted_save_is_ignored_and_cleaned(tmp_path):
+def test_arrays_of_another_save_are_noticed(tmp_path):
+    """Files that are whole, but not those that belong to this step."""
     save(tmp_path, [1, 2])
-    unfinished = tmp_path / "3.orbax-checkpoint-tmp"
-    shutil.copytree(tmp_path / "2" / "state", unfinished / "state")
+    shutil.rmtree(tmp_path / "2" / "state")
+    shutil.copytree(tmp_path / "1" / "state", tmp_path / "2" / "state")
+    with pytest.raises(UserError, match="/2 cannot be read"):
+        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.mesh()))
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.restore(abstract(), lambda text: None)[1] == {"number": 1}
+
+
+def test_interrupted_saves_are_ignored_and_cleaned(tmp_path):
+    save(tmp_path, [1, 2])
+    unfinished = [tmp_path / f"{step}.orbax-checkpoint-tmp" for step in (3, 9)]
+    for folder in unfinished:
+        shutil.copytree(tmp_path / "2" / "state", folder / "state")
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(abstract())[1] == {"number": 2}
         checkpoints.save(3, make(3), {"number": 3})
         checkpoints.wait()
         assert checkpoints.restore(abstract())[1] == {"number": 3}
-    assert not unfinished.exists()
+    assert not any(folder.exists() for folder in unfinished)
 
 
 def test_reading_disturbs_no_save_in_progress(tmp_path):

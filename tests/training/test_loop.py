@@ -183,15 +183,17 @@ def test_warm_start(tmp_path, unbroken):
     _, before = unbroken
     config = with_config(steps=1, ema_decay=None)
     kept = fingerprint(before.params)
-    result = runs.train(tmp_path, config, initial_params=before.params, on=runs.mesh(4, model=4))
+    result = runs.train(tmp_path, config, initial_params=before.params)
     # A fresh Adam moves no weight by more than the rate (plus the decay); a cold start is far off.
     moved = jax.tree.map(
         lambda a, b: float(abs(np.asarray(a) - np.asarray(b)).max()), before.params, result.params
     )
     assert 0 < max(jax.tree.leaves(moved)) < 0.02
-    assert fingerprint(before.params) == kept
+    assert fingerprint(before.params) == kept  # not donated, although on the same device
+    elsewhere = runs.train(tmp_path / "4", config, initial_params=before.params, on=runs.mesh(4, model=4))
+    np.testing.assert_allclose(elsewhere.valid_loss, result.valid_loss, rtol=1e-5)
     wrong = {**before.params, "tokens": before.params["tokens"][:5]}
-    with pytest.raises(UserError, match="'tokens'.*(5, 8).*(24, 8)"):
+    with pytest.raises(UserError, match=r"'tokens'.*\(5, 8\).*\(24, 8\)"):
         runs.train(tmp_path / "wrong", config, initial_params=wrong)
 
 
@@ -199,12 +201,12 @@ def test_accumulation_and_flops(tmp_path):
     config = with_config(steps=2, log_every=2, accumulate=4)
     runs.train(tmp_path, config, flops=lambda batch: 1e6 * len(batch.row))
     assert '"model_flops_per_second"' in (tmp_path / "metrics.jsonl").read_text()
-    with pytest.raises(UserError, match="train.accumulate=3"):
+    with pytest.raises(UserError, match=r"train\.accumulate=3"):
         runs.train(tmp_path / "three", with_config(accumulate=3))
 
 
 def test_patience_needs_a_valid_split(tmp_path):
-    with pytest.raises(UserError, match="train.patience=2"):
+    with pytest.raises(UserError, match=r"train\.patience=2"):
         runs.train(tmp_path, with_config(patience=2), valid_batches=None)
     with pytest.raises(UserError, match="valid split has no rows"):
         runs.train(tmp_path, with_config(patience=2), valid_batches=list)

@@ -63,10 +63,11 @@ def test_rows_reach_the_devices_in_order():
     stacked = meshes.to_global(mesh, batch, accumulate=2)
     np.testing.assert_array_equal(np.concatenate(stacked.row), batch.row)
     assert stacked.target.shape == (2, 4, tiny_family.LENGTH)
+    assert stacked.target.addressable_shards[0].data.shape == (2, 1, tiny_family.LENGTH)
 
 
 def test_rows_that_do_not_divide():
-    with pytest.raises(UserError, match="batch of 6 rows.*multiple of 4"):
+    with pytest.raises(UserError, match=r"batch of 6 rows.*multiple of 4"):
         meshes.to_global(runs.mesh(4), tiny_family.batch(0, rows=6))
     with pytest.raises(UserError, match="multiple of 16"):
         meshes.to_global(runs.mesh(4), tiny_family.batch(0, rows=8), accumulate=4)
