@@ -6,7 +6,8 @@ The folder holds train, valid and test with the endings .de and .en: raw text, l
 be set beside the paper's. For an accelerator; not run here, for the data must be downloaded.
 """
 
-from emnat_jax.config import Config, to_config_dict
+from emnat_jax.config import Config
+from emnat_jax.config_dict import to_config_dict
 
 FOLDER = "iwslt14_de_en"
 

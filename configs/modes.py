@@ -1,9 +1,10 @@
 """The generated multi-modal task: every source has 4 valid translations, and a checker knows them.
 
-    emnat em --config=configs/modes.py --workdir=runs/modes
+emnat em --config=configs/modes.py --workdir=runs/modes
 """
 
-from emnat_jax.config import Config, to_config_dict
+from emnat_jax.config import Config
+from emnat_jax.config_dict import to_config_dict
 
 
 def get_config():

@@ -5,7 +5,8 @@
 The folder holds train, val and test_2016_flickr with the endings .en.gz and .de.gz.
 """
 
-from emnat_jax.config import Config, to_config_dict
+from emnat_jax.config import Config
+from emnat_jax.config_dict import to_config_dict
 
 FOLDER = "multi30k"
 

@@ -8,7 +8,8 @@ For accelerators; not run here, for the data must be downloaded.
 import importlib.util
 from pathlib import Path
 
-from emnat_jax.config import Config, to_config_dict
+from emnat_jax.config import Config
+from emnat_jax.config_dict import to_config_dict
 
 
 def get_config():

@@ -3,11 +3,7 @@
 The defaults are the quickstart's: the bundled corpus, minutes on two CPU cores.
 """
 
-import ast
 import dataclasses
-import difflib
-import types as python_types
-import typing
 
 from emnat_jax.errors import UserError
 
@@ -33,12 +29,18 @@ class ModesConfig:
     eval_rows: int = 300
 
     def __post_init__(self):
-        _require(self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
-                 f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).")
-        _require(1 <= self.min_length <= self.max_length,
-                 f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.")
-        _require(self.words >= max(2, self.max_length),
-                 f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.")
+        _require(
+            self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
+            f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
+        )
+        _require(
+            1 <= self.min_length <= self.max_length,
+            f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.",
+        )
+        _require(
+            self.words >= max(2, self.max_length),
+            f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +83,15 @@ class DataConfig:
     def __post_init__(self):
         _one_of("data.kind", self.kind, ("demo", "text", "tfds", "modes"))
         increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
-        _require(bool(self.buckets) and increasing,
-                 f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.")
+        _require(
+            bool(self.buckets) and increasing,
+            f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.",
+        )
         for name in ("batch_tokens", "decode_rows", "rows_per_shard", "train_rows"):
-            _require(getattr(self, name) is None or getattr(self, name) > 0, f"data.{name}={getattr(self, name)}: use a positive number.")
+            _require(
+                getattr(self, name) is None or getattr(self, name) > 0,
+                f"data.{name}={getattr(self, name)}: use a positive number.",
+            )
 
     @property
     def max_length(self) -> int:
@@ -112,10 +119,13 @@ class NARConfig:
 
     def __post_init__(self):
         _one_of("nar.decoder", self.decoder, ("odd", "argmax"))
-        _require(self.length_candidates >= 1,
-                 f"nar.length_candidates={self.length_candidates}: use 1 or more.")
-        _require(self.odd_penalty is None or self.odd_penalty >= 0,
-                 f"nar.odd_penalty={self.odd_penalty}: use None or a number of at least 0.")
+        _require(
+            self.length_candidates >= 1, f"nar.length_candidates={self.length_candidates}: use 1 or more."
+        )
+        _require(
+            self.odd_penalty is None or self.odd_penalty >= 0,
+            f"nar.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
+        )
 
 
 SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
@@ -159,7 +169,9 @@ class ModelConfig:
         _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         for name in ("dropout", "attention_dropout", "ff_dropout", "label_smoothing"):
             value = getattr(self, name)
-            _require(value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1.")
+            _require(
+                value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1."
+            )
 
     def resolve(self, vocab_size: int, max_length: int) -> "ModelConfig":
         """The same with every `None` replaced by the number it stands for."""
@@ -169,11 +181,15 @@ class ModelConfig:
             if getattr(self, name) is None:
                 filled[name] = self.dropout
         resolved = dataclasses.replace(
-            self, **filled,
+            self,
+            **filled,
             vocab_size=vocab_size if self.vocab_size is None else self.vocab_size,
-            max_length=max_length if self.max_length is None else self.max_length)
-        _require(resolved.width % resolved.heads == 0,
-                 f"model.width={resolved.width} does not divide by model.heads={resolved.heads}.")
+            max_length=max_length if self.max_length is None else self.max_length,
+        )
+        _require(
+            resolved.width % resolved.heads == 0,
+            f"model.width={resolved.width} does not divide by model.heads={resolved.heads}.",
+        )
         return resolved
 
 
@@ -212,10 +228,14 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("steps", "accumulate", "log_every", "eval_every", "checkpoint_every"):
             _require(getattr(self, name) > 0, f"train.{name}={getattr(self, name)}: use at least 1.")
-        _require(self.ema_decay is None or 0 < self.ema_decay < 1,
-                 f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.")
-        _require(self.patience is None or self.patience >= 1,
-                 f"train.patience={self.patience}: use None or at least 1.")
+        _require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",
+        )
+        _require(
+            self.patience is None or self.patience >= 1,
+            f"train.patience={self.patience}: use None or at least 1.",
+        )
 
     def shortened(self, ratio: float) -> "TrainConfig":
         """The same with a share of the steps, and at most that share of the warm-up."""
@@ -252,7 +272,10 @@ class EMConfig:
         _one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
         _require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
         _require(self.candidates >= 1, f"em.candidates={self.candidates}: use 1 or more.")
-        _require(self.later_steps_ratio > 0, f"em.later_steps_ratio={self.later_steps_ratio}: use a positive number.")
+        _require(
+            self.later_steps_ratio > 0,
+            f"em.later_steps_ratio={self.later_steps_ratio}: use a positive number.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,96 +310,3 @@ class Config:
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     mesh: MeshConfig = MeshConfig()
-
-
-def to_dict(config) -> dict:
-    """Nested plain dict of a configuration, as `config.json` holds it."""
-    return dataclasses.asdict(config)
-
-
-def to_config_dict(config: Config = Config()):
-    """The configuration as a locked `ml_collections.ConfigDict`, for the files in configs/ to change."""
-    import ml_collections
-
-    values = ml_collections.ConfigDict(to_dict(config), convert_dict=True)
-    return values.lock()
-
-
-def override(values: dict, key: str, text: str) -> None:
-    """Sets the dotted `key` of a nested dict to `text`, read as the type that the key has.
-
-    Raises UserError for an unknown key, naming the nearest, and for a text that is not of its type.
-    """
-    *groups, name = key.split(".")
-    cls = Config
-    for depth, group in enumerate(groups):
-        _known(cls, group, ".".join(groups[:depth] + [""]))
-        cls = typing.get_type_hints(cls)[group]
-        _require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
-        values = values.setdefault(group, {})
-    _known(cls, name, ".".join([*groups, ""]))
-    values[name] = _typed(_read(text, typing.get_type_hints(cls)[name]), typing.get_type_hints(cls)[name], key)
-
-
-def _read(text: str, hint):
-    """A Python literal, or the text itself where a string is expected or nothing else can be read."""
-    options = typing.get_args(hint) if isinstance(hint, python_types.UnionType) else (hint,)
-    if str in options and not (text == "None" and type(None) in options):
-        return text
-    try:
-        return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _known(cls: type, key: str, where: str) -> None:
-    names = [f.name for f in dataclasses.fields(cls)]
-    if key not in names:
-        near = difflib.get_close_matches(key, names, n=1)
-        hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(names)}."
-        raise UserError(f"unknown configuration key {where}{key}; {hint}")
-
-
-def from_dict(values: dict, cls: type = Config, where: str = ""):
-    """A configuration from a nested dict; missing keys keep their default.
-
-    Raises UserError for an unknown key (naming the nearest) and for a value of another type.
-    """
-    hints = typing.get_type_hints(cls)
-    for key in values:
-        _known(cls, key, where)
-    return cls(**{k: _typed(v, hints[k], where + k) for k, v in values.items()})
-
-
-def _typed(value, hint, where: str):
-    """`value` as the type that `hint` names; UserError where it is of another."""
-    if dataclasses.is_dataclass(hint):
-        _require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
-        return from_dict(value, hint, where + ".")
-    if isinstance(hint, python_types.UnionType):
-        if value is None:
-            return None
-        return _typed(value, next(h for h in typing.get_args(hint) if h is not type(None)), where)
-    if typing.get_origin(hint) is tuple:
-        _require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of numbers.")
-        return tuple(_typed(v, typing.get_args(hint)[0], where) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    _require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
-    return value
-
-
-def differences(old: dict, new: dict, where: str = "") -> list[str]:
-    """Dotted names of the leaves in which two nested dicts differ."""
-    names = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += differences(a, b, f"{where}{key}.")
-        elif _plain(a) != _plain(b):
-            names.append(f"{where}{key}")
-    return names
-
-
-def _plain(value):
-    return list(value) if isinstance(value, tuple) else value

@@ -58,7 +58,9 @@ def pad(rows, width: int) -> np.ndarray:
 
 def batch_of(sources, targets, width: int = MAX_LENGTH) -> Batch:
     n = len(targets)
-    return Batch(pad(sources, width), pad(targets, width), np.ones(n, np.float32), np.arange(n, dtype=np.int32))
+    return Batch(
+        pad(sources, width), pad(targets, width), np.ones(n, np.float32), np.arange(n, dtype=np.int32)
+    )
 
 
 def batch(rows: int = 8, seed: int = 0) -> Batch:
@@ -69,10 +71,14 @@ def batch(rows: int = 8, seed: int = 0) -> Batch:
         return [*rng.choice(WORDS, length - 1).tolist(), EOS]
 
     lengths = [int(n) for n in rng.integers(1, MAX_LENGTH + 1, (rows - 1))] + [MAX_LENGTH]
-    return batch_of([sentence(int(rng.integers(2, MAX_LENGTH + 1))) for _ in lengths], [sentence(n) for n in lengths])
+    return batch_of(
+        [sentence(int(rng.integers(2, MAX_LENGTH + 1))) for _ in lengths], [sentence(n) for n in lengths]
+    )
 
 
 def widen(example: Batch, by: int = 3) -> Batch:
     """The same rows with more padding on both sides."""
-    source, target = (jnp.pad(x, ((0, 0), (0, by)), constant_values=PAD) for x in (example.source, example.target))
+    source, target = (
+        jnp.pad(x, ((0, 0), (0, by)), constant_values=PAD) for x in (example.source, example.target)
+    )
     return example.replace(source=source, target=target)

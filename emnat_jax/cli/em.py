@@ -15,7 +15,9 @@ from emnat_jax.cli.options import add_workdir, open_workspace, read_config
 
 def add_arguments(parser):
     add_workdir(parser)
-    parser.add_argument("--plan", action="store_true", help="print the stages, what is finished and what would run")
+    parser.add_argument(
+        "--plan", action="store_true", help="print the stages, what is finished and what would run"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
 
 

@@ -14,10 +14,14 @@ from emnat_jax.errors import UserError
 def add_arguments(parser):
     add_workdir(parser)
     add_model(parser)
-    parser.add_argument("--split", choices=("valid", "test"), default="test", help="of the workdir; default: test")
+    parser.add_argument(
+        "--split", choices=("valid", "test"), default="test", help="of the workdir; default: test"
+    )
     parser.add_argument("--hypotheses", metavar="FILE", help="score this file instead of a model's output")
     parser.add_argument("--references", metavar="FILE[,FILE]", help="raw reference lines, one file a set")
-    parser.add_argument("--baseline", metavar="FILE", help="output of another system, for the paired bootstrap")
+    parser.add_argument(
+        "--baseline", metavar="FILE", help="output of another system, for the paired bootstrap"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 

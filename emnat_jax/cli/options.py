@@ -9,7 +9,8 @@ import time
 import traceback
 from pathlib import Path
 
-from emnat_jax.config import Config, from_dict, override, to_dict
+from emnat_jax.config import Config
+from emnat_jax.config_dict import from_dict, override, to_dict
 from emnat_jax.errors import UserError
 
 DEFAULT_WORKDIR = "runs/quickstart"
@@ -63,7 +64,7 @@ def _run_config_file(path: Path) -> dict:
         config = module.get_config()
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 - the file is the user's program: any error in it is theirs to mend
+    except Exception as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         where = f"{path}:{lines[-1]}" if lines else str(path)
         reason = str(error).strip().splitlines() or [""]

@@ -16,8 +16,12 @@ def add_arguments(parser):
     parser.add_argument("--source", help="file of source lines")
     parser.add_argument("--target", help="file of target lines; a score a line is written")
     parser.add_argument("--data", help="a distilled, candidates or selected set instead of files")
-    parser.add_argument("--column", default="nar_log_prob", help="name of the new column; default: nar_log_prob")
-    parser.add_argument("--output", help="file of scores (default: standard output), or folder of the new set")
+    parser.add_argument(
+        "--column", default="nar_log_prob", help="name of the new column; default: nar_log_prob"
+    )
+    parser.add_argument(
+        "--output", help="file of scores (default: standard output), or folder of the new set"
+    )
 
 
 def run(args, config_arguments):

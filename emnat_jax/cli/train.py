@@ -10,7 +10,9 @@ from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 
 def add_arguments(parser):
     add_workdir(parser)
-    parser.add_argument("--role", choices=("ar", "nar"), required=True, help="teacher or student configuration")
+    parser.add_argument(
+        "--role", choices=("ar", "nar"), required=True, help="teacher or student configuration"
+    )
     parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
@@ -36,4 +38,6 @@ def run(args, config_arguments):
             label=args.role,
         )
     names = ("step", "valid_loss")
-    show({"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json)
+    show(
+        {"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json
+    )

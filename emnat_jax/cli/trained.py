@@ -8,13 +8,19 @@ from emnat_jax.errors import UserError
 
 def add_model(parser) -> None:
     """`--role`, `--round` or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
-    parser.add_argument("--role", choices=("ar", "nar"), default="nar", help="teacher or student; default: nar")
+    parser.add_argument(
+        "--role", choices=("ar", "nar"), default="nar", help="teacher or student; default: nar"
+    )
     parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
-    parser.add_argument("--model", metavar="DIR", help="folder of a finished model, instead of role and round")
+    parser.add_argument(
+        "--model", metavar="DIR", help="folder of a finished model, instead of role and round"
+    )
     parser.add_argument("--decoder", help="ar: beam or greedy; nar: odd or argmax; default: the model's own")
     parser.add_argument("--length-candidates", type=int, metavar="N", help="nar: lengths decoded in parallel")
     parser.add_argument(
-        "--rescore", metavar="self|ar|DIR", help="nar: who chooses among the lengths; ar is the same round's teacher"
+        "--rescore",
+        metavar="self|ar|DIR",
+        help="nar: who chooses among the lengths; ar is the same round's teacher",
     )
 
 
@@ -52,5 +58,7 @@ def last_round(work, role: str) -> int:
     rounds = [path for path in (work.directory / "rounds").glob("*") if path.name.isdigit()]
     finished = [int(path.name) for path in rounds if is_finished(path / role)]
     if not finished:
-        raise UserError(f"{work.directory} has no finished {role} model; run `emnat em` or `emnat train` first.")
+        raise UserError(
+            f"{work.directory} has no finished {role} model; run `emnat em` or `emnat train` first."
+        )
     return max(finished)

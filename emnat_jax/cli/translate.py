@@ -13,7 +13,9 @@ from emnat_jax.cli.trained import add_model, load_model
 def add_arguments(parser):
     add_workdir(parser)
     add_model(parser)
-    parser.add_argument("--input", metavar="FILE", help="lines to translate (.gz or not); default: standard input")
+    parser.add_argument(
+        "--input", metavar="FILE", help="lines to translate (.gz or not); default: standard input"
+    )
     parser.add_argument("--output", metavar="FILE", help="default: standard output")
 
 

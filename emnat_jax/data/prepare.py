@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from emnat_jax.config import Config, DataConfig, differences
+from emnat_jax.config import Config, DataConfig
+from emnat_jax.config_dict import differences
 from emnat_jax.data.corpora import SPLITS, Corpus, open_split
 from emnat_jax.data.manifest import Manifest, finish_dataset, is_finished, load_manifest
 from emnat_jax.data.overlap import Overlap

@@ -34,7 +34,11 @@ def distill(
     source, output = epath.Path(source), epath.Path(output)
     kind = "distilled" if num_candidates == 1 else "candidates"
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
-    fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash, "model": teacher.fingerprint}
+    fingerprints = {
+        "vocabulary": vocabulary.fingerprint,
+        "source": read.content_hash,
+        "model": teacher.fingerprint,
+    }
     fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
     options = {"num_candidates": num_candidates, "decoding": _decoding(teacher)}
     keep_shards_of(output, {"options": options, "fingerprints": fingerprints})
@@ -50,7 +54,12 @@ def distill(
 
 
 def rescore(
-    source: epath.PathLike, output: epath.PathLike, scorers: Mapping[str, Model], *, vocabulary: Vocabulary, log: Log
+    source: epath.PathLike,
+    output: epath.PathLike,
+    scorers: Mapping[str, Model],
+    *,
+    vocabulary: Vocabulary,
+    log: Log,
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`."""
     source, output = epath.Path(source), epath.Path(output)

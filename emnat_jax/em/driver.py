@@ -42,7 +42,9 @@ def _run_stage(work: Workspace, stage: Stage, journal: Journal) -> None:
     journal.write(event="start", stage=stage.output, kind=stage.kind)
     work.log(f"{stage.output}: {stage.kind}")
     STAGES[stage.kind](work, stage)
-    journal.write(event="end", stage=stage.output, kind=stage.kind, seconds=round(time.monotonic() - begin, 3))
+    journal.write(
+        event="end", stage=stage.output, kind=stage.kind, seconds=round(time.monotonic() - begin, 3)
+    )
 
 
 def _prepare(work: Workspace, stage: Stage) -> None:
@@ -78,7 +80,10 @@ def _distill(work: Workspace, stage: Stage) -> None:
 
 
 def _candidates(work: Workspace, stage: Stage) -> None:
-    scorers = {"ar0_log_prob": work.round_model(0, "ar"), "nar_log_prob": work.round_model(stage.round, "nar")}
+    scorers = {
+        "ar0_log_prob": work.round_model(0, "ar"),
+        "nar_log_prob": work.round_model(stage.round, "nar"),
+    }
     distill(
         work.round_model(stage.round, "ar"),
         work.directory / stage.data,
@@ -125,9 +130,7 @@ def stop_reason(work: Workspace, index: int) -> str | None:
         return f"round {index} raised the student's valid BLEU by {gain:.2f}, less than em.stop_min_gain={config.stop_min_gain}"
     drift = _fidelity(rounds / "0/selected") - _fidelity(rounds / str(index - 1) / "selected")
     if config.stop_max_drift is not None and drift > config.stop_max_drift:
-        return (
-            f"the choices' log p_AR0 a token fell by {drift:.3f} nats, more than em.stop_max_drift={config.stop_max_drift}"
-        )
+        return f"the choices' log p_AR0 a token fell by {drift:.3f} nats, more than em.stop_max_drift={config.stop_max_drift}"
     return None
 
 

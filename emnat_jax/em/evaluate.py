@@ -32,17 +32,25 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     }
     outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
     for (role, split), lines in outputs.items():
-        _write_text(work.directory / f"rounds/{index}/outputs/{split}.{role}.txt", "".join(f"{x}\n" for x in lines))
+        _write_text(
+            work.directory / f"rounds/{index}/outputs/{split}.{role}.txt", "".join(f"{x}\n" for x in lines)
+        )
     result = {
         "round": index,
-        **{role: {split: _quality(work, outputs[role, split], rows[split]) for split in SPLITS} for role in ROLES},
+        **{
+            role: {split: _quality(work, outputs[role, split], rows[split]) for split in SPLITS}
+            for role in ROLES
+        },
         "ncm": {
             "train": _multimodality(models, _first_rows(student_data, work.config.evaluation.ncm_rows)),
             "valid": _multimodality(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
         },
         "samples": _samples(rows["test"], outputs, work.config.evaluation.samples),
     }
-    _write_text(work.directory / f"rounds/{index}/{EVAL_NAME}", json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    _write_text(
+        work.directory / f"rounds/{index}/{EVAL_NAME}",
+        json.dumps(result, indent=2, ensure_ascii=False) + "\n",
+    )
     return result
 
 

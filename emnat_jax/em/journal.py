@@ -51,4 +51,3 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(f"{path} is in use by another emnat process; wait for it, or end it.") from error
         yield
-

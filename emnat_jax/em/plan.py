@@ -46,7 +46,9 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
         student_data = teacher_data
     else:
         stages.append(Stage("distill", student_data, index, data="data/train"))
-    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, f"{before}/nar" if warm else None))
+    stages.append(
+        Stage("train", f"{here}/nar", index, "nar", student_data, f"{before}/nar" if warm else None)
+    )
     stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
     if not last:
         stages.append(Stage("candidates", f"{here}/candidates", index, data="data/train"))

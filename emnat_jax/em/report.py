@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from emnat_jax.config import to_dict
+from emnat_jax.config_dict import to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.manifest import is_finished, load_manifest
 from emnat_jax.em.journal import read_journal
@@ -29,7 +29,10 @@ def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
     }
     folder = work.directory / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("report.json", json.dumps(report, indent=2, ensure_ascii=False)), ("table.txt", table(report))):
+    for name, text in (
+        ("report.json", json.dumps(report, indent=2, ensure_ascii=False)),
+        ("table.txt", table(report)),
+    ):
         with atomic_file(folder / name) as file:
             file.write(text.encode() + b"\n")
     return report
@@ -92,7 +95,9 @@ def environment() -> dict[str, Any]:
 
 def _seconds(work: Workspace) -> dict[str, float]:
     """Time of each stage; of a resumed one, that of the run that ended it."""
-    return {line["stage"]: line["seconds"] for line in read_journal(work.directory) if line.get("event") == "end"}
+    return {
+        line["stage"]: line["seconds"] for line in read_journal(work.directory) if line.get("event") == "end"
+    }
 
 
 def table(report: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from emnat_jax import config as configuration
 from emnat_jax.config import Config, ModelConfig
+from emnat_jax.config_dict import differences, to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError
@@ -63,7 +63,9 @@ class Workspace:
         """The compiled functions of a resolved configuration."""
         return self._system(model)
 
-    def load(self, directory: epath.PathLike, change: Callable[[ModelConfig], ModelConfig] | None = None) -> Model:
+    def load(
+        self, directory: epath.PathLike, change: Callable[[ModelConfig], ModelConfig] | None = None
+    ) -> Model:
         """A finished model from its folder; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
         system = self.system(change(model) if change else model)
@@ -80,10 +82,10 @@ class Workspace:
 
     def keep_config(self) -> None:
         """Writes config.json, or refuses to go on with another configuration than before."""
-        path, new = self.directory / "config.json", _as_json(configuration.to_dict(self.config))
+        path, new = self.directory / "config.json", _as_json(to_dict(self.config))
         if path.exists():
             old = json.loads(path.read_text())
-            changed = [k for k in configuration.differences(old, new) if not k.startswith(FREE_TO_CHANGE)]
+            changed = [k for k in differences(old, new) if not k.startswith(FREE_TO_CHANGE)]
             if changed:
                 raise UserError(
                     f"{self.directory} was begun with another configuration; different: {', '.join(changed)}. "

@@ -41,7 +41,11 @@ def paired_significance(
     bleu, chrf = _metrics()
     named = [("baseline", list(baseline)), ("system", list(outputs))]
     test = PairedTest(
-        named, {"BLEU": bleu, "chrF2++": chrf}, references=_padded(references), test_type="bs", n_samples=samples
+        named,
+        {"BLEU": bleu, "chrF2++": chrf},
+        references=_padded(references),
+        test_type="bs",
+        n_samples=samples,
     )
     signatures, results = test()
     return {
@@ -80,5 +84,7 @@ def _metrics():
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError as error:
-        raise UserError("evaluation needs the package sacrebleu; install it: pip install sacrebleu") from error
+        raise UserError(
+            "evaluation needs the package sacrebleu; install it: pip install sacrebleu"
+        ) from error
     return BLEU(), CHRF(word_order=2)

@@ -15,7 +15,9 @@ from emnat_jax.training.mesh import batch_sharding, replicated
 from emnat_jax.types import Batch, Hypotheses, Params
 
 
-def make_rescored_step(student: Family, teacher: Family, mesh: Mesh, *, count: int, alpha: float) -> DecodeStep:
+def make_rescored_step(
+    student: Family, teacher: Family, mesh: Mesh, *, count: int, alpha: float
+) -> DecodeStep:
     """Compiled ((student, teacher) params, batch) -> the student's hypotheses in the teacher's order.
 
     The teacher scores all of them in one teacher-forced pass, by log p_AR / ((5 + T) / 6)^alpha.

@@ -10,7 +10,7 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
-from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
+from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.transformer import Transformer, reorder
 from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
@@ -43,12 +43,12 @@ def make(config: ModelConfig) -> Family:
 
 
 def _logits(module: Transformer, source, target) -> Float[Array, "B T V"]:
-    """Scores of every next token, the target shifted right behind BOS."""
+    """Masked scores of every next token, the target shifted right behind BOS."""
     shifted = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
     # PAD inputs stand behind every real token, so the causal mask alone hides them.
     keep = jnp.ones(target.shape, bool)
     states = module.decode(module.embedding(shifted), module.encode(source), keep)
-    return module.embedding.logits(states)
+    return module.embedding.logits(states, generable(module.config, eos=True))
 
 
 def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
@@ -56,7 +56,6 @@ def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -
     logits = module.apply({"params": params}, batch.source, batch.target, method=_logits, rngs=rngs)
     weight = _free_positions(config, batch.target) * batch.weight[:, None]
     allowed = generable(config, eos=True)
-    logits = mask(logits, allowed)
     losses = smoothed_cross_entropy(logits, batch.target, config.label_smoothing, allowed)
     tokens = jnp.sum(weight)
     loss = Mean(jnp.sum(losses * weight), tokens)
@@ -67,13 +66,13 @@ def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -
 
 def _score(config, module, params: Params, batch: Batch) -> Float[Array, " B"]:
     logits = module.apply({"params": params}, batch.source, batch.target, method=_logits)
-    log_probs = token_log_probs(mask(logits, generable(config, eos=True)), batch.target)
+    log_probs = token_log_probs(logits, batch.target)
     return jnp.sum(log_probs * _free_positions(config, batch.target), axis=-1)
 
 
 def _free_positions(config, target) -> Float[Array, "B T"]:
     """1 where a token was chosen: not padding, and not the EOS that the length limit forces."""
-    return ((target != PAD) & (jnp.arange(target.shape[1]) < config.max_length - 1)).astype(jnp.float32)
+    return ((target != PAD) & (jnp.arange(target.shape[1]) < config.max_length - 1)[None]).astype(jnp.float32)
 
 
 def _decode(config, module, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
@@ -87,9 +86,7 @@ def _decode(config, module, params: Params, source: Array, key: Key, num_candida
     step = functools.partial(_next_log_probs, config, module, params)
     if beam == 1:
         return greedy_search(step, cache, first, max_length=width, length_penalty=alpha)
-    found = beam_search(
-        step, cache, first, max_length=width, length_penalty=alpha, reorder=reorder
-    )
+    found = beam_search(step, cache, first, max_length=width, length_penalty=alpha, reorder=reorder)
     return Hypotheses(*(x[:, :num_candidates] for x in (found.tokens, found.log_prob, found.rank_score)))
 
 
@@ -97,8 +94,13 @@ def _start(module: Transformer, source, beams: int, length: int):
     return module.start(module.encode(source), beams, length)
 
 
+def _step(module: Transformer, tokens, cache, position):
+    states, cache = module.step(tokens, cache, position)
+    return module.embedding.logits(states, generable(module.config, eos=True)), cache
+
+
 def _next_log_probs(config, module, params, tokens, cache, position):
-    logits, cache = module.apply({"params": params}, tokens, cache, position, method=Transformer.step)
+    logits, cache = module.apply({"params": params}, tokens, cache, position, method=_step)
     log_probs = masked_log_softmax(logits, generable(config, eos=True))
     last = jnp.full(tokens.shape, position == config.max_length - 1)
     return only_eos(log_probs, last), cache

@@ -57,9 +57,10 @@ class LengthThenTokens(nn.Module):
 
     def tokens(self, encoded: Encoded, lengths: Int[Array, " B"], width: int) -> Float[Array, "B T V"]:
         """Scores of the token at each of `width` positions for targets of given lengths, EOS counted."""
-        keep = jnp.arange(width) < lengths[:, None]
+        keep = jnp.arange(width)[None] < lengths[:, None]
         inputs = self.transformer.embedding(jnp.full(keep.shape, PAD, jnp.int32))
-        return self.transformer.embedding.logits(self.transformer.decode(inputs, encoded, keep))
+        states = self.transformer.decode(inputs, encoded, keep)
+        return self.transformer.embedding.logits(states, generable(self.config, eos=False))
 
 
 def make(config: ModelConfig) -> Family:
@@ -82,7 +83,7 @@ def _lengths(target) -> Int[Array, " B"]:
 
 def _free_positions(target) -> Float[Array, "B T"]:
     """1 at every token but the EOS, which the length alone decides."""
-    return (jnp.arange(target.shape[1]) < _lengths(target)[:, None] - 1).astype(jnp.float32)
+    return (jnp.arange(target.shape[1])[None] < _lengths(target)[:, None] - 1).astype(jnp.float32)
 
 
 def _allowed_lengths(config) -> np.ndarray:
@@ -94,7 +95,7 @@ def _logits(config, module, params, batch, key):
     rngs = None if key is None else {"dropout": key}
     width = batch.target.shape[1]
     tokens, lengths = module.apply({"params": params}, batch.source, _lengths(batch.target), width, rngs=rngs)
-    return mask(tokens, generable(config, eos=False)), mask(lengths, _allowed_lengths(config))
+    return tokens, mask(lengths, _allowed_lengths(config))
 
 
 def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
@@ -154,7 +155,7 @@ def _tokens_of_lengths(config, module, params, encoded, lengths, width):
     flat = lengths.reshape(-1)
     logits = module.apply({"params": params}, repeated, flat, width, method="tokens")
     log_probs = masked_log_softmax(logits, generable(config, eos=False))
-    log_probs = only_eos(log_probs, jnp.arange(width) == flat[:, None] - 1)
+    log_probs = only_eos(log_probs, jnp.arange(width)[None] == flat[:, None] - 1)
     if config.nar.decoder == "argmax":
         tokens, log_prob = argmax_decode(log_probs, flat)
     else:

@@ -8,7 +8,9 @@ from flax import linen as nn
 from emnat_jax.types import Key, Params
 
 
-def init_and_axes(module: nn.Module, *inputs, method: Callable | str) -> tuple[Callable[[Key], Params], Params]:
+def init_and_axes(
+    module: nn.Module, *inputs, method: Callable | str
+) -> tuple[Callable[[Key], Params], Params]:
     """`init(key)` and the tree of logical axis names, by calling `method` on small abstract inputs."""
 
     def boxed(key):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import ModelConfig
-from emnat_jax.models.transformer import padded_vocab
+from emnat_jax.models.embedding import padded_vocab
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD
 
 
@@ -18,17 +18,21 @@ def generable(config: ModelConfig, *, eos: bool) -> Bool[np.ndarray, " V"]:
     return allowed
 
 
-def mask(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
-    """The logits of the allowed ids, NEG_INF elsewhere."""
-    return jnp.where(allowed, logits, NEG_INF)
-
-
 def masked_log_softmax(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
     """Log-probabilities over the allowed ids, NEG_INF elsewhere."""
     return mask(jax.nn.log_softmax(mask(logits, allowed), axis=-1), allowed)
 
 
+def mask(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
+    """The logits of the allowed ids, NEG_INF elsewhere."""
+    return jnp.where(_like(allowed, logits), logits, NEG_INF)
+
+
 def only_eos(log_probs: Float[Array, "*B V"], last: Bool[Array, "*B"]) -> Float[Array, "*B V"]:
     """The same with EOS certain where `last`."""
-    certain = jnp.where(jnp.arange(log_probs.shape[-1]) == EOS, 0.0, NEG_INF)
-    return jnp.where(last[..., None], certain, log_probs)
+    certain = np.where(np.arange(log_probs.shape[-1]) == EOS, 0.0, NEG_INF).astype(np.float32)
+    return jnp.where(last[..., None], _like(certain, log_probs), log_probs)
+
+
+def _like(vector, x) -> jax.Array:
+    return jnp.broadcast_to(jnp.asarray(vector), x.shape)

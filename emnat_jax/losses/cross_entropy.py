@@ -1,5 +1,7 @@
 """Token log-probabilities and label-smoothed cross-entropy, from logits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ def token_log_probs(logits: Float[Array, "*B V"], tokens: Int[Array, "*B"]) -> F
     return _logit_of(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def smoothed_cross_entropy(
     logits: Float[Array, "*B V"],
     tokens: Int[Array, "*B"],
@@ -24,11 +27,32 @@ def smoothed_cross_entropy(
     Classes that are not allowed are those whose logits a model masks: they can hold any value here,
     `NEG_INF` included, and take part in the normaliser alone.
     """
+    return _forward(logits, tokens, smoothing, allowed)[0]
+
+
+def _forward(logits, tokens, smoothing, allowed):
     logits = logits.astype(jnp.float32)
     normaliser = jax.nn.logsumexp(logits, axis=-1)
-    spread = jnp.where(jnp.broadcast_to(allowed, logits.shape), logits, 0.0)
-    uniform_logit = jnp.sum(spread, axis=-1) / allowed.sum()
-    return normaliser - (1.0 - smoothing) * _logit_of(logits, tokens) - smoothing * uniform_logit
+    spread = jnp.where(_like(allowed, logits), logits, 0.0)
+    uniform_logit = jnp.sum(spread, axis=-1) / jnp.sum(allowed)
+    loss = normaliser - (1.0 - smoothing) * _logit_of(logits, tokens) - smoothing * uniform_logit
+    return loss, (logits, tokens, allowed, normaliser)
+
+
+def _backward(smoothing, saved, gradient):
+    """softmax - wanted distribution, in one pass: automatic differentiation scatters into [B, T, V]."""
+    logits, tokens, allowed, normaliser = saved
+    wanted = smoothing / jnp.sum(allowed) * _like(allowed, logits)
+    is_token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == tokens[..., None]
+    wanted = jnp.where(is_token, wanted + (1.0 - smoothing), wanted)
+    return gradient[..., None] * (jnp.exp(logits - normaliser[..., None]) - wanted), None, None
+
+
+smoothed_cross_entropy.defvjp(_forward, _backward)
+
+
+def _like(allowed, logits) -> jax.Array:
+    return jnp.broadcast_to(jnp.asarray(allowed), logits.shape)
 
 
 def _logit_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:

@@ -38,8 +38,8 @@ class Projection(nn.Module):
     A leading `parts` > 1 stacks independent maps (query, key, value) in one matrix product.
     """
 
-    inputs: tuple[tuple[int, str], ...]  # (size, logical axis) of each contracted axis
-    outputs: tuple[tuple[int, str], ...]
+    inputs: tuple[tuple[int, str | None], ...]  # (size, logical axis) of each contracted axis
+    outputs: tuple[tuple[int, str | None], ...]
     dtype: str
     parts: int = 1
 
@@ -54,7 +54,7 @@ class Projection(nn.Module):
         product = jax.lax.dot_general(
             x.astype(dtype), kernel.astype(dtype), (contract, ((), ())), preferred_element_type=jnp.float32
         )
-        return product + bias
+        return product + bias.reshape((1,) * (product.ndim - bias.ndim) + bias.shape)
 
     def _param(self, name, init, axes):
         sizes, names = zip(*axes)

@@ -1,7 +1,7 @@
 """Floating-point operations of the one Transformer, for the log's model FLOP/s."""
 
 from emnat_jax.config import ModelConfig
-from emnat_jax.models.transformer import padded_vocab
+from emnat_jax.models.embedding import padded_vocab
 
 
 def training_flops(config: ModelConfig, rows: int, source: int, target: int) -> float:

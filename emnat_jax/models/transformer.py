@@ -15,9 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 from emnat_jax.config import ModelConfig
 from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
 from emnat_jax.models.dropout import dropout
+from emnat_jax.models.embedding import Embedding
 from emnat_jax.types import PAD
-
-VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
 
 
 class Encoded(NamedTuple):
@@ -35,11 +34,6 @@ class Cache(NamedTuple):
     ancestry: jax.Array  # i32[B, K, T]; which beam's slot holds each position of a beam's past
 
 
-def padded_vocab(config: ModelConfig) -> int:
-    """Rows of the embedding: the vocabulary rounded up, the rest is never generated."""
-    return -(-config.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
-
-
 def layer_norm(name: str | None = None) -> nn.LayerNorm:
     """Layer norm in float32 with scale and bias."""
     partition = functools.partial(nn.with_logical_partitioning, names=("embed",))
@@ -49,60 +43,6 @@ def layer_norm(name: str | None = None) -> nn.LayerNorm:
         bias_init=partition(nn.initializers.zeros_init()),
         name=name,
     )
-
-
-class Embedding(nn.Module):
-    """One matrix for source, target and output softmax, and the positions."""
-
-    config: ModelConfig
-
-    def setup(self):
-        config = self.config
-        init = nn.initializers.normal(config.width**-0.5)
-        vocab = padded_vocab(config)
-        self.tokens = self._param("tokens", init, ("vocab", "embed"), vocab, config.width)
-        self.output_bias = self._param("output_bias", nn.initializers.zeros_init(), ("vocab",), vocab)
-        if config.positions == "learned":
-            self.positions = self._param("positions", init, ("position", "embed"), self.slots, config.width)
-
-    @property
-    def slots(self) -> int:
-        """Positions in the table: the longest sequence and the length slot."""
-        return self.config.max_length + 1
-
-    def _param(self, name, init, axes, *shape):
-        return self.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
-
-    def __call__(self, tokens: Int[Array, "B T"], start: int = 0) -> Float[Array, "B T D"]:
-        """Scaled token embeddings plus positions start, start + 1, ..."""
-        return self.lookup(tokens) + self.position(start + jnp.arange(tokens.shape[1]))
-
-    def lookup(self, tokens):
-        return self.tokens[tokens] * self.config.width**0.5
-
-    def position(self, index):
-        """f32[..., D] of positions; learned ones are scaled like the tokens (METHOD 1.6)."""
-        if self.config.positions == "learned":
-            return self.positions[index] * self.config.width**0.5
-        return sinusoids(self.slots, self.config.width)[index]
-
-    def logits(self, x: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
-        """Scores of the padded vocabulary."""
-        dtype = jnp.dtype(self.config.dtype)
-        contract = ((x.ndim - 1,), (1,))
-        table = self.tokens.astype(dtype)
-        product = jax.lax.dot_general(
-            x.astype(dtype), table, (contract, ((), ())), preferred_element_type=jnp.float32
-        )
-        return product + self.output_bias
-
-
-def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
-    """Sine half, then cosine half, wavelengths 2 pi to 10000 * 2 pi (Vaswani et al. 2017, 3.5)."""
-    rate = 10_000.0 ** (-jnp.arange(width // 2) / max(width // 2 - 1, 1))
-    angle = jnp.arange(length)[:, None] * rate[None]
-    table = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-    return jnp.pad(table, ((0, 0), (0, width - table.shape[1])))
 
 
 class FeedForward(nn.Module):
@@ -240,7 +180,7 @@ class Transformer(nn.Module):
         if slot:
             x = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))
             keep = jnp.pad(keep, ((0, 0), (1, 0)), constant_values=True)
-        x = x + self.embedding.position(jnp.arange(x.shape[1])) + self.source_bias
+        x = x + (self.embedding.position(jnp.arange(x.shape[1])) + self.source_bias[None])[None]
         x, _ = self.encoder(self._enter(x, self.encoder_norm), shared=keep[:, None])
         return Encoded(self._leave(x, self.encoder_norm), keep)
 
@@ -248,7 +188,7 @@ class Transformer(nn.Module):
         """Decoder output f32[B, T, D] for embedded inputs; positions with keep False are unseen."""
         visible = keep[:, None]
         if self.causal:
-            visible = visible & jnp.tril(jnp.ones((inputs.shape[1],) * 2, bool))
+            visible = visible & jnp.tril(jnp.ones((inputs.shape[1],) * 2, bool))[None]
         x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=(encoded, visible))
         return self._leave(x, self.decoder_norm)
 
@@ -267,18 +207,18 @@ class Transformer(nn.Module):
         return Cache(layers, encoded.keep, jnp.broadcast_to(slots, (batch, beams, length)))
 
     def step(self, tokens: Int[Array, "B K"], cache: Cache, position: Array) -> tuple[Array, Cache]:
-        """Logits [B, K, V] of the token after `tokens`, which stand at `position`, and the new cache."""
+        """Decoder output [B, K, D] for `tokens`, which stand at `position`, and the new cache."""
         batch, beams, length = cache.ancestry.shape
         slots = jnp.arange(beams, dtype=jnp.int32)
         own = jnp.broadcast_to(slots[None, :, None], (batch, beams, 1))
         ancestry = jax.lax.dynamic_update_slice_in_dim(cache.ancestry, own, position, axis=2)
         past = jnp.arange(length)[:, None] <= position
-        keep = ((ancestry[..., None] == slots) & past).reshape(batch, beams, length * beams)
-        x = self.embedding.lookup(tokens) + self.embedding.position(position)
+        keep = (ancestry[..., None] == slots[None, None, None]) & past[None, None]
+        x = self.embedding.lookup(tokens) + self.embedding.position(position)[None, None]
+        keep = keep.reshape(batch, beams, length * beams)
         x = self._enter(x, self.decoder_norm)
         x, layers = self.decoder(x, cache.layers, (position, keep, cache.keep), method="step")
-        logits = self.embedding.logits(self._leave(x, self.decoder_norm))
-        return logits, Cache(layers, cache.keep, ancestry)
+        return self._leave(x, self.decoder_norm), Cache(layers, cache.keep, ancestry)
 
     def _enter(self, x, norm):
         if self.config.norm == "post":

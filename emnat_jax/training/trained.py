@@ -5,7 +5,8 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.config import ModelConfig, TrainConfig, from_dict
+from emnat_jax.config import ModelConfig, TrainConfig
+from emnat_jax.config_dict import from_dict
 from emnat_jax.data.manifest import Manifest, load_manifest, utc_now, write_manifest
 from emnat_jax.training.loop import FitResult
 

@@ -56,7 +56,7 @@ def test_the_content_hash_sees_tokens_and_order_but_not_texts_scores_or_shards(t
 
 def test_two_runs_differ_in_the_time_alone(tmp_path):
     for name in "ab":
-        prints = {key: "0" for key in ("vocabulary", "model")[:: 1 if name == "a" else -1]}
+        prints = dict.fromkeys(("vocabulary", "model")[:: 1 if name == "a" else -1], "0")
         write_dataset(tmp_path / name, random_rows(5), shards=2, fingerprints=prints)
         edit(tmp_path / name, created="")
     assert (tmp_path / "a/MANIFEST.json").read_bytes() == (tmp_path / "b/MANIFEST.json").read_bytes()

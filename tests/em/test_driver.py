@@ -127,7 +127,7 @@ def test_running_again_changes_nothing(finished):
     again = run_em(directory)
     assert again["rounds"] == report["rounds"] and again["provenance"] == report["provenance"]
     ends = [line for line in read_journal(directory) if line["event"] == "end"]
-    assert [line["stage"] for line in ends[len(stages):]] in ([], ["data"])
+    assert [line["stage"] for line in ends[len(stages) :]] in ([], ["data"])
 
 
 def test_another_configuration_is_refused_by_name(finished):
@@ -187,7 +187,9 @@ def test_drift_stops(finished, tmp_path):
         manifest = json.loads((folder / "MANIFEST.json").read_text())
         manifest["options"]["statistics"]["ar0_log_prob_per_token"] = fidelity
         (folder / "MANIFEST.json").write_text(json.dumps(manifest))
-        (tmp_path / f"rounds/{index}/eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": 30.0 + index}}}))
+        (tmp_path / f"rounds/{index}/eval.json").write_text(
+            json.dumps({"nar": {"valid": {"bleu": 30.0 + index}}})
+        )
     (tmp_path / "rounds/2").mkdir()
     (tmp_path / "rounds/2/eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": 33.0}}}))
     assert "drift" in stop_reason(workspace(tmp_path, small_config(rounds=3, stop_max_drift=0.05)), 2)

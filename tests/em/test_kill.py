@@ -20,15 +20,21 @@ def without_times(report: dict) -> dict:
 def outcome(directory) -> dict:
     """Everything that must not depend on interruptions."""
     manifests = {
-        str(path.relative_to(directory)): {k: v for k, v in json.loads(path.read_text()).items() if k != "created"}
+        str(path.relative_to(directory)): {
+            k: v for k, v in json.loads(path.read_text()).items() if k != "created"
+        }
         for path in sorted(directory.rglob("MANIFEST.json"))
     }
     metrics = {
-        str(path.relative_to(directory)): [_untimed(json.loads(line)) for line in path.read_text().splitlines()]
+        str(path.relative_to(directory)): [
+            _untimed(json.loads(line)) for line in path.read_text().splitlines()
+        ]
         for path in sorted(directory.rglob("metrics.jsonl"))
     }
     report = without_times(json.loads((directory / "report" / "report.json").read_text()))
-    outputs = {path.name + path.parent.parent.name: path.read_text() for path in directory.rglob("outputs/*.txt")}
+    outputs = {
+        path.name + path.parent.parent.name: path.read_text() for path in directory.rglob("outputs/*.txt")
+    }
     return {"manifests": manifests, "metrics": metrics, "report": report, "outputs": outputs}
 
 

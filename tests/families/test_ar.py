@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +17,9 @@ SOURCES = [[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]]
 
 def found_by(change, count, source):
     family = make_family(dataclasses.replace(tiny.config("ar"), ar=change))
-    found = jax.jit(family.decode, static_argnums=3)(tiny.params("ar"), source, jax.random.key(0), count)
+    found = jax.jit(family.decode, static_argnums=3)(
+        tiny.params("ar"), jnp.asarray(source), jax.random.key(0), count
+    )
     return jax.device_get(found)
 
 

@@ -39,7 +39,7 @@ def test_score_ignores_padding(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_alone_scores_as_in_the_batch(name):
     batch = tiny.batch()
-    alone = [score(name, jax.tree.map(lambda x: x[i : i + 1], batch))[0] for i in range(3)]
+    alone = [score(name, jax.tree.map(lambda x, i=i: x[i : i + 1], batch))[0] for i in range(3)]
     np.testing.assert_allclose(score(name, batch)[:3], alone, rtol=2e-5, atol=2e-5)
 
 
@@ -77,12 +77,12 @@ def test_decoding_ignores_padding(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_filler_rows_do_not_change_the_loss(name):
-    family, params, batch = tiny.family(name), tiny.params(name), tiny.batch()
+    loss, params, batch = tiny.jitted(name, "loss"), tiny.params(name), tiny.batch()
     filler = Batch(np.full((2, 4), PAD), np.full((2, 4), PAD), np.zeros(2), np.full(2, -1))
     filler.source[:, 0] = filler.target[:, 0] = EOS
-    both = jax.tree.map(lambda a, b: np.concatenate([a, b]).astype(a.dtype), batch, filler)
-    plain, metrics = family.loss(params, batch, None, 0)
-    filled, filled_metrics = family.loss(params, both, None, 0)
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, jnp.asarray(b, a.dtype)]), batch, filler)
+    plain, metrics = loss(params, batch, None, 0)
+    filled, filled_metrics = loss(params, both, None, 0)
     np.testing.assert_allclose(plain, filled, rtol=1e-5)
     chex.assert_trees_all_close(metrics, filled_metrics, rtol=1e-5)
     np.testing.assert_allclose(plain, metrics["loss"].value(), rtol=1e-5)
@@ -90,11 +90,11 @@ def test_filler_rows_do_not_change_the_loss(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_finite_on_the_longest_row_and_on_fillers_alone(name):
-    family, params, batch = tiny.family(name), tiny.params(name), tiny.batch()
-    longest = jax.tree.map(lambda x: x[-1:], batch)
-    for example in (longest, longest.replace(weight=np.zeros(1, np.float32))):
-        grads = jax.grad(lambda p: family.loss(p, example, jax.random.key(0), 0)[0])(params)
-        chex.assert_tree_all_finite(grads)
+    family, params = tiny.family(name), tiny.params(name)
+    longest = jax.tree.map(lambda x: x[-1:], tiny.batch())
+    gradient = jax.jit(jax.grad(lambda p, b: family.loss(p, b, jax.random.key(0), 0)[0]))
+    for example in (longest, longest.replace(weight=jnp.zeros(1))):
+        chex.assert_tree_all_finite(gradient(params, example))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,18 +102,22 @@ def test_dropout_follows_the_key(name):
     loss, params, batch = tiny.jitted(name, "loss"), tiny.params(name), tiny.batch()
     values = [float(loss(params, batch, jax.random.key(k), 0)[0]) for k in (1, 1, 2)]
     assert values[0] == values[1] != values[2]
-    assert values[0] != float(tiny.family(name).loss(params, batch, None, 0)[0])
+    assert values[0] != float(loss(params, batch, None, 0)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_gradient_matches_finite_differences(name):
     family, params, batch = tiny.family(name), tiny.params(name), tiny.batch()
-    loss = jax.jit(lambda p: family.loss(p, batch, None, 0)[0])
-    direction = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape), params)
+    loss = jax.jit(jax.value_and_grad(lambda p, b: family.loss(p, b, None, 0)[0]))
+    random = np.random.default_rng(0)
+    direction = jax.tree.map(lambda x: jnp.asarray(random.standard_normal(x.shape), x.dtype), params)
     step = 1e-3
-    moved = [float(loss(jax.tree.map(lambda p, d: p + sign * step * d, params, direction))) for sign in (1, -1)]
-    slope = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(jax.grad(loss)(params)), jax.tree.leaves(direction)))
-    np.testing.assert_allclose((moved[0] - moved[1]) / (2 * step), slope, rtol=2e-2, atol=2e-3)
+
+    def at(distance):
+        return loss(jax.tree.map(lambda p, d: p + distance * d, params, direction), batch)
+
+    slope = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(at(0.0)[1]), jax.tree.leaves(direction)))
+    np.testing.assert_allclose((at(step)[0] - at(-step)[0]) / (2 * step), slope, rtol=2e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +126,7 @@ def test_overfits_one_batch_and_decodes_it(name):
     params, tx = jax.jit(family.init)(jax.random.key(3)), optax.adam(3e-3)
 
     @jax.jit
-    def train(params, state):
+    def train(params, state, batch):
         def update(carry, _):
             params, state = carry
             loss, grads = jax.value_and_grad(lambda p: family.loss(p, batch, None, 0)[0])(params)
@@ -131,7 +135,7 @@ def test_overfits_one_batch_and_decodes_it(name):
 
         return jax.lax.scan(update, (params, state), length=300)
 
-    (params, _), losses = train(params, tx.init(params))
+    (params, _), losses = train(params, tx.init(params), batch)
     assert losses[-1] < 0.05 < losses[0]
     found = jax.jit(family.decode, static_argnums=3)(params, batch.source, jax.random.key(0), 1)
     np.testing.assert_array_equal(found.tokens[:, 0, :4], batch.target)
@@ -150,8 +154,10 @@ def test_variants_keep_the_probability_space(name, change):
     targets = tiny.all_targets()
     family, params = tiny.family(name, **change), tiny.params(name, **change)
     batch = tiny.batch_of([[4, 6, EOS]] * len(targets), targets)
-    np.testing.assert_allclose(np.exp(np.float64(family.score(params, batch))).sum(), 1.0, rtol=1e-5)
-    chex.assert_tree_all_finite(jax.grad(lambda p: family.loss(p, batch, jax.random.key(0), 0)[0])(params))
+    scores = jax.jit(family.score)(params, batch)
+    np.testing.assert_allclose(np.exp(np.float64(scores)).sum(), 1.0, rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda p, b: family.loss(p, b, jax.random.key(0), 0)[0]))
+    chex.assert_tree_all_finite(gradient(params, batch))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,9 +166,13 @@ def test_scanned_layers_equal_unrolled_ones(name):
     plain, scanned = (tiny.family(name, scan_layers=scan, **layers) for scan in (False, True))
     params = tiny.params(name, **layers)
     stacked, batch = _stacked(params), tiny.batch()
-    np.testing.assert_allclose(plain.score(params, batch), scanned.score(stacked, batch), rtol=1e-4, atol=1e-5)
-    a, b = (f.decode(p, batch.source, jax.random.key(0), 2) for f, p in ((plain, params), (scanned, stacked)))
-    np.testing.assert_array_equal(a.tokens, b.tokens)
+    a, b = (jax.jit(f.score)(p, batch) for f, p in ((plain, params), (scanned, stacked)))
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    decoded = [
+        jax.jit(f.decode, static_argnums=3)(p, batch.source, jax.random.key(0), 2).tokens
+        for f, p in ((plain, params), (scanned, stacked))
+    ]
+    np.testing.assert_array_equal(*decoded)
     shapes = jax.eval_shape(scanned.init, jax.random.key(0))
     chex.assert_trees_all_equal_shapes(shapes, stacked)
 
@@ -189,5 +199,5 @@ def test_axes_name_every_dimension_of_every_parameter(name):
 def test_bfloat16_stays_close(name):
     batch, params = tiny.batch(), tiny.params(name)
     exact = score(name, batch)
-    rough = tiny.family(name, dtype="bfloat16").score(params, batch)
+    rough = tiny.jitted(name, "score", dtype="bfloat16")(params, batch)
     np.testing.assert_allclose(exact, rough, rtol=0.1, atol=0.5)

@@ -1,8 +1,10 @@
 """The position-wise family against enumeration."""
 
 import dataclasses
+import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,7 +19,9 @@ SOURCES = [[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]]
 def found_by(change, count):
     family = make_family(dataclasses.replace(tiny.config("nar"), nar=change))
     decode = jax.jit(family.decode, static_argnums=3)
-    return jax.device_get(decode(tiny.params("nar"), tiny.pad(SOURCES, 4), jax.random.key(0), count))
+    return jax.device_get(
+        decode(tiny.params("nar"), jnp.asarray(tiny.pad(SOURCES, 4)), jax.random.key(0), count)
+    )
 
 
 def log_probs(source):
@@ -27,7 +31,7 @@ def log_probs(source):
 
 
 def has_repeat(target):
-    return any(a == b for a, b in zip(target, target[1:]))
+    return any(a == b for a, b in itertools.pairwise(target))
 
 
 @pytest.mark.parametrize("decoder", ["argmax", "odd"])
@@ -40,7 +44,9 @@ def test_every_length_gets_its_best_target(decoder):
             tokens = tuple(found.tokens[row, slot][found.tokens[row, slot] != PAD].tolist())
             if found.rank_score[row, slot] <= NEG_INF / 2:
                 continue
-            rivals = [t for t in table if len(t) == len(tokens) and (decoder == "argmax" or not has_repeat(t))]
+            rivals = [
+                t for t in table if len(t) == len(tokens) and (decoder == "argmax" or not has_repeat(t))
+            ]
             assert tokens == max(rivals, key=table.get)
             np.testing.assert_allclose(found.log_prob[row, slot], table[tokens], rtol=1e-4)
 
@@ -55,7 +61,9 @@ def test_one_candidate_has_the_most_probable_length():
 
 
 def test_a_penalty_of_zero_is_argmax():
-    plain, odd = (found_by(NARConfig(decoder=d, odd_penalty=p), 2) for d, p in (("argmax", None), ("odd", 0.0)))
+    plain, odd = (
+        found_by(NARConfig(decoder=d, odd_penalty=p), 2) for d, p in (("argmax", None), ("odd", 0.0))
+    )
     np.testing.assert_array_equal(plain.tokens, odd.tokens)
 
 

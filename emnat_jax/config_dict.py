@@ -1,0 +1,110 @@
+"""Configurations as nested dicts and back: config files, command-line overrides, comparison."""
+
+import ast
+import dataclasses
+import difflib
+import types as python_types
+import typing
+
+from emnat_jax.config import Config
+from emnat_jax.errors import UserError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def to_dict(config) -> dict:
+    """Nested plain dict of a configuration, as `config.json` holds it."""
+    return dataclasses.asdict(config)
+
+
+def to_config_dict(config: Config = Config()):
+    """The configuration as a locked `ml_collections.ConfigDict`, for the files in configs/ to change."""
+    import ml_collections
+
+    values = ml_collections.ConfigDict(to_dict(config), convert_dict=True)
+    return values.lock()
+
+
+def override(values: dict, key: str, text: str) -> None:
+    """Sets the dotted `key` of a nested dict to `text`, read as the type that the key has.
+
+    Raises UserError for an unknown key, naming the nearest, and for a text that is not of its type.
+    """
+    *groups, name = key.split(".")
+    cls = Config
+    for depth, group in enumerate(groups):
+        _known(cls, group, ".".join([*groups[:depth], ""]))
+        cls = typing.get_type_hints(cls)[group]
+        _require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
+        values = values.setdefault(group, {})
+    _known(cls, name, ".".join([*groups, ""]))
+    values[name] = _typed(
+        _read(text, typing.get_type_hints(cls)[name]), typing.get_type_hints(cls)[name], key
+    )
+
+
+def _read(text: str, hint):
+    """A Python literal, or the text itself where a string is expected or nothing else can be read."""
+    options = typing.get_args(hint) if isinstance(hint, python_types.UnionType) else (hint,)
+    if str in options and not (text == "None" and type(None) in options):
+        return text
+    try:
+        return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _known(cls: type, key: str, where: str) -> None:
+    names = [f.name for f in dataclasses.fields(cls)]
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(names)}."
+        raise UserError(f"unknown configuration key {where}{key}; {hint}")
+
+
+def from_dict(values: dict, cls: type = Config, where: str = ""):
+    """A configuration from a nested dict; missing keys keep their default.
+
+    Raises UserError for an unknown key (naming the nearest) and for a value of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        _known(cls, key, where)
+    return cls(**{k: _typed(v, hints[k], where + k) for k, v in values.items()})
+
+
+def _typed(value, hint, where: str):
+    """`value` as the type that `hint` names; UserError where it is of another."""
+    if dataclasses.is_dataclass(hint):
+        _require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
+        return from_dict(value, hint, where + ".")
+    if isinstance(hint, python_types.UnionType):
+        if value is None:
+            return None
+        return _typed(value, next(h for h in typing.get_args(hint) if h is not type(None)), where)
+    if typing.get_origin(hint) is tuple:
+        _require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of numbers.")
+        return tuple(_typed(v, typing.get_args(hint)[0], where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
+    return value
+
+
+def differences(old: dict, new: dict, where: str = "") -> list[str]:
+    """Dotted names of the leaves in which two nested dicts differ."""
+    names = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += differences(a, b, f"{where}{key}.")
+        elif _plain(a) != _plain(b):
+            names.append(f"{where}{key}")
+    return names
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value

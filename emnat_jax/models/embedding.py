@@ -1,0 +1,96 @@
+"""One matrix for source, target and output softmax, and the positions."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.types import NEG_INF
+
+VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
+
+
+def padded_vocab(config: ModelConfig) -> int:
+    """Rows of the embedding: the vocabulary rounded up, the rest is never generated."""
+    return -(-config.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+
+
+class Embedding(nn.Module):
+    """One matrix for source, target and output softmax, and the positions."""
+
+    config: ModelConfig
+
+    def setup(self):
+        config = self.config
+        init = nn.initializers.normal(config.width**-0.5)
+        vocab = padded_vocab(config)
+        self.tokens = self._param("tokens", init, ("vocab", "embed"), vocab, config.width)
+        self.output_bias = self._param("output_bias", nn.initializers.zeros_init(), ("vocab",), vocab)
+        if config.positions == "learned":
+            self.positions = self._param("positions", init, ("position", "embed"), self.slots, config.width)
+
+    @property
+    def slots(self) -> int:
+        """Positions in the table: the longest sequence and the length slot."""
+        return self.config.max_length + 1
+
+    def _param(self, name, init, axes, *shape):
+        return self.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
+
+    def __call__(self, tokens: Int[Array, "B T"], start: int = 0) -> Float[Array, "B T D"]:
+        """Scaled token embeddings plus positions start, start + 1, ..."""
+        return self.lookup(tokens) + self.position(start + jnp.arange(tokens.shape[1]))[None]
+
+    def lookup(self, tokens):
+        return self.tokens[tokens] * self.config.width**0.5
+
+    def position(self, index):
+        """f32[..., D] of positions; learned ones are scaled like the tokens (METHOD 1.6)."""
+        if self.config.positions == "learned":
+            return self.positions[index] * self.config.width**0.5
+        return sinusoids(self.slots, self.config.width)[index]
+
+    def logits(self, x: Float[Array, "*B D"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
+        """Scores of the padded vocabulary; ids that are not allowed get about `NEG_INF`."""
+        # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
+        bias = jnp.where(allowed, self.output_bias, NEG_INF)
+        product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.config.dtype)
+        return (product + bias[None]).reshape(*x.shape[:-1], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _times_table(x: Float[Array, "N D"], table: Float[Array, "V D"], dtype: str) -> Float[Array, "N V"]:
+    """x . table^T in `dtype`, summed in float32."""
+    return _dot(x, table, (1, 1), dtype)
+
+
+def _times_table_forward(x, table, dtype):
+    return _times_table(x, table, dtype), (x, table)
+
+
+def _times_table_backward(dtype, saved, gradient):
+    """As automatic differentiation has it, but the large [N, V] gradient is never transposed."""
+    x, table = saved
+    by_column = jax.lax.optimization_barrier(_dot(x, gradient, (0, 0), dtype))  # [D, V]
+    return _dot(gradient, table, (1, 0), dtype), by_column.T
+
+
+_times_table.defvjp(_times_table_forward, _times_table_backward)
+
+
+def _dot(a, b, axes: tuple[int, int], dtype: str):
+    """Matrix product over one axis of each."""
+    contract = ((axes[:1], axes[1:]), ((), ()))
+    return jax.lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=jnp.float32)
+
+
+def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
+    """Sine half, then cosine half, wavelengths 2 pi to 10000 * 2 pi (Vaswani et al. 2017, 3.5)."""
+    rate = 10_000.0 ** (-jnp.arange(width // 2) / max(width // 2 - 1, 1))
+    angle = jnp.arange(length)[:, None] * rate[None]
+    table = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+    return jnp.pad(table, ((0, 0), (0, width - table.shape[1])))
