@@ -33,6 +33,8 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
         model.norm = "post"
         model.dropout = 0.1
         model.dtype = "bfloat16"
+        model.encoder_layers = model.decoder_layers = None  # those of `size`
+        model.extra_length = 20
     config.teacher.ar.beam = 5
     config.teacher.ar.length_penalty = length_penalty
     for train in (config.teacher_train, config.student_train):
@@ -45,6 +47,8 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
         train.eval_every = train.checkpoint_every = 2_000
     config.em.rounds = 3
     config.em.candidates = 20
+    config.em.rows = None
+    config.em.later_steps_ratio = 0.25
     config.em.stop_min_gain = 0.1
     config.em.stop_max_drift = 0.05
     config.select.rule = "nar_top1"

@@ -5,16 +5,11 @@ The defaults are the quickstart's: the bundled corpus, minutes on two CPU cores.
 
 import dataclasses
 
-from emnat_jax.errors import UserError
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
+from emnat_jax.errors import require
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, f"{name}={value!r}: choose one of {', '.join(choices)}.")
+    require(value in choices, f"{name}={value!r}: choose one of {', '.join(choices)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +24,15 @@ class ModesConfig:
     eval_rows: int = 300
 
     def __post_init__(self):
-        _require(
+        require(
             self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
             f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
         )
-        _require(
+        require(
             1 <= self.min_length <= self.max_length,
             f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.",
         )
-        _require(
+        require(
             self.words >= max(2, self.max_length),
             f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.",
         )
@@ -54,7 +49,7 @@ class VocabConfig:
 
     def __post_init__(self):
         _one_of("vocab.model", self.model, ("bpe", "unigram", "word", "char"))
-        _require(self.size > 8, f"vocab.size={self.size}: use more than 8.")
+        require(self.size > 8, f"vocab.size={self.size}: use more than 8.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +69,7 @@ class DataConfig:
     tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
     tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
     train_rows: int | None = None  # use the first lines only
-    buckets: tuple[int, ...] = (10, 16, 24)  # widths in tokens, EOS included; longer rows are dropped
+    buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
     batch_tokens: int = 1_024  # rows x width of a training batch, padding counted
     decode_rows: int = 256  # rows of a decoding or scoring batch
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
@@ -83,12 +78,12 @@ class DataConfig:
     def __post_init__(self):
         _one_of("data.kind", self.kind, ("demo", "text", "tfds", "modes"))
         increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
-        _require(
+        require(
             bool(self.buckets) and increasing,
             f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.",
         )
         for name in ("batch_tokens", "decode_rows", "rows_per_shard", "train_rows"):
-            _require(
+            require(
                 getattr(self, name) is None or getattr(self, name) > 0,
                 f"data.{name}={getattr(self, name)}: use a positive number.",
             )
@@ -103,7 +98,7 @@ class DataConfig:
 class ARConfig:
     """Decoding of the autoregressive family."""
 
-    beam: int = 5  # 1 is greedy search
+    beam: int = 1  # 1 is greedy search; N-best lists widen it to N
     length_penalty: float = 0.6  # alpha of ((5 + length) / 6)^alpha
 
 
@@ -119,10 +114,10 @@ class NARConfig:
 
     def __post_init__(self):
         _one_of("nar.decoder", self.decoder, ("odd", "argmax"))
-        _require(
+        require(
             self.length_candidates >= 1, f"nar.length_candidates={self.length_candidates}: use 1 or more."
         )
-        _require(
+        require(
             self.odd_penalty is None or self.odd_penalty >= 0,
             f"nar.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
         )
@@ -158,7 +153,7 @@ class ModelConfig:
     remat: bool = False  # recompute activations in the backward pass
     max_length: int | None = None  # None: the last of data.buckets
     vocab_size: int | None = None  # None: that of the vocabulary
-    extra_length: int = 20  # outputs are at most this much longer than the padded source
+    extra_length: int = 6  # outputs are at most this much longer than the padded source
     ar: ARConfig = ARConfig()
     nar: NARConfig = NARConfig()
 
@@ -169,9 +164,7 @@ class ModelConfig:
         _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         for name in ("dropout", "attention_dropout", "ff_dropout", "label_smoothing"):
             value = getattr(self, name)
-            _require(
-                value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1."
-            )
+            require(value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1.")
 
     def resolve(self, vocab_size: int, max_length: int) -> "ModelConfig":
         """The same with every `None` replaced by the number it stands for."""
@@ -186,7 +179,7 @@ class ModelConfig:
             vocab_size=vocab_size if self.vocab_size is None else self.vocab_size,
             max_length=max_length if self.max_length is None else self.max_length,
         )
-        _require(
+        require(
             resolved.width % resolved.heads == 0,
             f"model.width={resolved.width} does not divide by model.heads={resolved.heads}.",
         )
@@ -198,8 +191,8 @@ class OptimConfig:
     """AdamW and its schedule."""
 
     schedule: str = "inverse_sqrt"  # inverse_sqrt, cosine or paper (METHOD 1.7)
-    peak_lr: float = 2e-3  # reached after warmup_steps; for `paper` the base rate, e.g. 0.1
-    warmup_steps: int = 400
+    peak_lr: float = 3e-3  # reached after warmup_steps; for `paper` the base rate, e.g. 0.1
+    warmup_steps: int = 150
     b1: float = 0.9
     b2: float = 0.98
     eps: float = 1e-9
@@ -208,39 +201,34 @@ class OptimConfig:
 
     def __post_init__(self):
         _one_of("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
-        _require(self.peak_lr > 0, f"optim.peak_lr={self.peak_lr}: use a positive number.")
-        _require(self.warmup_steps > 0, f"optim.warmup_steps={self.warmup_steps}: use at least 1.")
+        require(self.peak_lr > 0, f"optim.peak_lr={self.peak_lr}: use a positive number.")
+        require(self.warmup_steps > 0, f"optim.warmup_steps={self.warmup_steps}: use at least 1.")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """One training run."""
 
-    steps: int = 2_000
+    steps: int = 1_000
     accumulate: int = 1  # micro-batches an update
-    ema_decay: float | None = 0.998  # weights of the exponential average that is used; None: the last
+    ema_decay: float | None = 0.99  # weights of the exponential average that is used; None: the last
     log_every: int = 50  # steps
-    eval_every: int = 500  # steps between losses on the valid split
-    checkpoint_every: int = 500  # steps
+    eval_every: int = 250  # steps between losses on the valid split
+    checkpoint_every: int = 250  # steps
     patience: int | None = None  # evaluations without a better valid loss before stopping
     optim: OptimConfig = OptimConfig()
 
     def __post_init__(self):
         for name in ("steps", "accumulate", "log_every", "eval_every", "checkpoint_every"):
-            _require(getattr(self, name) > 0, f"train.{name}={getattr(self, name)}: use at least 1.")
-        _require(
+            require(getattr(self, name) > 0, f"train.{name}={getattr(self, name)}: use at least 1.")
+        require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
             f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",
         )
-        _require(
+        require(
             self.patience is None or self.patience >= 1,
             f"train.patience={self.patience}: use None or at least 1.",
         )
-
-    def shortened(self, ratio: float) -> "TrainConfig":
-        """The same with a share of the steps, and at most that share of the warm-up."""
-        optim = dataclasses.replace(self.optim, warmup_steps=max(1, round(self.optim.warmup_steps * ratio)))
-        return dataclasses.replace(self, steps=max(1, round(self.steps * ratio)), optim=optim)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,17 +250,18 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, the teacher's best translations of each source
+    rows: int | None = 6_000  # E-steps and later rounds use the first lines only; None: all
     nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 0.25  # share of train.steps in later rounds
+    later_steps_ratio: float = 0.1  # share of train.steps in later rounds
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
 
     def __post_init__(self):
         _one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
-        _require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
-        _require(self.candidates >= 1, f"em.candidates={self.candidates}: use 1 or more.")
-        _require(
+        require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
+        require(self.candidates >= 1, f"em.candidates={self.candidates}: use 1 or more.")
+        require(
             self.later_steps_ratio > 0,
             f"em.later_steps_ratio={self.later_steps_ratio}: use a positive number.",
         )
@@ -302,8 +291,8 @@ class Config:
     seed: int = 1
     data: DataConfig = DataConfig()
     vocab: VocabConfig = VocabConfig()
-    teacher: ModelConfig = ModelConfig()
-    student: ModelConfig = ModelConfig(family="nar")
+    teacher: ModelConfig = ModelConfig(encoder_layers=3, decoder_layers=1)
+    student: ModelConfig = ModelConfig(family="nar", encoder_layers=2, decoder_layers=1)
     teacher_train: TrainConfig = TrainConfig()
     student_train: TrainConfig = TrainConfig()
     em: EMConfig = EMConfig()

@@ -7,12 +7,7 @@ import types as python_types
 import typing
 
 from emnat_jax.config import Config
-from emnat_jax.errors import UserError
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
+from emnat_jax.errors import UserError, require
 
 
 def to_dict(config) -> dict:
@@ -38,7 +33,7 @@ def override(values: dict, key: str, text: str) -> None:
     for depth, group in enumerate(groups):
         _known(cls, group, ".".join([*groups[:depth], ""]))
         cls = typing.get_type_hints(cls)[group]
-        _require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
+        require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
         values = values.setdefault(group, {})
     _known(cls, name, ".".join([*groups, ""]))
     values[name] = _typed(
@@ -79,18 +74,18 @@ def from_dict(values: dict, cls: type = Config, where: str = ""):
 def _typed(value, hint, where: str):
     """`value` as the type that `hint` names; UserError where it is of another."""
     if dataclasses.is_dataclass(hint):
-        _require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
+        require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
         return from_dict(value, hint, where + ".")
     if isinstance(hint, python_types.UnionType):
         if value is None:
             return None
         return _typed(value, next(h for h in typing.get_args(hint) if h is not type(None)), where)
     if typing.get_origin(hint) is tuple:
-        _require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of numbers.")
+        require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of numbers.")
         return tuple(_typed(v, typing.get_args(hint)[0], where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    _require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
+    require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
     return value
 
 

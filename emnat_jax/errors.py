@@ -6,3 +6,9 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and ends with exit status 2.
     """
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises UserError with `message` unless the condition holds."""
+    if not condition:
+        raise UserError(message)

@@ -23,13 +23,15 @@ def distill(
     num_candidates: int,
     vocabulary: Vocabulary,
     scorers: Mapping[str, Model] | None = None,
+    first_rows: int | None = None,
     seed: int = 0,
     log: Log = print,
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
-    Every row gets the column ar_log_prob, and one more for each of `scorers` (column -> model). Shards
-    are those of the source set; finished ones are kept when a run is repeated.
+    Every row gets the column ar_log_prob, and one more for each of `scorers` (column -> model).
+    `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
+    set; finished ones are kept when a run is repeated.
     """
     source, output = epath.Path(source), epath.Path(output)
     kind = "distilled" if num_candidates == 1 else "candidates"
@@ -40,17 +42,16 @@ def distill(
         "model": teacher.fingerprint,
     }
     fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
-    options = {"num_candidates": num_candidates, "decoding": _decoding(teacher)}
+    options = {"num_candidates": num_candidates, "first_rows": first_rows, "decoding": _decoding(teacher)}
     keep_shards_of(output, {"options": options, "fingerprints": fingerprints})
 
-    def make_rows(path: epath.Path) -> list[Row]:
-        rows = list(read_shard(path))
+    def make_rows(rows: list[Row]) -> list[Row]:
         decoded = teacher.system.decode(teacher.params, make_pairs(iter(rows)), num_candidates)
         rows = [_with_candidates(*pair, vocabulary) for pair in zip(rows, decoded, strict=True)]
-        rows = [row for row in rows if row.targets]
-        return add_scores(rows, scorers or {})
+        return add_scores([row for row in rows if row.targets], scorers or {})
 
-    return _write(read, source, output, make_rows, kind, fingerprints, options, seed, log)
+    job = _Job(kind, first_rows, fingerprints, options, seed)
+    return _run(job, read, source, output, make_rows, log)
 
 
 def rescore(
@@ -67,23 +68,48 @@ def rescore(
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
     keep_shards_of(output, {"options": read.options, "fingerprints": fingerprints})
 
-    def make_rows(path: epath.Path) -> list[Row]:
-        return add_scores(list(read_shard(path)), scorers)
-
-    return _write(read, source, output, make_rows, read.kind, fingerprints, read.options, read.seed, log)
+    job = _Job(read.kind, None, fingerprints, read.options, read.seed)
+    return _run(job, read, source, output, lambda rows: add_scores(rows, scorers), log)
 
 
-def _write(
-    read: Manifest, source, output, make_rows: Callable, kind: str, fingerprints, options, seed: int, log: Log
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What the manifest of the new set will say."""
+
+    kind: str
+    first_rows: int | None
+    fingerprints: dict[str, str]
+    options: dict
+    seed: int
+
+
+def _run(
+    job: _Job,
+    read: Manifest,
+    source: epath.Path,
+    output: epath.Path,
+    make_rows: Callable[[list[Row]], list[Row]],
+    log: Log,
 ) -> Manifest:
-    count = 0
+    """Makes every shard of `output` from that of `source`, then the manifest."""
+    used = made = 0
     for index, shard in enumerate(read.shards):
-        count += len(read_or_make(output / shard["name"], lambda: make_rows(source / shard["name"])))  # noqa: B023
-        log(f"{output.name}: shard {index + 1} of {len(read.shards)}, {count} rows")
+        rows = [
+            r for r in read_shard(source / shard["name"]) if job.first_rows is None or r.row < job.first_rows
+        ]
+        used += len(rows)
+        made += len(read_or_make(output / shard["name"], lambda rows=rows: make_rows(rows) if rows else []))
+        log(f"{output.name}: shard {index + 1} of {len(read.shards)}, {made} rows")
     manifest = finish_dataset(
-        output, kind, rows_in=read.rows_out, dropped={"no_candidate": read.rows_out - count},
-        fingerprints=fingerprints, options=options, seed=seed, shard_count=len(read.shards),
-    )  # fmt: skip
+        output,
+        job.kind,
+        rows_in=read.rows_out,
+        dropped={"left_out": read.rows_out - used, "no_candidate": used - made},
+        fingerprints=job.fingerprints,
+        options=job.options,
+        seed=job.seed,
+        shard_count=len(read.shards),
+    )
     forget_plan(output)
     return manifest
 

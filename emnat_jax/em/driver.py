@@ -1,5 +1,6 @@
 """Run the plan: skip what is finished, resume the rest, decide when to stop."""
 
+import dataclasses
 import json
 import time
 from typing import Any
@@ -54,7 +55,9 @@ def _prepare(work: Workspace, stage: Stage) -> None:
 def _train(work: Workspace, stage: Stage) -> None:
     train = work.config.teacher_train if stage.role == "ar" else work.config.student_train
     if stage.start is not None:
-        train = train.shortened(work.config.em.later_steps_ratio)
+        train = dataclasses.replace(
+            train, steps=max(1, round(train.steps * work.config.em.later_steps_ratio))
+        )
     train_model(
         work,
         work.model_config(stage.role),
@@ -74,6 +77,7 @@ def _distill(work: Workspace, stage: Stage) -> None:
         work.directory / stage.output,
         num_candidates=1,
         vocabulary=work.vocabulary,
+        first_rows=work.config.em.rows if stage.round else None,
         seed=work.config.seed,
         log=work.log,
     )
@@ -91,6 +95,7 @@ def _candidates(work: Workspace, stage: Stage) -> None:
         num_candidates=work.config.em.candidates,
         vocabulary=work.vocabulary,
         scorers=scorers,
+        first_rows=work.config.em.rows,
         seed=work.config.seed,
         log=work.log,
     )

@@ -33,7 +33,9 @@ def select(
     statistics = Counter()
     for shard in read.shards:
         candidates = list(read_shard(source / shard["name"]))
-        chosen = read_or_make(output / shard["name"], lambda: choose_rows(candidates, config, source))  # noqa: B023
+        chosen = read_or_make(
+            output / shard["name"], lambda rows=candidates: choose_rows(rows, config, source)
+        )
         statistics.update(_statistics(candidates, chosen))
         log(f"{output.name}: {shard['name']}, {len(chosen)} rows")
     options = {"select": dataclasses.asdict(config), "statistics": summary(statistics)}

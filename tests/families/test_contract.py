@@ -111,7 +111,7 @@ def test_loss_gradient_matches_finite_differences(name):
     loss = jax.jit(jax.value_and_grad(lambda p, b: family.loss(p, b, None, 0)[0]))
     random = np.random.default_rng(0)
     direction = jax.tree.map(lambda x: jnp.asarray(random.standard_normal(x.shape), x.dtype), params)
-    step = 1e-3
+    step = 2e-4
 
     def at(distance):
         return loss(jax.tree.map(lambda p, d: p + distance * d, params, direction), batch)

@@ -1,0 +1,202 @@
+"""The commands as a user types them: on a small finished workdir, and with every kind of mistake."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+
+from emnat_jax.cli.main import COMMANDS, main
+from emnat_jax.config_dict import to_dict
+from tests.em.runs import run_em, small_config
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cli")
+    run_em(directory, small_config(rounds=0))
+    return directory
+
+
+@pytest.fixture
+def sources(workdir, tmp_path):
+    """Five lines to translate, one of them empty, one with odd characters."""
+    path = tmp_path / "in.txt"
+    words = json.loads((workdir / "rounds/0/eval.json").read_text())["samples"][0]["source"]
+    path.write_text(f"{words}\n\nunknown wörds \u2028 \U0001f600\n{words}\n{words} {words} {words} {words}\n")
+    return path
+
+
+def run(*arguments, capsys=None):
+    code = main([str(a) for a in arguments])
+    return code, capsys.readouterr() if capsys else None
+
+
+def error_of(capsys, *arguments) -> str:
+    code, output = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert len(output.err.strip().splitlines()) <= 3 and "Traceback" not in output.err
+    return output.err
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = "import sys; from emnat_jax.cli.main import main; main(['--help']); print(sorted(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert all(name in output for name in COMMANDS)
+    for library in ("'jax'", "'numpy'", "'sacrebleu'", "'tensorflow_datasets'", "'orbax'"):
+        assert library not in output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    output = capsys.readouterr().out
+    assert f"emnat {name} " in output and "--workdir" in output and "Example" in output
+
+
+def test_training_needs_no_evaluation_libraries(workdir, tmp_path):
+    """`emnat train` runs where tensorflow-datasets, sacrebleu and tensorboardX are not installed."""
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow_datasets', 'sacrebleu', 'tensorboardX'): sys.modules[name] = None\n"
+        "from emnat_jax.cli.main import main\n"
+        f"sys.exit(main(['train', '--role=ar', '--workdir={workdir}', '--output={tmp_path / 'm'}']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "m" / "MANIFEST.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--role=ar",),
+        ("--role=ar", "--decoder=beam"),
+        ("--role=nar", "--decoder=argmax"),
+        ("--role=nar", "--length-candidates=3", "--rescore=self"),
+        ("--role=nar", "--length-candidates=3", "--rescore=ar"),
+    ],
+)
+def test_translate_gives_a_line_for_each_line(workdir, sources, tmp_path, arguments):
+    output = tmp_path / "out.txt"
+    assert run("translate", f"--workdir={workdir}", f"--input={sources}", f"--output={output}", *arguments)[0] == 0
+    lines = output.read_text().split("\n")
+    assert len(lines) == 6 and lines[1] == "" and lines[0] == lines[3]
+
+
+def test_translate_reads_standard_input(workdir, sources):
+    command = [sys.executable, "-m", "emnat_jax", "translate", f"--workdir={workdir}"]
+    done = subprocess.run(command, input=sources.read_bytes(), capture_output=True, check=True)
+    assert len(done.stdout.decode().split("\n")) == 6
+
+
+def test_evaluate_repeats_the_report(workdir, capsys):
+    code, output = run("evaluate", f"--workdir={workdir}", "--role=nar", "--round=0", "--json", capsys=capsys)
+    figures = json.loads(output.out)
+    report = json.loads((workdir / "report/report.json").read_text())
+    assert code == 0 and figures["bleu"] == report["rounds"][0]["nar"]["test"]["bleu"]
+
+
+def test_evaluate_files_with_significance(tmp_path, capsys):
+    reference = [f"the cat number {i} sat on the mat today" for i in range(30)]
+    for name, lines in (("ref", reference), ("good", reference), ("bad", ["a dog ran away from it"] * 30)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    arguments = (f"--hypotheses={tmp_path / 'good'}", f"--references={tmp_path / 'ref'}")
+    code, output = run("evaluate", *arguments, f"--baseline={tmp_path / 'bad'}", "--json", capsys=capsys)
+    figures = json.loads(output.out)
+    assert code == 0 and round(figures["bleu"]) == 100 and "version:" in figures["bleu_signature"]
+    assert figures["significance"]["BLEU"]["p_value"] < 0.05
+    (tmp_path / "short").write_text("one\n")
+    message = error_of(capsys, "evaluate", arguments[0], f"--references={tmp_path / 'short'}")
+    assert "30 outputs but 1 lines" in message
+
+
+def test_distill_score_select_chain(workdir, tmp_path, capsys):
+    """The E-step by hand: candidates, two columns, the choice."""
+    models, sets = workdir / "rounds/0", tmp_path
+    common = f"--workdir={workdir}"
+    assert run("distill", common, f"--model={models / 'ar'}", "--num-candidates=3", f"--output={sets / 'c'}")[0] == 0
+    for column, role, source, output in (("ar0_log_prob", "ar", "c", "d"), ("nar_log_prob", "nar", "d", "e")):
+        code, _ = run(
+            "score", common, f"--model={models / role}", f"--data={sets / source}", f"--column={column}",
+            f"--output={sets / output}",
+        )  # fmt: skip
+        assert code == 0
+    capsys.readouterr()
+    code, output = run("select", common, f"--candidates={sets / 'e'}", f"--output={sets / 's'}", "--json", capsys=capsys)
+    assert code == 0 and json.loads(output.out)["rows"] == 120
+    assert "nar_log_prob" in error_of(capsys, "select", common, f"--candidates={sets / 'c'}", f"--output={sets / 'x'}")
+
+
+def test_score_of_text_pairs(workdir, tmp_path, capsys):
+    samples = json.loads((workdir / "rounds/0/eval.json").read_text())["samples"]
+    for side in ("source", "reference"):
+        (tmp_path / side).write_text("".join(f"{s[side]}\n" for s in samples))
+    arguments = (f"--workdir={workdir}", f"--model={workdir / 'rounds/0/ar'}", f"--source={tmp_path / 'source'}")
+    code, output = run("score", *arguments, f"--target={tmp_path / 'reference'}", capsys=capsys)
+    values = [float(line) for line in output.out.split()]
+    assert code == 0 and len(values) == len(samples) and max(values) < 0
+    (tmp_path / "one").write_text("x\n")
+    assert "lines" in error_of(capsys, "score", *arguments, f"--target={tmp_path / 'one'}")
+
+
+def test_plan_shows_what_is_done(workdir, capsys):
+    code, output = run("em", f"--workdir={workdir}", "--plan", "--config.em.rounds=1", capsys=capsys)
+    lines = output.out.splitlines()
+    assert code == 0 and lines[0].startswith("done") and lines[-1].startswith("to do")
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (("em", "--config.em.ronds=2"), ("em.ronds", "em.rounds")),
+        (("em", "--config.em.rounds=two"), ("em.rounds", "two")),
+        (("em", "--config.data.kind=texts"), ("data.kind", "text")),
+        (("em", "--config.student.family=nat"), ("family", "nar")),
+        (("em", "--config=nowhere.py"), ("nowhere.py",)),
+        (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
+        (("translate", "--role=ar"), ("no finished", "emnat em")),
+        (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
+        (("train", "--role=ar"), ("emnat prepare",)),
+        (("evaluate", "--hypotheses=x"), ("--references",)),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_line(tmp_path, capsys, arguments, parts):
+    message = error_of(capsys, *arguments, f"--workdir={tmp_path / 'new'}")
+    assert all(part in message for part in parts), message
+
+
+def test_a_mistake_in_a_config_file_is_named_by_file_and_line(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from emnat_jax.config_dict import to_config_dict\n\n"
+        "def get_config():\n    c = to_config_dict()\n    c.em.ronds = 3\n    return c\n"
+    )
+    message = error_of(capsys, "em", f"--config={path}", f"--workdir={tmp_path / 'w'}")
+    assert "mine.py:5" in message and "ronds" in message
+
+
+def test_unequal_text_files_are_refused(tmp_path, capsys):
+    (tmp_path / "a.de").write_text("eins\nzwei\ndrei\n")
+    with gzip.open(tmp_path / "a.en.gz", "wt") as file:
+        file.write("one\ntwo\n")
+    files = [
+        f"--config.data.{split}_{side}={tmp_path / name}"
+        for split in ("train", "valid", "test")
+        for side, name in (("source", "a.de"), ("target", "a.en.gz"))
+    ]
+    message = error_of(capsys, "prepare", "--config.data.kind=text", *files, f"--workdir={tmp_path / 'w'}")
+    assert "3 lines" in message and "2" in message
+
+
+def test_a_workdir_keeps_its_configuration(workdir, capsys):
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(to_dict(small_config(rounds=0))))
+    message = error_of(capsys, "em", f"--workdir={workdir}", "--config.seed=7")
+    assert "seed" in message
+
+
+def test_unknown_command(capsys):
+    assert "unknown command" in error_of(capsys, "trane")
