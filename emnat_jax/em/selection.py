@@ -59,16 +59,16 @@ def choose_rows(rows: list[Row], config: SelectConfig, where: epath.PathLike = "
         )
     width = max(len(row.targets) for row in rows)
     keep = np.arange(width) < np.array([len(row.targets) for row in rows])[:, None]
-    lengths = _padded([[len(target) for target in row.targets] for row in rows], width, 1)
+    lengths = _padded([[len(target) for target in row.targets] for row in rows], width, 1.0).astype(int)
     scores = {name: _padded([row.scores.get(name, []) for row in rows], width, NEG_INF) for name in COLUMNS}
     choice = choose(config.rule, keep=keep, lengths=lengths, config=config, **scores)
     return [_only(row, int(index)) for row, index in zip(rows, choice, strict=True)]
 
 
-def _padded(values: list, width: int, filler: float) -> np.ndarray:
-    """[n, width] of ragged rows."""
-    table = np.full((len(values), width), filler, np.float64 if filler < 0 else np.int64)
-    for line, row in zip(table, values, strict=True):
+def _padded(rows: list, width: int, filler: float) -> np.ndarray:
+    """f64[n, width] of ragged rows."""
+    table = np.full((len(rows), width), filler, np.float64)
+    for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row
     return table
 
