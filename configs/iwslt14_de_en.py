@@ -15,6 +15,7 @@ FOLDER = "iwslt14_de_en"
 def get_config():
     config = to_config_dict(Config())
     data = config.data
+    data.train_rows = None
     data.kind = "text"
     for split in ("train", "valid", "test"):
         data[f"{split}_source"] = f"{FOLDER}/{split}.de"
@@ -52,3 +53,4 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     config.em.stop_min_gain = 0.1
     config.em.stop_max_drift = 0.05
     config.select.rule = "nar_top1"
+    config.select.normalise_length = False

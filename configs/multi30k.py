@@ -14,6 +14,7 @@ FOLDER = "multi30k"
 def get_config():
     config = to_config_dict(Config())
     data = config.data
+    data.train_rows = None
     data.kind = "text"
     data.source_language, data.target_language = "en", "de"
     for split, name in (("train", "train"), ("valid", "val"), ("test", "test_2016_flickr")):

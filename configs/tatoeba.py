@@ -14,6 +14,7 @@ FOLDER = "tatoeba_en_de"
 def get_config():
     config = to_config_dict(Config())
     data = config.data
+    data.train_rows = None
     data.kind = "text"
     data.source_language, data.target_language = "en", "de"
     for split in ("train", "valid", "test"):

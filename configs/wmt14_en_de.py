@@ -15,6 +15,7 @@ from emnat_jax.config_dict import to_config_dict
 def get_config():
     config = to_config_dict(Config())
     data = config.data
+    data.train_rows = None
     data.kind = "tfds"
     data.tfds = "wmt14_translate/de-en"
     data.source_language, data.target_language = "en", "de"

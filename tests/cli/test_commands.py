@@ -82,7 +82,10 @@ def test_training_needs_no_evaluation_libraries(workdir, tmp_path):
 )
 def test_translate_gives_a_line_for_each_line(workdir, sources, tmp_path, arguments):
     output = tmp_path / "out.txt"
-    assert run("translate", f"--workdir={workdir}", f"--input={sources}", f"--output={output}", *arguments)[0] == 0
+    assert (
+        run("translate", f"--workdir={workdir}", f"--input={sources}", f"--output={output}", *arguments)[0]
+        == 0
+    )
     lines = output.read_text().split("\n")
     assert len(lines) == 6 and lines[1] == "" and lines[0] == lines[3]
 
@@ -118,7 +121,10 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
     """The E-step by hand: candidates, two columns, the choice."""
     models, sets = workdir / "rounds/0", tmp_path
     common = f"--workdir={workdir}"
-    assert run("distill", common, f"--model={models / 'ar'}", "--num-candidates=3", f"--output={sets / 'c'}")[0] == 0
+    assert (
+        run("distill", common, f"--model={models / 'ar'}", "--num-candidates=3", f"--output={sets / 'c'}")[0]
+        == 0
+    )
     for column, role, source, output in (("ar0_log_prob", "ar", "c", "d"), ("nar_log_prob", "nar", "d", "e")):
         code, _ = run(
             "score", common, f"--model={models / role}", f"--data={sets / source}", f"--column={column}",
@@ -126,16 +132,24 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
         )  # fmt: skip
         assert code == 0
     capsys.readouterr()
-    code, output = run("select", common, f"--candidates={sets / 'e'}", f"--output={sets / 's'}", "--json", capsys=capsys)
+    code, output = run(
+        "select", common, f"--candidates={sets / 'e'}", f"--output={sets / 's'}", "--json", capsys=capsys
+    )
     assert code == 0 and json.loads(output.out)["rows"] == 120
-    assert "nar_log_prob" in error_of(capsys, "select", common, f"--candidates={sets / 'c'}", f"--output={sets / 'x'}")
+    assert "nar_log_prob" in error_of(
+        capsys, "select", common, f"--candidates={sets / 'c'}", f"--output={sets / 'x'}"
+    )
 
 
 def test_score_of_text_pairs(workdir, tmp_path, capsys):
     samples = json.loads((workdir / "rounds/0/eval.json").read_text())["samples"]
     for side in ("source", "reference"):
         (tmp_path / side).write_text("".join(f"{s[side]}\n" for s in samples))
-    arguments = (f"--workdir={workdir}", f"--model={workdir / 'rounds/0/ar'}", f"--source={tmp_path / 'source'}")
+    arguments = (
+        f"--workdir={workdir}",
+        f"--model={workdir / 'rounds/0/ar'}",
+        f"--source={tmp_path / 'source'}",
+    )
     code, output = run("score", *arguments, f"--target={tmp_path / 'reference'}", capsys=capsys)
     values = [float(line) for line in output.out.split()]
     assert code == 0 and len(values) == len(samples) and max(values) < 0
@@ -193,7 +207,9 @@ def test_unequal_text_files_are_refused(tmp_path, capsys):
 
 
 def test_a_workdir_keeps_its_configuration(workdir, capsys):
-    assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(to_dict(small_config(rounds=0))))
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(
+        json.dumps(to_dict(small_config(rounds=0)))
+    )
     message = error_of(capsys, "em", f"--workdir={workdir}", "--config.seed=7")
     assert "seed" in message
 

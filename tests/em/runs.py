@@ -69,6 +69,7 @@ def run_in_child(directory: Path, kill_at: int | None = None) -> int | None:
 
 def _child(directory: Path, kill_at: int | None) -> None:
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"  # cheaper to compile for than four
+    Path(directory).parent.mkdir(parents=True, exist_ok=True)
     log = open(Path(directory).with_suffix(".log"), "a")  # noqa: SIM115 - until the process ends
     os.dup2(log.fileno(), sys.stdout.fileno())
     os.dup2(log.fileno(), sys.stderr.fileno())

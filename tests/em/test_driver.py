@@ -22,7 +22,7 @@ from tests.em.runs import run_em, run_in_child, small_config
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A workdir after all rounds, and its report."""
-    directory = tmp_path_factory.mktemp("em")
+    directory = tmp_path_factory.mktemp("em") / "run"
     assert run_in_child(directory) == 0, directory.with_suffix(".log").read_text()
     return directory, json.loads((directory / "report/report.json").read_text())
 
