@@ -18,6 +18,7 @@ from emnat_jax.config import (
     TrainConfig,
     VocabConfig,
 )
+from tests.conftest import QUICK
 
 TRAIN = TrainConfig(
     steps=12, log_every=3, eval_every=6, checkpoint_every=4, ema_decay=0.9, optim=OptimConfig(warmup_steps=4)
@@ -68,7 +69,7 @@ def run_in_child(directory: Path, kill_at: int | None = None) -> int | None:
 
 
 def _child(directory: Path, kill_at: int | None) -> None:
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=1"  # cheaper to compile for than four
+    os.environ["XLA_FLAGS"] = QUICK  # one device: cheaper to compile for than four
     Path(directory).parent.mkdir(parents=True, exist_ok=True)
     log = open(Path(directory).with_suffix(".log"), "a")  # noqa: SIM115 - until the process ends
     os.dup2(log.fileno(), sys.stdout.fileno())

@@ -82,7 +82,7 @@ def test_selection_follows_the_rule(finished, tmp_path):
         ("posterior", lambda s: np.float64(s["nar_log_prob"]) + np.float64(s["ar0_log_prob"])),
     ):
         manifest = select(
-            directory / "rounds/0/candidates", tmp_path / rule, SelectConfig(rule=rule),
+                directory / "rounds/0/candidates", tmp_path / rule, SelectConfig(rule=rule, normalise_length=False),
             vocabulary=vocabulary, log=lambda text: None,
         )  # fmt: skip
         candidates = read_dataset(directory / "rounds/0/candidates")
