@@ -130,19 +130,21 @@ def stop_reason(work: Workspace, index: int) -> str | None:
     config, rounds = work.config.em, work.directory / "rounds"
     if index == 0 or index == config.rounds:
         return None
-    gain = _valid_bleu(rounds / str(index) / EVAL_NAME) - _valid_bleu(rounds / str(index - 1) / EVAL_NAME)
-    if config.stop_min_gain is not None and gain < config.stop_min_gain:
-        return f"round {index} raised the student's valid BLEU by {gain:.2f}, less than em.stop_min_gain={config.stop_min_gain}"
-    drift = _fidelity(rounds / "0/selected") - _fidelity(rounds / str(index - 1) / "selected")
-    if config.stop_max_drift is not None and drift > config.stop_max_drift:
-        return f"the choices' log p_AR0 a token fell by {drift:.3f} nats, more than em.stop_max_drift={config.stop_max_drift}"
+    if config.stop_min_gain is not None:
+        gain = _valid_bleu(rounds / str(index)) - _valid_bleu(rounds / str(index - 1))
+        if gain < config.stop_min_gain:
+            return f"the student's valid BLEU rose by {gain:.2f}, less than em.stop_min_gain={config.stop_min_gain}"
+    if config.stop_max_drift is not None:
+        drift = _fidelity(rounds / "0") - _fidelity(rounds / str(index - 1))
+        if drift > config.stop_max_drift:
+            return f"the choices' log p_AR0 a token fell by {drift:.3f}, more than em.stop_max_drift={config.stop_max_drift}"
     return None
 
 
-def _valid_bleu(path) -> float:
-    return json.loads(path.read_text())["nar"]["valid"]["bleu"]
+def _valid_bleu(round_folder) -> float:
+    return json.loads((round_folder / EVAL_NAME).read_text())["nar"]["valid"]["bleu"]
 
 
-def _fidelity(directory) -> float:
-    manifest = load_manifest(directory, verify_shards=False)
+def _fidelity(round_folder) -> float:
+    manifest = load_manifest(round_folder / "selected", verify_shards=False)
     return manifest.options["statistics"]["ar0_log_prob_per_token"]

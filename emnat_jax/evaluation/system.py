@@ -13,6 +13,7 @@ from emnat_jax.evaluation.score import make_loss_step, make_score_step, score_pa
 from emnat_jax.evaluation.translate import (
     Candidates,
     DecodeStep,
+    Weights,
     decode_pairs,
     encode_lines,
     make_decode_step,
@@ -54,7 +55,7 @@ class System:
 
 
 def translate_lines(
-    step: DecodeStep, params: Params, lines: Sequence[str], vocabulary: Vocabulary, system: System
+    step: DecodeStep, params: Weights, lines: Sequence[str], vocabulary: Vocabulary, system: System
 ) -> list[str]:
     """The best translation that a decode step gives each line; an empty line for one without words."""
     wordy = [index for index, line in enumerate(lines) if line.strip()]

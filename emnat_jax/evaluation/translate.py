@@ -1,7 +1,7 @@
 """Run `decode` over a data set; used by the EM loop as well."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,7 +15,8 @@ from emnat_jax.families.base import Family
 from emnat_jax.training.mesh import batch_sharding, replicated, row_multiple, to_global, use_mesh
 from emnat_jax.types import EOS, NEG_INF, Batch, Hypotheses, Params
 
-DecodeStep = Callable[[Params, Batch], Hypotheses]
+Weights = Any  # Params, or a tuple of them where several models work together
+DecodeStep = Callable[[Weights, Batch], Hypotheses]
 
 
 class Candidates(NamedTuple):
@@ -37,7 +38,7 @@ def make_decode_step(family: Family, mesh: Mesh, num_candidates: int) -> DecodeS
 
 
 def decode_pairs(
-    decode: DecodeStep, params: Params, pairs: Pairs, *, data: DataConfig, mesh: Mesh
+    decode: DecodeStep, params: Weights, pairs: Pairs, *, data: DataConfig, mesh: Mesh
 ) -> list[Candidates]:
     """The candidates of every source, in the order of the data set."""
     place = {row: index for index, row in enumerate(pairs.row.tolist())}

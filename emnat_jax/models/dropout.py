@@ -27,10 +27,15 @@ def dropout(key: Key | None, x: Float[Array, "..."], rate: float) -> Float[Array
 def hash_bits(key: Key, shape: tuple[int, ...]) -> jax.Array:
     """u32[shape], uniform and independent enough for masks: a hash of the key and the element's index."""
     words = jax.random.key_data(key).reshape(-1).astype(jnp.uint32)
-    bits = _index(shape) * jnp.uint32(0x9E3779B9) + words[0]
+    first = _mix(words[0] * jnp.uint32(0x85EBCA6B) + words[-1] * jnp.uint32(0xC2B2AE35) + jnp.uint32(1))
+    second = _mix(first ^ words[-1])
+    return _mix(_index(shape) * jnp.uint32(0x9E3779B9) + first) ^ second
+
+
+def _mix(bits: jax.Array) -> jax.Array:
+    """A bijection of u32 in which every input bit moves every output bit."""
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x21F0AAAD)
-    bits = (bits ^ (bits >> 15)) + words[-1]
-    bits = bits * jnp.uint32(0x735A2D97)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x735A2D97)
     return bits ^ (bits >> 15)
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from emnat_jax.cli.main import COMMANDS, main
 from emnat_jax.config_dict import to_dict
-from tests.em.runs import run_em, small_config
+from tests.em.runs import run_in_child, small_config
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("cli")
-    run_em(directory, small_config(rounds=0))
+    directory = tmp_path_factory.mktemp("cli") / "run"
+    assert run_in_child(directory, config=small_config(rounds=0)) == 0
     return directory
 
 

@@ -21,7 +21,12 @@ from emnat_jax.config import (
 from tests.conftest import QUICK
 
 TRAIN = TrainConfig(
-    steps=12, log_every=3, eval_every=6, checkpoint_every=4, ema_decay=0.9, optim=OptimConfig(warmup_steps=4)
+    steps=40,
+    log_every=10,
+    eval_every=20,
+    checkpoint_every=15,
+    ema_decay=0.9,
+    optim=OptimConfig(warmup_steps=10),
 )
 MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "ff_width": 32, "heads": 2, "extra_length": 2}
 
@@ -52,7 +57,7 @@ def run_em(directory: Path, config: Config | None = None) -> dict:
     return run(Workspace(config or small_config(), directory, lambda text: None))
 
 
-def run_in_child(directory: Path, kill_at: int | None = None) -> int | None:
+def run_in_child(directory: Path, kill_at: int | None = None, config: Config | None = None) -> int | None:
     """Runs all rounds in a process of its own; returns its exit code (negative: the signal that ended it).
 
     With `kill_at` the process kills itself (SIGKILL) in the middle of its `kill_at`-th write of a file or
@@ -61,14 +66,14 @@ def run_in_child(directory: Path, kill_at: int | None = None) -> int | None:
     # Forked from a server that has imported everything and never touched a device: quick and safe.
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.em.runs", "emnat_jax.em.driver", "emnat_jax.training.checkpoint"])
-    child = context.Process(target=_child, args=(directory, kill_at))
+    child = context.Process(target=_child, args=(directory, kill_at, config))
     child.start()
     child.join(timeout=180)
     assert child.exitcode is not None, "the run hangs"
     return child.exitcode
 
 
-def _child(directory: Path, kill_at: int | None) -> None:
+def _child(directory: Path, kill_at: int | None, config: Config | None) -> None:
     os.environ["XLA_FLAGS"] = QUICK  # one device: cheaper to compile for than four
     Path(directory).parent.mkdir(parents=True, exist_ok=True)
     log = open(Path(directory).with_suffix(".log"), "a")  # noqa: SIM115 - until the process ends
@@ -76,7 +81,7 @@ def _child(directory: Path, kill_at: int | None) -> None:
     os.dup2(log.fileno(), sys.stderr.fileno())
     if kill_at is not None:
         _arm(kill_at)
-    run_em(directory)
+    run_em(directory, config)
 
 
 def _arm(kill_at: int) -> None:

@@ -96,7 +96,7 @@ def test_selection_follows_the_rule(finished, tmp_path):
 
 
 def test_report_has_one_object_a_round(finished):
-    directory, report = finished
+    _, report = finished
     assert {"rounds", "provenance", "config", "environment"} <= set(report)
     for item in report["rounds"]:
         assert {"round", "ar", "nar", "selection", "ncm"} <= set(item)
@@ -174,7 +174,7 @@ def test_stopping_rule(finished, tmp_path):
         folder.mkdir(parents=True)
         (folder / "eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": bleu}}}))
     config = small_config(rounds=3, stop_min_gain=0.1)
-    assert "raised" in stop_reason(workspace(tmp_path, config), 1)
+    assert "rose" in stop_reason(workspace(tmp_path, config), 1)
     assert stop_reason(workspace(tmp_path, config), 2) is None
     assert stop_reason(workspace(tmp_path, config), 0) is None
     assert stop_reason(workspace(tmp_path, small_config(rounds=3)), 1) is None
@@ -192,5 +192,5 @@ def test_drift_stops(finished, tmp_path):
         )
     (tmp_path / "rounds/2").mkdir()
     (tmp_path / "rounds/2/eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": 33.0}}}))
-    assert "drift" in stop_reason(workspace(tmp_path, small_config(rounds=3, stop_max_drift=0.05)), 2)
+    assert "fell" in stop_reason(workspace(tmp_path, small_config(rounds=3, stop_max_drift=0.05)), 2)
     assert stop_reason(workspace(tmp_path, small_config(rounds=3, stop_max_drift=0.2)), 2) is None
