@@ -23,6 +23,7 @@ def run(work: Workspace) -> dict[str, Any]:
     Raises UserError for another configuration than the workdir was begun with, for a workdir that
     another process is working on, and for whatever a stage refuses.
     """
+    work.check()
     with exclusive(work.directory):
         work.keep_config()
         journal = Journal(work.directory)

@@ -15,6 +15,7 @@ from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.system import System
+from emnat_jax.families import require_family
 from emnat_jax.training.loop import load_params
 from emnat_jax.training.mesh import make_mesh
 from emnat_jax.training.trained import load_model_manifest
@@ -43,6 +44,12 @@ class Workspace:
     def __init__(self, config: Config, directory: epath.PathLike, log: Log):
         self.config, self.directory, self.log = config, epath.Path(directory), log
         self._system = functools.cache(lambda model: System(model, config.data, self.mesh))
+
+    def check(self) -> None:
+        """UserError now for what would else show after hours: an unknown family, a mesh that does not fit."""
+        for model in (self.config.teacher, self.config.student):
+            require_family(model.family)
+        self.mesh  # noqa: B018 - made here for its errors
 
     @functools.cached_property
     def mesh(self) -> Mesh:

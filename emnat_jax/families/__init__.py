@@ -1,7 +1,7 @@
 """The table of families: a model of p(target | source) by name."""
 
 from emnat_jax.config import ModelConfig
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.families import ar, nar
 from emnat_jax.families.base import Family
 
@@ -19,8 +19,12 @@ def with_decoder(config: ModelConfig, name: str) -> ModelConfig:
     return known[name](config)
 
 
+def require_family(name: str) -> None:
+    """UserError for a name that is not in the table."""
+    require(name in FAMILIES, f"model.family={name!r}: choose one of {', '.join(FAMILIES)}.")
+
+
 def make_family(config: ModelConfig) -> Family:
     """The family that `config.family` names; the config must be resolved (ModelConfig.resolve)."""
-    if config.family not in FAMILIES:
-        raise UserError(f"model.family={config.family!r}: choose one of {', '.join(FAMILIES)}.")
+    require_family(config.family)
     return FAMILIES[config.family](config)
