@@ -1,7 +1,4 @@
-"""Every option of the program and its default. A default is written here and nowhere else.
-
-They are the quickstart's: minutes on two CPU cores.
-"""
+"""Every option of the program and its default, the quickstart's. A default is written nowhere else."""
 
 import dataclasses
 
