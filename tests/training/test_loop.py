@@ -165,7 +165,7 @@ class TurningValid:
         return [flipped.replace(target=np.where(flipped.target > 3, 27 - flipped.target, flipped.target))]
 
 
-@pytest.mark.xfail(strict=False, reason="the turning point depends on the defaults of TrainConfig: pin them")
+@pytest.mark.xfail(strict=False, reason="best step 18 instead of 6 since the dropout hash changed: not yet explained")
 def test_early_stopping_returns_the_best(tmp_path):
     config = with_config(steps=40, eval_every=2, checkpoint_every=7, patience=3)
     result = runs.train(tmp_path, config, valid_batches=TurningValid(good=3))
