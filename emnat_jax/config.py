@@ -66,7 +66,7 @@ class DataConfig:
     tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
     tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
     train_rows: int | None = 40_000  # use the first lines only; None: all
-    buckets: tuple[int, ...] = (10, 14, 22)  # widths in tokens, EOS included; longer rows are dropped
+    buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
     batch_tokens: int = 1_024  # rows x width of a training batch, padding counted
     decode_rows: int = 256  # rows of a decoding or scoring batch
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
@@ -249,8 +249,10 @@ class EMConfig:
     candidates: int = 4  # N, the teacher's best translations of each source
     rows: int | None = 3_000  # E-steps and later rounds use the first lines only; None: all
     nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
+    share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 0.07  # share of train.steps in later rounds
+    later_steps_ratio: float = 0.25  # share of train.steps in later rounds
+    later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
 
@@ -258,10 +260,8 @@ class EMConfig:
         _one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
         require(self.candidates >= 1, f"em.candidates={self.candidates}: use 1 or more.")
-        require(
-            self.later_steps_ratio > 0,
-            f"em.later_steps_ratio={self.later_steps_ratio}: use a positive number.",
-        )
+        for name in ("later_steps_ratio", "later_lr_ratio"):
+            require(getattr(self, name) > 0, f"em.{name}={getattr(self, name)}: use a positive number.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +269,7 @@ class EvaluationConfig:
     """What a round reports."""
 
     ncm_rows: int = 2_000  # rows of each split that NCM and AR NLL are measured on
+    rescored_candidates: int = 5  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
 
 
@@ -289,7 +290,7 @@ class Config:
     data: DataConfig = DataConfig()
     vocab: VocabConfig = VocabConfig()
     teacher: ModelConfig = ModelConfig(encoder_layers=3, decoder_layers=1, dropout=0.0)
-    student: ModelConfig = ModelConfig(family="nar", encoder_layers=2, decoder_layers=1, dropout=0.0)
+    student: ModelConfig = ModelConfig(family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0)
     teacher_train: TrainConfig = TrainConfig()
     student_train: TrainConfig = TrainConfig()
     em: EMConfig = EMConfig()

@@ -5,6 +5,7 @@ import json
 import time
 from typing import Any
 
+from emnat_jax.config import EMConfig, TrainConfig
 from emnat_jax.data.manifest import load_manifest
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.distill import distill
@@ -55,10 +56,8 @@ def _prepare(work: Workspace, stage: Stage) -> None:
 
 def _train(work: Workspace, stage: Stage) -> None:
     train = work.config.teacher_train if stage.role == "ar" else work.config.student_train
-    if stage.start is not None:
-        train = dataclasses.replace(
-            train, steps=max(1, round(train.steps * work.config.em.later_steps_ratio))
-        )
+    if stage.round and work.config.em.warm_start:
+        train = _shortened(train, work.config.em)
     train_model(
         work,
         work.model_config(stage.role),
@@ -69,6 +68,12 @@ def _train(work: Workspace, stage: Stage) -> None:
         start=stage.start and work.directory / stage.start,
         label=f"round {stage.round} {stage.role}",
     )
+
+
+def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
+    """The training of a round that starts warm: fewer steps, smaller ones."""
+    optim = dataclasses.replace(train.optim, peak_lr=train.optim.peak_lr * em.later_lr_ratio)
+    return dataclasses.replace(train, steps=max(1, round(train.steps * em.later_steps_ratio)), optim=optim)
 
 
 def _distill(work: Workspace, stage: Stage) -> None:

@@ -1,6 +1,8 @@
 """What a round reports: quality of teacher and student, and how multi-modal the student's targets are."""
 
+import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
 from emnat_jax.evaluation.bleu import quality
 from emnat_jax.evaluation.multimodality import normalised_multimodality
+from emnat_jax.evaluation.rescore import rescored_decode
 from emnat_jax.evaluation.system import best_text
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
 
@@ -25,9 +28,10 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     """Writes rounds/N/outputs and rounds/N/eval.json, and returns what stands in it."""
     models = {role: work.round_model(index, role) for role in ROLES}
     rows = {split: list(read_dataset(work.directory / "data" / split)) for split in SPLITS}
+    pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
     decoded = {
-        (role, split): model.system.decode(model.params, make_pairs(iter(rows[split])))
-        for role, model in models.items()
+        (name, split): decode(pairs[split])
+        for name, decode in _decoders(work, models).items()
         for split in SPLITS
     }
     outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
@@ -38,8 +42,8 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     result = {
         "round": index,
         **{
-            role: {split: _quality(work, outputs[role, split], rows[split]) for split in SPLITS}
-            for role in ROLES
+            name: {split: _quality(work, outputs[name, split], rows[split]) for split in SPLITS}
+            for name in dict.fromkeys(name for name, _ in outputs)
         },
         "ncm": {
             "train": _multimodality(models, _first_rows(student_data, work.config.evaluation.ncm_rows)),
@@ -52,6 +56,16 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
         json.dumps(result, indent=2, ensure_ascii=False) + "\n",
     )
     return result
+
+
+def _decoders(work: Workspace, models: dict[str, Model]) -> dict[str, Callable[[Pairs], list[Candidates]]]:
+    """The systems that a round reports, by name; the first teacher rescores (METHOD 1.9)."""
+    decoders = {role: functools.partial(model.system.decode, model.params) for role, model in models.items()}
+    count = work.config.evaluation.rescored_candidates
+    if count:
+        first = work.round_model(0, "ar")
+        decoders["nar_rescored"] = functools.partial(rescored_decode, models["nar"], first, count=count)
+    return decoders
 
 
 def _quality(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Stage(NamedTuple):
     round: int | None = None
     role: str | None = None  # train: ar or nar
     data: str | None = None  # the set that is read
-    start: str | None = None  # train: the model that warm-starts this one
+    start: str | None = None  # train: the model whose weights (or encoder, from another role) it begins with
 
     def is_finished(self, workdir: epath.Path) -> bool:
         """Whether the stage's manifest (or file) is there; loading verifies it."""
@@ -39,6 +39,7 @@ def make_plan(config: Config) -> list[Stage]:
 def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
     here, before = f"rounds/{index}", f"rounds/{index - 1}"
     warm = index > 0 and config.em.warm_start
+    shared = index == 0 and config.em.share_encoder
     teacher_data = f"{before}/selected" if index else "data/train"
     student_data = f"{here}/distilled"
     stages = [Stage("train", f"{here}/ar", index, "ar", teacher_data, f"{before}/ar" if warm else None)]
@@ -46,9 +47,8 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
         student_data = teacher_data
     else:
         stages.append(Stage("distill", student_data, index, data="data/train"))
-    stages.append(
-        Stage("train", f"{here}/nar", index, "nar", student_data, f"{before}/nar" if warm else None)
-    )
+    start = f"{before}/nar" if warm else f"{here}/ar" if shared else None
+    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, start))
     stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
     if not last:
         stages.append(Stage("candidates", f"{here}/candidates", index, data="data/train"))

@@ -100,9 +100,13 @@ def _seconds(work: Workspace) -> dict[str, float]:
     }
 
 
+def _rescored(item: dict[str, Any]) -> str:
+    return f"{item['nar_rescored']['test']['bleu']:.2f}" if "nar_rescored" in item else "-"
+
+
 def table(report: dict[str, Any]) -> str:
     """A line a round: teacher and student on the test split, and what the E-step did."""
-    columns = ("round", "AR BLEU", "NAR BLEU", "AR chrF++", "NAR chrF++", "NAR length", "NAR repeats %",
+    columns = ("round", "AR BLEU", "NAR BLEU", "rescored", "AR chrF++", "NAR chrF++", "NAR length", "NAR repeats %",
                "NCM train", "AR NLL", "agreement")  # fmt: skip
     modes = any("share_valid" in item["nar"]["test"] for item in report["rounds"])
     if modes:
@@ -111,7 +115,7 @@ def table(report: dict[str, Any]) -> str:
     for item in report["rounds"]:
         ar, nar, ncm = item["ar"]["test"], item["nar"]["test"], item["ncm"]["train"]
         agreement = f"{item['selection']['agreement']:.2f}" if item["selection"] else "-"
-        line = (str(item["round"]), f"{ar['bleu']:.2f}", f"{nar['bleu']:.2f}", f"{ar['chrf']:.2f}",
+        line = (str(item["round"]), f"{ar['bleu']:.2f}", f"{nar['bleu']:.2f}", _rescored(item), f"{ar['chrf']:.2f}",
                 f"{nar['chrf']:.2f}", f"{nar['length_ratio']:.3f}", f"{100 * nar['repeat_rate']:.2f}",
                 f"{ncm['ncm']:.3f}", f"{ncm['ar_nll']:.3f}", agreement)  # fmt: skip
         if modes:

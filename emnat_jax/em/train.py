@@ -7,12 +7,13 @@ from etils import epath
 from emnat_jax.config import ModelConfig, TrainConfig
 from emnat_jax.data.manifest import Manifest, is_finished, load_manifest
 from emnat_jax.data.pipeline import BatchStream, load_pairs, sequential_batches
-from emnat_jax.em.workspace import Workspace
+from emnat_jax.em.workspace import Model, Workspace
+from emnat_jax.families.parameters import encoder_params
 from emnat_jax.models.flops import training_flops
 from emnat_jax.training.loop import fit
 from emnat_jax.training.mesh import row_multiple
 from emnat_jax.training.trained import finish_model
-from emnat_jax.types import Batch
+from emnat_jax.types import Batch, Params
 
 
 def train_model(
@@ -28,7 +29,8 @@ def train_model(
 ) -> Manifest:
     """Trains `model` (resolved) on the first target of each row, or goes on where a run stopped.
 
-    `start` is a finished model of the same shape whose weights a fresh run begins with.
+    `start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
+    else its embeddings and encoder. Raises UserError where their shapes differ.
     """
     source = load_manifest(data, expect={"vocabulary": work.vocabulary.fingerprint})
     pairs = load_pairs(data, source)
@@ -44,7 +46,7 @@ def train_model(
         seed=seed,
         directory=output,
         valid_batches=_valid_batches(work),
-        initial_params=initial.params if initial else None,
+        initial_params=_taken_over(initial, model) if initial else None,
         flops=functools.partial(_batch_flops, model),
         log=work.log,
         label=label,
@@ -55,6 +57,11 @@ def train_model(
     return finish_model(
         output, result, model=model, train=train, rows=pairs.size, fingerprints=fingerprints, seed=seed
     )
+
+
+def _taken_over(start: Model, model: ModelConfig) -> Params:
+    """The weights that a run on `model` begins with, out of those of a finished one."""
+    return start.params if start.system.model.family == model.family else encoder_params(start.params)
 
 
 def _valid_batches(work: Workspace):

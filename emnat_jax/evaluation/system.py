@@ -1,7 +1,7 @@
 """A trained model as the outside sees it: text in, text out, scores. Each function compiles once."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
@@ -12,8 +12,6 @@ from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.evaluation.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.evaluation.translate import (
     Candidates,
-    DecodeStep,
-    Weights,
     decode_pairs,
     encode_lines,
     make_decode_step,
@@ -51,19 +49,21 @@ class System:
 
     def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
         """The best translation of each line; a line without words gives an empty line."""
-        return translate_lines(self._decode_step(1), params, lines, vocabulary, self)
+        return translate_lines(lambda pairs: self.decode(params, pairs), lines, vocabulary, self)
 
 
 def translate_lines(
-    step: DecodeStep, params: Weights, lines: Sequence[str], vocabulary: Vocabulary, system: System
+    decode: Callable[[Pairs], list[Candidates]],
+    lines: Sequence[str],
+    vocabulary: Vocabulary,
+    system: System,
 ) -> list[str]:
-    """The best translation that a decode step gives each line; an empty line for one without words."""
+    """The best translation that `decode` gives each line; an empty line for one without words."""
     wordy = [index for index, line in enumerate(lines) if line.strip()]
     sources = encode_lines([lines[i] for i in wordy], vocabulary, system.data.max_length)
     outputs = [""] * len(lines)
     if wordy:
-        found = decode_pairs(step, params, sentence_pairs(sources), data=system.data, mesh=system.mesh)
-        for index, candidates in zip(wordy, found, strict=True):
+        for index, candidates in zip(wordy, decode(sentence_pairs(sources)), strict=True):
             outputs[index] = best_text(candidates, vocabulary)
     return outputs
 

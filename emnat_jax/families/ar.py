@@ -4,7 +4,8 @@ import dataclasses
 import functools
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.beam import beam_search, greedy_search
@@ -12,7 +13,7 @@ from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
-from emnat_jax.models.transformer import Transformer, reorder
+from emnat_jax.models.transformer import Cache, Transformer, reorder
 from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
 DEFAULT_BEAM = 5  # METHOD 1.9
@@ -28,11 +29,41 @@ DECODERS = {
 }
 
 
+class NextToken(nn.Module):
+    """Encoder and causal decoder; scores of the token behind each prefix."""
+
+    config: ModelConfig
+
+    def setup(self):
+        self.transformer = Transformer(self.config, causal=True)
+
+    def __call__(self, source: Int[Array, "B S"], target: Int[Array, "B T"]) -> Float[Array, "B T V"]:
+        """Masked scores of every token of the target, shifted right behind BOS."""
+        shifted = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
+        # PAD inputs stand behind every real token, so the causal mask alone hides them.
+        keep = jnp.ones(target.shape, bool)
+        transformer = self.transformer
+        states = transformer.decode(transformer.embedding(shifted), transformer.encode(source), keep)
+        return self._scores(states)
+
+    def start(self, source: Int[Array, "B S"], beams: int, length: int) -> Cache:
+        """An empty cache for `beams` outputs of at most `length` tokens for each source."""
+        return self.transformer.start(self.transformer.encode(source), beams, length)
+
+    def step(self, tokens: Int[Array, "B K"], cache: Cache, position) -> tuple[Float[Array, "B K V"], Cache]:
+        """Masked scores of what follows `tokens`, which stand at `position`, and the new cache."""
+        states, cache = self.transformer.step(tokens, cache, position)
+        return self._scores(states), cache
+
+    def _scores(self, states):
+        return self.transformer.embedding.logits(states, generable(self.config, eos=True))
+
+
 def make(config: ModelConfig) -> Family:
     """p(y | x) = prod_t p(y_t | y_<t, x) over tokens then EOS; EOS is certain at `max_length`."""
-    module = Transformer(config, causal=True)
+    module = NextToken(config)
     tokens = jnp.full((1, 2), EOS, jnp.int32)
-    init, axes = init_and_axes(module, tokens, tokens, method=_logits)
+    init, axes = init_and_axes(module, tokens, tokens, method="__call__")
     return Family(
         init,
         axes,
@@ -42,18 +73,9 @@ def make(config: ModelConfig) -> Family:
     )
 
 
-def _logits(module: Transformer, source, target) -> Float[Array, "B T V"]:
-    """Masked scores of every next token, the target shifted right behind BOS."""
-    shifted = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
-    # PAD inputs stand behind every real token, so the causal mask alone hides them.
-    keep = jnp.ones(target.shape, bool)
-    states = module.decode(module.embedding(shifted), module.encode(source), keep)
-    return module.embedding.logits(states, generable(module.config, eos=True))
-
-
 def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
     rngs = None if key is None else {"dropout": key}
-    logits = module.apply({"params": params}, batch.source, batch.target, method=_logits, rngs=rngs)
+    logits = module.apply({"params": params}, batch.source, batch.target, rngs=rngs)
     weight = _free_positions(config, batch.target) * batch.weight[:, None]
     allowed = generable(config, eos=True)
     losses = smoothed_cross_entropy(logits, batch.target, config.label_smoothing, allowed)
@@ -65,7 +87,7 @@ def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -
 
 
 def _score(config, module, params: Params, batch: Batch) -> Float[Array, " B"]:
-    logits = module.apply({"params": params}, batch.source, batch.target, method=_logits)
+    logits = module.apply({"params": params}, batch.source, batch.target)
     log_probs = token_log_probs(logits, batch.target)
     return jnp.sum(log_probs * _free_positions(config, batch.target), axis=-1)
 
@@ -81,7 +103,7 @@ def _decode(config, module, params: Params, source: Array, key: Key, num_candida
     beam = max(num_candidates, config.ar.beam)
     width = min(config.max_length, source.shape[1] + config.extra_length)
     alpha = config.ar.length_penalty
-    cache = module.apply({"params": params}, source, beam, width, method=_start)
+    cache = module.apply({"params": params}, source, beam, width, method="start")
     first = jnp.full((source.shape[0], beam), BOS, jnp.int32)
     step = functools.partial(_next_log_probs, config, module, params)
     if beam == 1:
@@ -90,17 +112,8 @@ def _decode(config, module, params: Params, source: Array, key: Key, num_candida
     return Hypotheses(*(x[:, :num_candidates] for x in (found.tokens, found.log_prob, found.rank_score)))
 
 
-def _start(module: Transformer, source, beams: int, length: int):
-    return module.start(module.encode(source), beams, length)
-
-
-def _step(module: Transformer, tokens, cache, position):
-    states, cache = module.step(tokens, cache, position)
-    return module.embedding.logits(states, generable(module.config, eos=True)), cache
-
-
 def _next_log_probs(config, module, params, tokens, cache, position):
-    logits, cache = module.apply({"params": params}, tokens, cache, position, method=_step)
+    logits, cache = module.apply({"params": params}, tokens, cache, position, method="step")
     log_probs = masked_log_softmax(logits, generable(config, eos=True))
     last = jnp.full(tokens.shape, position == config.max_length - 1)
     return only_eos(log_probs, last), cache

@@ -1,4 +1,4 @@
-"""From a Linen module to the first two functions of a Family: `init` and `axes`."""
+"""Parameters of a Linen module: the functions `init` and `axes` of a Family, and what families share."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,9 @@ import jax
 from flax import linen as nn
 
 from emnat_jax.types import Key, Params
+
+# What the models of all families have in common, in the submodule "transformer" of each.
+ENCODER_MODULES = ("embedding", "source_bias", "encoder", "encoder_norm")
 
 
 def init_and_axes(
@@ -25,3 +28,8 @@ def init_and_axes(
     shapes = jax.eval_shape(boxed, jax.random.key(0))
     axes = jax.tree.map(lambda box: box.names, shapes, is_leaf=is_box)
     return init, axes
+
+
+def encoder_params(params: Params) -> Params:
+    """The embeddings and the encoder of any family's parameters: a part of any other family's."""
+    return {"transformer": {name: params["transformer"][name] for name in ENCODER_MODULES}}

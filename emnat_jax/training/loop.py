@@ -109,7 +109,7 @@ def fit(
     """Trains to the end, or goes on from what `directory` holds; at once when that is finished.
 
     `flops(batch)` is the model's floating-point operations in the update on a batch;
-    `initial_params` warm-start a fresh run. Raises UserError for a non-finite loss (naming step
+    `initial_params`, all or whole modules of them, take the place of random ones in a fresh run. Raises UserError for a non-finite loss (naming step
     and rows), for a mesh or batch that does not divide, and for checkpoints none of which is good.
     """
     if config.patience is not None and valid_batches is None:
@@ -184,7 +184,9 @@ def _fresh(
     def create(key: Key, params: Params | None) -> TrainState:
         return create_state(family, tx, key, ema=shardings.ema is not None, initial_params=params)
 
-    return jax.jit(create, out_shardings=shardings)(key, params)
+    # Run once: on a CPU optimising the code takes ten times as long as running it.
+    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(create, out_shardings=shardings, compiler_options=once)(key, params)
 
 
 def _run(tools: _Tools, state: TrainState, standing: Standing) -> tuple[TrainState, Standing]:

@@ -13,6 +13,8 @@ from emnat_jax.families.base import Family
 from emnat_jax.training.mesh import param_shardings, replicated, require_divisible
 from emnat_jax.types import Key, Params
 
+MODULE_DEPTH = 2  # names that lead to a module: "transformer", "encoder"
+
 
 @struct.dataclass
 class TrainState:
@@ -35,11 +37,21 @@ def create_state(
     ema: bool,
     initial_params: Params | None = None,
 ) -> TrainState:
-    """The state before the first update; `initial_params` warm-starts it with a fresh optimiser."""
+    """The state before the first update; `initial_params` take the place of what `init` draws."""
     # Copies: the state is donated to the first step, while the caller keeps its arrays.
-    params = family.init(key) if initial_params is None else jax.tree.map(jnp.copy, initial_params)
+    params = _replaced(family.init(key), jax.tree.map(jnp.copy, initial_params or {}))
     average = jax.tree.map(jnp.copy, params) if ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), average)
+
+
+def _replaced(params: Params, given: Params) -> Params:
+    """`params` with the leaves of `given`, a part of the same tree, in the place of its own."""
+    return {
+        name: (_replaced(value, given[name]) if isinstance(value, dict) else given[name])
+        if name in given
+        else value
+        for name, value in params.items()
+    }
 
 
 def state_shardings(axes: Params, tx: optax.GradientTransformation, mesh: Mesh, *, ema: bool) -> TrainState:
@@ -85,18 +97,24 @@ def abstract_state(family: Family, tx: optax.GradientTransformation, shardings: 
 
 
 def place_params(params: Params, abstract: Params) -> Params:
-    """`params` laid out as `abstract` says; UserError when they are those of another model."""
-    given, expected = (
-        {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
-        for tree in (params, abstract)
-    )
-    for name in sorted({*given, *expected}):
-        if given.get(name) != expected.get(name):
+    """`params`, some or all of a model's, laid out as `abstract` says.
+
+    Raises UserError for parameters of another model; a module (`embedding`, `decoder`) is given whole
+    or not at all.
+    """
+    given, expected = (dict(jax.tree.leaves_with_path(tree)) for tree in (params, abstract))
+    modules = {path[:MODULE_DEPTH] for path in given}
+    for path in [*given, *(path for path in expected if path[:MODULE_DEPTH] in modules)]:
+        has, wants = (getattr(tree.get(path), "shape", None) for tree in (given, expected))
+        if has != wants:
             raise UserError(
-                f"cannot start from the given model: its parameter {name} has shape {given.get(name)}, "
-                f"expected {expected.get(name)}; use a model of the same configuration."
+                f"cannot start from the given model: its parameter {jax.tree_util.keystr(path)} has shape {has}, "
+                f"expected {wants}; use a model of the same sizes, or start from none (em.share_encoder=False, "
+                "em.warm_start=False)."
             )
-    return jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, abstract))
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.device_put(leaf, expected[path].sharding), params
+    )
 
 
 def inference_params(state: TrainState) -> Params:
