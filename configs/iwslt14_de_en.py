@@ -2,24 +2,18 @@
 
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/iwslt14_de_en.py --workdir=runs/iwslt14
 
-The folder holds train, valid and test with the endings .de and .en: raw text, lower-cased if scores are to
+The folder `iwslt14_de_en` in EMNAT_DATA holds train, valid and test with the endings .de and .en: raw text, lower-cased if scores are to
 be set beside the paper's. For an accelerator; not run here, for the data must be downloaded.
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict
-
-FOLDER = "iwslt14_de_en"
+from emnat_jax.config_dict import to_config_dict, use_text_files
 
 
 def get_config():
     config = to_config_dict(Config())
     data = config.data
-    data.train_rows = None
-    data.kind = "text"
-    for split in ("train", "valid", "test"):
-        data[f"{split}_source"] = f"{FOLDER}/{split}.de"
-        data[f"{split}_target"] = f"{FOLDER}/{split}.en"
+    use_text_files(data, "iwslt14_de_en")
     data.buckets = (16, 32, 64, 128, 175)
     data.batch_tokens = 32_768  # 200 sentences padded to 175 a step
     config.vocab.size = 10_000
@@ -49,7 +43,9 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     config.em.rounds = 3
     config.em.candidates = 20
     config.em.rows = None
+    config.em.share_encoder = False
     config.em.later_steps_ratio = 0.25
+    config.em.later_lr_ratio = 1.0
     config.em.stop_min_gain = 0.1
     config.em.stop_max_drift = 0.05
     config.select.rule = "nar_top1"

@@ -1,6 +1,8 @@
 """The generated multi-modal task: every source has 4 valid translations, and a checker knows them.
 
-emnat em --config=configs/modes.py --workdir=runs/modes
+    emnat em --config=configs/modes.py --workdir=runs/modes
+
+`launch/modes.sh` sets a student on the raw pairs beside it, for three seeds.
 """
 
 from emnat_jax.config import Config
@@ -13,4 +15,9 @@ def get_config():
     config.data.buckets = (8,)
     config.vocab.model = "word"
     config.vocab.size = 200
+    for model in (config.teacher, config.student):
+        model.encoder_layers, model.decoder_layers = 2, 1
+        model.width, model.ff_width = 64, 256
+    config.em.candidates = 8
+    config.em.rows = None
     return config

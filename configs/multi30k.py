@@ -2,24 +2,26 @@
 
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/multi30k.py --workdir=runs/multi30k
 
-The folder holds train, val and test_2016_flickr with the endings .en.gz and .de.gz.
+The folder `multi30k` in EMNAT_DATA holds train, val and test_2016_flickr with the endings .en.gz and .de.gz.
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict
-
-FOLDER = "multi30k"
+from emnat_jax.config_dict import to_config_dict, use_text_files
 
 
 def get_config():
     config = to_config_dict(Config())
     data = config.data
-    data.train_rows = None
-    data.kind = "text"
     data.source_language, data.target_language = "en", "de"
-    for split, name in (("train", "train"), ("valid", "val"), ("test", "test_2016_flickr")):
-        data[f"{split}_source"] = f"{FOLDER}/{name}.en.gz"
-        data[f"{split}_target"] = f"{FOLDER}/{name}.de.gz"
-    data.buckets = (16, 24, 48)
-    config.vocab.size = 6_000
+    use_text_files(data, "multi30k", valid="val", test="test_2016_flickr", ending=".gz")
+    data.buckets = (18, 28, 48)
+    data.batch_tokens = 2_048
+    config.teacher.dropout = config.student.dropout = 0.1
+    config.teacher_train.steps = 3_000
+    config.student_train.steps = 4_000
+    for train in (config.teacher_train, config.student_train):
+        train.ema_decay = 0.995
+        train.eval_every = train.checkpoint_every = 1_000
+        train.optim.warmup_steps = 400
+    config.em.rows = 10_000
     return config

@@ -2,24 +2,24 @@
 
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/tatoeba.py --workdir=runs/tatoeba
 
-The folder holds train, valid and test with the endings .en.gz and .de.gz.
+The folder `tatoeba_en_de` in EMNAT_DATA holds train, valid and test with the endings .en.gz and .de.gz.
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict
-
-FOLDER = "tatoeba_en_de"
+from emnat_jax.config_dict import to_config_dict, use_text_files
 
 
 def get_config():
     config = to_config_dict(Config())
     data = config.data
-    data.train_rows = None
-    data.kind = "text"
     data.source_language, data.target_language = "en", "de"
-    for split in ("train", "valid", "test"):
-        data[f"{split}_source"] = f"{FOLDER}/{split}.en.gz"
-        data[f"{split}_target"] = f"{FOLDER}/{split}.de.gz"
+    use_text_files(data, "tatoeba_en_de", ending=".gz")
     data.buckets = (10, 16, 32)
+    data.batch_tokens = 2_048
     config.vocab.size = 6_000
+    for train in (config.teacher_train, config.student_train):
+        train.steps = 6_000
+        train.eval_every = train.checkpoint_every = 1_000
+        train.optim.warmup_steps = 400
+    config.em.rows = 20_000
     return config

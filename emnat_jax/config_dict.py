@@ -23,6 +23,14 @@ def to_config_dict(config: Config = Config()):
     return values.lock()
 
 
+def use_text_files(data, folder: str, *, valid: str = "valid", test: str = "test", ending: str = "") -> None:
+    """Sets `config.data` of a configuration file to a corpus that lies as FOLDER/SPLIT.LANGUAGE + `ending`."""
+    data.kind, data.train_rows = "text", None
+    for split, name in (("train", "train"), ("valid", valid), ("test", test)):
+        for side in ("source", "target"):
+            data[f"{split}_{side}"] = f"{folder}/{name}.{data[f'{side}_language']}{ending}"
+
+
 def override(values: dict, key: str, text: str) -> None:
     """Sets the dotted `key` of a nested dict to `text`, read as the type that the key has.
 

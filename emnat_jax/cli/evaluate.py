@@ -26,25 +26,30 @@ def add_arguments(parser):
 
 
 def run(args, config_arguments):
-    from emnat_jax.evaluation.bleu import paired_significance, quality
+    from emnat_jax.evaluation.bleu import paired_significance
 
     if (args.hypotheses is None) != (args.references is None):
         raise UserError("--hypotheses and --references go together.")
-    outputs, references = _files(args) if args.hypotheses else _model_outputs(args, config_arguments)
-    figures = quality(outputs, references)
+    measure = _files if args.hypotheses else _model_outputs
+    figures, outputs, references = measure(args, config_arguments)
     if args.baseline:
         figures["significance"] = paired_significance(outputs, read_lines(args.baseline), references)
     show(figures, args.json)
 
 
-def _files(args):
-    return read_lines(args.hypotheses), [read_lines(path) for path in args.references.split(",")]
+def _files(args, config_arguments):
+    from emnat_jax.evaluation.bleu import quality
+
+    outputs = read_lines(args.hypotheses)
+    references = [read_lines(path) for path in args.references.split(",")]
+    return quality(outputs, references), outputs, references
 
 
 def _model_outputs(args, config_arguments):
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
     from emnat_jax.data.manifest import read_dataset
+    from emnat_jax.em.evaluate import figures
 
     rows = list(read_dataset(work.directory / "data" / args.split))
-    translate = load_model(work, args)
-    return translate([row.source_text for row in rows]), [[row.target_text for row in rows]]
+    outputs = load_model(work, args)([row.source_text for row in rows])
+    return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]

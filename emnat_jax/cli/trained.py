@@ -39,10 +39,15 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
     model = work.load(_directory(work, args, args.role), change)
     if args.rescore in (None, "self"):
         return lambda lines: model.system.translate(model.params, lines, work.vocabulary)
-    from emnat_jax.evaluation.rescore import rescored_translate
+    from emnat_jax.evaluation.system import translate_lines
 
     teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
-    return lambda lines: rescored_translate(model, teacher, lines, work.vocabulary)
+    count = model.system.model.nar.length_candidates
+
+    def rescored(pairs):
+        return model.system.decode_rescored(model.params, pairs, count, teacher.system, teacher.params)
+
+    return lambda lines: translate_lines(rescored, lines, work.vocabulary, work.config.data)
 
 
 def _directory(work, args, role: str):

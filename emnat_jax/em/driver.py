@@ -71,9 +71,13 @@ def _train(work: Workspace, stage: Stage) -> None:
 
 
 def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
-    """The training of a round that starts warm: fewer steps, smaller ones."""
-    optim = dataclasses.replace(train.optim, peak_lr=train.optim.peak_lr * em.later_lr_ratio)
-    return dataclasses.replace(train, steps=max(1, round(train.steps * em.later_steps_ratio)), optim=optim)
+    """The training of a round that starts warm: fewer steps (of warm-up as well), smaller ones."""
+    steps, warmup = (
+        max(1, round(count * em.later_steps_ratio)) for count in (train.steps, train.optim.warmup_steps)
+    )
+    peak_lr = train.optim.peak_lr * em.later_lr_ratio
+    optim = dataclasses.replace(train.optim, peak_lr=peak_lr, warmup_steps=warmup)
+    return dataclasses.replace(train, steps=steps, optim=optim)
 
 
 def _distill(work: Workspace, stage: Stage) -> None:

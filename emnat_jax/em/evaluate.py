@@ -17,7 +17,6 @@ from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
 from emnat_jax.evaluation.bleu import quality
 from emnat_jax.evaluation.multimodality import normalised_multimodality
-from emnat_jax.evaluation.rescore import rescored_decode
 from emnat_jax.evaluation.system import best_text
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
 
@@ -42,7 +41,7 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     result = {
         "round": index,
         **{
-            name: {split: _quality(work, outputs[name, split], rows[split]) for split in SPLITS}
+            name: {split: figures(work, outputs[name, split], rows[split]) for split in SPLITS}
             for name in dict.fromkeys(name for name, _ in outputs)
         },
         "ncm": {
@@ -63,13 +62,15 @@ def _decoders(work: Workspace, models: dict[str, Model]) -> dict[str, Callable[[
     decoders = {role: functools.partial(model.system.decode, model.params) for role, model in models.items()}
     count = work.config.evaluation.rescored_candidates
     if count:
-        first = work.round_model(0, "ar")
-        decoders["nar_rescored"] = functools.partial(rescored_decode, models["nar"], first, count=count)
+        nar, first = models["nar"], work.round_model(0, "ar")
+        decoders["nar_rescored"] = lambda pairs: nar.system.decode_rescored(
+            nar.params, pairs, count, first.system, first.params
+        )
     return decoders
 
 
-def _quality(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, Any]:
-    """Scores against the raw target lines; on the generated task also the share of valid outputs."""
+def figures(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, Any]:
+    """Scores of one output a row against the raw target lines; on the generated task also the share of valid ones."""
     scores = quality(outputs, [[row.target_text for row in rows]])
     data = work.config.data
     if data.kind == "modes":

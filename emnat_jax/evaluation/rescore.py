@@ -1,16 +1,11 @@
 """Student hypotheses ranked by the teacher: two models that meet only here (METHOD 1.9)."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from emnat_jax.data.pipeline import Pairs
-from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.decoding.rerank import rerank
-from emnat_jax.evaluation.system import System, translate_lines
-from emnat_jax.evaluation.translate import Candidates, DecodeStep, decode_pairs
+from emnat_jax.evaluation.translate import DecodeStep
 from emnat_jax.families.base import Family
 from emnat_jax.training.mesh import batch_sharding, replicated
 from emnat_jax.types import Batch, Hypotheses, Params
@@ -34,27 +29,3 @@ def make_rescored_step(
         return rerank(found, log_prob, alpha)
 
     return jax.jit(decode, in_shardings=(None, batch_sharding(mesh)), out_shardings=replicated(mesh))
-
-
-def rescored_decode(student, teacher, pairs: Pairs, count: int) -> list[Candidates]:
-    """Of each source `count` student hypotheses, best first by the teacher's score.
-
-    Both are `em.workspace.Model`s; the length penalty is the teacher's own.
-    """
-    system: System = student.system
-    step = make_rescored_step(
-        system.family,
-        teacher.system.family,
-        system.mesh,
-        count=count,
-        alpha=teacher.system.model.ar.length_penalty,
-    )
-    return decode_pairs(step, (student.params, teacher.params), pairs, data=system.data, mesh=system.mesh)
-
-
-def rescored_translate(student, teacher, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
-    """Each line's best student hypothesis by the teacher's score; as many as nar.length_candidates says."""
-    count = student.system.model.nar.length_candidates
-    return translate_lines(
-        lambda pairs: rescored_decode(student, teacher, pairs, count), lines, vocabulary, student.system
-    )

@@ -9,9 +9,11 @@ from jax.sharding import Mesh
 from emnat_jax.config import DataConfig, ModelConfig
 from emnat_jax.data.pipeline import Pairs
 from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.evaluation.rescore import make_rescored_step
 from emnat_jax.evaluation.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.evaluation.translate import (
     Candidates,
+    DecodeStep,
     decode_pairs,
     encode_lines,
     make_decode_step,
@@ -32,12 +34,20 @@ class System:
         self.family = make_family(model)
         self._decode_step = functools.cache(lambda count: make_decode_step(self.family, mesh, count))
         self._score_step = functools.cache(lambda: make_score_step(self.family, mesh))
+        self._rescored_step = functools.cache(functools.partial(_make_rescored_step, self))
         self._loss_step = functools.cache(lambda: make_loss_step(self.family, mesh))
 
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
         step = self._decode_step(num_candidates)
         return decode_pairs(step, params, pairs, data=self.data, mesh=self.mesh)
+
+    def decode_rescored(
+        self, params: Params, pairs: Pairs, num_candidates: int, teacher: "System", teacher_params: Params
+    ) -> list[Candidates]:
+        """Of each source this model's `num_candidates` hypotheses, best first by the teacher's score."""
+        step = self._rescored_step(teacher, num_candidates)
+        return decode_pairs(step, (params, teacher_params), pairs, data=self.data, mesh=self.mesh)
 
     def score(self, params: Params, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set."""
@@ -49,18 +59,24 @@ class System:
 
     def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
         """The best translation of each line; a line without words gives an empty line."""
-        return translate_lines(lambda pairs: self.decode(params, pairs), lines, vocabulary, self)
+        return translate_lines(lambda pairs: self.decode(params, pairs), lines, vocabulary, self.data)
+
+
+def _make_rescored_step(student: System, teacher: System, count: int) -> DecodeStep:
+    """The length penalty of the ranking is the teacher's own."""
+    alpha = teacher.model.ar.length_penalty
+    return make_rescored_step(student.family, teacher.family, student.mesh, count=count, alpha=alpha)
 
 
 def translate_lines(
     decode: Callable[[Pairs], list[Candidates]],
     lines: Sequence[str],
     vocabulary: Vocabulary,
-    system: System,
+    data: DataConfig,
 ) -> list[str]:
     """The best translation that `decode` gives each line; an empty line for one without words."""
     wordy = [index for index, line in enumerate(lines) if line.strip()]
-    sources = encode_lines([lines[i] for i in wordy], vocabulary, system.data.max_length)
+    sources = encode_lines([lines[i] for i in wordy], vocabulary, data.max_length)
     outputs = [""] * len(lines)
     if wordy:
         for index, candidates in zip(wordy, decode(sentence_pairs(sources)), strict=True):

@@ -4,6 +4,7 @@ A schedule maps the number of finished updates (0 at the first) to the rate of t
 """
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,14 @@ import optax
 from emnat_jax.config import OptimConfig
 from emnat_jax.types import Params
 
+Number = float | int | jax.Array
 PAPER_WIDTH = 256  # hard-wired in the released code for every model size
 PAPER_FLAT_STEPS = 4_000  # its cap on the rate, whatever the warm-up
 COSINE_FLOOR = 0.01  # share of the peak that is left at the end
 NOT_DECAYED = ("bias", "norm", "position", "scale")
 
 
-def paper_schedule(base_lr: float, warmup_steps: int = 4_000, update_freq: int = 1) -> optax.Schedule:
+def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000, update_freq: int = 1) -> optax.Schedule:
     """The rate of the released code (METHOD 1.7); `update_freq` when steps count micro-batches.
 
     base * 10 * 256^-1/2 * min((s + 1) W^-3/2, (s + 1)^-1/2, 4000^-1/2), s = step / update_freq.
@@ -33,7 +35,7 @@ def paper_schedule(base_lr: float, warmup_steps: int = 4_000, update_freq: int =
     return schedule
 
 
-def inverse_sqrt_schedule(peak_lr: float, warmup_steps: int) -> optax.Schedule:
+def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedule:
     """Linear up to `peak_lr` at update `warmup_steps`, then falling with 1 / sqrt(update)."""
 
     def schedule(step):
@@ -43,38 +45,61 @@ def inverse_sqrt_schedule(peak_lr: float, warmup_steps: int) -> optax.Schedule:
     return schedule
 
 
-def cosine_schedule(peak_lr: float, warmup_steps: int, total_steps: int) -> optax.Schedule:
+def cosine_schedule(peak_lr: Number, warmup_steps: Number, total_steps: Number) -> optax.Schedule:
     """Linear up to `peak_lr` at update `warmup_steps`, then half a cosine to 1% of it at the last."""
 
     def schedule(step):
         count = step + 1
-        progress = jnp.clip((count - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
+        progress = jnp.clip((count - warmup_steps) / jnp.maximum(total_steps - warmup_steps, 1), 0.0, 1.0)
         cosine = COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 + jnp.cos(math.pi * progress)) / 2
         return peak_lr * jnp.minimum(count / warmup_steps, cosine)
 
     return schedule
 
 
+SCHEDULES = {  # name -> schedule of (peak, warm-up steps, total steps)
+    "paper": lambda peak, warmup, total: paper_schedule(peak, warmup),
+    "inverse_sqrt": lambda peak, warmup, total: inverse_sqrt_schedule(peak, warmup),
+    "cosine": cosine_schedule,
+}
+
+
 def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
     """The schedule that the configuration names."""
-    if config.schedule == "paper":
-        return paper_schedule(config.peak_lr, config.warmup_steps)
-    if config.schedule == "cosine":
-        return cosine_schedule(config.peak_lr, config.warmup_steps, total_steps)
-    return inverse_sqrt_schedule(config.peak_lr, config.warmup_steps)
+    return SCHEDULES[config.schedule](config.peak_lr, config.warmup_steps, total_steps)
 
 
 def make_optimizer(config: OptimConfig, total_steps: int, axes: Params) -> optax.GradientTransformation:
     """Clip the global norm, then bias-corrected AdamW that decays matrices only."""
-    adamw = optax.adamw(
-        make_schedule(config, total_steps),
-        b1=config.b1,
-        b2=config.b2,
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        mask=decay_mask(axes),
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
+        optax.add_decayed_weights(config.weight_decay, decay_mask(axes)),
+        _scale_by_rate(config, total_steps),
     )
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+
+
+class RateState(NamedTuple):
+    """The numbers of the schedule: data, so that runs which differ in them share one compiled update."""
+
+    count: jax.Array  # i32[]; finished updates
+    peak_lr: jax.Array  # f32[], as the other two
+    warmup_steps: jax.Array
+    total_steps: jax.Array
+
+
+def _scale_by_rate(config: OptimConfig, total_steps: int) -> optax.GradientTransformation:
+    """Updates times minus the rate of the schedule."""
+
+    def init(params: optax.Params) -> RateState:
+        numbers = (config.peak_lr, config.warmup_steps, total_steps)
+        return RateState(jnp.zeros((), jnp.int32), *(jnp.asarray(n, jnp.float32) for n in numbers))
+
+    def update(updates: optax.Updates, state: RateState, params: optax.Params | None = None):
+        rate = SCHEDULES[config.schedule](state.peak_lr, state.warmup_steps, state.total_steps)(state.count)
+        return jax.tree.map(lambda u: -rate * u, updates), state._replace(count=state.count + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def decay_mask(axes: Params) -> Params:
