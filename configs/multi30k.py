@@ -17,11 +17,11 @@ def get_config():
     data.buckets = (18, 28, 48)
     data.batch_tokens = 2_048
     config.teacher.dropout = config.student.dropout = 0.1
-    config.teacher_train.steps = 3_000
-    config.student_train.steps = 4_000
+    config.teacher_train.steps = 2_000
+    config.student_train.steps = 2_500
     for train in (config.teacher_train, config.student_train):
         train.ema_decay = 0.995
-        train.eval_every = train.checkpoint_every = 1_000
+        train.eval_every = train.checkpoint_every = 500
         train.optim.warmup_steps = 400
-    config.em.rows = 10_000
+    config.em.rows = 4_000
     return config

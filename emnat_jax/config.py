@@ -247,7 +247,7 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, the teacher's best translations of each source
-    rows: int | None = 3_000  # E-steps and later rounds use the first lines only; None: all
+    rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
@@ -269,7 +269,7 @@ class EvaluationConfig:
     """What a round reports."""
 
     ncm_rows: int = 2_000  # rows of each split that NCM and AR NLL are measured on
-    rescored_candidates: int = 5  # student hypotheses that the first teacher chooses from; 0: do not
+    rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
 
 

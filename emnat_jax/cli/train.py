@@ -14,6 +14,7 @@ def add_arguments(parser):
         "--role", choices=("ar", "nar"), required=True, help="teacher or student configuration"
     )
     parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
+    parser.add_argument("--base", help="a set with the rows that --data does not have")
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -34,6 +35,7 @@ def run(args, config_arguments):
             data=args.data or work.directory / "data" / "train",
             output=output,
             seed=work.seed(0, 0 if args.role == "ar" else 1),
+            base=args.base,
             start=args.start,
             label=args.role,
         )

@@ -20,6 +20,7 @@ of candidates. The rows of a file ascend by `row`.
 
 import dataclasses
 import functools
+import heapq
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
@@ -70,6 +71,15 @@ def write_shard(path: epath.PathLike, rows: Iterable[Row]) -> int:
             file.write(_CHECKSUM.pack(_masked_crc(payload)))
             count += 1
     return count
+
+
+def overlay(*sets: Iterable[Row]) -> Iterator[Row]:
+    """The rows of several sets by ascending `row`; of those with the same, the one of the first set.
+
+    Each set ascends, as `read_dataset` reads it.
+    """
+    rows = heapq.merge(*sets, key=lambda row: row.row)
+    return (next(same) for _, same in itertools.groupby(rows, key=lambda row: row.row))
 
 
 def read_shard(path: epath.PathLike) -> Iterator[Row]:

@@ -65,6 +65,7 @@ def _train(work: Workspace, stage: Stage) -> None:
         data=work.directory / stage.data,
         output=work.directory / stage.output,
         seed=work.seed(stage.round, ROLES.index(stage.role)),
+        base=stage.base and work.directory / stage.base,
         start=stage.start and work.directory / stage.start,
         label=f"round {stage.round} {stage.role}",
     )

@@ -18,6 +18,7 @@ class Stage(NamedTuple):
     round: int | None = None
     role: str | None = None  # train: ar or nar
     data: str | None = None  # the set that is read
+    base: str | None = None  # train: where the rows that `data` does not have come from
     start: str | None = None  # train: the model whose weights (or encoder, from another role) it begins with
 
     def is_finished(self, workdir: epath.Path) -> bool:
@@ -40,15 +41,24 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
     here, before = f"rounds/{index}", f"rounds/{index - 1}"
     warm = index > 0 and config.em.warm_start
     shared = index == 0 and config.em.share_encoder
+    # An E-step on some rows leaves the others with the targets that they had (METHOD 1.3; incremental EM,
+    # Neal & Hinton 1998). Without them a model forgets what a small set does not show.
+    partial = index > 0 and config.em.rows is not None
     teacher_data = f"{before}/selected" if index else "data/train"
     student_data = f"{here}/distilled"
-    stages = [Stage("train", f"{here}/ar", index, "ar", teacher_data, f"{before}/ar" if warm else None)]
+    stages = [
+        Stage(
+            "train", f"{here}/ar", index, "ar", teacher_data,
+            base="data/train" if partial else None, start=f"{before}/ar" if warm else None,
+        )
+    ]  # fmt: skip
     if index and config.em.nar_data == "selected":
         student_data = teacher_data
     else:
         stages.append(Stage("distill", student_data, index, data="data/train"))
     start = f"{before}/nar" if warm else f"{here}/ar" if shared else None
-    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, start))
+    base = "rounds/0/distilled" if partial else None
+    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, base, start))
     stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
     if not last:
         stages.append(Stage("candidates", f"{here}/candidates", index, data="data/train"))
@@ -61,7 +71,7 @@ def describe(stages: list[Stage], workdir: epath.Path) -> str:
     lines = []
     for stage in stages:
         mark = "done" if stage.is_finished(workdir) else "to do"
-        source = f"  <- {stage.data}" if stage.data else ""
+        source = f"  <- {stage.data}" + (f" over {stage.base}" if stage.base else "") if stage.data else ""
         start = f", starting from {stage.start}" if stage.start else ""
         lines.append(f"{mark:5}  {stage.kind:10} {stage.output}{source}{start}")
     return "\n".join(lines)

@@ -5,12 +5,13 @@ import functools
 from etils import epath
 
 from emnat_jax.config import ModelConfig, TrainConfig
-from emnat_jax.data.manifest import Manifest, is_finished, load_manifest
-from emnat_jax.data.pipeline import BatchStream, load_pairs, sequential_batches
+from emnat_jax.data.manifest import Manifest, is_finished, load_manifest, read_dataset
+from emnat_jax.data.pipeline import BatchStream, load_pairs, make_pairs, sequential_batches
+from emnat_jax.data.records import overlay
 from emnat_jax.em.workspace import Model, Workspace
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.models.flops import training_flops
-from emnat_jax.training.loop import fit
+from emnat_jax.training.loop import Run, fit
 from emnat_jax.training.mesh import row_multiple
 from emnat_jax.training.trained import finish_model
 from emnat_jax.types import Batch, Params
@@ -24,23 +25,27 @@ def train_model(
     data: epath.PathLike,
     output: epath.PathLike,
     seed: int,
+    base: epath.PathLike | None = None,
     start: epath.PathLike | None = None,
     label: str,
 ) -> Manifest:
     """Trains `model` (resolved) on the first target of each row, or goes on where a run stopped.
 
+    Rows that `data` does not have come from the set `base`, where one is given.
     `start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
     else its embeddings and encoder. Raises UserError where their shapes differ.
     """
-    source = load_manifest(data, expect={"vocabulary": work.vocabulary.fingerprint})
-    pairs = load_pairs(data, source)
+    sets = {"source": data} | ({"base": base} if base else {})
+    made_of = {"vocabulary": work.vocabulary.fingerprint}
+    manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
+    pairs = make_pairs(overlay(*(read_dataset(sets[name], manifests[name]) for name in sets)))
     multiple = row_multiple(work.mesh)
     stream = BatchStream(pairs, work.config.data, seed=seed, row_multiple=multiple * train.accumulate)
     initial = work.load(start) if start is not None else None
     system = work.system(model)
-    result = fit(
-        system.family,
-        stream,
+    run = Run(
+        family=system.family,
+        stream=stream,
         config=train,
         mesh=work.mesh,
         seed=seed,
@@ -51,7 +56,8 @@ def train_model(
         log=work.log,
         label=label,
     )
-    fingerprints = {"vocabulary": work.vocabulary.fingerprint, "source": source.content_hash}
+    result = fit(run)
+    fingerprints = made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
     if initial:
         fingerprints["start"] = initial.fingerprint
     return finish_model(

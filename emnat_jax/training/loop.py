@@ -59,6 +59,23 @@ class Stream(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+    """What is trained, on what, how, and where it is kept."""
+
+    family: Family
+    stream: Stream
+    config: TrainConfig
+    mesh: Mesh
+    seed: int
+    directory: epath.PathLike
+    valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
+    initial_params: Params | None = None  # all or whole modules, in place of random ones in a fresh run
+    flops: Callable[[Batch], float] | None = None  # of the model in the update on a batch
+    label: str = "train"
+    log: Log = print
+
+
+@dataclasses.dataclass(frozen=True)
 class FitResult:
     """The outcome of a run."""
 
@@ -71,14 +88,10 @@ class FitResult:
 class _Tools(NamedTuple):
     """What does not change during a run."""
 
-    config: TrainConfig
-    mesh: Mesh
+    run: Run
     key: Key
     train_step: TrainStep
     eval_step: EvalStep
-    stream: Stream
-    valid_batches: Callable[[], Iterable[Batch]] | None
-    flops: Callable[[Batch], float] | None
     checkpoints: Checkpoints
     writer: MetricsWriter
     progress: Progress
@@ -92,59 +105,32 @@ class _Work(NamedTuple):
     seconds: float = 0.0
 
 
-def fit(
-    family: Family,
-    stream: Stream,
-    *,
-    config: TrainConfig,
-    mesh: Mesh,
-    seed: int,
-    directory: epath.PathLike,
-    valid_batches: Callable[[], Iterable[Batch]] | None = None,
-    initial_params: Params | None = None,
-    flops: Callable[[Batch], float] | None = None,
-    log: Log = print,
-    label: str = "train",
-) -> FitResult:
-    """Trains to the end, or goes on from what `directory` holds; at once when that is finished.
+def fit(run: Run) -> FitResult:
+    """Trains to the end, or goes on from what `run.directory` holds; at once when that is finished.
 
-    `flops(batch)` is the model's floating-point operations in the update on a batch;
-    `initial_params`, all or whole modules of them, take the place of random ones in a fresh run. Raises UserError for a non-finite loss (naming step
-    and rows), for a mesh or batch that does not divide, and for checkpoints none of which is good.
+    Raises UserError for a non-finite loss (naming step and rows), for a mesh or batch that does not
+    divide, and for checkpoints none of which is good.
     """
-    if config.patience is not None and valid_batches is None:
+    config, family = run.config, run.family
+    if config.patience is not None and run.valid_batches is None:
         raise UserError(f"train.patience={config.patience} needs a valid split; give one or use None.")
     tx = make_optimizer(config.optim, config.steps, family.axes)
-    shardings = state_shardings(family.axes, tx, mesh, ema=config.ema_decay is not None)
+    shardings = state_shardings(family.axes, tx, run.mesh, ema=config.ema_decay is not None)
     abstract = abstract_state(family, tx, shardings)
-    init_key, step_key = jax.random.split(jax.random.key(seed))
-    with use_mesh(mesh), Checkpoints(_checkpoints_in(directory)) as checkpoints:
-        resumed = _resume(checkpoints, abstract, stream, lambda text: log(f"{label}: {text}"))
-        state, standing = resumed or (_fresh(family, tx, shardings, init_key, initial_params), Standing())
+    init_key, step_key = jax.random.split(jax.random.key(run.seed))
+    with use_mesh(run.mesh), Checkpoints(_checkpoints_in(run.directory)) as checkpoints:
+        resumed = _resume(run, checkpoints, abstract)
+        state, standing = resumed or (_fresh(run, tx, shardings, init_key), Standing())
         if not standing.finished(config):
+            steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
-                MetricsWriter(directory, standing.step, log) as writer,
-                Progress(label, config.steps, standing.step, log) as progress,
+                MetricsWriter(run.directory, standing.step, run.log) as writer,
+                Progress(run.label, config.steps, standing.step, run.log) as progress,
             ):
-                accumulate, ema_decay = config.accumulate, config.ema_decay
-                tools = _Tools(
-                    config=config,
-                    mesh=mesh,
-                    key=step_key,
-                    train_step=make_train_step(
-                        family.loss, tx, shardings, accumulate=accumulate, ema_decay=ema_decay
-                    ),
-                    eval_step=make_eval_step(family.loss, shardings),
-                    stream=stream,
-                    valid_batches=valid_batches,
-                    flops=flops,
-                    checkpoints=checkpoints,
-                    writer=writer,
-                    progress=progress,
-                )
+                tools = _Tools(run, step_key, *steps, checkpoints, writer, progress)
                 state, standing = _run(tools, state, standing)
         checkpoints.wait()
-        return _result(directory, abstract.params, state, standing)
+        return _result(run.directory, abstract.params, state, standing)
 
 
 def load_params(directory: epath.PathLike, family: Family, mesh: Mesh) -> Params:
@@ -161,43 +147,49 @@ def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
     return epath.Path(directory) / "checkpoints"
 
 
-def _resume(
-    checkpoints: Checkpoints, abstract: TrainState, stream: Stream, log: Log
-) -> tuple[TrainState, Standing] | None:
+def _train_step(run: Run, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
+    options = {"accumulate": run.config.accumulate, "ema_decay": run.config.ema_decay}
+    return make_train_step(run.family.loss, tx, shardings, **options)
+
+
+def _resume(run: Run, checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, Standing] | None:
     """Where the last run stopped, with the stream put there too; None for a first run."""
+
+    def log(text: str) -> None:
+        run.log(f"{run.label}: {text}")
+
     restored = checkpoints.restore(abstract, log)
     if restored is None:
         return None
     state, standing = restored[0], Standing(**restored[1]).without_lost_best(checkpoints.steps())
-    stream.restore(standing.position)
+    run.stream.restore(standing.position)
     log(f"goes on after step {standing.step}")
     return state, standing
 
 
-def _fresh(
-    family: Family, tx: optax.GradientTransformation, shardings: TrainState, key: Key, params: Params | None
-) -> TrainState:
+def _fresh(run: Run, tx: optax.GradientTransformation, shardings: TrainState, key: Key) -> TrainState:
     """The state before the first update, on its devices."""
+    params = run.initial_params
     if params is not None:
-        params = place_params(params, abstract_params(family, shardings.step.mesh))
+        params = place_params(params, abstract_params(run.family, run.mesh))
 
     def create(key: Key, params: Params | None) -> TrainState:
-        return create_state(family, tx, key, ema=shardings.ema is not None, initial_params=params)
+        return create_state(run.family, tx, key, ema=shardings.ema is not None, initial_params=params)
 
     # Run once: on a CPU optimising the code takes ten times as long as running it.
-    once = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    once = {"xla_backend_optimization_level": 0} if run.mesh.devices.flat[0].platform == "cpu" else None
     return jax.jit(create, out_shardings=shardings, compiler_options=once)(key, params)
 
 
 def _run(tools: _Tools, state: TrainState, standing: Standing) -> tuple[TrainState, Standing]:
     """From one stop to the next until the run is finished; the order at a stop is log, evaluate, save."""
-    config, work = tools.config, _Work()
+    config, work = tools.run.config, _Work()
     while not standing.finished(config):
         state, standing, work = _advance(tools, state, standing, work)
         if standing.is_due(config.log_every, config):
             _log_window(tools, standing, work)
             standing, work = dataclasses.replace(standing, window={}), _Work()
-        if tools.valid_batches is not None and standing.is_due(config.eval_every, config):
+        if tools.run.valid_batches is not None and standing.is_due(config.eval_every, config):
             standing = _evaluate(tools, state, standing)
         if standing.best_step == standing.step or standing.is_due(config.checkpoint_every, config):
             tools.writer.sync()
@@ -212,19 +204,19 @@ def _advance(
 ) -> tuple[TrainState, Standing, _Work]:
     """Updates up to the next stop. The host runs ahead of the devices and looks at results there."""
     begin, pending, flops = time.monotonic(), [], work.flops
-    stop = standing.next_stop(tools.config)
+    stop = standing.next_stop(tools.run.config)
     for step in range(standing.step + 1, stop + 1):
-        batch = next(tools.stream)
-        rows = to_global(tools.mesh, batch, accumulate=tools.config.accumulate)
+        batch = next(tools.run.stream)
+        rows = to_global(tools.run.mesh, batch, accumulate=tools.run.config.accumulate)
         state, metrics = tools.train_step(state, rows, tools.key)
         pending.append((step, metrics, batch.row))
-        flops += tools.flops(batch) if tools.flops else 0.0
+        flops += tools.run.flops(batch) if tools.run.flops else 0.0
         tools.progress.advance()
     window, tokens = standing.window, work.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):
         _require_finite(step, metrics, rows)
         window, tokens = merge(window, metrics), tokens + float(metrics["loss"].weight)
-    standing = dataclasses.replace(standing, step=stop, window=window, position=tools.stream.state())
+    standing = dataclasses.replace(standing, step=stop, window=window, position=tools.run.stream.state())
     return state, standing, _Work(tokens, flops, work.seconds + time.monotonic() - begin)
 
 
@@ -243,9 +235,9 @@ def _require_finite(step: int, metrics: Metrics, rows) -> None:
 def _log_window(tools: _Tools, standing: Standing, work: _Work) -> None:
     """One line of metrics.jsonl for the updates since the last one."""
     values = means(standing.window)
-    values["lr"] = float(make_schedule(tools.config.optim, tools.config.steps)(standing.step - 1))
+    values["lr"] = float(make_schedule(tools.run.config.optim, tools.run.config.steps)(standing.step - 1))
     values["tokens_per_second"] = work.tokens / work.seconds
-    if tools.flops is not None:
+    if tools.run.flops is not None:
         values["model_flops_per_second"] = work.flops / work.seconds
     tools.writer.write(standing.step, values)
     tools.progress.show(standing.step, values)
@@ -254,7 +246,9 @@ def _log_window(tools: _Tools, standing: Standing, work: _Work) -> None:
 def _evaluate(tools: _Tools, state: TrainState, standing: Standing) -> Standing:
     """The standing after one pass over the valid split, which is written down as well."""
     params = inference_params(state)
-    batches = [tools.eval_step(params, to_global(tools.mesh, batch)) for batch in tools.valid_batches()]
+    batches = [
+        tools.eval_step(params, to_global(tools.run.mesh, batch)) for batch in tools.run.valid_batches()
+    ]
     sums: Sums = {}
     for metrics in jax.device_get(batches):
         sums = merge(sums, metrics)
@@ -264,7 +258,7 @@ def _evaluate(tools: _Tools, state: TrainState, standing: Standing) -> Standing:
         raise UserError(f"the loss on the valid split {what} at step {standing.step}; look at its rows.")
     tools.writer.write(standing.step, values)
     tools.progress.note(f"step {standing.step} valid_loss={values['valid_loss']:.4f}")
-    return standing.evaluated(values["valid_loss"], tools.config)
+    return standing.evaluated(values["valid_loss"], tools.run.config)
 
 
 def _result(directory: epath.PathLike, abstract: Params, state: TrainState, standing: Standing) -> FitResult:

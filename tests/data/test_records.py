@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.data import atomic
-from emnat_jax.data.records import Row, read_shard, shard_name, write_shard
+from emnat_jax.data.records import Row, overlay, read_shard, shard_name, write_shard
 from emnat_jax.errors import UserError
 from tests.data.rows import random_rows, tokens
 
@@ -176,3 +176,12 @@ def test_tensorflow_reads_what_was_written(tmp_path):
     assert feature["row"].int64_list.value == [2**40]
     decoded = tf.io.decode_raw(feature["target"].bytes_list.value[0], tf.int32)
     assert decoded.numpy().tolist() == [5, 70_000, 1]
+
+
+def test_overlay_takes_each_row_once_and_from_the_first_set_that_has_it():
+    top, middle, bottom = ([Row(i, tokens(4), [tokens(5)], name, "") for i in ids] for name, ids in (
+        ("top", (1, 4)), ("middle", (0, 1, 2)), ("bottom", (0, 1, 2, 3, 4, 5)),
+    ))  # fmt: skip
+    rows = [(row.row, row.source_text) for row in overlay(top, middle, bottom)]
+    assert rows == [(0, "middle"), (1, "top"), (2, "middle"), (3, "bottom"), (4, "top"), (5, "bottom")]
+    assert [row.row for row in overlay(bottom)] == [0, 1, 2, 3, 4, 5]

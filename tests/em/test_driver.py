@@ -9,6 +9,7 @@ import pytest
 
 from emnat_jax.config import MeshConfig, SelectConfig
 from emnat_jax.data.manifest import load_manifest, read_dataset
+from emnat_jax.data.pipeline import load_pairs
 from emnat_jax.em.driver import stop_reason
 from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import describe, make_plan
@@ -16,6 +17,7 @@ from emnat_jax.em.report import table
 from emnat_jax.em.selection import select
 from emnat_jax.em.workspace import Workspace
 from emnat_jax.errors import UserError
+from emnat_jax.evaluation.translate import sentence_pairs
 from tests.em.runs import run_em, run_in_child, small_config
 
 
@@ -47,6 +49,65 @@ def test_students_learn_from_the_selected_set_when_asked():
     assert plan["rounds/0/nar"].data == "rounds/0/distilled"
     assert plan["rounds/1/nar"].data == "rounds/0/selected"
     assert "rounds/1/distilled" not in plan
+
+
+def test_each_model_starts_from_the_one_that_the_options_name():
+    def starts(**em):
+        return {s.output: s.start for s in make_plan(small_config(**em)) if s.kind == "train"}
+
+    assert starts() == {
+        "rounds/0/ar": None, "rounds/0/nar": "rounds/0/ar",
+        "rounds/1/ar": "rounds/0/ar", "rounds/1/nar": "rounds/0/nar",
+    }  # fmt: skip
+    assert starts(share_encoder=False)["rounds/0/nar"] is None
+    assert starts(warm_start=False)["rounds/1/nar"] is None
+
+
+def test_rows_outside_a_partial_e_step_keep_their_targets(tmp_path):
+    plan = {stage.output: stage for stage in make_plan(small_config(rows=50))}
+    assert [plan[f"rounds/{n}"].base for n in ("0/ar", "0/nar", "1/ar", "1/nar")] == [
+        None, None, "data/train", "rounds/0/distilled",
+    ]  # fmt: skip
+    assert {stage.base for stage in make_plan(small_config(rows=None))} == {None}
+    config = small_config(rows=50)
+    config = dataclasses.replace(config, teacher_train=dataclasses.replace(config.teacher_train, steps=4),
+                                 student_train=dataclasses.replace(config.student_train, steps=4))  # fmt: skip
+    report = run_em(tmp_path, config)
+    for role in ("ar", "nar"):
+        assert report["rounds"][0][role]["training"]["rows"] == 120
+        assert report["rounds"][1][role]["training"]["rows"] == 120
+    assert report["provenance"]["rounds/0/selected"]["rows"] == 50
+    hashes = {name: entry["content_hash"] for name, entry in report["provenance"].items()}
+    made_of = report["provenance"]["rounds/1/ar"]["fingerprints"]
+    assert made_of["source"] == hashes["rounds/0/selected"] and made_of["base"] == hashes["data/train"]
+
+
+def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
+    """Its score of the choice is at least that of the student's own first choice."""
+    directory, report = finished
+    work = workspace(directory)
+    teacher, student = work.round_model(0, "ar"), work.round_model(1, "nar")
+    pairs = load_pairs(directory / "data/test")
+    alpha = teacher.system.model.ar.length_penalty
+
+    def penalised(found):
+        best = [candidates.tokens[0] for candidates in found]
+        scored = sentence_pairs([pairs_source(pairs, i) for i in range(pairs.size)], best)
+        lengths = np.array([len(tokens) for tokens in best])
+        return teacher.system.score(teacher.params, scored) / ((5 + lengths) / 6) ** alpha
+
+    own = penalised(student.system.decode(student.params, pairs))
+    count = work.config.evaluation.rescored_candidates
+    chosen = student.system.decode_rescored(student.params, pairs, count, teacher.system, teacher.params)
+    chosen_score = penalised(chosen)
+    assert (chosen_score >= own - 1e-4).all() and (chosen_score > own + 1e-4).any()
+    lines = [work.vocabulary.decode(candidates.tokens[0]) for candidates in chosen]
+    assert (directory / "rounds/1/outputs/test.nar_rescored.txt").read_text().splitlines() == lines
+    assert {"bleu", "length_ratio"} <= set(report["rounds"][1]["nar_rescored"]["test"])
+
+
+def pairs_source(pairs, index):
+    return pairs.source_tokens[pairs.source_offsets[index] : pairs.source_offsets[index + 1]]
 
 
 def test_rows_are_neither_lost_nor_doubled_nor_swapped(finished):

@@ -5,7 +5,7 @@ import json
 import jax
 
 from emnat_jax.config import MeshConfig, OptimConfig, TrainConfig
-from emnat_jax.training.loop import fit
+from emnat_jax.training.loop import Run, fit
 from emnat_jax.training.mesh import make_mesh
 from emnat_jax.training.metrics import TIMING
 from tests import tiny_family
@@ -40,9 +40,9 @@ def mesh(devices: int = 1, **sizes):
 
 def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=lambda text: None, **options):
     """`fit` on the tiny family, dropout on."""
-    return fit(
-        family or tiny_family.make(rate=0.2),
-        stream or tiny_family.Stream(),
+    run = Run(
+        family=family or tiny_family.make(rate=0.2),
+        stream=stream or tiny_family.Stream(),
         config=config,
         mesh=on or mesh(),
         seed=3,
@@ -51,6 +51,7 @@ def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=la
         log=log,
         **options,
     )
+    return fit(run)
 
 
 def lines(directory) -> list[dict]:
