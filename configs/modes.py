@@ -18,6 +18,12 @@ def get_config():
     for model in (config.teacher, config.student):
         model.encoder_layers, model.decoder_layers = 2, 1
         model.width, model.ff_width = 64, 256
+    config.teacher.dropout = config.student.dropout = 0.1
+    config.data.modes.words = 12
+    config.data.modes.train_rows = 8_000
+    config.teacher_train.steps = config.student_train.steps = 500
     config.em.candidates = 8
     config.em.rows = None
+    config.em.later_steps_ratio = 0.5
+    config.em.later_lr_ratio = 0.5
     return config
