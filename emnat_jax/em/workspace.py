@@ -13,7 +13,7 @@ from emnat_jax.config import Config, ModelConfig
 from emnat_jax.config_dict import differences, to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.system import System
 from emnat_jax.families import require_family
 from emnat_jax.training.loop import load_params
@@ -23,6 +23,8 @@ from emnat_jax.types import Params
 
 Log = Callable[[str], None]
 ROLES = ("ar", "nar")
+ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers",
+                   "max_length", "vocab_size")  # fmt: skip
 # What may differ between a run and its resumption: layout of devices, places of files, logging.
 FREE_TO_CHANGE = ("mesh.", "data.root", "data.tfds_dir", "data.train_source", "data.train_target",
                   "data.valid_source", "data.valid_target", "data.test_source", "data.test_target",
@@ -46,9 +48,11 @@ class Workspace:
         self._system = functools.cache(lambda model: System(model, config.data, self.mesh))
 
     def check(self) -> None:
-        """UserError now for what would else show after hours: an unknown family, a mesh that does not fit."""
+        """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
         for model in (self.config.teacher, self.config.student):
             require_family(model.family)
+        if self.config.em.share_encoder:
+            _require_same_encoder(self.config.teacher, self.config.student)
         self.mesh  # noqa: B018 - made here for its errors
 
     @functools.cached_property
@@ -102,6 +106,18 @@ class Workspace:
         self.directory.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
             file.write(json.dumps(new, indent=2).encode() + b"\n")
+
+
+def _require_same_encoder(teacher: ModelConfig, student: ModelConfig) -> None:
+    """A student can take over an encoder of its own shape only."""
+    sizes = [model.resolve(vocab_size=1, max_length=1) for model in (teacher, student)]
+    for name in ENCODER_OPTIONS:
+        ours, theirs = (getattr(model, name) for model in sizes)
+        require(
+            ours == theirs,
+            f"student.{name}={theirs} is not teacher.{name}={ours}, so that the student cannot start from the "
+            "teacher's encoder; make them equal, or set em.share_encoder=False.",
+        )
 
 
 def _as_json(values: dict) -> dict:

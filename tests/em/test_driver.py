@@ -63,6 +63,14 @@ def test_each_model_starts_from_the_one_that_the_options_name():
     assert starts(warm_start=False)["rounds/1/nar"] is None
 
 
+def test_an_encoder_of_another_shape_is_refused_before_anything_is_trained(tmp_path):
+    config = small_config()
+    config = dataclasses.replace(config, student=dataclasses.replace(config.student, encoder_layers=2))
+    with pytest.raises(UserError, match=r"student\.encoder_layers=2 .*em\.share_encoder=False"):
+        run_em(tmp_path, config)
+    assert not any(tmp_path.iterdir())
+
+
 def test_rows_outside_a_partial_e_step_keep_their_targets(tmp_path):
     plan = {stage.output: stage for stage in make_plan(small_config(rows=50))}
     assert [plan[f"rounds/{n}"].base for n in ("0/ar", "0/nar", "1/ar", "1/nar")] == [
