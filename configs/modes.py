@@ -2,7 +2,8 @@
 
     emnat em --config=configs/modes.py --workdir=runs/modes
 
-`launch/modes.sh` sets a student on the raw pairs beside it, for three seeds.
+About 4 minutes on two CPU cores. `launch/modes.sh` sets students on raw and distilled pairs beside it, for three seeds;
+measured, share of valid outputs: raw 5%, distilled 51%, after two EM rounds 94% (docs/results/modes.md).
 """
 
 from emnat_jax.config import Config

@@ -2,7 +2,7 @@
 
     emnat em --config=configs/wmt14_en_de.py --workdir=runs/wmt14 --config.data.tfds_dir=/path/to/tfds
 
-For accelerators; not run here, for the data must be downloaded.
+For accelerators; time and score are not measured, for the data must be downloaded.
 """
 
 import importlib.util
