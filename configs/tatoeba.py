@@ -3,6 +3,7 @@
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/tatoeba.py --workdir=runs/tatoeba
 
 The folder `tatoeba_en_de` in EMNAT_DATA holds train, valid and test with the endings .en.gz and .de.gz.
+Time and score are not measured yet.
 """
 
 from emnat_jax.config import Config
