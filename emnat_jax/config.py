@@ -9,6 +9,12 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     require(value in choices, f"{name}={value!r}: choose one of {', '.join(choices)}.")
 
 
+def _positive(group: str, options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        require(value is None or value > 0, f"{group}.{name}={value}: use a positive number.")
+
+
 @dataclasses.dataclass(frozen=True)
 class ModesConfig:
     """The generated multi-modal task (`data.kind=modes`)."""
@@ -79,11 +85,7 @@ class DataConfig:
             bool(self.buckets) and increasing,
             f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.",
         )
-        for name in ("batch_tokens", "decode_rows", "rows_per_shard", "train_rows"):
-            require(
-                getattr(self, name) is None or getattr(self, name) > 0,
-                f"data.{name}={getattr(self, name)}: use a positive number.",
-            )
+        _positive("data", self, "batch_tokens", "decode_rows", "rows_per_shard", "train_rows")
 
     @property
     def max_length(self) -> int:
@@ -111,9 +113,7 @@ class NARConfig:
 
     def __post_init__(self):
         _one_of("nar.decoder", self.decoder, ("odd", "argmax"))
-        require(
-            self.length_candidates >= 1, f"nar.length_candidates={self.length_candidates}: use 1 or more."
-        )
+        _positive("nar", self, "length_candidates")
         require(
             self.odd_penalty is None or self.odd_penalty >= 0,
             f"nar.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
@@ -198,8 +198,7 @@ class OptimConfig:
 
     def __post_init__(self):
         _one_of("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
-        require(self.peak_lr > 0, f"optim.peak_lr={self.peak_lr}: use a positive number.")
-        require(self.warmup_steps > 0, f"optim.warmup_steps={self.warmup_steps}: use at least 1.")
+        _positive("optim", self, "peak_lr", "warmup_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,15 +215,12 @@ class TrainConfig:
     optim: OptimConfig = OptimConfig()
 
     def __post_init__(self):
-        for name in ("steps", "accumulate", "log_every", "eval_every", "checkpoint_every"):
-            require(getattr(self, name) > 0, f"train.{name}={getattr(self, name)}: use at least 1.")
+        _positive(
+            "train", self, "steps", "accumulate", "log_every", "eval_every", "checkpoint_every", "patience"
+        )
         require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
             f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",
-        )
-        require(
-            self.patience is None or self.patience >= 1,
-            f"train.patience={self.patience}: use None or at least 1.",
         )
 
 
@@ -259,9 +255,7 @@ class EMConfig:
     def __post_init__(self):
         _one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
-        require(self.candidates >= 1, f"em.candidates={self.candidates}: use 1 or more.")
-        for name in ("later_steps_ratio", "later_lr_ratio"):
-            require(getattr(self, name) > 0, f"em.{name}={getattr(self, name)}: use a positive number.")
+        _positive("em", self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +265,11 @@ class EvaluationConfig:
     ncm_rows: int = 2_000  # rows of each split that NCM and AR NLL are measured on
     rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
+
+    def __post_init__(self):
+        _positive("evaluation", self, "ncm_rows")
+        for name in ("rescored_candidates", "samples"):
+            require(getattr(self, name) >= 0, f"evaluation.{name}={getattr(self, name)}: use 0 or more.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,6 @@ from emnat_jax.evaluation.rescore import make_rescored_step
 from emnat_jax.evaluation.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.evaluation.translate import (
     Candidates,
-    DecodeStep,
     decode_pairs,
     encode_lines,
     make_decode_step,
@@ -34,7 +33,11 @@ class System:
         self.family = make_family(model)
         self._decode_step = functools.cache(lambda count: make_decode_step(self.family, mesh, count))
         self._score_step = functools.cache(lambda: make_score_step(self.family, mesh))
-        self._rescored_step = functools.cache(functools.partial(_make_rescored_step, self))
+        self._rescored_step = functools.cache(
+            lambda teacher, count: make_rescored_step(
+                self.family, teacher.family, mesh, count=count, alpha=teacher.model.ar.length_penalty
+            )
+        )
         self._loss_step = functools.cache(lambda: make_loss_step(self.family, mesh))
 
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
@@ -45,7 +48,10 @@ class System:
     def decode_rescored(
         self, params: Params, pairs: Pairs, num_candidates: int, teacher: "System", teacher_params: Params
     ) -> list[Candidates]:
-        """Of each source this model's `num_candidates` hypotheses, best first by the teacher's score."""
+        """Of each source this model's `num_candidates` hypotheses, best first by the teacher.
+
+        It ranks by log p_AR (nats) over its own length penalty (METHOD 1.9); `log_prob` stays this model's.
+        """
         step = self._rescored_step(teacher, num_candidates)
         return decode_pairs(step, (params, teacher_params), pairs, data=self.data, mesh=self.mesh)
 
@@ -60,12 +66,6 @@ class System:
     def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
         """The best translation of each line; a line without words gives an empty line."""
         return translate_lines(lambda pairs: self.decode(params, pairs), lines, vocabulary, self.data)
-
-
-def _make_rescored_step(student: System, teacher: System, count: int) -> DecodeStep:
-    """The length penalty of the ranking is the teacher's own."""
-    alpha = teacher.model.ar.length_penalty
-    return make_rescored_step(student.family, teacher.family, student.mesh, count=count, alpha=alpha)
 
 
 def translate_lines(
