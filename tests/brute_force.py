@@ -138,3 +138,17 @@ def fitted_log_prob(corpus: dict[tuple[str, ...], float]) -> dict[tuple[str, ...
         return float(np.log(total) + np.sum(np.log(ratios)))
 
     return {target: log_prob(target) for target in corpus}
+
+
+def collapsed(alignment: tuple[int, ...], blank: int = PAD) -> tuple[int, ...]:
+    """What a CTC alignment reads as: no repeats, then no blanks."""
+    return tuple(token for token, _ in itertools.groupby(alignment) if token != blank)
+
+
+def ctc_outputs(log_probs: np.ndarray) -> dict[tuple[int, ...], tuple[float, float]]:
+    """Of every output of frames [L, V] its log-probability, and that of its best alignment."""
+    table = defaultdict(list)
+    for alignment in all_sequences(log_probs.shape[1], log_probs.shape[0]):
+        log_prob = float(log_probs[np.arange(len(alignment)), alignment].sum())
+        table[collapsed(tuple(alignment.tolist()))].append(log_prob)
+    return {output: (float(np.logaddexp.reduce(values)), max(values)) for output, values in table.items()}

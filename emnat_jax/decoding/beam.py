@@ -1,5 +1,6 @@
 """Cached beam search and greedy search over a function that gives the next token's log-probabilities."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Int
 
-from emnat_jax.decoding.rerank import Alpha
-from emnat_jax.decoding.rerank import length_penalty as penalty_of
+from emnat_jax.decoding.rerank import Alpha, rank_score
 from emnat_jax.decoding.top import top_1, top_k
 from emnat_jax.types import EOS, NEG_INF, PAD, Hypotheses
 
@@ -20,6 +20,7 @@ LogitsFn = Callable[[jax.Array, Cache, jax.Array], tuple[jax.Array, Cache]]
 `tokens` stand before `position` (counted from 0). The log-probabilities are normalised; `NEG_INF` or
 -inf marks what can not come next.
 """
+Rank = Callable[[jax.Array, jax.Array | int], jax.Array]  # (log_prob, length) -> what decides the order
 
 
 @struct.dataclass
@@ -47,11 +48,12 @@ def beam_search(
     *,
     max_length: int,
     length_penalty: Alpha,
+    length_reward: float = 0.0,
     reorder: Callable[[Cache, jax.Array], Cache] = pick_slots,
 ) -> Hypotheses:
     """The K best finished sequences of at most `max_length` tokens, EOS included, that a beam of K meets.
 
-    Ranked by log_prob / ((5 + length) / 6)^length_penalty; distinct, best first; ties go to the one
+    Ranked by log_prob / ((5 + length) / 6)^length_penalty + length_reward x length; distinct, best first; ties go to the one
     that was finished first. At each position every alive prefix is finished with EOS, and the best
     K continuations with another token stay alive; the last position is EOS. It stops as soon as no
     alive prefix can still enter the result, so stopping early changes nothing.
@@ -59,9 +61,10 @@ def beam_search(
     `reorder(cache, parents i32[B, K])` gives the cache in which slot k goes on from slot `parents[b, k]`;
     the default asks that every leaf leads with [B, K].
     """
+    rank = functools.partial(rank_score, alpha=length_penalty, reward=length_reward)
     return jax.lax.while_loop(
-        lambda search: is_open(search, max_length, length_penalty),
-        lambda search: step(logits_fn, reorder, search, length_penalty),
+        lambda search: is_open(search, max_length, rank),
+        lambda search: step(logits_fn, reorder, search, rank),
         start(cache, first_tokens, max_length),
     ).finished
 
@@ -80,34 +83,36 @@ def start(cache: Cache, first_tokens: jax.Array, max_length: int) -> Search:
     )
 
 
-def is_open(search: Search, max_length: int, alpha: Alpha) -> jax.Array:
+def is_open(search: Search, max_length: int, rank: Rank) -> jax.Array:
     """Whether an alive prefix of any row could still displace that row's worst finished slot.
 
-    A prefix can not gain log-probability, and the penalty is monotone in length: its best rank score
-    is met at the shortest or the longest finish. An empty finished slot is displaced by anything.
+    A prefix can not gain log-probability, and penalty and reward are monotone in length: what each
+    gives is met at the shortest or the longest finish. An empty finished slot is displaced by anything.
     """
-    ends = (penalty_of(search.position + 1, alpha), penalty_of(max_length, alpha))
-    bound = jnp.maximum(*(search.log_prob / end for end in ends))
+    ends = (search.position + 1, max_length)
+    rewards = [rank(jnp.zeros_like(search.log_prob), end) for end in ends]
+    penalised = [rank(search.log_prob, end) - reward for end, reward in zip(ends, rewards)]
+    bound = jnp.maximum(*penalised) + jnp.maximum(*rewards)
     bound = jnp.where(_is_empty(search.log_prob), NEG_INF, bound)
     worst = jnp.min(search.finished.rank_score, axis=1)
     return (search.position < max_length) & jnp.any(jnp.max(bound, axis=1) > worst)
 
 
-def step(logits_fn: LogitsFn, reorder: Callable, search: Search, alpha: Alpha) -> Search:
+def step(logits_fn: LogitsFn, reorder: Callable, search: Search, rank: Rank) -> Search:
     """The search one position on."""
     log_probs, cache = logits_fn(search.last, search.cache, search.position)
-    finished = keep_best(search.finished, finish(search, log_probs[:, :, EOS], alpha))
+    finished = keep_best(search.finished, finish(search, log_probs[:, :, EOS], rank))
     search, parents = expand(search, log_probs)
     if parents.shape[1] > 1:
         cache = reorder(cache, parents)
     return search.replace(cache=cache, finished=finished)
 
 
-def finish(search: Search, eos_log_prob: jax.Array, alpha: Alpha) -> Hypotheses:
+def finish(search: Search, eos_log_prob: jax.Array, rank: Rank) -> Hypotheses:
     """The alive prefixes with EOS at `position`; empty slots where that has no probability."""
     log_prob = _or_empty(search.log_prob + eos_log_prob)
     empty = _is_empty(log_prob)
-    rank_score = jnp.where(empty, NEG_INF, log_prob / penalty_of(search.position + 1, alpha))
+    rank_score = jnp.where(empty, NEG_INF, rank(log_prob, search.position + 1))
     tokens = jnp.where(empty[:, :, None], PAD, search.tokens.at[:, :, search.position].set(EOS))
     return Hypotheses(tokens, log_prob, rank_score)
 
@@ -169,7 +174,7 @@ def greedy_search(
         search,
     )
     lengths = jnp.sum(search.tokens != PAD, axis=-1)
-    return Hypotheses(search.tokens, search.log_prob, search.log_prob / penalty_of(lengths, length_penalty))
+    return Hypotheses(search.tokens, search.log_prob, rank_score(search.log_prob, lengths, length_penalty))
 
 
 def _greedy_step(logits_fn: LogitsFn, search: Greedy, max_length: int) -> Greedy:

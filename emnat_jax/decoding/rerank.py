@@ -14,6 +14,13 @@ def length_penalty(length: Int[Array, "*B"] | int, alpha: Alpha) -> Float[Array,
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
 
 
+def rank_score(
+    log_prob: Float[Array, "*B"], length: Int[Array, "*#B"] | int, alpha: Alpha, reward: float = 0.0
+) -> Float[Array, "*B"]:
+    """What hypotheses are ordered by: log_prob / ((5 + length) / 6)^alpha + reward x length."""
+    return log_prob / length_penalty(length, alpha) + reward * jnp.asarray(length, jnp.float32)
+
+
 def rerank(hypotheses: Hypotheses, log_prob: Float[Array, "B K"], alpha: Alpha) -> Hypotheses:
     """The same hypotheses ordered by another model's `log_prob` after its length penalty.
 
@@ -22,7 +29,7 @@ def rerank(hypotheses: Hypotheses, log_prob: Float[Array, "B K"], alpha: Alpha) 
     """
     unfilled = hypotheses.rank_score <= NEG_INF / 2
     lengths = jnp.sum(hypotheses.tokens != PAD, axis=-1)
-    rank_score = jnp.where(unfilled, NEG_INF, log_prob / length_penalty(lengths, alpha))
-    order = jnp.lexsort((-rank_score, unfilled), axis=-1)
-    reordered = hypotheses.replace(rank_score=rank_score)
+    rank = jnp.where(unfilled, NEG_INF, rank_score(log_prob, lengths, alpha))
+    order = jnp.lexsort((-rank, unfilled), axis=-1)
+    reordered = hypotheses.replace(rank_score=rank)
     return jax.tree.map(lambda leaf: jax.vmap(lambda row, index: row[index])(leaf, order), reordered)

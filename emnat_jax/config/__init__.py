@@ -1,0 +1,43 @@
+"""Every option of the program and its default, the quickstart's. A default is written nowhere else."""
+
+from emnat_jax.config.data import DataConfig, ModesConfig, VocabConfig
+from emnat_jax.config.model import (
+    SIZES,
+    ARConfig,
+    CMLMConfig,
+    CTCConfig,
+    DAGConfig,
+    GLATConfig,
+    ModelConfig,
+    NARConfig,
+)
+from emnat_jax.config.program import (
+    Config,
+    EMConfig,
+    EvaluationConfig,
+    MeshConfig,
+    OptimConfig,
+    SelectConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "SIZES",
+    "ARConfig",
+    "CMLMConfig",
+    "CTCConfig",
+    "Config",
+    "DAGConfig",
+    "DataConfig",
+    "EMConfig",
+    "EvaluationConfig",
+    "GLATConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "ModesConfig",
+    "NARConfig",
+    "OptimConfig",
+    "SelectConfig",
+    "TrainConfig",
+    "VocabConfig",
+]

@@ -1,0 +1,13 @@
+"""Checks that several groups of options share. Each raises UserError."""
+
+from emnat_jax.errors import require
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    require(value in choices, f"{name}={value!r}: choose one of {', '.join(choices)}.")
+
+
+def positive(group: str, options, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        require(value is None or value > 0, f"{group}.{name}={value}: use a positive number.")

@@ -1,0 +1,84 @@
+"""Options of the corpus, the vocabulary and the batches."""
+
+import dataclasses
+
+from emnat_jax.config.checks import one_of, positive
+from emnat_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class ModesConfig:
+    """The generated multi-modal task (`data.kind=modes`)."""
+
+    modes: int = 4  # valid translations of a sentence: synonym styles x 2 word orders
+    words: int = 24  # different source words
+    min_length: int = 3  # words in a sentence
+    max_length: int = 6
+    train_rows: int = 4_000
+    eval_rows: int = 300
+
+    def __post_init__(self):
+        require(
+            self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
+            f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
+        )
+        require(
+            1 <= self.min_length <= self.max_length,
+            f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.",
+        )
+        require(
+            self.words >= max(2, self.max_length),
+            f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabConfig:
+    """The joint SentencePiece vocabulary."""
+
+    size: int = 4_000  # pieces, specials included; fewer where the text supports no more
+    model: str = "bpe"  # bpe, unigram, word or char
+    character_coverage: float = 1.0
+    byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
+
+    def __post_init__(self):
+        one_of("vocab.model", self.model, ("bpe", "unigram", "word", "char"))
+        require(self.size > 8, f"vocab.size={self.size}: use more than 8.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from and how it is cut into batches."""
+
+    kind: str = "demo"  # demo, text, tfds or modes
+    source_language: str = "de"
+    target_language: str = "en"
+    root: str | None = None  # folder that relative paths start from; else EMNAT_DATA, else here
+    train_source: str | None = None  # kind=text: files of one sentence a line, .gz or not
+    train_target: str | None = None
+    valid_source: str | None = None
+    valid_target: str | None = None
+    test_source: str | None = None
+    test_target: str | None = None
+    tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
+    tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
+    train_rows: int | None = 40_000  # use the first lines only; None: all
+    buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
+    batch_tokens: int = 1_024  # rows x width of a training batch, padding counted
+    decode_rows: int = 256  # rows of a decoding or scoring batch
+    rows_per_shard: int = 16_384  # lines of the corpus to one record file
+    modes: ModesConfig = ModesConfig()
+
+    def __post_init__(self):
+        one_of("data.kind", self.kind, ("demo", "text", "tfds", "modes"))
+        increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
+        require(
+            bool(self.buckets) and increasing,
+            f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.",
+        )
+        positive("data", self, "batch_tokens", "decode_rows", "rows_per_shard", "train_rows")
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence in tokens, EOS included."""
+        return self.buckets[-1]

@@ -1,0 +1,123 @@
+"""Options of training, the EM rounds and evaluation, and the whole program."""
+
+import dataclasses
+
+from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.data import DataConfig, VocabConfig
+from emnat_jax.config.model import ModelConfig
+from emnat_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule."""
+
+    schedule: str = "inverse_sqrt"  # inverse_sqrt, cosine or paper (METHOD 1.7)
+    peak_lr: float = 3e-3  # reached after warmup_steps; for `paper` the base rate, e.g. 0.1
+    warmup_steps: int = 150
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-9
+    weight_decay: float = 0.01  # on matrices only
+    clip_norm: float = 1.0
+
+    def __post_init__(self):
+        one_of("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
+        positive("optim", self, "peak_lr", "warmup_steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One training run."""
+
+    steps: int = 900
+    accumulate: int = 1  # micro-batches an update
+    ema_decay: float | None = 0.99  # weights of the exponential average that is used; None: the last
+    log_every: int = 50  # steps
+    eval_every: int = 300  # steps between losses on the valid split
+    checkpoint_every: int = 300  # steps
+    patience: int | None = None  # evaluations without a better valid loss before stopping
+    optim: OptimConfig = OptimConfig()
+
+    def __post_init__(self):
+        positive(
+            "train", self, "steps", "accumulate", "log_every", "eval_every", "checkpoint_every", "patience"
+        )
+        require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectConfig:
+    """The E-step: which candidate becomes the next teacher's target (METHOD 5.1)."""
+
+    rule: str = "posterior"  # nar_top1 (the paper), ar_top1 (plain distillation) or posterior
+    alpha: float = 1.0  # posterior: weight of log p_NAR
+    beta: float = 1.0  # posterior: weight of log p_AR of round 0
+    normalise_length: bool = True  # scores a token instead of a sentence
+
+    def __post_init__(self):
+        one_of("select.rule", self.rule, ("nar_top1", "ar_top1", "posterior"))
+
+
+@dataclasses.dataclass(frozen=True)
+class EMConfig:
+    """The rounds (METHOD 1.4, 1.5)."""
+
+    rounds: int = 2  # EM rounds after round 0
+    candidates: int = 4  # N, the teacher's best translations of each source
+    rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
+    nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
+    share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
+    warm_start: bool = True  # later rounds start from the last round's weights
+    later_steps_ratio: float = 0.1  # share of train.steps in later rounds
+    later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
+    stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
+    stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
+
+    def __post_init__(self):
+        one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
+        require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
+        positive("em", self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """What a round reports."""
+
+    ncm_rows: int = 2_000  # rows of each split that NCM and AR NLL are measured on
+    rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
+    samples: int = 8  # example translations in the report
+
+    def __post_init__(self):
+        positive("evaluation", self, "ncm_rows")
+        for name in ("rescored_candidates", "samples"):
+            require(getattr(self, name) >= 0, f"evaluation.{name}={getattr(self, name)}: use 0 or more.")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices are laid out. `None`: all that are left."""
+
+    data: int | None = None
+    fsdp: int = 1
+    model: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole program."""
+
+    seed: int = 1
+    data: DataConfig = DataConfig()
+    vocab: VocabConfig = VocabConfig()
+    teacher: ModelConfig = ModelConfig(encoder_layers=3, decoder_layers=1, dropout=0.0)
+    student: ModelConfig = ModelConfig(family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0)
+    teacher_train: TrainConfig = TrainConfig()
+    student_train: TrainConfig = TrainConfig(steps=1_000)
+    em: EMConfig = EMConfig()
+    select: SelectConfig = SelectConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    mesh: MeshConfig = MeshConfig()
