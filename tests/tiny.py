@@ -8,19 +8,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import DAGConfig, ModelConfig
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, PAD, UNK, Batch
 
 WORDS = (4, 5, 6)
 VOCAB_SIZE = 7
 MAX_LENGTH = 4
+LONGEST = 7  # tokens of the longest target that any family can give to a source of three tokens
 LARGEST = {"ar": 85}  # number of candidates that a family can give where it is bounded
 
 
 def config(name: str, **changes) -> ModelConfig:
     """A resolved configuration of the family `name`."""
-    base = ModelConfig(family=name, encoder_layers=1, decoder_layers=1, width=16, ff_width=32, heads=2)
+    base = ModelConfig(
+        family=name, encoder_layers=1, decoder_layers=1, width=16, ff_width=32, heads=2,
+        dag=DAGConfig(factor=2, link_heads=2),
+    )  # fmt: skip
     return dataclasses.replace(base, **changes).resolve(VOCAB_SIZE, MAX_LENGTH)
 
 
@@ -46,20 +50,20 @@ def jitted(name: str, function: str, **changes):
     return jax.jit(getattr(family(name, **changes), function), static_argnums=static)
 
 
-def all_targets() -> list[tuple[int, ...]]:
-    """Every target of the probability space: words or UNK, then EOS, at most MAX_LENGTH tokens."""
+def all_targets(longest: int = LONGEST) -> list[tuple[int, ...]]:
+    """Words or UNK, then EOS, at most `longest` tokens; LONGEST are more than any family gives a probability."""
     free = (UNK, *WORDS)
-    return [(*words, EOS) for n in range(MAX_LENGTH) for words in itertools.product(free, repeat=n)]
+    return [(*words, EOS) for n in range(longest) for words in itertools.product(free, repeat=n)]
 
 
 def pad(rows, width: int) -> np.ndarray:
     return np.array([[*row, *[PAD] * (width - len(row))] for row in rows], np.int32)
 
 
-def batch_of(sources, targets, width: int = MAX_LENGTH) -> Batch:
-    n = len(targets)
+def batch_of(sources, targets) -> Batch:
+    n, width = len(targets), max(MAX_LENGTH, *map(len, targets))
     return Batch(
-        pad(sources, width), pad(targets, width), np.ones(n, np.float32), np.arange(n, dtype=np.int32)
+        pad(sources, MAX_LENGTH), pad(targets, width), np.ones(n, np.float32), np.arange(n, dtype=np.int32)
     )
 
 

@@ -35,12 +35,11 @@ class NARConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CMLMConfig:
-    """The conditional masked language model and its mask-predict decoding."""
+    """The conditional masked language model and mask-predict; the weight of its length loss is `nar`'s."""
 
     iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
     length_candidates: int = 3  # lengths decoded in parallel, chosen by the model's own confidence
     length_penalty: float = 1.0  # alpha in that choice
-    length_loss_weight: float = 0.1
 
     def __post_init__(self):
         positive("cmlm", self, "iterations", "length_candidates")

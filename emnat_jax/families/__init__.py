@@ -2,20 +2,18 @@
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.errors import UserError, require
-from emnat_jax.families import ar, nar
+from emnat_jax.families import ar, cmlm, ctc, glat, nar
 from emnat_jax.families.base import Family
 
-FAMILIES = {"ar": ar.make, "nar": nar.make}
-
-
-DECODERS = {"ar": ar.DECODERS, "nar": nar.DECODERS}  # family -> name -> change of its configuration
+MODULES = {"ar": ar, "nar": nar, "cmlm": cmlm, "glat": glat, "ctc": ctc}
+FAMILIES = {name: module.make for name, module in MODULES.items()}
 
 
 def with_decoder(config: ModelConfig, name: str) -> ModelConfig:
     """The configuration with another of its family's decoders; UserError for one it does not have."""
-    known = DECODERS[config.family]
+    known = MODULES[config.decodes_as].DECODERS
     if name not in known:
-        raise UserError(f"decoder {name!r}: the family {config.family} has {', '.join(known)}.")
+        raise UserError(f"decoder {name!r}: the family {config.decodes_as} has {', '.join(known)}.")
     return known[name](config)
 
 

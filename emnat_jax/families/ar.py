@@ -14,7 +14,7 @@ from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.transformer import Cache, Transformer, reorder
-from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
+from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
 DEFAULT_BEAM = 5  # METHOD 1.9
 
@@ -89,7 +89,9 @@ def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -
 def _score(config, module, params: Params, batch: Batch) -> Float[Array, " B"]:
     logits = module.apply({"params": params}, batch.source, batch.target)
     log_probs = token_log_probs(logits, batch.target)
-    return jnp.sum(log_probs * _free_positions(config, batch.target), axis=-1)
+    total = jnp.sum(log_probs * _free_positions(config, batch.target), axis=-1)
+    fits = jnp.sum(batch.target != PAD, axis=-1) <= config.max_length
+    return jnp.where(fits, total, NEG_INF)
 
 
 def _free_positions(config, target) -> Float[Array, "B T"]:

@@ -6,24 +6,28 @@ Network and loss of Sun & Yang (ICML 2020) as METHOD 1.6 and 1.7 give them, with
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import rerank
+from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel, plain_loss, rngs
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.transformer import Encoded, Transformer
-from emnat_jax.types import EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
+from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
 
 def _with_decoder(config: ModelConfig, name: str) -> ModelConfig:
@@ -55,12 +59,27 @@ class LengthThenTokens(nn.Module):
         states, keep = self.transformer.encode(source, slot=True)
         return Encoded(states[:, 1:], keep[:, 1:]), self.length_head(states[:, 0])
 
-    def tokens(self, encoded: Encoded, lengths: Int[Array, " B"], width: int) -> Float[Array, "B T V"]:
+    def tokens(
+        self,
+        encoded: Encoded,
+        lengths: Int[Array, " B"],
+        width: int,
+        revealed: Int[Array, "B T"] | None = None,
+    ) -> Float[Array, "B T V"]:
         """Scores of the token at each of `width` positions for targets of given lengths, EOS counted."""
         keep = jnp.arange(width)[None] < lengths[:, None]
-        inputs = self.transformer.embedding(jnp.full(keep.shape, PAD, jnp.int32))
-        states = self.transformer.decode(inputs, encoded, keep)
+        shown = jnp.full(keep.shape, PAD, jnp.int32)
+        if revealed is not None:
+            shown = jnp.where(revealed == HIDDEN, PAD, revealed)
+        states = self.transformer.decode(self.transformer.embedding(shown), encoded, keep)
         return self.transformer.embedding.logits(states, generable(self.config, eos=False))
+
+
+class Prediction(NamedTuple):
+    """Masked scores of the token at each position and of each length."""
+
+    tokens: jax.Array  # f32[B, T, V]
+    lengths: jax.Array  # f32[B, L]
 
 
 def make(config: ModelConfig) -> Family:
@@ -71,46 +90,62 @@ def make(config: ModelConfig) -> Family:
     return Family(
         init,
         axes,
-        loss=functools.partial(_loss, config, module),
-        score=functools.partial(_score, config, module),
-        decode=functools.partial(_decode, config, module),
+        loss=plain_loss(parts(config)),
+        score=functools.partial(_score, config),
+        decode=functools.partial(_decode, config),
     )
+
+
+def parts(config: ModelConfig) -> Parallel:
+    """Decoder positions are those of the target; each free one, all but EOS, has its own loss."""
+    return Parallel(
+        encode=functools.partial(_encode, config),
+        predict=functools.partial(_predict, config),
+        reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
+        guess=lambda prediction: top_1(prediction.tokens)[1],
+        loss=functools.partial(_loss, config),
+    )
+
+
+def free_positions(target: Int[Array, "B T"]) -> Bool[Array, "B T"]:
+    """True at every token but the EOS, which the length alone decides."""
+    return jnp.arange(target.shape[1])[None] < _lengths(target)[:, None] - 1
 
 
 def _lengths(target) -> Int[Array, " B"]:
     return jnp.sum(target != PAD, axis=-1)
 
 
-def _free_positions(target) -> Float[Array, "B T"]:
-    """1 at every token but the EOS, which the length alone decides."""
-    return (jnp.arange(target.shape[1])[None] < _lengths(target)[:, None] - 1).astype(jnp.float32)
-
-
 def _allowed_lengths(config) -> np.ndarray:
     return np.arange(config.max_length + 1) > 0
 
 
-def _logits(config, module, params, batch, key):
-    """Masked scores of the tokens [B, T, V] and of the lengths [B, L]."""
-    rngs = None if key is None else {"dropout": key}
-    width = batch.target.shape[1]
-    tokens, lengths = module.apply({"params": params}, batch.source, _lengths(batch.target), width, rngs=rngs)
-    return tokens, mask(lengths, _allowed_lengths(config))
+def _encode(config, params: Params, batch: Batch, key: Key | None):
+    module = LengthThenTokens(config)
+    return module.apply({"params": params}, batch.source, rngs=rngs(key), method="encode")
 
 
-def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
+def _predict(config, params: Params, memory, batch: Batch, revealed, key: Key | None) -> Prediction:
+    encoded, length_logits = memory
+    width, lengths = batch.target.shape[1], _lengths(batch.target)
+    apply = functools.partial(LengthThenTokens(config).apply, rngs=rngs(key), method="tokens")
+    tokens = apply({"params": params}, encoded, lengths, width, revealed)
+    return Prediction(tokens, mask(length_logits, _allowed_lengths(config)))
+
+
+def _loss(config, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, Metrics]:
     """Mean smoothed token loss plus a share of the mean smoothed length loss (METHOD 1.7)."""
-    logits, length_logits = _logits(config, module, params, batch, key)
     lengths, smoothing = _lengths(batch.target), config.label_smoothing
-    token = smoothed_cross_entropy(logits, batch.target, smoothing, generable(config, eos=False))
-    length = smoothed_cross_entropy(length_logits, lengths, smoothing, _allowed_lengths(config))
-    weight = _free_positions(batch.target) * batch.weight[:, None]
+    token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(config, eos=False))
+    length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(config))
+    counted = free_positions(batch.target) if hidden is None else free_positions(batch.target) & hidden
+    weight = counted * batch.weight[:, None]
     tokens, rows = jnp.sum(weight), jnp.sum(batch.weight)
     token_mean = jnp.sum(token * weight) / jnp.maximum(tokens, 1.0)
     length_mean = jnp.sum(length * batch.weight) / jnp.maximum(rows, 1.0)
     loss = token_mean + config.nar.length_loss_weight * length_mean
-    token_nll = -token_log_probs(logits, batch.target)
-    length_nll = -token_log_probs(length_logits, lengths)
+    token_nll = -token_log_probs(prediction.tokens, batch.target)
+    length_nll = -token_log_probs(prediction.lengths, lengths)
     return loss, {
         "loss": Mean(loss * tokens, tokens),
         "nll": Mean(jnp.sum(token_nll * weight), tokens),
@@ -118,11 +153,14 @@ def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -
     }
 
 
-def _score(config, module, params: Params, batch: Batch) -> Float[Array, " B"]:
-    logits, length_logits = _logits(config, module, params, batch, None)
-    token = token_log_probs(logits, batch.target)
-    length = token_log_probs(length_logits, _lengths(batch.target))
-    return jnp.sum(token * _free_positions(batch.target), axis=-1) + length
+def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
+    memory = _encode(config, params, batch, None)
+    prediction = _predict(config, params, memory, batch, None, None)
+    lengths = _lengths(batch.target)
+    token = token_log_probs(prediction.tokens, batch.target)
+    length = token_log_probs(prediction.lengths, jnp.minimum(lengths, config.max_length))
+    total = jnp.sum(token * free_positions(batch.target), axis=-1) + length
+    return jnp.where(lengths <= config.max_length, total, NEG_INF)
 
 
 def length_log_probs(config: ModelConfig, length_logits: Float[Array, "B L"]) -> Float[Array, "B L"]:
@@ -130,35 +168,54 @@ def length_log_probs(config: ModelConfig, length_logits: Float[Array, "B L"]) ->
     return masked_log_softmax(length_logits, _allowed_lengths(config))
 
 
-def _decode(config, module, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+class Trials(NamedTuple):
+    """The N = B x K pairs of a source and a length that are decoded side by side."""
+
+    lengths: jax.Array  # i32[B, K]; EOS counted
+    log_prob: jax.Array  # f32[B, K]; of the length, NEG_INF of one that is too long
+    width: int  # columns of the outputs
+    predict: Callable[[jax.Array | None], jax.Array]  # revealed i32[N, T] -> log_probs f32[N, T, V]
+
+
+def length_trials(config: ModelConfig, params: Params, source: Int[Array, "B S"], count: int) -> Trials:
+    """`count` lengths around the most likely one, and the log-probabilities of tokens given each."""
+    module, width = LengthThenTokens(config), min(config.max_length, source.shape[1] + config.extra_length)
+    encoded, length_logits = module.apply({"params": params}, source, method="encode")
+    length_lp = length_log_probs(config, length_logits)
+    lengths, valid = candidate_lengths(jnp.argmax(length_lp, axis=-1), count, width)
+    log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
+    repeated, flat = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded), lengths.reshape(-1)
+    last = jnp.arange(width)[None] == flat[:, None] - 1
+
+    def predict(revealed):
+        logits = module.apply({"params": params}, repeated, flat, width, revealed, method="tokens")
+        return only_eos(masked_log_softmax(logits, generable(config, eos=False)), last)
+
+    return Trials(lengths, log_prob, width, predict)
+
+
+def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
     """One hypothesis for each of n lengths around the most likely one, best first by own score.
 
     `key` is not used.
     """
     del key
-    count = max(num_candidates, config.nar.length_candidates)
-    width = min(config.max_length, source.shape[1] + config.extra_length)
-    encoded, length_logits = module.apply({"params": params}, source, method="encode")
-    length_lp = length_log_probs(config, length_logits)
-    lengths, valid = candidate_lengths(jnp.argmax(length_lp, axis=-1), count, width)
-    tokens, log_prob = _tokens_of_lengths(config, module, params, encoded, lengths, width)
-    log_prob += jnp.take_along_axis(length_lp, lengths, axis=-1)
-    found = Hypotheses(tokens, jnp.where(valid, log_prob, NEG_INF), jnp.where(valid, log_prob, NEG_INF))
-    found = rerank(found, found.log_prob, config.nar.length_penalty)
-    return jax.tree.map(lambda x: x[:, :num_candidates], found)
+    trials = length_trials(config, params, source, max(num_candidates, config.nar.length_candidates))
+    tokens, log_prob = _best_tokens(config, trials.predict(None), trials.lengths.reshape(-1))
+    shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
+    log_prob = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)
+    found = Hypotheses(tokens.reshape(*shape, trials.width), log_prob, log_prob)
+    return best(rerank(found, log_prob, config.nar.length_penalty), num_candidates)
 
 
-def _tokens_of_lengths(config, module, params, encoded, lengths, width):
-    """Best tokens i32[B, K, T] and their log-probability f32[B, K] for each candidate length."""
-    batch, count = lengths.shape
-    repeated = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded)
-    flat = lengths.reshape(-1)
-    logits = module.apply({"params": params}, repeated, flat, width, method="tokens")
-    log_probs = masked_log_softmax(logits, generable(config, eos=False))
-    log_probs = only_eos(log_probs, jnp.arange(width)[None] == flat[:, None] - 1)
+def best(found: Hypotheses, count: int) -> Hypotheses:
+    """The first `count` hypotheses."""
+    return jax.tree.map(lambda x: x[:, :count], found)
+
+
+def _best_tokens(config, log_probs, lengths):
     if config.nar.decoder == "argmax":
-        tokens, log_prob = argmax_decode(log_probs, flat)
-    else:
-        penalty = jnp.inf if config.nar.odd_penalty is None else config.nar.odd_penalty
-        tokens, log_prob = odd_decode(log_probs, flat, penalty)
-    return tokens.reshape(batch, count, width), log_prob.reshape(batch, count)
+        return argmax_decode(log_probs, lengths)
+    return odd_decode(
+        log_probs, lengths, jnp.inf if config.nar.odd_penalty is None else config.nar.odd_penalty
+    )

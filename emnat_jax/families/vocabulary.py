@@ -10,10 +10,10 @@ from emnat_jax.models.embedding import padded_vocab
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD
 
 
-def generable(config: ModelConfig, *, eos: bool) -> Bool[np.ndarray, " V"]:
-    """True for ids that may be generated: never PAD, BOS or the ids that only pad the vocabulary."""
+def generable(config: ModelConfig, *, eos: bool, blank: bool = False) -> Bool[np.ndarray, " V"]:
+    """True for ids that may be generated: never BOS or the ids that only pad the vocabulary; PAD as `blank`."""
     allowed = np.arange(padded_vocab(config)) < config.vocab_size
-    allowed[[PAD, BOS]] = False
+    allowed[BOS], allowed[PAD] = False, blank
     allowed[EOS] = eos
     return allowed
 

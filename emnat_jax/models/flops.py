@@ -8,8 +8,10 @@ def training_flops(config: ModelConfig, rows: int, source: int, target: int) -> 
     """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
 
     Matrix products only, two operations a multiply-add, backward twice the forward (Kaplan et al.
-    2020, 2.1). Recomputation by `remat` is not model work and is left out.
+    2020, 2.1). Recomputation by `remat` and a glancing pass are not model work and are left out, heads
+    besides the vocabulary's are too small to count.
     """
+    target = config.decoder_positions(source, target)
     width, hidden = config.width, config.ff_width
     layer = 4 * width**2 + 2 * width * hidden
     decoder_layers = config.decoder_layers + (config.family != "ar")

@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import ModelConfig
+from emnat_jax.models.attention import Projection
+from emnat_jax.types import NEG_INF
 
 
 class LengthHead(nn.Module):
@@ -19,3 +21,43 @@ class LengthHead(nn.Module):
         table = self.param("table", init, (self.config.max_length + 1, self.config.width), jnp.float32)
         # float32 at full precision: [B, 1] rows cost nothing and lengths decide the whole output.
         return jnp.einsum("bd,ld->bl", state, table, precision=jax.lax.Precision.HIGHEST)
+
+
+class LinkHead(nn.Module):
+    """Log-probability of going from each vertex to each later one (DA-Transformer, Huang et al., ICML 2022, 3.1).
+
+    A mixture of heads, each a softmax over the allowed successors; in float32. NEG_INF where no link is
+    allowed: back, to padding, or further than `dag.max_jump` vertices.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, states: Float[Array, "B L D"], place: Float[Array, "L D"], keep: Bool[Array, "B L"]
+    ) -> Float[Array, "B L L"]:
+        config, heads = self.config, self.config.dag.link_heads
+        x = jnp.concatenate([states, jnp.broadcast_to(place[None], states.shape)], axis=-1)
+        inputs = ((2 * config.width, "embed"),)
+        outputs = ((heads, "heads"), (config.width // config.heads, None))
+        pair = Projection(inputs, outputs, config.dtype, parts=2, name="query_key")(x)
+        query, key = pair[:, :, 0] * pair.shape[-1] ** -0.5, pair[:, :, 1]
+        scores = jnp.einsum("blhc,bmhc->bhlm", query, key, preferred_element_type=jnp.float32)
+        allowed = successors(keep, config.dag.max_jump)
+        by_head = _masked_log_softmax(scores, allowed[:, None])
+        gate = jax.nn.log_softmax(Projection(inputs, ((heads, None),), config.dtype, name="gate")(x))
+        mixed = jax.nn.logsumexp(by_head + gate.swapaxes(1, 2)[..., None], axis=1)
+        return jnp.where(allowed, mixed, NEG_INF)
+
+
+def successors(keep: Bool[Array, "B L"], max_jump: int | None) -> Bool[Array, "B L L"]:
+    """Which vertices may follow each: later ones that are real, at most `max_jump` ahead."""
+    place = jnp.arange(keep.shape[1])
+    ahead = place[None, :] - place[:, None]
+    reach = (ahead > 0) & (ahead <= (keep.shape[1] if max_jump is None else max_jump))
+    return reach[None] & keep[:, None] & keep[:, :, None]
+
+
+def _masked_log_softmax(scores, allowed):
+    masked = jnp.where(allowed, scores, NEG_INF)
+    return jnp.where(allowed, jax.nn.log_softmax(masked, axis=-1), NEG_INF)

@@ -25,7 +25,7 @@ def found_by(change, count, source):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.4])
 def test_a_wide_beam_finds_the_exact_n_best(alpha):
-    targets = tiny.all_targets()
+    targets = tiny.all_targets(tiny.MAX_LENGTH)
     found = found_by(ARConfig(beam=85, length_penalty=alpha), 85, tiny.pad(SOURCES, 4))
     for row, source in enumerate(SOURCES):
         log_prob = tiny.jitted("ar", "score")(tiny.params("ar"), tiny.batch_of([source] * 85, targets))
@@ -50,7 +50,7 @@ def test_greedy_takes_the_best_next_token_each_time():
 
 
 def _completions(prefix):
-    return [t for t in tiny.all_targets() if t[: len(prefix)] == prefix]
+    return [t for t in tiny.all_targets(tiny.MAX_LENGTH) if t[: len(prefix)] == prefix]
 
 
 def _log_probs(source, targets):

@@ -25,7 +25,7 @@ def found_by(change, count):
 
 
 def log_probs(source):
-    targets = tiny.all_targets()
+    targets = tiny.all_targets(tiny.MAX_LENGTH)
     scores = tiny.jitted("nar", "score")(tiny.params("nar"), tiny.batch_of([source] * 85, targets))
     return dict(zip(targets, np.asarray(scores).tolist()))
 

@@ -1,0 +1,65 @@
+"""Conditional masked language model (Ghazvininejad et al., EMNLP 2019): `nar` that has also seen some tokens.
+
+Network, length head and score are those of `nar`; the score is that of the fully masked pass, a
+normalised model of p(y | x). Mask-predict's outputs are no samples of any tractable model.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.decoding.mask_predict import mask_predict
+from emnat_jax.decoding.rerank import rerank
+from emnat_jax.families import nar
+from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel, plain_loss
+from emnat_jax.losses.glance import random_subset, uniform_count
+from emnat_jax.types import HIDDEN, NEG_INF, Array, Batch, Hypotheses, Key, Metrics, Params, Step
+
+DECODERS = {
+    "mask_predict": lambda config: config,
+    "single_pass": lambda config: dataclasses.replace(
+        config, cmlm=dataclasses.replace(config.cmlm, iterations=1)
+    ),
+}
+
+
+def make(config: ModelConfig) -> Family:
+    """`nar` with another loss and another decoder."""
+    return nar.make(config)._replace(
+        loss=functools.partial(_loss, nar.parts(config)), decode=functools.partial(_decode, config)
+    )
+
+
+def _loss(
+    parts: Parallel, params: Params, batch: Batch, key: Key | None, step: Step
+) -> tuple[Array, Metrics]:
+    """Loss of n masked tokens given the others, n uniform from 1 to all; all of them in evaluation."""
+    if key is None:
+        return plain_loss(parts)(params, batch, None, step)
+    encode_key, decode_key, count_key, mask_key = jax.random.split(key, 4)
+    free = nar.free_positions(batch.target)
+    count = uniform_count(count_key, jnp.sum(free, axis=-1))
+    hidden = random_subset(mask_key, free, count)
+    revealed = jnp.where(free & ~hidden, batch.target, HIDDEN)
+    memory = parts.encode(params, batch, encode_key)
+    return parts.loss(parts.predict(params, memory, batch, revealed, decode_key), batch, hidden)
+
+
+def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+    """Mask-predict for each of n lengths around the most likely one, best first by mean confidence.
+
+    `log_prob` is that of the fully masked pass. `key` is not used.
+    """
+    del key
+    options = config.cmlm
+    trials = nar.length_trials(config, params, source, max(num_candidates, options.length_candidates))
+    found = mask_predict(trials.predict, trials.lengths.reshape(-1), trials.width, options.iterations)
+    shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
+    log_prob = jnp.where(invalid, NEG_INF, found.log_prob.reshape(shape) + trials.log_prob)
+    hypotheses = Hypotheses(found.tokens.reshape(*shape, trials.width), log_prob, log_prob)
+    ranked = rerank(hypotheses, found.confidence.reshape(shape), options.length_penalty)
+    return nar.best(ranked, num_candidates)

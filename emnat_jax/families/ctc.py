@@ -1,0 +1,116 @@
+"""CTC student (Libovicky & Helcl, EMNLP 2018): frames from the upsampled source, summed over alignments.
+
+p(y | x) is the probability of all alignments of the frames that collapse to the words of y; EOS is
+appended by rule. There is no length head. A target with more words (and repeats) than frames has
+probability 0; training leaves it out and counts it as `unreachable`. Label smoothing is not used.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.decoding.beam import beam_search
+from emnat_jax.decoding.ctc import best_path, prefix_search
+from emnat_jax.decoding.top import top_1
+from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel, marginal_loss, plain_loss, rngs
+from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.vocabulary import generable, masked_log_softmax
+from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
+from emnat_jax.models.upsample import UpsampledDecoder
+from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Params
+
+
+def _with_decoder(config: ModelConfig, name: str) -> ModelConfig:
+    return dataclasses.replace(config, ctc=dataclasses.replace(config.ctc, decoder=name))
+
+
+DECODERS = {name: functools.partial(_with_decoder, name=name) for name in ("greedy", "beam")}
+
+
+class Prediction(NamedTuple):
+    """What the frames say."""
+
+    logits: jax.Array  # f32[B, L, V]; masked, PAD is the blank
+    frames: jax.Array  # i32[B]; real ones
+
+
+def make(config: ModelConfig) -> Family:
+    """The family; a source of S tokens gives `ctc.factor` x S frames."""
+    init, axes = init_and_axes(_module(config), jnp.full((1, 2), EOS, jnp.int32), method="__call__")
+    return Family(
+        init,
+        axes,
+        loss=plain_loss(parts(config)),
+        score=functools.partial(_score, config),
+        decode=functools.partial(_decode, config),
+    )
+
+
+def parts(config: ModelConfig) -> Parallel:
+    """Decoder positions are frames; the reference lies on them along its best alignment, blanks included."""
+    return Parallel(
+        encode=functools.partial(_encode, config),
+        predict=functools.partial(_predict, config),
+        reference=lambda prediction, batch: ctc_alignment(*prediction, batch.target, _words(batch.target)),
+        guess=lambda prediction: top_1(prediction.logits)[1],
+        loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
+    )
+
+
+def _module(config) -> UpsampledDecoder:
+    return UpsampledDecoder(config, config.ctc.factor)
+
+
+def _words(target) -> Int[Array, " B"]:
+    """Tokens without EOS."""
+    return jnp.sum(target != PAD, axis=-1) - 1
+
+
+def _encode(config, params: Params, batch: Batch, key: Key | None):
+    return _module(config).apply({"params": params}, batch.source, rngs=rngs(key), method="encode")
+
+
+def _predict(config, params: Params, memory, batch: Batch | None, revealed, key: Key | None) -> Prediction:
+    def logits(module):
+        return module.logits(module.states(memory, revealed), generable(config, eos=False, blank=True))
+
+    frames = config.ctc.factor * jnp.sum(memory.keep, axis=-1)
+    return Prediction(_module(config).apply({"params": params}, rngs=rngs(key), method=logits), frames)
+
+
+def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:
+    return ctc_log_prob(*prediction, target, _words(target))
+
+
+def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
+    memory = _encode(config, params, batch, None)
+    return _log_prob(_predict(config, params, memory, batch, None, None), batch.target)
+
+
+def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+    """The best path collapsed, or the best of a beam; with its exact log-probability. `key` is not used."""
+    del key
+    width = min(config.max_length, source.shape[1] + config.extra_length)
+    memory = _module(config).apply({"params": params}, source, method="encode")
+    prediction = _predict(config, params, memory, None, None, None)
+    log_probs = masked_log_softmax(prediction.logits, generable(config, eos=False, blank=True))
+    if num_candidates > 1 or config.ctc.decoder == "beam":
+        return _search(config, log_probs, prediction.frames, width, num_candidates)
+    tokens = best_path(log_probs, prediction.frames, width)
+    log_prob = _log_prob(prediction, tokens)[:, None]
+    return Hypotheses(tokens[:, None], log_prob, log_prob)
+
+
+def _search(config, log_probs, frames, width: int, num_candidates: int) -> Hypotheses:
+    beam = max(num_candidates, config.ctc.beam)
+    step, cache = prefix_search(log_probs, frames, beam)
+    first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
+    reward = config.ctc.length_reward
+    found = beam_search(step, cache, first, max_length=width, length_penalty=0.0, length_reward=reward)
+    return jax.tree.map(lambda x: x[:, :num_candidates], found)

@@ -1,0 +1,43 @@
+"""Glancing Transformer (Qian et al., ACL 2021): its base family with another loss."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from emnat_jax.config import GLATConfig, ModelConfig
+from emnat_jax.families import ctc, nar
+from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel, plain_loss
+from emnat_jax.losses.glance import glanced, glancing_ratio
+from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Step
+
+GLANCEABLE = {"nar": nar, "ctc": ctc}
+
+
+def make(config: ModelConfig) -> Family:
+    """The family `glat.base`, trained by glancing."""
+    base = GLANCEABLE[config.glat.base]
+    return base.make(config)._replace(loss=functools.partial(_loss, config.glat, base.parts(config)))
+
+
+def _loss(
+    options: GLATConfig, parts: Parallel, params: Params, batch: Batch, key: Key | None, step: Step
+) -> tuple[Array, Metrics]:
+    """The base's loss after a look at some of the reference, the more the worse a first pass is.
+
+    The first pass has neither gradient nor dropout. In evaluation nothing is shown.
+    """
+    if key is None:
+        return plain_loss(parts)(params, batch, None, step)
+    encode_key, decode_key, glance_key = jax.random.split(key, 3)
+    memory = parts.encode(params, batch, encode_key)
+    first = parts.predict(*jax.lax.stop_gradient((params, memory)), batch, None, None)
+    reference = parts.reference(first, batch)
+    eligible = reference != HIDDEN
+    ratio = glancing_ratio(step, options.start_ratio, options.end_ratio, options.anneal_steps)
+    shown = glanced(glance_key, parts.guess(first), reference, eligible, ratio)
+    prediction = parts.predict(params, memory, batch, jnp.where(shown, reference, HIDDEN), decode_key)
+    loss, metrics = parts.loss(prediction, batch, ~shown)
+    weight = batch.weight[:, None]
+    return loss, metrics | {"glanced": Mean(jnp.sum(shown * weight), jnp.sum(eligible * weight))}

@@ -1,0 +1,65 @@
+"""A family that predicts all decoder positions at once, in the parts that training puts together anew."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from emnat_jax.types import NEG_INF, PAD, Batch, Key, Mean, Metrics, Params, Step
+
+Memory = Any  # what the encoder made of a source
+Prediction = Any  # what the decoder says of all positions
+
+
+class Parallel(NamedTuple):
+    """Encoding, one parallel pass, and what it means. L are decoder positions: tokens, frames or vertices.
+
+    - `encode(params, batch, key)`: the memory of the sources.
+    - `predict(params, memory, batch, revealed, key)`: one pass; `revealed` i32[B, L] holds tokens that
+      the decoder is shown, HIDDEN elsewhere, or is None.
+    - `reference(prediction, batch)`: i32[B, L], the target laid on the positions along its most
+      probable alignment; HIDDEN where it has no token to show.
+    - `guess(prediction)`: i32[B, L], the most probable token of each position.
+    - `loss(prediction, batch, hidden)`: as `Family.loss` has it, given what the prediction says.
+      A family with a loss for each position counts only those where `hidden` bool[B, L] is True
+      (None: all); one with a loss for the whole target has no use for it.
+    """
+
+    encode: Callable[[Params, Batch, Key | None], Memory]
+    predict: Callable[[Params, Memory, Batch, jax.Array | None, Key | None], Prediction]
+    reference: Callable[[Prediction, Batch], jax.Array]
+    guess: Callable[[Prediction], jax.Array]
+    loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
+
+
+def plain_loss(parts: Parallel) -> Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]:
+    """`Family.loss` of one pass to which nothing is revealed."""
+
+    def loss(params: Params, batch: Batch, key: Key | None, step: Step):
+        encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
+        memory = parts.encode(params, batch, encode_key)
+        return parts.loss(parts.predict(params, memory, batch, None, decode_key), batch, None)
+
+    return loss
+
+
+def rngs(key: Key | None) -> dict[str, Key] | None:
+    """The random streams of a module's application; None: no dropout."""
+    return None if key is None else {"dropout": key}
+
+
+def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array, Metrics]:
+    """Mean over target tokens of -log p(target | source), summed over alignments or paths.
+
+    A target that the source leaves no room for has probability 0 (log_prob NEG_INF): it is left out, and
+    counted as `unreachable`.
+    """
+    reachable = log_prob > NEG_INF / 2
+    weight = batch.weight * reachable
+    tokens = jnp.sum(jnp.sum(batch.target != PAD, axis=-1) * weight)
+    nll = Mean(jnp.sum(jnp.where(reachable, -log_prob, 0.0) * weight), tokens)
+    unreachable = Mean(jnp.sum(batch.weight - weight), jnp.sum(batch.weight))
+    metrics = {"loss": nll, "nll": nll, "unreachable": unreachable}
+    return nll.total / jnp.maximum(tokens, 1.0), metrics

@@ -1,0 +1,67 @@
+"""A parallel decoder that starts from the source: each source position becomes several decoder positions."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.models.attention import Projection
+from emnat_jax.models.embedding import sinusoids
+from emnat_jax.models.transformer import Encoded, Transformer
+from emnat_jax.types import HIDDEN
+
+
+class UpsampledDecoder(nn.Module):
+    """Encoder, a learned split of each of its outputs in `factor` positions, decoder over those.
+
+    The split is a linear map per offset (Libovicky & Helcl, EMNLP 2018, 3). PAD sources give positions
+    that no other sees.
+    """
+
+    config: ModelConfig
+    factor: int
+
+    def setup(self):
+        config = self.config
+        self.transformer = Transformer(config, causal=False, extra_decoder_layers=1)
+        width = ((config.width, "embed"),)
+        self.split = Projection(width, width, config.dtype, parts=self.factor)
+        if config.positions == "learned":
+            normal = nn.initializers.normal(config.width**-0.5)
+            init = nn.with_logical_partitioning(normal, ("position", "embed"))
+            shape = (self.factor * config.max_length, config.width)
+            self.positions = self.param("positions", init, shape, jnp.float32)
+
+    def __call__(self, source: Int[Array, "B S"]) -> Float[Array, "B L D"]:
+        """Decoder output with nothing revealed."""
+        return self.states(self.encode(source))
+
+    def encode(self, source: Int[Array, "B S"]) -> Encoded:
+        """What the decoder starts from and looks at."""
+        return self.transformer.encode(source)
+
+    def keep(self, encoded: Encoded) -> Bool[Array, "B L"]:
+        """True at the decoder positions of real source tokens."""
+        return jnp.repeat(encoded.keep, self.factor, axis=1)
+
+    def states(self, encoded: Encoded, revealed: Int[Array, "B L"] | None = None) -> Float[Array, "B L D"]:
+        """Decoder output; positions with a token in `revealed` start from that instead of the source."""
+        batch, source, width = encoded.states.shape
+        inputs = self.split(encoded.states).reshape(batch, source * self.factor, width)
+        if revealed is not None:
+            shown = self.transformer.embedding.lookup(jnp.maximum(revealed, 0))
+            inputs = jnp.where((revealed != HIDDEN)[..., None], shown, inputs)
+        inputs = inputs + self.place(inputs.shape[1])[None]
+        return self.transformer.decode(inputs, encoded, self.keep(encoded))
+
+    def place(self, count: int) -> Float[Array, "L D"]:
+        """What is added at each of `count` positions; beyond the table stands padding alone."""
+        width = self.config.width
+        if self.config.positions == "sinusoidal":
+            return sinusoids(count, width)
+        return self.positions[jnp.minimum(jnp.arange(count), self.positions.shape[0] - 1)] * width**0.5
+
+    def logits(self, states: Float[Array, "B L D"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "B L V"]:
+        """Scores of what each position emits; about NEG_INF where it is not allowed."""
+        return self.transformer.embedding.logits(states, allowed)
