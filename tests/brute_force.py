@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -103,13 +104,114 @@ def length_penalty(length: int, alpha: float) -> float:
     return ((5 + length) / 6) ** alpha
 
 
-def exhaustive_best(model: TableModel, count: int, alpha: float) -> list[tuple[tuple[int, ...], float]]:
+@dataclasses.dataclass(frozen=True)
+class Dag:
+    """A graph of vertices that emits one token at each vertex of a path from vertex 0 to `last`.
+
+    `log_probs` f64[L, V] of the tokens at each vertex; `links` f64[L, L] of the vertex after each,
+    NEG_INF where not allowed.
+    """
+
+    log_probs: np.ndarray
+    links: np.ndarray
+    last: int
+
+    @property
+    def max_length(self) -> int:
+        return self.last + 1
+
+    @property
+    def vocab(self) -> int:
+        return self.log_probs.shape[1]
+
+    def paths(self, length: int) -> list[tuple[int, ...]]:
+        """Every path of `length` vertices from vertex 0 on, wherever it ends."""
+        if length == 0:
+            return []
+        onward = itertools.combinations(range(1, self.last + 1), length - 1)
+        return [path for path in ((0, *rest) for rest in onward) if self.links_score(path) > NEG_INF / 2]
+
+    def paths_to_last(self, length: int) -> list[tuple[int, ...]]:
+        return [path for path in self.paths(length) if path[-1] == self.last]
+
+    def links_score(self, path: tuple[int, ...]) -> float:
+        return float(sum(self.links[i, j] for i, j in itertools.pairwise(path)))
+
+    def path_score(self, path: tuple[int, ...], tokens: Sequence[int]) -> float:
+        """Log-probability of the path with these tokens."""
+        return self.links_score(path) + float(sum(self.log_probs[i, t] for i, t in zip(path, tokens)))
+
+    def log_prob(self, tokens: Sequence[int]) -> float:
+        """Log-probability of the tokens over all paths to `last`."""
+        return self._total(self.paths_to_last(len(tokens)), tokens)
+
+    def score(self, tokens: Sequence[int]) -> float:
+        """Log-probability that the output begins with these tokens."""
+        return self._total(self.paths(len(tokens)), tokens)
+
+    def targets(self) -> list[tuple[int, ...]]:
+        """Every sequence of some probability that ends in EOS and has no other."""
+        others = [token for token in range(self.vocab) if token != EOS]
+        prefixes = (p for n in range(self.max_length) for p in itertools.product(others, repeat=n))
+        return [t for t in ((*prefix, EOS) for prefix in prefixes) if self.log_prob(t) > NEG_INF / 2]
+
+    def _total(self, paths, tokens) -> float:
+        total = float(np.logaddexp.reduce([self.path_score(path, tokens) for path in paths], initial=-np.inf))
+        return total if total > NEG_INF / 2 else NEG_INF
+
+
+def random_dag(
+    rng: np.random.Generator,
+    *,
+    vertices: int,
+    vocab: int,
+    last: int,
+    barred: float = 0.0,
+    bound: int | None = None,
+) -> Dag:
+    """Every token is one like the others, at `last` too; a share `barred` of links and tokens is not allowed.
+
+    Links go from i to at most i + bound, and none leaves the vertices up to `last`; a vertex may have none.
+    """
+    step = np.arange(vertices)[None] - np.arange(vertices)[:, None]
+    masked = (step < 1) | (step > (bound or vertices)) | (np.arange(vertices)[None] > last)
+    masked |= rng.random(masked.shape) < barred
+    log_probs = rng.normal(size=(vertices, vocab)) * 2.0
+    return Dag(
+        _normalised(log_probs, rng.random(log_probs.shape) < barred),
+        _normalised(rng.normal(size=masked.shape), masked),
+        last,
+    )
+
+
+def ending_dag(rng: np.random.Generator, **options) -> Dag:
+    """As `random_dag`, with outputs: EOS at `last` and nowhere else, PAD never, and no vertex without a link."""
+    dag = random_dag(rng, **options)
+    at_last = np.arange(len(dag.links)) == dag.last
+    masked = (dag.log_probs <= NEG_INF / 2) | at_last[:, None]
+    masked[:, EOS] = ~at_last
+    masked[:, PAD] = True
+    masked[:, EOS + 1] &= at_last
+    without = dag.links <= NEG_INF / 2
+    without[np.arange(dag.last), np.arange(dag.last) + 1] = False
+    log_probs, links = (rng.normal(size=m.shape) * 2.0 for m in (masked, without))
+    return Dag(_normalised(log_probs, masked), _normalised(links, without), dag.last)
+
+
+def _normalised(logits: np.ndarray, masked: np.ndarray) -> np.ndarray:
+    """Log-softmax over what is not masked, NEG_INF elsewhere; a row may be masked as a whole."""
+    logits = np.where(masked, NEG_INF, logits)
+    total = np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    return np.where(masked, NEG_INF, logits - total)
+
+
+def exhaustive_best(model: TableModel | Dag, count: int, alpha: float) -> list[tuple[tuple[int, ...], float]]:
     """The `count` best of all targets, best first, with their rank scores."""
     scored = [(t, model.score(t) / length_penalty(len(t), alpha)) for t in model.targets()]
     return sorted(scored, key=lambda pair: -pair[1])[:count]
 
 
-def plain_beam(model: TableModel, beam: int, alpha: float) -> list[tuple[tuple[int, ...], float]]:
+def plain_beam(model: TableModel | Dag, beam: int, alpha: float) -> list[tuple[tuple[int, ...], float]]:
     """Beam search without cache, early stop or arrays: prefixes are lists, scored from scratch."""
     alive, finished = [((), 0.0)], []
     for _ in range(model.max_length):
