@@ -77,6 +77,11 @@ class DAGConfig:
         require(
             self.factor >= 2, f"dag.factor={self.factor}: use 2 or more, a path needs a start and an end."
         )
+        require(
+            self.max_jump is None or self.max_jump >= 2 * self.factor,
+            f"dag.max_jump={self.max_jump}: use at least twice dag.factor={self.factor}, or a long source "
+            "leaves no output within model.max_length.",
+        )
 
 
 @dataclasses.dataclass(frozen=True)

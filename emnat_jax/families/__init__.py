@@ -2,10 +2,10 @@
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.errors import UserError, require
-from emnat_jax.families import ar, cmlm, ctc, glat, nar
+from emnat_jax.families import ar, cmlm, ctc, dag, glat, nar
 from emnat_jax.families.base import Family
 
-MODULES = {"ar": ar, "nar": nar, "cmlm": cmlm, "glat": glat, "ctc": ctc}
+MODULES = {"ar": ar, "nar": nar, "cmlm": cmlm, "glat": glat, "ctc": ctc, "dag": dag}
 FAMILIES = {name: module.make for name, module in MODULES.items()}
 
 

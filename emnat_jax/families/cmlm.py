@@ -15,7 +15,7 @@ from emnat_jax.decoding.mask_predict import mask_predict
 from emnat_jax.decoding.rerank import rerank
 from emnat_jax.families import nar
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, plain_loss
+from emnat_jax.families.parallel import Parallel, first_candidates, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count
 from emnat_jax.types import HIDDEN, NEG_INF, Array, Batch, Hypotheses, Key, Metrics, Params, Step
 
@@ -50,7 +50,7 @@ def _loss(
 
 
 def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
-    """Mask-predict for each of n lengths around the most likely one, best first by mean confidence.
+    """Mask-predict for each of n lengths around the most likely one, best first by confidence in tokens and length.
 
     `log_prob` is that of the fully masked pass. `key` is not used.
     """
@@ -61,5 +61,6 @@ def _decode(config, params: Params, source: Array, key: Key, num_candidates: int
     shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
     log_prob = jnp.where(invalid, NEG_INF, found.log_prob.reshape(shape) + trials.log_prob)
     hypotheses = Hypotheses(found.tokens.reshape(*shape, trials.width), log_prob, log_prob)
-    ranked = rerank(hypotheses, found.confidence.reshape(shape), options.length_penalty)
-    return nar.best(ranked, num_candidates)
+    confidence = found.confidence.reshape(shape) + trials.log_prob
+    ranked = rerank(hypotheses, confidence, options.length_penalty)
+    return first_candidates(ranked, num_candidates)

@@ -18,7 +18,7 @@ from emnat_jax.decoding.beam import beam_search
 from emnat_jax.decoding.ctc import best_path, prefix_search
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, marginal_loss, plain_loss, rngs
+from emnat_jax.families.parallel import Parallel, first_candidates, marginal_loss, plain_loss, rngs
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, masked_log_softmax
 from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
@@ -113,4 +113,4 @@ def _search(config, log_probs, frames, width: int, num_candidates: int) -> Hypot
     first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
     reward = config.ctc.length_reward
     found = beam_search(step, cache, first, max_length=width, length_penalty=0.0, length_reward=reward)
-    return jax.tree.map(lambda x: x[:, :num_candidates], found)
+    return first_candidates(found, num_candidates)

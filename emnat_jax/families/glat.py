@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from emnat_jax.config import GLATConfig, ModelConfig
-from emnat_jax.families import ctc, nar
+from emnat_jax.families import ctc, dag, nar
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio
 from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Step
 
-GLANCEABLE = {"nar": nar, "ctc": ctc}
+GLANCEABLE = {"nar": nar, "ctc": ctc, "dag": dag}
 
 
 def make(config: ModelConfig) -> Family:

@@ -21,7 +21,7 @@ from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import rerank
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, plain_loss, rngs
+from emnat_jax.families.parallel import Parallel, first_candidates, plain_loss, rngs
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
@@ -205,12 +205,7 @@ def _decode(config, params: Params, source: Array, key: Key, num_candidates: int
     shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
     log_prob = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)
     found = Hypotheses(tokens.reshape(*shape, trials.width), log_prob, log_prob)
-    return best(rerank(found, log_prob, config.nar.length_penalty), num_candidates)
-
-
-def best(found: Hypotheses, count: int) -> Hypotheses:
-    """The first `count` hypotheses."""
-    return jax.tree.map(lambda x: x[:, :count], found)
+    return first_candidates(rerank(found, log_prob, config.nar.length_penalty), num_candidates)
 
 
 def _best_tokens(config, log_probs, lengths):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from emnat_jax.types import NEG_INF, PAD, Batch, Key, Mean, Metrics, Params, Step
+from emnat_jax.types import NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step
 
 Memory = Any  # what the encoder made of a source
 Prediction = Any  # what the decoder says of all positions
@@ -48,6 +48,11 @@ def plain_loss(parts: Parallel) -> Callable[[Params, Batch, Key | None, Step], t
 def rngs(key: Key | None) -> dict[str, Key] | None:
     """The random streams of a module's application; None: no dropout."""
     return None if key is None else {"dropout": key}
+
+
+def first_candidates(found: Hypotheses, count: int) -> Hypotheses:
+    """The best `count` of more hypotheses."""
+    return jax.tree.map(lambda x: x[:, :count], found)
 
 
 def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array, Metrics]:

@@ -1,0 +1,174 @@
+"""DA-Transformer student (Huang et al., ICML 2022): a graph over the upsampled source, summed over its paths.
+
+A path starts at the first vertex, ends at the last and emits one token at each vertex it visits. The
+last vertex emits EOS with probability one and no other does, so a target has as many vertices as
+tokens; the empty target is impossible, and so is one with more tokens than vertices: training leaves
+those out and counts them as `unreachable`. There is no length head; label smoothing is not used.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from emnat_jax.config import ModelConfig
+from emnat_jax.decoding import dag as decoding
+from emnat_jax.decoding.beam import beam_search
+from emnat_jax.decoding.top import top_1
+from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel, first_candidates, marginal_loss, plain_loss, rngs
+from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
+from emnat_jax.losses.dag import dag_alignment, dag_log_prob
+from emnat_jax.losses.emission import emission_log_probs
+from emnat_jax.models.heads import LinkHead
+from emnat_jax.models.upsample import UpsampledDecoder
+from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Params
+
+PATHS = ("greedy", "lookahead", "viterbi", "joint_viterbi")
+
+
+def _with_decoder(config: ModelConfig, name: str) -> ModelConfig:
+    return dataclasses.replace(config, dag=dataclasses.replace(config.dag, decoder=name))
+
+
+DECODERS = {name: functools.partial(_with_decoder, name=name) for name in (*PATHS, "beam")}
+
+
+class Graph(UpsampledDecoder):
+    """Upsampled decoder whose positions are vertices, and the links between them."""
+
+    def setup(self):
+        super().setup()
+        self.link_head = LinkHead(self.config)
+
+    def __call__(self, source):
+        encoded = self.encode(source)
+        return self.links(encoded, self.states(encoded))
+
+    def links(self, encoded, states: Float[Array, "B L D"]) -> Float[Array, "B L L"]:
+        """Log-probability of each vertex to follow each."""
+        return self.link_head(states, self.place(states.shape[1]), self.keep(encoded))
+
+
+class Prediction(NamedTuple):
+    """The graph."""
+
+    logits: jax.Array  # f32[B, L, V]; masked; of every vertex but the last
+    links: jax.Array  # f32[B, L, L]; log-probabilities
+    last: jax.Array  # i32[B]; the vertex where paths end
+
+
+def make(config: ModelConfig) -> Family:
+    """The family; a source of S tokens gives `dag.factor` x S vertices."""
+    init, axes = init_and_axes(_module(config), jnp.full((1, 2), EOS, jnp.int32), method="__call__")
+    return Family(
+        init,
+        axes,
+        loss=plain_loss(parts(config)),
+        score=functools.partial(_score, config),
+        decode=functools.partial(_decode, config),
+    )
+
+
+def parts(config: ModelConfig) -> Parallel:
+    """Decoder positions are vertices; the reference lies on those of its best path, the last one aside."""
+    return Parallel(
+        encode=functools.partial(_encode, config),
+        predict=functools.partial(_predict, config),
+        reference=_reference,
+        guess=lambda prediction: top_1(prediction.logits)[1],
+        loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
+    )
+
+
+def _module(config) -> Graph:
+    return Graph(config, config.dag.factor)
+
+
+def _encode(config, params: Params, batch: Batch, key: Key | None):
+    return _module(config).apply({"params": params}, batch.source, rngs=rngs(key), method="encode")
+
+
+def _predict(config, params: Params, memory, batch: Batch | None, revealed, key: Key | None) -> Prediction:
+    def graph(module):
+        states = module.states(memory, revealed)
+        return module.logits(states, generable(config, eos=False)), module.links(memory, states)
+
+    logits, links = _module(config).apply({"params": params}, rngs=rngs(key), method=graph)
+    return Prediction(logits, links, config.dag.factor * jnp.sum(memory.keep, axis=-1) - 1)
+
+
+def _program(prediction: Prediction, target) -> tuple:
+    """What the dynamic programs over a target want: emissions, links, number of tokens, last vertex."""
+    emissions = emission_log_probs(prediction.logits, target)
+    is_last = jnp.arange(emissions.shape[1])[None] == prediction.last[:, None]
+    is_eos = (target == EOS)[:, None]
+    certain = jnp.where(is_eos, 0.0, NEG_INF)
+    elsewhere = jnp.where(is_eos, NEG_INF, emissions)
+    emissions = jnp.where(is_last[..., None], certain, elsewhere)
+    return emissions, prediction.links, jnp.sum(target != PAD, axis=-1), prediction.last
+
+
+def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:
+    return dag_log_prob(*_program(prediction, target))
+
+
+def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
+    memory = _encode(config, params, batch, None)
+    return _log_prob(_predict(config, params, memory, batch, None, None), batch.target)
+
+
+def _reference(prediction: Prediction, batch: Batch) -> Int[Array, "B L"]:
+    vertices = dag_alignment(*_program(prediction, batch.target))
+    count = prediction.logits.shape[1]
+    shown = (vertices >= 0) & (batch.target != EOS)
+    rows = jnp.arange(vertices.shape[0])[:, None]
+    hidden = jnp.full(prediction.logits.shape[:2], HIDDEN, jnp.int32)
+    return hidden.at[rows, jnp.where(shown, vertices, count)].set(batch.target, mode="drop")
+
+
+def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+    """The tokens of one good path, or the best of a beam; with their exact log-probability.
+
+    `key` is not used.
+    """
+    del key
+    width = min(config.max_length, source.shape[1] + config.extra_length)
+    memory = _module(config).apply({"params": params}, source, method="encode")
+    prediction = _predict(config, params, memory, None, None, None)
+    log_probs = masked_log_softmax(prediction.logits, generable(config, eos=False))
+    at_last = jnp.arange(log_probs.shape[1])[None] == prediction.last[:, None]
+    log_probs = only_eos(log_probs, at_last)
+    if num_candidates > 1 or config.dag.decoder == "beam":
+        return _search(config, log_probs, prediction.links, width, num_candidates)
+    tokens = _path(config, log_probs, prediction, width)
+    log_prob = _log_prob(prediction, tokens)[:, None]
+    return Hypotheses(tokens[:, None], log_prob, log_prob)
+
+
+def _path(config, log_probs, prediction: Prediction, width: int) -> Int[Array, "B T"]:
+    values, tokens = top_1(log_probs)
+    links, last, beta = prediction.links, prediction.last, config.dag.length_exponent
+    match config.dag.decoder:
+        case "greedy":
+            return decoding.greedy(tokens, links, last, width=width)
+        case "lookahead":
+            return decoding.lookahead(tokens, values, links, last, width=width)
+        case "viterbi":
+            return decoding.viterbi(tokens, links, last, width=width, beta=beta)
+        case _:
+            return decoding.joint_viterbi(tokens, values, links, last, width=width, beta=beta)
+
+
+def _search(config, log_probs, links, width: int, num_candidates: int) -> Hypotheses:
+    beam = max(num_candidates, config.dag.beam)
+    step, cache = decoding.prefix_step(log_probs, links), decoding.start_prefixes(links, beam)
+    first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
+    alpha = config.dag.length_penalty
+    return first_candidates(
+        beam_search(step, cache, first, max_length=width, length_penalty=alpha), num_candidates
+    )
