@@ -29,7 +29,7 @@ def run(args, config_arguments):
 
     with exclusive(args.output):
         manifest = distill(
-            work.load(args.model),
+            [work.load(args.model)],
             args.data or work.directory / "data" / "train",
             args.output,
             num_candidates=args.num_candidates,

@@ -15,12 +15,21 @@ def add_model(parser) -> None:
     parser.add_argument(
         "--model", metavar="DIR", help="folder of a finished model, instead of role and round"
     )
-    parser.add_argument("--decoder", help="ar: beam or greedy; nar: odd or argmax; default: the model's own")
-    parser.add_argument("--length-candidates", type=int, metavar="N", help="nar: lengths decoded in parallel")
+    parser.add_argument(
+        "--decoder",
+        help="ar: greedy, beam; nar: odd, argmax; cmlm: mask_predict, single_pass; ctc: greedy, beam; "
+        "dag: greedy, lookahead, viterbi, joint_viterbi, beam; default: the model's own",
+    )
+    parser.add_argument(
+        "--length-candidates",
+        type=int,
+        metavar="N",
+        help="nar, cmlm: lengths decoded in parallel; with --rescore, for any student: hypotheses to choose from",
+    )
     parser.add_argument(
         "--rescore",
         metavar="self|ar|DIR",
-        help="nar: who chooses among the lengths; ar is the same round's teacher",
+        help="who chooses among a student's hypotheses; ar is the same round's teacher",
     )
 
 
@@ -31,10 +40,7 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
     def change(model):
         if args.decoder is not None:
             model = with_decoder(model, args.decoder)
-        if args.length_candidates is not None:
-            count = dataclasses.replace(model.nar, length_candidates=args.length_candidates)
-            model = dataclasses.replace(model, nar=count)
-        return model
+        return model if args.length_candidates is None else _with_lengths(model, args)
 
     model = work.load(_directory(work, args, args.role), change)
     if args.rescore in (None, "self"):
@@ -42,12 +48,32 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
     from emnat_jax.evaluation.system import translate_lines
 
     teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
-    count = model.system.model.nar.length_candidates
+    count = (
+        args.length_candidates or _lengths(model.system.model) or work.config.evaluation.rescored_candidates
+    )
 
     def rescored(pairs):
         return model.system.decode_rescored(model.params, pairs, count, teacher.system, teacher.params)
 
     return lambda lines: translate_lines(rescored, lines, work.vocabulary, work.config.data)
+
+
+def _lengths(model) -> int | None:
+    """Lengths that a model decodes in parallel; None where its family has no such option."""
+    return getattr(getattr(model, model.decodes_as), "length_candidates", None)
+
+
+def _with_lengths(model, args):
+    if args.length_candidates < 1:
+        raise UserError(f"--length-candidates={args.length_candidates}: use 1 or more.")
+    if _lengths(model) is None:
+        if args.rescore in (None, "self"):
+            raise UserError(
+                f"--length-candidates: the family {model.decodes_as} decodes one length of its own."
+            )
+        return model
+    group = dataclasses.replace(getattr(model, model.decodes_as), length_candidates=args.length_candidates)
+    return dataclasses.replace(model, **{model.decodes_as: group})
 
 
 def _directory(work, args, role: str):

@@ -16,7 +16,7 @@ from emnat_jax.evaluation.translate import Candidates, sentence_pairs
 
 
 def distill(
-    teacher: Model,
+    proposers: Sequence[Model],
     source: epath.PathLike,
     output: epath.PathLike,
     *,
@@ -29,25 +29,29 @@ def distill(
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
-    Every row gets the column ar_log_prob, and one more for each of `scorers` (column -> model).
+    Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
+    of a single proposer gets its score as the column ar_log_prob; with several, `proposer` says which (from
+    0). `scorers` (column -> model) add or replace columns.
     `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
     set; finished ones are kept when a run is repeated.
     """
     source, output = epath.Path(source), epath.Path(output)
-    kind = "distilled" if num_candidates == 1 else "candidates"
+    kind = "distilled" if num_candidates == len(proposers) == 1 else "candidates"
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = {
         "vocabulary": vocabulary.fingerprint,
         "source": read.content_hash,
-        "model": teacher.fingerprint,
     }
+    fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
     fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
-    options = {"num_candidates": num_candidates, "first_rows": first_rows, "decoding": _decoding(teacher)}
+    options = {"num_candidates": num_candidates, "first_rows": first_rows}
+    options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
     keep_shards_of(output, {"options": options, "fingerprints": fingerprints})
 
     def make_rows(rows: list[Row]) -> list[Row]:
-        decoded = teacher.system.decode(teacher.params, make_pairs(iter(rows)), num_candidates)
-        rows = [_with_candidates(*pair, vocabulary) for pair in zip(rows, decoded, strict=True)]
+        pairs = make_pairs(iter(rows))
+        decoded = [model.system.decode(model.params, pairs, num_candidates) for model in proposers]
+        rows = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
         return add_scores([row for row in rows if row.targets], scorers or {})
 
     job = _Job(kind, first_rows, fingerprints, options, seed)
@@ -118,17 +122,28 @@ def _decoding(model: Model) -> dict:
     """The options that decide a model's outputs."""
     config = model.system.model
     options = {"family": config.family, "extra_length": config.extra_length}
-    return options | dataclasses.asdict(getattr(config, config.family))
+    return options | dataclasses.asdict(getattr(config, config.decodes_as))
 
 
-def _with_candidates(row: Row, found: Candidates, vocabulary: Vocabulary) -> Row:
-    """The row with its candidates, those left out that read like a better one (METHOD 1.4)."""
-    first: dict[str, int] = {}
-    for index, tokens in enumerate(found.tokens):
-        first.setdefault(vocabulary.decode(tokens), index)
-    kept = list(first.values())
-    scores = {"ar_log_prob": found.log_prob[kept].astype(np.float32)}
-    return dataclasses.replace(row, targets=[found.tokens[i] for i in kept], scores=scores)
+def _numbered(name: str, index: int) -> str:
+    """model, model_1, model_2, ..."""
+    return f"{name}_{index}" if index else name
+
+
+def _with_candidates(row: Row, found: Sequence[Candidates], vocabulary: Vocabulary) -> Row:
+    """The row with the candidates of all proposers, those left out that read like an earlier one (METHOD 1.4)."""
+    first: dict[str, tuple[int, int]] = {}
+    for proposer, candidates in enumerate(found):
+        for index, tokens in enumerate(candidates.tokens):
+            first.setdefault(vocabulary.decode(tokens), (proposer, index))
+    targets = [found[proposer].tokens[index] for proposer, index in first.values()]
+    if len(found) == 1:
+        scores = {"ar_log_prob": [found[0].log_prob[index] for _, index in first.values()]}
+    else:
+        scores = {"proposer": [proposer for proposer, _ in first.values()]}
+    return dataclasses.replace(
+        row, targets=targets, scores={name: np.array(x, np.float32) for name, x in scores.items()}
+    )
 
 
 def add_scores(rows: Sequence[Row], scorers: Mapping[str, Model]) -> list[Row]:

@@ -83,7 +83,7 @@ def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
 
 def _distill(work: Workspace, stage: Stage) -> None:
     distill(
-        work.round_model(stage.round, "ar"),
+        [work.round_model(stage.round, "ar")],
         work.directory / stage.data,
         work.directory / stage.output,
         num_candidates=1,
@@ -95,12 +95,13 @@ def _distill(work: Workspace, stage: Stage) -> None:
 
 
 def _candidates(work: Workspace, stage: Stage) -> None:
-    scorers = {
-        "ar0_log_prob": work.round_model(0, "ar"),
-        "nar_log_prob": work.round_model(stage.round, "nar"),
-    }
+    models = {role: work.round_model(stage.round, role) for role in ROLES}
+    scorers = {"ar0_log_prob": work.round_model(0, "ar"), "nar_log_prob": models["nar"]}
+    sources = work.config.em.candidates_from
+    if sources != ("ar",):
+        scorers["ar_log_prob"] = models["ar"]
     distill(
-        work.round_model(stage.round, "ar"),
+        [models[role] for role in sources],
         work.directory / stage.data,
         work.directory / stage.output,
         num_candidates=work.config.em.candidates,

@@ -81,19 +81,21 @@ def figures(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, A
 def _multimodality(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
     """NCM of the targets under the student, AR NLL of the same, in nats a token (METHOD 1.2).
 
-    `total_correlation`, their difference, estimates what a parallel model cannot express.
+    `total_correlation`, their difference, estimates what a parallel model cannot express. Targets that
+    the student cannot produce at all are left out of its NCM, and `unreachable` is their share.
     """
-    student = models["nar"]
+    student, teacher = models["nar"], models["ar"]
     metrics = student.system.metrics(student.params, pairs)
-    lengths = pairs.target_lengths
-    tokens = metrics["nll"].total
+    tokens = float(pairs.target_lengths.sum())
+    ar_nll = normalised_multimodality(teacher.system.score(teacher.params, pairs), pairs.target_lengths)
+    unreachable = {}
+    if "unreachable" in metrics:
+        tokens, unreachable = metrics["nll"].weight, {"unreachable": metrics["unreachable"].value()}
     length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
-    teacher = models["ar"]
-    ar_nll = normalised_multimodality(teacher.system.score(teacher.params, pairs), lengths)
-    ncm = (tokens + length) / float(lengths.sum())
-    return {
+    ncm = (metrics["nll"].total + length) / max(tokens, 1.0)
+    return unreachable | {
         "ncm": ncm,
-        "ncm_without_length": tokens / float(lengths.sum()),
+        "ncm_without_length": metrics["nll"].total / max(tokens, 1.0),
         "ar_nll": ar_nll,
         "total_correlation": ncm - ar_nll,
         "sentences": pairs.size,

@@ -25,8 +25,8 @@ class UpsampledDecoder(nn.Module):
     def setup(self):
         config = self.config
         self.transformer = Transformer(config, causal=False, extra_decoder_layers=1)
-        width = ((config.width, "embed"),)
-        self.split = Projection(width, width, config.dtype, parts=self.factor)
+        inputs, outputs = ((config.width, "embed"),), ((config.width, None),)
+        self.split = Projection(inputs, outputs, config.dtype, parts=self.factor)
         if config.positions == "learned":
             normal = nn.initializers.normal(config.width**-0.5)
             init = nn.with_logical_partitioning(normal, ("position", "embed"))

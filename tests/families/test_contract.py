@@ -1,5 +1,7 @@
 """What every line of the table of families promises (STYLE 10)."""
 
+from collections import Counter
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -196,6 +198,8 @@ def test_axes_name_every_dimension_of_every_parameter(name):
     family = tiny.family(name)
     shapes = jax.eval_shape(family.init, jax.random.key(0))
     jax.tree.map(lambda s, names: chex.assert_rank(s, len(names)), shapes, family.axes)
+    for names in jax.tree.leaves(family.axes, is_leaf=lambda leaf: isinstance(leaf, tuple)):
+        assert max(Counter(filter(None, names)).values(), default=1) == 1, names  # a mesh axis shards one dimension
 
 
 @pytest.mark.parametrize("name", NAMES)
