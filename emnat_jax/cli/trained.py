@@ -33,8 +33,8 @@ def add_model(parser) -> None:
     )
 
 
-def load_model(work, args) -> Callable[[list[str]], list[str]]:
-    """The function from lines to translations that the options of `add_model` ask for."""
+def open_model(work, args):
+    """The model that the options of `add_model` name, with the decoder that they ask for."""
     from emnat_jax.families import with_decoder
 
     def change(model):
@@ -42,15 +42,19 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
             model = with_decoder(model, args.decoder)
         return model if args.length_candidates is None else _with_lengths(model, args)
 
-    model = work.load(_directory(work, args, args.role), change)
+    return work.load(_directory(work, args, args.role), change)
+
+
+def load_model(work, args) -> Callable[[list[str]], list[str]]:
+    """The function from lines to translations that the options of `add_model` ask for."""
+    model = open_model(work, args)
     if args.rescore in (None, "self"):
         return lambda lines: model.system.translate(model.params, lines, work.vocabulary)
     from emnat_jax.evaluation.system import translate_lines
 
     teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
-    count = (
-        args.length_candidates or _lengths(model.system.model) or work.config.evaluation.rescored_candidates
-    )
+    count = args.length_candidates or _lengths(model.system.model)
+    count = count or work.config.evaluation.rescored_candidates
 
     def rescored(pairs):
         return model.system.decode_rescored(model.params, pairs, count, teacher.system, teacher.params)

@@ -4,6 +4,7 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.errors import UserError, require
 from emnat_jax.families import ar, cmlm, ctc, dag, glat, nar
 from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel
 
 MODULES = {"ar": ar, "nar": nar, "cmlm": cmlm, "glat": glat, "ctc": ctc, "dag": dag}
 FAMILIES = {name: module.make for name, module in MODULES.items()}
@@ -15,6 +16,12 @@ def with_decoder(config: ModelConfig, name: str) -> ModelConfig:
     if name not in known:
         raise UserError(f"decoder {name!r}: the family {config.decodes_as} has {', '.join(known)}.")
     return known[name](config)
+
+
+def parallel_parts(config: ModelConfig) -> Parallel | None:
+    """The parts of a family with one pass over all positions; None of one that goes step by step."""
+    module = glat.GLANCEABLE.get("nar" if config.decodes_as == "cmlm" else config.decodes_as)
+    return module and module.parts(config)
 
 
 def require_family(name: str) -> None:

@@ -199,7 +199,9 @@ def test_axes_name_every_dimension_of_every_parameter(name):
     shapes = jax.eval_shape(family.init, jax.random.key(0))
     jax.tree.map(lambda s, names: chex.assert_rank(s, len(names)), shapes, family.axes)
     for names in jax.tree.leaves(family.axes, is_leaf=lambda leaf: isinstance(leaf, tuple)):
-        assert max(Counter(filter(None, names)).values(), default=1) == 1, names  # a mesh axis shards one dimension
+        assert max(Counter(filter(None, names)).values(), default=1) == 1, (
+            names
+        )  # a mesh axis shards one dimension
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,68 @@
+"""Honest timings: one training update, or translation by batch size.
+
+`train` times the compiled update of a role's configuration on random tokens and needs no data.
+`latency` times a finished model from raw lines to raw translations.
+
+Examples:
+  emnat benchmark train --role=nar --config.student.size=base --config.student.family=ctc
+  emnat benchmark latency --workdir=runs/demo --role=nar --round=2 --batch=1,64
+"""
+
+from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.cli.trained import add_model, open_model
+from emnat_jax.errors import UserError
+
+
+def add_arguments(parser):
+    parser.add_argument("what", choices=("train", "latency"))
+    add_workdir(parser)
+    add_model(parser)
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="train: rows; default: 64")
+    parser.add_argument("--length", type=int, default=25, metavar="N", help="train: tokens; default: 25")
+    parser.add_argument("--vocab", type=int, default=10_000, metavar="N", help="train: ids; default: 10000")
+    parser.add_argument("--repeats", type=int, default=10, metavar="N", help="train: updates; default: 10")
+    parser.add_argument("--batch", default="1,64", metavar="N[,N]", help="latency: sizes; default: 1,64")
+    parser.add_argument("--sentences", type=int, default=128, metavar="N", help="latency; default: 128")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(args, config_arguments):
+    for name in ("rows", "length", "repeats", "sentences"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name}={getattr(args, name)}: use 1 or more.")
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    from emnat_jax.evaluation.benchmark import environment
+
+    figures = _train(work, args) if args.what == "train" else _latency(work, args)
+    show(environment() | figures, args.json)
+
+
+def _train(work, args):
+    from emnat_jax.evaluation.benchmark import loss_figures, training_figures
+
+    config = work.config
+    model = (config.teacher if args.role == "ar" else config.student).resolve(args.vocab, args.length)
+    train = config.teacher_train if args.role == "ar" else config.student_train
+    size = {"rows": args.rows, "source": args.length, "target": args.length}
+    figures = training_figures(model, train, work.mesh, repeats=args.repeats, **size)
+    return size | figures | loss_figures(model, repeats=args.repeats, **size)
+
+
+def _latency(work, args):
+    from emnat_jax.data.manifest import read_dataset
+    from emnat_jax.evaluation.benchmark import latency_figures
+
+    sizes = _sizes(args.batch)
+    rows = read_dataset(work.directory / "data" / "test")
+    lines = [row.source_text for row, _ in zip(rows, range(args.sentences))]
+    model = open_model(work, args)
+    return {"sentences": len(lines)} | latency_figures(
+        model.system, model.params, lines, work.vocabulary, sizes
+    )
+
+
+def _sizes(text: str) -> list[int]:
+    sizes = [int(part) if part.isdigit() else 0 for part in text.split(",")]
+    if min(sizes) < 1:
+        raise UserError(f"--batch={text}: give numbers of sentences, e.g. 1,64.")
+    return sizes
