@@ -1,9 +1,10 @@
 """DA-Transformer student (Huang et al., ICML 2022): a graph over the upsampled source, summed over its paths.
 
-A path starts at the first vertex, ends at the last and emits one token at each vertex it visits. The
-last vertex emits EOS with probability one and no other does, so a target has as many vertices as
-tokens; the empty target is impossible, and so is one with more tokens than vertices: training leaves
-those out and counts them as `unreachable`. There is no length head; label smoothing is not used.
+A path starts at the first vertex, ends at the last and emits one token at each vertex in between. The
+first is silent (it emits BOS for certain, so that the choice of a path can decide the first word), the
+last emits EOS for certain and no other does. A target with more tokens than vertices behind the first is
+impossible: training leaves it out and counts it as `unreachable`. There is no length head; label
+smoothing is not used.
 """
 
 import dataclasses
@@ -103,13 +104,14 @@ def _predict(config, params: Params, memory, batch: Batch | None, revealed, key:
 
 
 def _program(prediction: Prediction, target) -> tuple:
-    """What the dynamic programs over a target want: emissions, links, number of tokens, last vertex."""
+    """What the dynamic programs over BOS and a target want: emissions, links, number of tokens, last vertex."""
+    target = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)
+    # BOS and EOS are masked everywhere, but each is certain at its vertex, where nothing else is possible.
     emissions = emission_log_probs(prediction.logits, target)
-    is_last = jnp.arange(emissions.shape[1])[None] == prediction.last[:, None]
-    is_eos = (target == EOS)[:, None]
-    certain = jnp.where(is_eos, 0.0, NEG_INF)
-    elsewhere = jnp.where(is_eos, NEG_INF, emissions)
-    emissions = jnp.where(is_last[..., None], certain, elsewhere)
+    vertex = jnp.arange(emissions.shape[1])[None, :, None]
+    for place, token in ((0, BOS), (prediction.last[:, None, None], EOS)):
+        certain = jnp.where(target == token, 0.0, NEG_INF)[:, None]
+        emissions = jnp.where(vertex == place, certain, emissions)
     return emissions, prediction.links, jnp.sum(target != PAD, axis=-1), prediction.last
 
 
@@ -123,7 +125,7 @@ def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
 
 
 def _reference(prediction: Prediction, batch: Batch) -> Int[Array, "B L"]:
-    vertices = dag_alignment(*_program(prediction, batch.target))
+    vertices = dag_alignment(*_program(prediction, batch.target))[:, 1:]
     count = prediction.logits.shape[1]
     shown = (vertices >= 0) & (batch.target != EOS)
     rows = jnp.arange(vertices.shape[0])[:, None]
@@ -151,22 +153,27 @@ def _decode(config, params: Params, source: Array, key: Key, num_candidates: int
 
 
 def _path(config, log_probs, prediction: Prediction, width: int) -> Int[Array, "B T"]:
+    """The tokens of one path without the silent start."""
     values, tokens = top_1(log_probs)
+    values = values.at[:, 0].set(0.0)
     links, last, beta = prediction.links, prediction.last, config.dag.length_exponent
     match config.dag.decoder:
         case "greedy":
-            return decoding.greedy(tokens, links, last, width=width)
+            found = decoding.greedy(tokens, links, last, width=width + 1)
         case "lookahead":
-            return decoding.lookahead(tokens, values, links, last, width=width)
+            found = decoding.lookahead(tokens, values, links, last, width=width + 1)
         case "viterbi":
-            return decoding.viterbi(tokens, links, last, width=width, beta=beta)
+            found = decoding.viterbi(tokens, links, last, width=width + 1, beta=beta)
         case _:
-            return decoding.joint_viterbi(tokens, values, links, last, width=width, beta=beta)
+            found = decoding.joint_viterbi(tokens, values, links, last, width=width + 1, beta=beta)
+    return found[:, 1:]
 
 
 def _search(config, log_probs, links, width: int, num_candidates: int) -> Hypotheses:
     beam = max(num_candidates, config.dag.beam)
-    step, cache = decoding.prefix_step(log_probs, links), decoding.start_prefixes(links, beam)
+    step = decoding.prefix_step(log_probs, links)
+    # The silent start has been passed: every vertex that it links to may emit the first token.
+    cache = jnp.broadcast_to(jnp.exp(links[:, :1]), (links.shape[0], beam, links.shape[1]))
     first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
     alpha = config.dag.length_penalty
     return first_candidates(

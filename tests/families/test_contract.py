@@ -148,7 +148,7 @@ def test_overfits_one_batch_and_decodes_it(name):
 
 def _lesson() -> Batch:
     """Pairs with different sources and no equal neighbours, so that every decoder can produce them."""
-    sources = [[4, EOS], [5, EOS], [6, EOS], [4, 5, EOS], [5, 6, EOS], [6, 4, 5, EOS]]
+    sources = [[4, EOS], [5, EOS], [6, 6, EOS], [4, 5, EOS], [5, 6, EOS], [6, 4, 5, EOS]]
     targets = [[5, 4, EOS], [6, EOS], [4, 5, 6, EOS], [5, EOS], [4, 6, EOS], [6, 5, EOS]]
     return tiny.batch_of(sources, targets)
 
