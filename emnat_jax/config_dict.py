@@ -89,8 +89,10 @@ def _typed(value, hint, where: str):
             return None
         return _typed(value, next(h for h in typing.get_args(hint) if h is not type(None)), where)
     if typing.get_origin(hint) is tuple:
-        require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list.")
-        return tuple(_typed(v, typing.get_args(hint)[0], where) for v in value)
+        item = typing.get_args(hint)[0]
+        kind = "names" if item is str else "numbers"
+        require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of {kind}.")
+        return tuple(_typed(v, item, where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
