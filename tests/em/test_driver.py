@@ -10,6 +10,7 @@ import pytest
 from emnat_jax.config import MeshConfig, SelectConfig
 from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.pipeline import load_pairs
+from emnat_jax.em.distill import distill
 from emnat_jax.em.driver import stop_reason
 from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import describe, make_plan
@@ -140,6 +141,46 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
         pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
         expected = model.system.score(model.params, pairs)
         np.testing.assert_allclose([row.scores[column][0] for row in rows], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_path):
+    directory, _ = finished
+    work = workspace(directory)
+    models = [work.round_model(0, role) for role in ("ar", "nar")]
+    scorers = dict(zip(("ar_log_prob", "nar_log_prob"), models))
+    distill(
+        models, directory / "data/valid", tmp_path / "both", num_candidates=2,
+        vocabulary=work.vocabulary, scorers=scorers, log=lambda text: None,
+    )  # fmt: skip
+    rows = list(read_dataset(tmp_path / "both"))
+    pairs = load_pairs(directory / "data/valid")
+    best = {
+        pairs.row[i]: found.tokens[0].tolist()
+        for i, found in enumerate(models[0].system.decode(models[0].params, pairs, 2))
+    }
+    proposers = [row.scores["proposer"].tolist() for row in rows]
+    assert all(p == sorted(p) and p[0] == 0 for p in proposers) and any(1 in p for p in proposers)
+    for row in rows:
+        texts = [work.vocabulary.decode(target) for target in row.targets]
+        assert len({*texts}) == len(texts) <= 4
+        assert row.targets[0].tolist() == best[row.row]
+    flat = [(row.source, target) for row in rows for target in row.targets]
+    for column, model in scorers.items():
+        expected = model.system.score(model.params, sentence_pairs(*zip(*flat)))
+        np.testing.assert_allclose(np.concatenate([row.scores[column] for row in rows]), expected, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cmlm", "glat", "ctc", "dag"])
+def test_any_family_is_the_student(name, tmp_path):
+    config = small_config(candidates_from=("ar", "nar"))
+    student = dataclasses.replace(config.student, family=name)
+    directory = tmp_path / "run"
+    assert run_in_child(directory, config=dataclasses.replace(config, student=student)) == 0
+    report = json.loads((directory / "report/report.json").read_text())
+    assert len(report["rounds"]) == 2
+    for item in report["rounds"]:
+        assert np.isfinite(item["ncm"]["train"]["ncm"]) and item["nar"]["test"]["sentences"] == 24
 
 
 def test_selection_follows_the_rule(finished, tmp_path):
