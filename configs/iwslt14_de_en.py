@@ -27,7 +27,7 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     for model in (config.teacher, config.student):
         model.size = size
         model.norm = "post"
-        model.dropout = 0.1
+        model.dropout = model.label_smoothing = 0.1
         model.dtype = "bfloat16"
         model.encoder_layers = model.decoder_layers = None  # those of `size`
         model.extra_length = 20

@@ -121,7 +121,9 @@ class Config:
     data: DataConfig = DataConfig()
     vocab: VocabConfig = VocabConfig()
     teacher: ModelConfig = ModelConfig(encoder_layers=3, decoder_layers=1, dropout=0.0)
-    student: ModelConfig = ModelConfig(family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0)
+    student: ModelConfig = ModelConfig(
+        family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
+    )
     teacher_train: TrainConfig = TrainConfig()
     student_train: TrainConfig = TrainConfig(steps=1_000)
     em: EMConfig = EMConfig()
