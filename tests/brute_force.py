@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from emnat_jax.types import EOS, NEG_INF, PAD
+from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD
 
 
 @functools.cache
@@ -149,6 +149,12 @@ class Dag:
         """Log-probability that the output begins with these tokens."""
         return self._total(self.paths(len(tokens)), tokens)
 
+    def best_path(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The most probable path to `last` for these tokens; empty where there is none."""
+        paths = self.paths_to_last(len(tokens))
+        possible = [path for path in paths if self.path_score(path, tokens) > NEG_INF / 2]
+        return max(possible, key=lambda path: self.path_score(path, tokens), default=())
+
     def targets(self) -> list[tuple[int, ...]]:
         """Every sequence of some probability that ends in EOS and has no other."""
         others = [token for token in range(self.vocab) if token != EOS]
@@ -254,3 +260,31 @@ def ctc_outputs(log_probs: np.ndarray) -> dict[tuple[int, ...], tuple[float, flo
         log_prob = float(log_probs[np.arange(len(alignment)), alignment].sum())
         table[collapsed(tuple(alignment.tolist()))].append(log_prob)
     return {output: (float(np.logaddexp.reduce(values)), max(values)) for output, values in table.items()}
+
+
+def ctc_alignments(log_probs: np.ndarray, output: tuple[int, ...]) -> list[tuple[tuple[int, ...], float]]:
+    """Every alignment of frames [L, V] that reads as `output`, the most probable first."""
+    alignments = itertools.product(sorted({PAD, *output}), repeat=len(log_probs))
+    table = [(a, float(sum(log_probs[range(len(a)), a]))) for a in alignments if collapsed(a) == output]
+    return sorted(table, key=lambda pair: -pair[1])
+
+
+def mask_predict(
+    predict: Callable[[list[int]], np.ndarray], length: int, width: int, iterations: int
+) -> tuple[list[int], float, float]:
+    """(tokens with EOS, confidence, log-probability in the first pass) of one row, position by position.
+
+    `predict` gives f64[T, V] for the `width` tokens that are shown.
+    """
+    free = range(length - 1)
+    first = predict([HIDDEN] * width)
+    tokens = [int(np.argmax(first[place])) for place in range(length)]
+    best = [float(first[place, token]) for place, token in enumerate(tokens)]
+    for done in range(1, iterations):
+        count = len(free) * (iterations - done) // iterations
+        hidden = sorted(free, key=lambda place: best[place])[:count]
+        again = predict([tokens[p] if p in free and p not in hidden else HIDDEN for p in range(width)])
+        for place in hidden:
+            tokens[place] = int(np.argmax(again[place]))
+            best[place] = float(again[place, tokens[place]])
+    return tokens, sum(best), float(sum(first[range(length), tokens]))
