@@ -10,7 +10,9 @@ import pytest
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The suite compiles hundreds of small programs and runs each a few times: no effort on fast code.
 QUICK = "--xla_backend_optimization_level=0"
-if metadata.version("jax").startswith("0.10."):  # later ones abort at this flag; it halves the time to compile
+if metadata.version("jax").startswith(
+    "0.10."
+):  # later ones abort at this flag; it halves the time to compile
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "emnat_jax-test-cache"))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from emnat_jax.families import ctc, dag
-from emnat_jax.types import EOS, NEG_INF, PAD, UNK
+from emnat_jax.types import BOS, EOS, NEG_INF, PAD, UNK
 from tests import brute_force, tiny
 
 EMITTED = [PAD, UNK, *tiny.WORDS]  # PAD is the blank
@@ -25,10 +25,21 @@ def ctc_outputs(prediction: ctc.Prediction, row: int) -> dict[tuple[int, ...], f
     return {(*(EMITTED[i] for i in output), EOS): value for output, (value, _) in outputs.items()}
 
 
-def graph(prediction: dag.Prediction, row: int) -> brute_force.Dag:
-    """The graph of the row, in which the last vertex emits EOS for certain."""
+class Graph(brute_force.Dag):
+    """A graph whose first vertex is silent: it emits BOS for certain, and targets are what follows."""
+
+    def log_prob(self, tokens):
+        return super().log_prob((BOS, *tokens))
+
+    def best_path(self, tokens):
+        return super().best_path((BOS, *tokens))[1:]
+
+
+def graph(prediction: dag.Prediction, row: int) -> Graph:
+    """The graph of the row; the first vertex emits BOS for certain, the last EOS."""
     log_probs = np.maximum(log_softmax(prediction.logits[row]), NEG_INF)
     last = int(prediction.last[row])
-    log_probs[:, EOS] = NEG_INF
-    log_probs[last] = np.where(np.arange(log_probs.shape[1]) == EOS, 0.0, NEG_INF)
-    return brute_force.Dag(log_probs, np.asarray(prediction.links[row], np.float64), last)
+    log_probs[:, [BOS, EOS]] = NEG_INF
+    for vertex, token in ((0, BOS), (last, EOS)):
+        log_probs[vertex] = np.where(np.arange(log_probs.shape[1]) == token, 0.0, NEG_INF)
+    return Graph(log_probs, np.asarray(prediction.links[row], np.float64), last)

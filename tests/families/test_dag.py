@@ -16,7 +16,7 @@ from tests import brute_force, tiny
 from tests.families import tables
 
 SOURCES = [[4, EOS], [EOS], [5, 6, EOS], [6, 6, EOS]]  # 4, 2, 6 and 6 vertices
-UNREACHABLE = [(EOS,), (4, 5, 6, 4, 5, 6, EOS)]  # a path has two vertices or more, and at most six here
+UNREACHABLE = [(4, 5, 6, 4, 5, EOS), (4, 5, 6, 4, 5, 6, EOS)]  # five vertices at most follow the first
 OUTPUTS = tiny.all_targets(tiny.MAX_LENGTH)
 
 
@@ -67,8 +67,8 @@ def test_score_is_the_sum_over_all_paths(max_jump):
     assert (found[wanted == NEG_INF] == np.float32(NEG_INF)).all()
     total = np.bincount([row for row, _ in rows], np.exp(np.float64(found)))
     np.testing.assert_allclose(total, 1.0, rtol=1e-5)
-    # Six vertices of which the last is five ahead of the first: no two tokens with a bound of four.
-    assert (found[rows.index((2, (4, EOS)))] > NEG_INF / 2) == (max_jump is None)
+    # Six vertices of which the last is five ahead of the first: no empty target with a bound of four.
+    assert (found[rows.index((2, (EOS,)))] > NEG_INF / 2) == (max_jump is None)
 
 
 def test_a_bound_leaves_links_up_to_it_alone():
@@ -101,16 +101,16 @@ def best_tokens(graph, path):
 
 
 def followed(graph, scores):
-    """Tokens along the highest of `scores`, cut where `decode` has no room for more."""
+    """Tokens behind the first vertex along the highest of `scores`, cut where `decode` has no room for more."""
     path = [0]
     while path[-1] < graph.last:
         path.append(int(np.argmax(scores[path[-1], path[-1] + 1 :])) + path[-1] + 1)
-    return best_tokens(graph, path[: tiny.MAX_LENGTH])[: tiny.MAX_LENGTH - 1]
+    return best_tokens(graph, path[1:])[: tiny.MAX_LENGTH - 1]
 
 
 def best_of_paths(graph, rank, beta):
-    paths = [path for length in range(2, tiny.MAX_LENGTH + 1) for path in graph.paths_to_last(length)]
-    return best_tokens(graph, max(paths, key=lambda path: rank(path) / len(path) ** beta))
+    paths = [path for length in range(2, tiny.MAX_LENGTH + 2) for path in graph.paths_to_last(length)]
+    return best_tokens(graph, max(paths, key=lambda path: rank(path) / len(path) ** beta)[1:])
 
 
 @pytest.mark.parametrize("name", dag.PATHS)
