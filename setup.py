@@ -41,7 +41,13 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "chex>=0.1.92,<0.2", "beartype>=0.20", "hypothesis>=6.100"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "chex>=0.1.92,<0.2",
+            "beartype>=0.20",
+            "hypothesis>=6.100",
+        ],
         "tf": ["tensorflow-cpu>=2.21,<3"],
         "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
     },

@@ -11,6 +11,7 @@ from flax import struct
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3  # METHOD: the special ids of the paper's vocabulary
 NUM_SPECIAL = 4
+BLANK = PAD  # of CTC frames: no target holds PAD
 HIDDEN = -1  # no token is shown at a decoder position
 NEG_INF = -1e9  # finite: sums and differences of it stay numbers
 

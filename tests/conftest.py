@@ -5,8 +5,6 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-import pytest
-
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The suite compiles hundreds of small programs and runs each a few times: no effort on fast code.
 QUICK = "--xla_backend_optimization_level=0"
@@ -18,11 +16,3 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "emnat_jax-test-cache"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """One process runs a file, or a family's part of it, so that compiled functions are shared."""
-    for item in items:
-        family = getattr(item, "callspec", None) and item.callspec.params.get("name")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name}-{family}" if family else item.path.name))

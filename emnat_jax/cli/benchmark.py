@@ -8,8 +8,10 @@ Examples:
   emnat benchmark latency --workdir=runs/demo --role=nar --round=2 --batch=1,64
 """
 
+import dataclasses
+
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
-from emnat_jax.cli.trained import add_model, open_model
+from emnat_jax.cli.trained import add_model, load_model
 from emnat_jax.errors import UserError
 
 
@@ -27,9 +29,13 @@ def add_arguments(parser):
 
 
 def run(args, config_arguments):
+    from emnat_jax.types import NUM_SPECIAL
+
     for name in ("rows", "length", "repeats", "sentences"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name}={getattr(args, name)}: use 1 or more.")
+    if args.vocab <= NUM_SPECIAL:
+        raise UserError(f"--vocab={args.vocab}: use more than the {NUM_SPECIAL} special ids.")
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
     from emnat_jax.evaluation.benchmark import environment
 
@@ -55,10 +61,14 @@ def _latency(work, args):
     sizes = _sizes(args.batch)
     rows = read_dataset(work.directory / "data" / "test")
     lines = [row.source_text for row, _ in zip(rows, range(args.sentences))]
-    model = open_model(work, args)
-    return {"sentences": len(lines)} | latency_figures(
-        model.system, model.params, lines, work.vocabulary, sizes
-    )
+    translators = {size: load_model(_decoding(work, size), args) for size in sizes}
+    return {"sentences": len(lines)} | latency_figures(translators, lines)
+
+
+def _decoding(work, size: int):
+    """The same workspace, decoding `size` rows at a time."""
+    data = dataclasses.replace(work.config.data, decode_rows=size)
+    return type(work)(dataclasses.replace(work.config, data=data), work.directory, work.log)
 
 
 def _sizes(text: str) -> list[int]:

@@ -1,6 +1,5 @@
 """Options that name a trained model and how it decodes, and the function that they stand for."""
 
-import dataclasses
 from collections.abc import Callable
 
 from emnat_jax.errors import UserError
@@ -33,8 +32,8 @@ def add_model(parser) -> None:
     )
 
 
-def open_model(work, args):
-    """The model that the options of `add_model` name, with the decoder that they ask for."""
+def load_model(work, args) -> Callable[[list[str]], list[str]]:
+    """The function from lines to translations that the options of `add_model` ask for."""
     from emnat_jax.families import with_decoder
 
     def change(model):
@@ -42,12 +41,7 @@ def open_model(work, args):
             model = with_decoder(model, args.decoder)
         return model if args.length_candidates is None else _with_lengths(model, args)
 
-    return work.load(_directory(work, args, args.role), change)
-
-
-def load_model(work, args) -> Callable[[list[str]], list[str]]:
-    """The function from lines to translations that the options of `add_model` ask for."""
-    model = open_model(work, args)
+    model = work.load(_directory(work, args, args.role), change)
     if args.rescore in (None, "self"):
         return lambda lines: model.system.translate(model.params, lines, work.vocabulary)
     from emnat_jax.evaluation.system import translate_lines
@@ -76,8 +70,7 @@ def _with_lengths(model, args):
                 f"--length-candidates: the family {model.decodes_as} decodes one length of its own."
             )
         return model
-    group = dataclasses.replace(getattr(model, model.decodes_as), length_candidates=args.length_candidates)
-    return dataclasses.replace(model, **{model.decodes_as: group})
+    return model.with_options(model.decodes_as, length_candidates=args.length_candidates)
 
 
 def _directory(work, args, role: str):

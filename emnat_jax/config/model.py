@@ -153,6 +153,10 @@ class ModelConfig:
         """The family whose decoders (and options of that name) this one uses."""
         return self.glat.base if self.family == "glat" else self.family
 
+    def with_options(self, family: str, **changes) -> "ModelConfig":
+        """The same with other options in the group of `family`."""
+        return dataclasses.replace(self, **{family: dataclasses.replace(getattr(self, family), **changes)})
+
     def decoder_positions(self, source: int, target: int) -> int:
         """Positions that the decoder computes for padded widths of source and target."""
         factor = getattr(getattr(self, self.decodes_as), "factor", None)

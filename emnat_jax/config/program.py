@@ -68,7 +68,7 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
-    candidates_from: tuple[str, ...] = ("ar",)  # ar, nar or both: the teacher's, the student's own
+    candidates_from: tuple[str, ...] = ("ar",)  # the teacher's; with "nar" behind it also the student's own
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
@@ -79,11 +79,10 @@ class EMConfig:
     stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
 
     def __post_init__(self):
-        for role in self.candidates_from:
-            one_of("em.candidates_from", role, ("ar", "nar"))
+        # The teacher's best comes first: agreement and drift are counted from it.
         require(
-            0 < len(self.candidates_from) == len({*self.candidates_from}),
-            f"em.candidates_from={self.candidates_from}: name one or two different roles.",
+            self.candidates_from in (("ar",), ("ar", "nar")),
+            f"em.candidates_from={self.candidates_from}: use ('ar',) or ('ar', 'nar').",
         )
         one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")

@@ -11,9 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.beam import LogitsFn
 from emnat_jax.decoding.top import top_1
-from emnat_jax.types import EOS, NEG_INF, PAD
-
-BLANK = PAD
+from emnat_jax.types import BLANK, EOS, NEG_INF, PAD
 
 
 def best_path(log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], width: int) -> Int[Array, "B T"]:

@@ -21,6 +21,11 @@ def rank_score(
     return log_prob / length_penalty(length, alpha) + reward * jnp.asarray(length, jnp.float32)
 
 
+def first_candidates(found: Hypotheses, count: int) -> Hypotheses:
+    """The first `count` of each source's hypotheses."""
+    return jax.tree.map(lambda leaf: leaf[:, :count], found)
+
+
 def rerank(hypotheses: Hypotheses, log_prob: Float[Array, "B K"], alpha: Alpha) -> Hypotheses:
     """The same hypotheses ordered by another model's `log_prob` after its length penalty.
 

@@ -1,8 +1,7 @@
 """Timings of training and decoding: compilation apart, warm-up left out, the device named."""
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,15 +10,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from emnat_jax.config import ModelConfig, TrainConfig
-from emnat_jax.data.vocab import Vocabulary
-from emnat_jax.evaluation.system import System
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.models.flops import training_flops
 from emnat_jax.training.mesh import to_global, use_mesh
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import create_state, state_shardings
 from emnat_jax.training.step import make_train_step
-from emnat_jax.types import EOS, NUM_SPECIAL, Batch, Params
+from emnat_jax.types import EOS, NUM_SPECIAL, Batch
 
 
 def environment() -> dict[str, Any]:
@@ -107,20 +104,16 @@ def random_batch(model: ModelConfig, rows: int, source: int, target: int) -> Bat
 
 
 def latency_figures(
-    model: System, params: Params, lines: Sequence[str], vocabulary: Vocabulary, batch_sizes: Sequence[int]
+    translators: Mapping[int, Callable[[Sequence[str]], list[str]]], lines: Sequence[str]
 ) -> dict[str, Any]:
-    """Time from raw lines to raw translations, by batch size; every line is translated once unmeasured before.
+    """Time from raw lines to raw translations, for each batch size and the function that translates so many.
 
-    Segmentation, length prediction, search and detokenisation are inside the time.
+    Every line is translated once unmeasured before. Segmentation, length prediction, search, rescoring
+    and detokenisation are inside the time.
     """
     figures = {}
-    for size in batch_sizes:
-        system = System(model.model, dataclasses.replace(model.data, decode_rows=size), model.mesh)
+    for size, translate in translators.items():
         groups = [lines[i : i + size] for i in range(0, len(lines), size)]
-
-        def translate(group, system=system):
-            return system.translate(params, group, vocabulary)
-
         warm = [_seconds(translate, group) for group in groups]
         seconds = [_seconds(translate, group) for group in groups]
         figures[f"batch_{size}"] = spread(seconds) | {

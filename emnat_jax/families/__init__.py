@@ -20,8 +20,8 @@ def with_decoder(config: ModelConfig, name: str) -> ModelConfig:
 
 def parallel_parts(config: ModelConfig) -> Parallel | None:
     """The parts of a family with one pass over all positions; None of one that goes step by step."""
-    module = glat.GLANCEABLE.get("nar" if config.decodes_as == "cmlm" else config.decodes_as)
-    return module and module.parts(config)
+    parts = getattr(MODULES[config.decodes_as], "parts", None)
+    return parts and parts(config)
 
 
 def require_family(name: str) -> None:

@@ -1,6 +1,5 @@
 """Autoregressive teacher: teacher forcing, exact chain-rule score, cached greedy and beam search."""
 
-import dataclasses
 import functools
 
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.beam import beam_search, greedy_search
+from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
@@ -19,13 +19,9 @@ from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean
 DEFAULT_BEAM = 5  # METHOD 1.9
 
 
-def _with_beam(config: ModelConfig, beam: int) -> ModelConfig:
-    return dataclasses.replace(config, ar=dataclasses.replace(config.ar, beam=beam))
-
-
 DECODERS = {
-    "greedy": lambda config: _with_beam(config, 1),
-    "beam": lambda config: _with_beam(config, max(config.ar.beam, DEFAULT_BEAM)),
+    "greedy": lambda config: config.with_options("ar", beam=1),
+    "beam": lambda config: config.with_options("ar", beam=max(config.ar.beam, DEFAULT_BEAM)),
 }
 
 
@@ -111,7 +107,7 @@ def _decode(config, module, params: Params, source: Array, key: Key, num_candida
     if beam == 1:
         return greedy_search(step, cache, first, max_length=width, length_penalty=alpha)
     found = beam_search(step, cache, first, max_length=width, length_penalty=alpha, reorder=reorder)
-    return Hypotheses(*(x[:, :num_candidates] for x in (found.tokens, found.log_prob, found.rank_score)))
+    return first_candidates(found, num_candidates)
 
 
 def _next_log_probs(config, module, params, tokens, cache, position):

@@ -4,7 +4,6 @@ Network, length head and score are those of `nar`; the score is that of the full
 normalised model of p(y | x). Mask-predict's outputs are no samples of any tractable model.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -12,25 +11,25 @@ import jax.numpy as jnp
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.mask_predict import mask_predict
-from emnat_jax.decoding.rerank import rerank
+from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.families import nar
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, first_candidates, plain_loss
+from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count
 from emnat_jax.types import HIDDEN, NEG_INF, Array, Batch, Hypotheses, Key, Metrics, Params, Step
 
 DECODERS = {
     "mask_predict": lambda config: config,
-    "single_pass": lambda config: dataclasses.replace(
-        config, cmlm=dataclasses.replace(config.cmlm, iterations=1)
-    ),
+    "single_pass": lambda config: config.with_options("cmlm", iterations=1),
 }
+
+parts = nar.parts
 
 
 def make(config: ModelConfig) -> Family:
     """`nar` with another loss and another decoder."""
     return nar.make(config)._replace(
-        loss=functools.partial(_loss, nar.parts(config)), decode=functools.partial(_decode, config)
+        loss=functools.partial(_loss, parts(config)), decode=functools.partial(_decode, config)
     )
 
 

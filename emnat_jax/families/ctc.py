@@ -5,7 +5,6 @@ appended by rule. There is no length head. A target with more words (and repeats
 probability 0; training leaves it out and counts it as `unreachable`. Label smoothing is not used.
 """
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -16,21 +15,19 @@ from jaxtyping import Array, Float, Int
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.beam import beam_search
 from emnat_jax.decoding.ctc import best_path, prefix_search
+from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, first_candidates, marginal_loss, plain_loss, rngs
-from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family, rngs
 from emnat_jax.families.vocabulary import generable, masked_log_softmax
 from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
 from emnat_jax.models.upsample import UpsampledDecoder
 from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Params
 
-
-def _with_decoder(config: ModelConfig, name: str) -> ModelConfig:
-    return dataclasses.replace(config, ctc=dataclasses.replace(config.ctc, decoder=name))
-
-
-DECODERS = {name: functools.partial(_with_decoder, name=name) for name in ("greedy", "beam")}
+DECODERS = {
+    name: functools.partial(ModelConfig.with_options, family="ctc", decoder=name)
+    for name in ("greedy", "beam")
+}
 
 
 class Prediction(NamedTuple):
@@ -42,14 +39,8 @@ class Prediction(NamedTuple):
 
 def make(config: ModelConfig) -> Family:
     """The family; a source of S tokens gives `ctc.factor` x S frames."""
-    init, axes = init_and_axes(_module(config), jnp.full((1, 2), EOS, jnp.int32), method="__call__")
-    return Family(
-        init,
-        axes,
-        loss=plain_loss(parts(config)),
-        score=functools.partial(_score, config),
-        decode=functools.partial(_decode, config),
-    )
+    tokens = jnp.full((1, 2), EOS, jnp.int32)
+    return parallel_family(_module(config), (tokens,), parts(config), functools.partial(_decode, config))
 
 
 def parts(config: ModelConfig) -> Parallel:
@@ -59,6 +50,7 @@ def parts(config: ModelConfig) -> Parallel:
         predict=functools.partial(_predict, config),
         reference=lambda prediction, batch: ctc_alignment(*prediction, batch.target, _words(batch.target)),
         guess=lambda prediction: top_1(prediction.logits)[1],
+        log_prob=_log_prob,
         loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
     )
 
@@ -86,11 +78,6 @@ def _predict(config, params: Params, memory, batch: Batch | None, revealed, key:
 
 def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:
     return ctc_log_prob(*prediction, target, _words(target))
-
-
-def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
-    memory = _encode(config, params, batch, None)
-    return _log_prob(_predict(config, params, memory, batch, None, None), batch.target)
 
 
 def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:

@@ -7,7 +7,6 @@ impossible: training leaves it out and counts it as `unreachable`. There is no l
 smoothing is not used.
 """
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -18,10 +17,10 @@ from jaxtyping import Array, Float, Int
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding import dag as decoding
 from emnat_jax.decoding.beam import beam_search
+from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, first_candidates, marginal_loss, plain_loss, rngs
-from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family, rngs
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.dag import dag_alignment, dag_log_prob
 from emnat_jax.losses.emission import emission_log_probs
@@ -32,11 +31,9 @@ from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, K
 PATHS = ("greedy", "lookahead", "viterbi", "joint_viterbi")
 
 
-def _with_decoder(config: ModelConfig, name: str) -> ModelConfig:
-    return dataclasses.replace(config, dag=dataclasses.replace(config.dag, decoder=name))
-
-
-DECODERS = {name: functools.partial(_with_decoder, name=name) for name in (*PATHS, "beam")}
+DECODERS = {
+    name: functools.partial(ModelConfig.with_options, family="dag", decoder=name) for name in (*PATHS, "beam")
+}
 
 
 class Graph(UpsampledDecoder):
@@ -65,14 +62,8 @@ class Prediction(NamedTuple):
 
 def make(config: ModelConfig) -> Family:
     """The family; a source of S tokens gives `dag.factor` x S vertices."""
-    init, axes = init_and_axes(_module(config), jnp.full((1, 2), EOS, jnp.int32), method="__call__")
-    return Family(
-        init,
-        axes,
-        loss=plain_loss(parts(config)),
-        score=functools.partial(_score, config),
-        decode=functools.partial(_decode, config),
-    )
+    tokens = jnp.full((1, 2), EOS, jnp.int32)
+    return parallel_family(_module(config), (tokens,), parts(config), functools.partial(_decode, config))
 
 
 def parts(config: ModelConfig) -> Parallel:
@@ -82,6 +73,7 @@ def parts(config: ModelConfig) -> Parallel:
         predict=functools.partial(_predict, config),
         reference=_reference,
         guess=lambda prediction: top_1(prediction.logits)[1],
+        log_prob=_log_prob,
         loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
     )
 
@@ -117,11 +109,6 @@ def _program(prediction: Prediction, target) -> tuple:
 
 def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:
     return dag_log_prob(*_program(prediction, target))
-
-
-def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
-    memory = _encode(config, params, batch, None)
-    return _log_prob(_predict(config, params, memory, batch, None, None), batch.target)
 
 
 def _reference(prediction: Prediction, batch: Batch) -> Int[Array, "B L"]:

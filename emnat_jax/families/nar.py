@@ -4,7 +4,6 @@ Network and loss of Sun & Yang (ICML 2020) as METHOD 1.6 and 1.7 give them, with
 1.10: the decoder sees every source token and not the length slot, and EOS is no input at all.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,25 +17,19 @@ from jaxtyping import Array, Bool, Float, Int
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
-from emnat_jax.decoding.rerank import rerank
+from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, first_candidates, plain_loss, rngs
-from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.parallel import Parallel, parallel_family, rngs
 from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.transformer import Encoded, Transformer
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
-
-def _with_decoder(config: ModelConfig, name: str) -> ModelConfig:
-    return dataclasses.replace(config, nar=dataclasses.replace(config.nar, decoder=name))
-
-
 DECODERS = {
-    "odd": lambda config: _with_decoder(config, "odd"),
-    "argmax": lambda config: _with_decoder(config, "argmax"),
+    name: functools.partial(ModelConfig.with_options, family="nar", decoder=name)
+    for name in ("odd", "argmax")
 }
 
 
@@ -84,15 +77,12 @@ class Prediction(NamedTuple):
 
 def make(config: ModelConfig) -> Family:
     """The family; lengths are 1 to `max_length`, the last token is EOS with probability one."""
-    module = LengthThenTokens(config)
     tokens = jnp.full((1, 2), EOS, jnp.int32)
-    init, axes = init_and_axes(module, tokens, jnp.array([2]), 2, method="__call__")
-    return Family(
-        init,
-        axes,
-        loss=plain_loss(parts(config)),
-        score=functools.partial(_score, config),
-        decode=functools.partial(_decode, config),
+    return parallel_family(
+        LengthThenTokens(config),
+        (tokens, jnp.array([2]), 2),
+        parts(config),
+        functools.partial(_decode, config),
     )
 
 
@@ -103,6 +93,7 @@ def parts(config: ModelConfig) -> Parallel:
         predict=functools.partial(_predict, config),
         reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
         guess=lambda prediction: top_1(prediction.tokens)[1],
+        log_prob=functools.partial(_log_prob, config),
         loss=functools.partial(_loss, config),
     )
 
@@ -153,13 +144,11 @@ def _loss(config, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, 
     }
 
 
-def _score(config, params: Params, batch: Batch) -> Float[Array, " B"]:
-    memory = _encode(config, params, batch, None)
-    prediction = _predict(config, params, memory, batch, None, None)
-    lengths = _lengths(batch.target)
-    token = token_log_probs(prediction.tokens, batch.target)
+def _log_prob(config, prediction: Prediction, target) -> Float[Array, " B"]:
+    lengths = _lengths(target)
+    token = token_log_probs(prediction.tokens, target)
     length = token_log_probs(prediction.lengths, jnp.minimum(lengths, config.max_length))
-    total = jnp.sum(token * free_positions(batch.target), axis=-1) + length
+    total = jnp.sum(token * free_positions(target), axis=-1) + length
     return jnp.where(lengths <= config.max_length, total, NEG_INF)
 
 

@@ -5,8 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, Float
 
+from emnat_jax.families.base import Family
+from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.types import NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step
 
 Memory = Any  # what the encoder made of a source
@@ -22,6 +25,7 @@ class Parallel(NamedTuple):
     - `reference(prediction, batch)`: i32[B, L], the target laid on the positions along its most
       probable alignment; HIDDEN where it has no token to show.
     - `guess(prediction)`: i32[B, L], the most probable token of each position.
+    - `log_prob(prediction, target)`: f32[B], nats; as `Family.score` has it, given what the prediction says.
     - `loss(prediction, batch, hidden)`: as `Family.loss` has it, given what the prediction says.
       A family with a loss for each position counts only those where `hidden` bool[B, L] is True
       (None: all); one with a loss for the whole target has no use for it.
@@ -31,7 +35,21 @@ class Parallel(NamedTuple):
     predict: Callable[[Params, Memory, Batch, jax.Array | None, Key | None], Prediction]
     reference: Callable[[Prediction, Batch], jax.Array]
     guess: Callable[[Prediction], jax.Array]
+    log_prob: Callable[[Prediction, jax.Array], jax.Array]
     loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
+
+
+def parallel_family(
+    module: nn.Module, inputs: tuple, parts: Parallel, decode: Callable[..., Hypotheses]
+) -> Family:
+    """The family of one pass; `inputs` are small abstract arguments that `module` is initialised with."""
+    init, axes = init_and_axes(module, *inputs, method="__call__")
+
+    def score(params: Params, batch: Batch) -> Float[Array, " B"]:
+        memory = parts.encode(params, batch, None)
+        return parts.log_prob(parts.predict(params, memory, batch, None, None), batch.target)
+
+    return Family(init, axes, plain_loss(parts), score, decode)
 
 
 def plain_loss(parts: Parallel) -> Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]:
@@ -48,11 +66,6 @@ def plain_loss(parts: Parallel) -> Callable[[Params, Batch, Key | None, Step], t
 def rngs(key: Key | None) -> dict[str, Key] | None:
     """The random streams of a module's application; None: no dropout."""
     return None if key is None else {"dropout": key}
-
-
-def first_candidates(found: Hypotheses, count: int) -> Hypotheses:
-    """The best `count` of more hypotheses."""
-    return jax.tree.map(lambda x: x[:, :count], found)
 
 
 def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array, Metrics]:

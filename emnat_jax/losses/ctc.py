@@ -12,9 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.losses.emission import emission_log_probs
-from emnat_jax.types import NEG_INF, PAD
-
-BLANK = PAD
+from emnat_jax.types import BLANK, HIDDEN, NEG_INF
 
 
 def ctc_log_prob(
@@ -38,9 +36,9 @@ def ctc_alignment(
     tokens: Int[Array, "B T"],
     lengths: Int[Array, " B"],
 ) -> Int[Array, "B L"]:
-    """The most probable alignment: a token or BLANK at each frame, -1 beyond `frames`.
+    """The most probable alignment: a token or BLANK at each frame, HIDDEN beyond `frames`.
 
-    A row without an alignment is -1 throughout.
+    A row without an alignment is HIDDEN throughout.
     """
     states, history = _run(logits, frames, tokens, lengths, jnp.max)
     ends = _ends(states, lengths)
@@ -49,7 +47,7 @@ def ctc_alignment(
     emitted = jnp.take_along_axis(_interleave(jnp.full_like(tokens, BLANK), tokens, BLANK), path, axis=1)
     possible = jnp.max(ends, axis=-1) > NEG_INF / 2
     real = jnp.arange(logits.shape[1])[None] < frames[:, None]
-    return jnp.where(real & possible[:, None], emitted, -1)
+    return jnp.where(real & possible[:, None], emitted, HIDDEN)
 
 
 def _run(logits, frames, tokens, lengths, total: Callable) -> tuple[jax.Array, jax.Array]:

@@ -23,7 +23,7 @@ BATCH = tiny.batch_of([[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]], [[5, 4, 6, EOS], 
 
 @functools.cache
 def loss():
-    return watched_loss(CONFIG, "nar")
+    return watched_loss(CONFIG, "cmlm")
 
 
 @jax.jit
