@@ -32,7 +32,7 @@ MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "ff_width": 32, 
 
 
 def small_config(**em) -> Config:
-    """Two shards of training rows, one EM round, two candidates."""
+    """Two shards of training rows, one EM round, two candidates for each of the first 80 rows."""
     return Config(
         data=DataConfig(
             kind="modes", buckets=(8,), batch_tokens=256, decode_rows=64, rows_per_shard=64,
@@ -43,7 +43,7 @@ def small_config(**em) -> Config:
         student=ModelConfig(family="nar", **MODEL),
         teacher_train=TRAIN,
         student_train=TRAIN,
-        em=EMConfig(**({"rounds": 1, "candidates": 2, "later_steps_ratio": 0.5} | em)),
+        em=EMConfig(**({"rounds": 1, "candidates": 2, "rows": 80, "later_steps_ratio": 0.5} | em)),
         select=SelectConfig(rule="posterior"),
         evaluation=EvaluationConfig(ncm_rows=64, samples=2),
     )  # fmt: skip
