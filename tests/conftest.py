@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The suite compiles hundreds of small programs and runs each a few times: no effort on fast code.
-QUICK = "--xla_backend_optimization_level=0"
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 if metadata.version("jax").startswith(
     "0.10."
 ):  # later ones abort at this flag; it halves the time to compile

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emnat_jax.families.base import Family
-from emnat_jax.models.dropout import dropout, hash_bits
+from emnat_jax.models.dropout import dropout, hashed_key
 from emnat_jax.types import EOS, NEG_INF, NUM_SPECIAL, PAD, Batch, Hypotheses, Mean
 
 VOCAB, WIDTH, LENGTH = 24, 8, 6
@@ -84,7 +84,7 @@ def _init(key):
 
 def _noise(key, number, shape):
     """Numbers from -1 to 1; the library's generators take seconds to compile."""
-    bits = hash_bits(jax.random.fold_in(key, number), shape)
+    bits = jax.random.bits(jax.random.fold_in(hashed_key(key), number), shape)
     return bits.astype(jnp.float32) / 2.0**31 - 1.0
 
 
@@ -92,7 +92,10 @@ def _logits(params, source, key, rate):
     """f32[B, T, V]: the mean embedding of the source words, plus the position, as logits."""
     keep = (source != PAD)[..., None]
     bag = jnp.where(keep, params["tokens"][source], 0.0).sum(1) / keep.sum(1)
-    features = dropout(key, bag, rate)[:, None, :] + params["positions"][None, : source.shape[1]]
+    features = (
+        dropout(key if key is None else hashed_key(key), bag, rate)[:, None, :]
+        + params["positions"][None, : source.shape[1]]
+    )
     return (
         jnp.einsum("BTD,DV->BTV", features, params["output"]["kernel"]) + params["output"]["bias"][None, None]
     )

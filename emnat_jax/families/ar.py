@@ -13,6 +13,7 @@ from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
+from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.transformer import Cache, Transformer, reorder
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
@@ -70,8 +71,7 @@ def make(config: ModelConfig) -> Family:
 
 
 def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
-    rngs = None if key is None else {"dropout": key}
-    logits = module.apply({"params": params}, batch.source, batch.target, rngs=rngs)
+    logits = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
     weight = _free_positions(config, batch.target) * batch.weight[:, None]
     allowed = generable(config, eos=True)
     losses = smoothed_cross_entropy(logits, batch.target, config.label_smoothing, allowed)

@@ -18,9 +18,10 @@ from emnat_jax.decoding.ctc import best_path, prefix_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family, rngs
+from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family
 from emnat_jax.families.vocabulary import generable, masked_log_softmax
 from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
+from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.upsample import UpsampledDecoder
 from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Params
 
@@ -65,7 +66,7 @@ def _words(target) -> Int[Array, " B"]:
 
 
 def _encode(config, params: Params, batch: Batch, key: Key | None):
-    return _module(config).apply({"params": params}, batch.source, rngs=rngs(key), method="encode")
+    return _module(config).apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
 
 
 def _predict(config, params: Params, memory, batch: Batch | None, revealed, key: Key | None) -> Prediction:
@@ -73,7 +74,9 @@ def _predict(config, params: Params, memory, batch: Batch | None, revealed, key:
         return module.logits(module.states(memory, revealed), generable(config, eos=False, blank=True))
 
     frames = config.ctc.factor * jnp.sum(memory.keep, axis=-1)
-    return Prediction(_module(config).apply({"params": params}, rngs=rngs(key), method=logits), frames)
+    return Prediction(
+        _module(config).apply({"params": params}, rngs=dropout_rngs(key), method=logits), frames
+    )
 
 
 def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:

@@ -20,10 +20,11 @@ from emnat_jax.decoding.beam import beam_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family, rngs
+from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.dag import dag_alignment, dag_log_prob
 from emnat_jax.losses.emission import emission_log_probs
+from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.heads import LinkHead
 from emnat_jax.models.upsample import UpsampledDecoder
 from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Params
@@ -83,7 +84,7 @@ def _module(config) -> Graph:
 
 
 def _encode(config, params: Params, batch: Batch, key: Key | None):
-    return _module(config).apply({"params": params}, batch.source, rngs=rngs(key), method="encode")
+    return _module(config).apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
 
 
 def _predict(config, params: Params, memory, batch: Batch | None, revealed, key: Key | None) -> Prediction:
@@ -91,7 +92,7 @@ def _predict(config, params: Params, memory, batch: Batch | None, revealed, key:
         states = module.states(memory, revealed)
         return module.logits(states, generable(config, eos=False)), module.links(memory, states)
 
-    logits, links = _module(config).apply({"params": params}, rngs=rngs(key), method=graph)
+    logits, links = _module(config).apply({"params": params}, rngs=dropout_rngs(key), method=graph)
     return Prediction(logits, links, config.dag.factor * jnp.sum(memory.keep, axis=-1) - 1)
 
 

@@ -20,9 +20,10 @@ from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, parallel_family, rngs
+from emnat_jax.families.parallel import Parallel, parallel_family
 from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
+from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.transformer import Encoded, Transformer
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
@@ -113,13 +114,13 @@ def _allowed_lengths(config) -> np.ndarray:
 
 def _encode(config, params: Params, batch: Batch, key: Key | None):
     module = LengthThenTokens(config)
-    return module.apply({"params": params}, batch.source, rngs=rngs(key), method="encode")
+    return module.apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
 
 
 def _predict(config, params: Params, memory, batch: Batch, revealed, key: Key | None) -> Prediction:
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
-    apply = functools.partial(LengthThenTokens(config).apply, rngs=rngs(key), method="tokens")
+    apply = functools.partial(LengthThenTokens(config).apply, rngs=dropout_rngs(key), method="tokens")
     tokens = apply({"params": params}, encoded, lengths, width, revealed)
     return Prediction(tokens, mask(length_logits, _allowed_lengths(config)))
 

@@ -63,11 +63,6 @@ def plain_loss(parts: Parallel) -> Callable[[Params, Batch, Key | None, Step], t
     return loss
 
 
-def rngs(key: Key | None) -> dict[str, Key] | None:
-    """The random streams of a module's application; None: no dropout."""
-    return None if key is None else {"dropout": key}
-
-
 def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array, Metrics]:
     """Mean over target tokens of -log p(target | source), summed over alignments or paths.
 

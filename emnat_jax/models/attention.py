@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import ModelConfig
-from emnat_jax.models.dropout import dropout
+from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.types import NEG_INF, Key
 
 
@@ -85,7 +85,7 @@ class SelfAttention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], keep: Bool[Array, "B #T T"]) -> Float[Array, "B T D"]:
         query, key, value = self._split(x)
         rate = self.config.attention_dropout
-        return self.out(attend(query, key, value, keep, rate=rate, dropout_key=_rng(self)))
+        return self.out(attend(query, key, value, keep, rate=rate, dropout_key=place_key(self)))
 
     def step(self, x, cache, position, keep):
         """One position of K beams. x f32[B, K, D]; cache (key, value) [B, T, K, H, C]; keep [B, K, T * K].
@@ -125,7 +125,7 @@ class CrossAttention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], memory, keep: Bool[Array, "B 1 S"]) -> Float[Array, "B T D"]:
         query = self.query(x).astype(self.config.dtype)
         rate = self.config.attention_dropout
-        return self.out(attend(query, *memory, keep, rate=rate, dropout_key=_rng(self)))
+        return self.out(attend(query, *memory, keep, rate=rate, dropout_key=place_key(self)))
 
 
 def _width(config: ModelConfig):
@@ -134,8 +134,3 @@ def _width(config: ModelConfig):
 
 def _heads(config: ModelConfig):
     return ((config.heads, "heads"), (config.width // config.heads, None))
-
-
-def _rng(module: nn.Module) -> Key | None:
-    """A dropout key while training, None in evaluation."""
-    return module.make_rng("dropout") if module.has_rng("dropout") else None

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
-from emnat_jax.models.dropout import dropout
+from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
 from emnat_jax.types import PAD
 
@@ -237,4 +237,4 @@ def reorder(cache: Cache, beams: Int[Array, "B K"]) -> Cache:
 
 
 def _drop(module: nn.Module, x, rate: float):
-    return dropout(module.make_rng("dropout") if module.has_rng("dropout") else None, x, rate)
+    return dropout(place_key(module), x, rate)

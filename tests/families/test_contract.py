@@ -129,7 +129,7 @@ def test_loss_gradient_integrates_to_the_loss(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_overfits_one_batch_and_decodes_it(name):
     family, batch = make_family(tiny.config(name, dropout=0.0, label_smoothing=0.0, width=32)), _lesson()
-    params, tx = jax.jit(family.init)(jax.random.key(3)), optax.adam(3e-3)
+    params, tx = jax.jit(family.init)(jax.random.key(3)), optax.adam(6e-3)
 
     @jax.jit
     def train(params, state, batch):
@@ -137,12 +137,14 @@ def test_overfits_one_batch_and_decodes_it(name):
             params, state = carry
             grads = jax.grad(lambda p: family.loss(p, batch, key, 0)[0])(params)
             updates, state = tx.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), family.loss(params, batch, None, 0)[0]
+            return (optax.apply_updates(params, updates), state), None
 
-        return jax.lax.scan(update, (params, state), jax.random.split(jax.random.key(4), 300))
+        return jax.lax.scan(update, (params, state), jax.random.split(jax.random.key(4), 200))[0]
 
-    (params, _), losses = train(params, tx.init(params), batch)
-    assert losses[-1] < 0.05 < losses[0]
+    loss = jax.jit(family.loss)
+    before = loss(params, batch, None, 0)[0]
+    params, _ = train(params, tx.init(params), batch)
+    assert loss(params, batch, None, 0)[0] < 0.05 < before
     found = jax.jit(family.decode, static_argnums=3)(params, batch.source, jax.random.key(0), 1)
     np.testing.assert_array_equal(found.tokens[:, 0, :4], batch.target)
 

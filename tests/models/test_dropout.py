@@ -5,19 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.models.dropout import dropout, hash_bits
+from emnat_jax.models.dropout import dropout, hashed_key
 
 SHAPE = (64, 16, 64)
 
 
 def masks(keys, rate=0.5):
     ones = jnp.ones(SHAPE)
-    return np.array([np.asarray(dropout(jax.random.key(k), ones, rate)) > 0 for k in keys])
+    return np.array([np.asarray(dropout(hashed_key(jax.random.key(k)), ones, rate)) > 0 for k in keys])
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
 def test_the_share_and_the_mean_are_kept(rate):
-    dropped = np.asarray(dropout(jax.random.key(3), jnp.full(SHAPE, 2.0), rate))
+    dropped = np.asarray(dropout(hashed_key(jax.random.key(3)), jnp.full(SHAPE, 2.0), rate))
     deviation = (rate * (1 - rate) / dropped.size) ** 0.5
     assert abs((dropped == 0).mean() - rate) < 4 * deviation
     np.testing.assert_allclose(dropped[dropped > 0], 2.0 / (1 - rate), rtol=1e-6)
@@ -41,7 +41,7 @@ def test_keys_and_neighbours_are_independent():
 
 
 def test_bits_are_uniform_in_every_position():
-    bits = np.asarray(hash_bits(jax.random.key(1), (1 << 16,)))
+    bits = np.asarray(jax.random.bits(hashed_key(jax.random.key(1)), (1 << 16,)))
     share = [((bits >> place) & 1).mean() for place in range(32)]
     assert np.abs(np.array(share) - 0.5).max() < 5 * 0.5 / 256
 
@@ -53,5 +53,5 @@ def test_same_key_same_mask_and_none_is_the_identity():
 
 
 def test_the_index_is_row_major():
-    flat = hash_bits(jax.random.key(0), (24,)).reshape(2, 3, 4)
-    np.testing.assert_array_equal(flat, hash_bits(jax.random.key(0), (2, 3, 4)))
+    flat = jax.random.bits(hashed_key(jax.random.key(0)), (24,)).reshape(2, 3, 4)
+    np.testing.assert_array_equal(flat, jax.random.bits(hashed_key(jax.random.key(0)), (2, 3, 4)))
