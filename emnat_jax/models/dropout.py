@@ -52,7 +52,8 @@ def _random_bits(words: jax.Array, bit_width: int, shape: tuple[int, ...]) -> ja
 
 def _fold_in(words: jax.Array, number: jax.Array) -> jax.Array:
     """u32[2]: words that depend on every bit of `words` and `number`."""
-    first = _mix(words[0] + _mix(number * jnp.uint32(0x9E3779B9) + words[1]))
+    number = number * jnp.uint32(0x9E3779B9) + jnp.uint32(0x85EBCA6B)  # all zeros are no fixed point
+    first = _mix(words[0] + _mix(number + words[1]))
     return jax.lax.optimization_barrier(jnp.stack([first, _mix(first ^ words[1])]))
 
 

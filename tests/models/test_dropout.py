@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from emnat_jax.models.dropout import dropout, hashed_key
+from emnat_jax.config import ModelConfig
+from emnat_jax.models.dropout import dropout, dropout_rngs, hashed_key, place_key
+from emnat_jax.models.transformer import Stack
 
 SHAPE = (64, 16, 64)
 
@@ -55,3 +58,24 @@ def test_same_key_same_mask_and_none_is_the_identity():
 def test_the_index_is_row_major():
     flat = jax.random.bits(hashed_key(jax.random.key(0)), (24,)).reshape(2, 3, 4)
     np.testing.assert_array_equal(flat, jax.random.bits(hashed_key(jax.random.key(0)), (2, 3, 4)))
+
+
+class Draws(nn.Module):
+    """A layer that draws two masks."""
+
+    config: ModelConfig
+
+    def __call__(self, x, own, shared):
+        return x, [jax.random.bits(place_key(self), (4,)) for _ in range(2)]
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_every_place_of_every_layer_draws_a_mask_of_its_own(scan):
+    stack = Stack(ModelConfig(scan_layers=scan, remat=True), Draws, count=3)
+    bits = [
+        np.concatenate([np.reshape(leaf, (-1, 4)) for leaf in jax.tree.leaves(drawn)])
+        for drawn in (
+            stack.apply({}, jnp.zeros(1), rngs=dropout_rngs(jax.random.key(seed)))[1] for seed in (0, 1)
+        )
+    ]
+    assert len(np.unique(np.concatenate(bits))) == 2 * 3 * 2 * 4
