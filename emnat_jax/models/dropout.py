@@ -11,6 +11,7 @@ import jax
 import jax.extend.random
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from emnat_jax.types import Key
@@ -50,7 +51,7 @@ def _random_bits(words: jax.Array, bit_width: int, shape: tuple[int, ...]) -> ja
     return _mix(_index(shape) * jnp.uint32(0x9E3779B9) + words[0]) ^ words[1]
 
 
-def _fold_in(words: jax.Array, number: jax.Array) -> jax.Array:
+def _fold_in(words: jax.Array, number: ArrayLike) -> jax.Array:
     """u32[2]: words that depend on every bit of `words` and `number`."""
     number = number * jnp.uint32(0x9E3779B9) + jnp.uint32(0x85EBCA6B)  # all zeros are no fixed point
     first = _mix(words[0] + _mix(number + words[1]))
