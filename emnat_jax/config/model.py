@@ -50,7 +50,7 @@ class CTCConfig:
     """Connectionist temporal classification over an upsampled source."""
 
     factor: int = 2  # frames of each source token; outputs have at most that many tokens
-    decoder: str = "greedy"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
+    decoder: str = "beam"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
     length_reward: float = 0.0  # nats a token in the order of a beam's hypotheses
 
