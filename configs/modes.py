@@ -20,7 +20,6 @@ def get_config():
         model.encoder_layers, model.decoder_layers = 2, 1
         model.width, model.ff_width = 64, 256
     config.teacher.dropout = config.student.dropout = 0.1
-    config.student.family = "nar"
     config.student.label_smoothing = 0.1
     config.data.modes.words = 12
     config.data.modes.train_rows = 8_000

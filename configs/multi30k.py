@@ -20,7 +20,6 @@ def get_config():
     data.buckets = (18, 28, 48)
     data.batch_tokens = 2_048
     config.teacher.dropout = config.student.dropout = 0.1
-    config.student.family = "nar"
     config.student.label_smoothing = 0.1
     config.teacher_train.steps = 2_000
     config.student_train.steps = 2_500

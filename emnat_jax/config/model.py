@@ -66,7 +66,7 @@ class DAGConfig:
     factor: int = 4  # vertices of each source token
     max_jump: int | None = None  # vertices that a link may go ahead; None: all
     link_heads: int = 4  # attention-like heads whose mixture is the link distribution
-    decoder: str = "lookahead"  # greedy, lookahead, viterbi, joint_viterbi or beam
+    decoder: str = "joint_viterbi"  # greedy, lookahead, viterbi, joint_viterbi or beam
     length_exponent: float = 1.0  # beta of the Viterbi decoders: score / length^beta
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
     length_penalty: float = 0.0  # alpha of ((5 + length) / 6)^alpha in the order of a beam's hypotheses

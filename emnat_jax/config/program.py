@@ -4,7 +4,7 @@ import dataclasses
 
 from emnat_jax.config.checks import one_of, positive
 from emnat_jax.config.data import DataConfig, VocabConfig
-from emnat_jax.config.model import CTCConfig, ModelConfig
+from emnat_jax.config.model import ModelConfig
 from emnat_jax.errors import require
 
 
@@ -121,15 +121,10 @@ class Config:
     vocab: VocabConfig = VocabConfig()
     teacher: ModelConfig = ModelConfig(encoder_layers=3, decoder_layers=1, dropout=0.0)
     student: ModelConfig = ModelConfig(
-        family="ctc",
-        encoder_layers=3,
-        decoder_layers=1,
-        dropout=0.0,
-        label_smoothing=0.0,
-        ctc=CTCConfig(length_reward=0.5),  # tuned on the valid split of the demo
+        family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
     )
     teacher_train: TrainConfig = TrainConfig()
-    student_train: TrainConfig = TrainConfig(steps=700)
+    student_train: TrainConfig = TrainConfig(steps=1_000)
     em: EMConfig = EMConfig()
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
