@@ -19,6 +19,7 @@ from emnat_jax.evaluation.bleu import quality
 from emnat_jax.evaluation.multimodality import normalised_multimodality
 from emnat_jax.evaluation.system import best_text
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
+from emnat_jax.types import NEG_INF
 
 SPLITS = ("valid", "test")
 
@@ -45,8 +46,10 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
             for name in dict.fromkeys(name for name, _ in outputs)
         },
         "ncm": {
-            "train": _multimodality(models, _first_rows(student_data, work.config.evaluation.ncm_rows)),
-            "valid": _multimodality(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
+            "train": multimodality_figures(
+                models, _first_rows(student_data, work.config.evaluation.ncm_rows)
+            ),
+            "valid": multimodality_figures(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
         },
         "samples": _samples(rows["test"], outputs, work.config.evaluation.samples),
     }
@@ -78,28 +81,41 @@ def figures(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, A
     return scores
 
 
-def _multimodality(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
+def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
     """NCM of the targets under the student, AR NLL of the same, in nats a token (METHOD 1.2).
 
     `total_correlation`, their difference, estimates what a parallel model cannot express. Targets that
-    the student cannot produce at all are left out of its NCM, and `unreachable` is their share.
+    the student cannot produce at all are left out, unless there are no others; `unreachable` is their share.
     """
     student, teacher = models["nar"], models["ar"]
-    metrics = student.system.metrics(student.params, pairs)
-    tokens = float(pairs.target_lengths.sum())
+    nar = student.system.score(student.params, pairs)
+    reachable = nar > NEG_INF / 2
+    if reachable.any():
+        pairs, nar = _rows_of(pairs, np.flatnonzero(reachable)), nar[reachable]
+    ncm = normalised_multimodality(nar, pairs.target_lengths)
     ar_nll = normalised_multimodality(teacher.system.score(teacher.params, pairs), pairs.target_lengths)
-    unreachable = {}
-    if "unreachable" in metrics:
-        tokens, unreachable = metrics["nll"].weight, {"unreachable": metrics["unreachable"].value()}
+    metrics = student.system.metrics(student.params, pairs)
     length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
-    ncm = (metrics["nll"].total + length) / max(tokens, 1.0)
-    return unreachable | {
+    return {
         "ncm": ncm,
-        "ncm_without_length": metrics["nll"].total / max(tokens, 1.0),
+        "ncm_without_length": ncm - length / float(pairs.target_lengths.sum()),
         "ar_nll": ar_nll,
         "total_correlation": ncm - ar_nll,
         "sentences": pairs.size,
+        "unreachable": 1.0 - float(np.mean(reachable)),
     }
+
+
+def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
+    """The pairs of these rows, in memory."""
+    sources, targets = (
+        [tokens[offsets[i] : offsets[i + 1]] for i in index]
+        for tokens, offsets in (
+            (pairs.source_tokens, pairs.source_offsets),
+            (pairs.target_tokens, pairs.target_offsets),
+        )
+    )
+    return sentence_pairs(sources, targets)
 
 
 def _first_rows(directory: epath.PathLike, count: int) -> Pairs:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import chex
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.pipeline import load_pairs
 from emnat_jax.em.distill import distill
 from emnat_jax.em.driver import stop_reason
+from emnat_jax.em.evaluate import multimodality_figures
 from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import describe, make_plan
 from emnat_jax.em.report import table
@@ -19,6 +21,7 @@ from emnat_jax.em.selection import select
 from emnat_jax.em.workspace import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.translate import sentence_pairs
+from emnat_jax.types import EOS
 from tests.em.runs import run_em, run_in_child, small_config
 
 
@@ -132,8 +135,6 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
     rows = list(read_dataset(directory / "rounds/0/candidates"))
     for role, column in (("ar", "ar_log_prob"), ("ar", "ar0_log_prob"), ("nar", "nar_log_prob")):
         model = work.round_model(0, role)
-        from emnat_jax.evaluation.translate import sentence_pairs
-
         pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
         expected = model.system.score(model.params, pairs)
         np.testing.assert_allclose([row.scores[column][0] for row in rows], expected, rtol=1e-4, atol=1e-4)
@@ -225,6 +226,19 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
     log_prob = model.system.score(model.params, pairs)[keep]
     expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
     np.testing.assert_allclose(report["rounds"][0]["ncm"]["train"]["ncm"], expected, rtol=1e-5)
+
+
+def test_targets_out_of_reach_count_for_neither_model(finished):
+    directory, _ = finished
+    models = {role: workspace(directory).round_model(0, role) for role in ("ar", "nar")}
+    rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
+    sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
+    near = multimodality_figures(models, sentence_pairs(sources, targets))
+    far = multimodality_figures(
+        models, sentence_pairs([*sources, sources[0]], [*targets, np.array([9] * 20 + [EOS])])
+    )
+    assert near.pop("unreachable") == 0 and far.pop("unreachable") == 0.25
+    chex.assert_trees_all_close(near, far, rtol=1e-5)
 
 
 def test_running_again_changes_nothing(finished):
