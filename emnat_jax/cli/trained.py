@@ -48,7 +48,7 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
 
     teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
     count = args.length_candidates or _lengths(model.system.model)
-    count = count or work.config.evaluation.rescored_candidates
+    count = count or max(work.config.evaluation.rescored_candidates, 1)
 
     def rescored(pairs):
         return model.system.decode_rescored(model.params, pairs, count, teacher.system, teacher.params)

@@ -16,7 +16,7 @@ from emnat_jax.data.records import Row
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
 from emnat_jax.evaluation.bleu import quality
-from emnat_jax.evaluation.multimodality import normalised_multimodality
+from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
 from emnat_jax.evaluation.system import best_text
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
 from emnat_jax.types import NEG_INF
@@ -85,22 +85,23 @@ def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, A
     """NCM of the targets under the student, AR NLL of the same, in nats a token (METHOD 1.2).
 
     `total_correlation`, their difference, estimates what a parallel model cannot express. Targets that
-    the student cannot produce at all are left out, unless there are no others; `unreachable` is their share.
+    the student cannot produce at all are left out, unless there are no others: `sentences` are those
+    that count, `unreachable` is the share of the others.
     """
     student, teacher = models["nar"], models["ar"]
     nar = student.system.score(student.params, pairs)
     reachable = nar > NEG_INF / 2
     if reachable.any():
         pairs, nar = _rows_of(pairs, np.flatnonzero(reachable)), nar[reachable]
-    ncm = normalised_multimodality(nar, pairs.target_lengths)
-    ar_nll = normalised_multimodality(teacher.system.score(teacher.params, pairs), pairs.target_lengths)
+    ar, lengths = teacher.system.score(teacher.params, pairs), pairs.target_lengths
+    ncm = normalised_multimodality(nar, lengths)
     metrics = student.system.metrics(student.params, pairs)
     length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
     return {
         "ncm": ncm,
-        "ncm_without_length": ncm - length / float(pairs.target_lengths.sum()),
-        "ar_nll": ar_nll,
-        "total_correlation": ncm - ar_nll,
+        "ncm_without_length": ncm - length / float(lengths.sum()),
+        "ar_nll": normalised_multimodality(ar, lengths),
+        "total_correlation": total_correlation(nar, ar, lengths),
         "sentences": pairs.size,
         "unreachable": 1.0 - float(np.mean(reachable)),
     }

@@ -1,4 +1,4 @@
-"""Dropout with a counter-based hash instead of the key's own generator.
+"""Dropout with a counter-based hash instead of the default generator.
 
 On a CPU the default generator costs more than the matrix product in front of it. Dropout needs
 no cryptographic quality, so every element hashes (key, its index) with an integer mixer of two
@@ -36,7 +36,8 @@ def place_key(module: nn.Module) -> Key | None:
 def dropout(key: Key | None, x: Float[Array, "..."], rate: float) -> Float[Array, "..."]:
     """`x` with a share `rate` of its elements zero and the others scaled by 1 / (1 - rate).
 
-    `key=None` or `rate=0` is the identity.
+    `key=None` or `rate=0` is the identity. `key` should be one of the hash (`place_key`, `hashed_key`): the
+    bits come from the key's own generator, and others are slow.
     """
     if key is None or rate == 0.0:
         return x
