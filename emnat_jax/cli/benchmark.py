@@ -50,7 +50,7 @@ def _train(work, args):
     model = (config.teacher if args.role == "ar" else config.student).resolve(args.vocab, args.length)
     train = config.teacher_train if args.role == "ar" else config.student_train
     size = {"rows": args.rows, "source": args.length, "target": args.length}
-    figures = training_figures(model, train, work.mesh, repeats=args.repeats, **size)
+    figures = training_figures(model, train, work.layout, repeats=args.repeats, **size)
     return size | figures | loss_figures(model, repeats=args.repeats, **size)
 
 

@@ -65,7 +65,10 @@ class DataConfig:
     train_rows: int | None = 40_000  # use the first lines only; None: all
     buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
     batch_tokens: int = 1_024  # rows x width of a training batch, padding counted
-    decode_rows: int = 256  # rows of a decoding or scoring batch
+    row_multiple: int = (
+        8  # rows of a training batch divide by it; batches are the same on any devices that divide it
+    )
+    decode_rows: int = 256  # rows of a decoding or scoring batch on each device
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
     modes: ModesConfig = ModesConfig()
 
@@ -76,7 +79,7 @@ class DataConfig:
             bool(self.buckets) and increasing,
             f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.",
         )
-        positive("data", self, "batch_tokens", "decode_rows", "rows_per_shard", "train_rows")
+        positive("data", self, "batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows")
 
     @property
     def max_length(self) -> int:

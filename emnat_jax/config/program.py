@@ -7,6 +7,8 @@ from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.model import ModelConfig
 from emnat_jax.errors import require
 
+AXES = ("data", "fsdp", "model")  # of the mesh
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
@@ -104,12 +106,33 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """How devices are laid out. `None`: all that are left."""
+class RulesConfig:
+    """Which mesh axis each logical axis of a weight or an activation is spread over; None: whole everywhere.
 
-    data: int | None = None
-    fsdp: int = 1
-    model: int = 1
+    The rows of a batch are always spread over data and fsdp.
+    """
+
+    vocab: str | None = "model"
+    mlp: str | None = "model"
+    heads: str | None = "model"
+    embed: str | None = "fsdp"  # of weights
+
+    def __post_init__(self):
+        for name, axis in vars(self).items():
+            require(
+                axis is None or axis in AXES,
+                f"mesh.rules.{name}={axis!r}: use None or one of {', '.join(AXES)}.",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How devices are laid out, and what is spread over them."""
+
+    data: int | None = None  # copies of the model, each with its own rows; None: all devices that are left
+    fsdp: int = 1  # devices that share out one copy's weights, each with its own rows
+    model: int = 1  # devices that share out one copy's matrix products, all with the same rows
+    rules: RulesConfig = RulesConfig()
 
 
 @dataclasses.dataclass(frozen=True)

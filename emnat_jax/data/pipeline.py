@@ -1,6 +1,6 @@
 """Padded batches of a data set: shuffled for training, in order for decoding and scoring."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from emnat_jax.types import EOS, PAD, Batch
 
 _CHUNK_ROWS = 65_536
 _FILLER = -1
+LocalRows = Callable[[np.ndarray], np.ndarray]  # of the row numbers of a global batch those of this host
 _OVERFLOW_MULTIPLE = 8
 
 
@@ -88,24 +89,13 @@ class BatchStream:
     """Training batches without end; its position can be saved.
 
     The batches of an epoch and their order depend on the data, data.buckets, data.batch_tokens,
-    row_multiple, seed and epoch, and on nothing else: with the same row_multiple any number of hosts
-    draws the same global batches, of which each gets its contiguous share of the rows. Each row comes once
+    data.row_multiple, seed and epoch, and on nothing else: any number of hosts and devices draws the same
+    global batches, of which each host gets the rows that `local` picks. Each row comes once
     an epoch; rows longer than the last bucket never come, `skipped` counts them. Shapes: one (rows, width)
     a bucket; what does not fill a batch is filled up with rows of weight 0.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        data: DataConfig,
-        *,
-        seed: int,
-        row_multiple: int = 1,
-        host_index: int = 0,
-        host_count: int = 1,
-    ):
-        if row_multiple % host_count:
-            raise ValueError(f"row_multiple={row_multiple} does not divide over {host_count} hosts")
+    def __init__(self, pairs: Pairs, data: DataConfig, *, seed: int, local: LocalRows = lambda rows: rows):
         longest = np.maximum(pairs.source_lengths, pairs.target_lengths)
         groups = _bucket_groups(longest, data.buckets)
         if not any(len(group) for group in groups):
@@ -114,8 +104,8 @@ class BatchStream:
             )
         self._pairs, self._seed = pairs, seed
         self._groups, self._widths = groups, data.buckets
-        self._rows = [bucket_rows(width, data.batch_tokens, row_multiple) for width in data.buckets]
-        self._host = (host_index, host_count)
+        self._rows = [bucket_rows(width, data.batch_tokens, data.row_multiple) for width in data.buckets]
+        self._local = local
         self.skipped: int = pairs.size - sum(map(len, groups))
         self.batches_per_epoch: int = sum(
             -(-len(g) // rows) for g, rows in zip(groups, self._rows, strict=True)
@@ -129,7 +119,7 @@ class BatchStream:
     def __next__(self) -> Batch:
         """The next batch, this host's rows of it, as NumPy arrays."""
         width, index = self._plan[self._batch]
-        batch = _make_batch(self._pairs, _host_slice(index, *self._host), width, width)
+        batch = _make_batch(self._pairs, self._local(index), width, width)
         self._move(self._epoch, self._batch + 1)
         return batch
 
@@ -163,17 +153,16 @@ class BatchStream:
 
 
 def sequential_batches(
-    pairs: Pairs, buckets: Sequence[int], rows: int, *, row_multiple: int = 1, by: str = "both"
+    pairs: Pairs, buckets: Sequence[int], rows: int, *, by: str = "both", local: LocalRows = lambda rows: rows
 ) -> Iterator[Batch]:
     """Every row exactly once, narrow buckets first, in data set order within a bucket.
 
-    Shapes are (rows, width), `rows` rounded up to a multiple of row_multiple; fillers have weight 0. Rows
+    Shapes are (rows, width), of which a host gets the rows that `local` picks; fillers have weight 0. Rows
     longer than the last bucket get one more, as wide as the longest. by="source": buckets by source length
     alone, and all targets in one width, that of the longest.
     """
     if by not in ("both", "source"):
         raise ValueError(f"by={by!r}: use 'both' or 'source'")
-    rows = -(-rows // row_multiple) * row_multiple
     lengths = pairs.source_lengths
     if by == "both":
         lengths = np.maximum(lengths, pairs.target_lengths)
@@ -181,20 +170,7 @@ def sequential_batches(
     target_width = _round_up(int(pairs.target_lengths.max(initial=0)))
     for group, width in zip(_bucket_groups(lengths, widths), widths, strict=True):
         for index in _cut(group, rows):
-            yield _make_batch(pairs, index, width, width if by == "both" else target_width)
-
-
-def host_rows(batch: Batch, host_index: int, host_count: int) -> Batch:
-    """This host's contiguous share of the rows of a global batch."""
-    return Batch(*(_host_slice(a, host_index, host_count) for a in
-                   (batch.source, batch.target, batch.weight, batch.row)))  # fmt: skip
-
-
-def _host_slice(array: np.ndarray, host_index: int, host_count: int) -> np.ndarray:
-    if len(array) % host_count:
-        raise ValueError(f"{len(array)} rows do not divide over {host_count} hosts")
-    share = len(array) // host_count
-    return array[host_index * share : (host_index + 1) * share]
+            yield _make_batch(pairs, local(index), width, width if by == "both" else target_width)
 
 
 def _bucket_groups(lengths: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:

@@ -11,8 +11,8 @@ from emnat_jax.data.records import overlay
 from emnat_jax.em.workspace import Model, Workspace
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.models.flops import training_flops
+from emnat_jax.training.layout import local_rows, require_rows_divide, row_shares
 from emnat_jax.training.loop import Run, fit
-from emnat_jax.training.mesh import row_multiple
 from emnat_jax.training.trained import finish_model
 from emnat_jax.types import Batch, Params
 
@@ -39,15 +39,16 @@ def train_model(
     made_of = {"vocabulary": work.vocabulary.fingerprint}
     manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
     pairs = make_pairs(overlay(*(read_dataset(sets[name], manifests[name]) for name in sets)))
-    multiple = row_multiple(work.mesh)
-    stream = BatchStream(pairs, work.config.data, seed=seed, row_multiple=multiple * train.accumulate)
+    require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
+    local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
+    stream = BatchStream(pairs, work.config.data, seed=seed, local=local)
     initial = work.load(start) if start is not None else None
     system = work.system(model)
     run = Run(
         family=system.family,
         stream=stream,
         config=train,
-        mesh=work.mesh,
+        layout=work.layout,
         seed=seed,
         directory=output,
         valid_batches=_valid_batches(work),
@@ -76,9 +77,8 @@ def _valid_batches(work: Workspace):
     if not is_finished(directory):
         return None
     pairs, data = load_pairs(directory), work.config.data
-    return lambda: sequential_batches(
-        pairs, data.buckets, data.decode_rows, row_multiple=row_multiple(work.mesh)
-    )
+    rows, local = data.decode_rows * row_shares(work.layout), functools.partial(local_rows, work.layout)
+    return lambda: sequential_batches(pairs, data.buckets, rows, local=local)
 
 
 def _batch_flops(model: ModelConfig, batch: Batch) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from emnat_jax.config import Config, ModelConfig
 from emnat_jax.config_dict import differences, to_dict
@@ -16,8 +15,8 @@ from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.system import System
 from emnat_jax.families import require_family
+from emnat_jax.training.layout import Layout, make_layout
 from emnat_jax.training.loop import load_params
-from emnat_jax.training.mesh import make_mesh
 from emnat_jax.training.trained import load_model_manifest
 from emnat_jax.types import Params
 
@@ -45,7 +44,7 @@ class Workspace:
 
     def __init__(self, config: Config, directory: epath.PathLike, log: Log):
         self.config, self.directory, self.log = config, epath.Path(directory), log
-        self._system = functools.cache(lambda model: System(model, config.data, self.mesh))
+        self._system = functools.cache(lambda model: System(model, config.data, self.layout))
 
     def check(self) -> None:
         """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
@@ -53,12 +52,12 @@ class Workspace:
             require_family(model.family)
         if self.config.em.share_encoder:
             _require_same_encoder(self.config.teacher, self.config.student)
-        self.mesh  # noqa: B018 - made here for its errors
+        self.layout  # noqa: B018 - made here for its errors
 
     @functools.cached_property
-    def mesh(self) -> Mesh:
+    def layout(self) -> Layout:
         """All devices, as `config.mesh` lays them out."""
-        return make_mesh(self.config.mesh)
+        return make_layout(self.config.mesh)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -80,7 +79,7 @@ class Workspace:
         """A finished model from its folder; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
         system = self.system(change(model) if change else model)
-        params = load_params(epath.Path(directory), system.family, self.mesh)
+        params = load_params(epath.Path(directory), system.family, self.layout)
         return Model(system, params, manifest.content_hash)
 
     def round_model(self, index: int, role: str) -> Model:

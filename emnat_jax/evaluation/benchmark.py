@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from emnat_jax.config import ModelConfig, TrainConfig
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.models.flops import training_flops
-from emnat_jax.training.mesh import to_global, use_mesh
+from emnat_jax.training.layout import Layout, to_global, use_layout
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import create_state, state_shardings
 from emnat_jax.training.step import make_train_step
@@ -26,7 +25,14 @@ def environment() -> dict[str, Any]:
 
 
 def training_figures(
-    model: ModelConfig, train: TrainConfig, mesh: Mesh, *, rows: int, source: int, target: int, repeats: int
+    model: ModelConfig,
+    train: TrainConfig,
+    layout: Layout,
+    *,
+    rows: int,
+    source: int,
+    target: int,
+    repeats: int,
 ) -> dict[str, Any]:
     """One update on `rows` x (`source` + `target`) random tokens: its time, rate and the compiler's memory.
 
@@ -35,11 +41,11 @@ def training_figures(
     family = make_family(model)
     tx = make_optimizer(train.optim, train.steps, family.axes)
     ema = train.ema_decay is not None
-    shardings = state_shardings(family.axes, tx, mesh, ema=ema)
+    shardings = state_shardings(family.axes, tx, layout, ema=ema)
     update = make_train_step(family.loss, tx, shardings, accumulate=1, ema_decay=train.ema_decay)
     key = jax.random.key(0)
-    with use_mesh(mesh):
-        batch = to_global(mesh, random_batch(model, rows, source, target))
+    with use_layout(layout):
+        batch = to_global(layout, random_batch(model, rows, source, target))
         state = jax.jit(lambda key: create_state(family, tx, key, ema=ema), out_shardings=shardings)(key)
         begin = time.perf_counter()
         compiled = update.lower(state, batch, key).compile()

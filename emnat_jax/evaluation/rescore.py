@@ -2,17 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from emnat_jax.decoding.rerank import rerank
 from emnat_jax.evaluation.translate import DecodeStep
 from emnat_jax.families.base import Family
-from emnat_jax.training.mesh import batch_sharding, replicated
+from emnat_jax.training.layout import Layout, batch_sharding, replicated
 from emnat_jax.types import Batch, Hypotheses, Params
 
 
 def make_rescored_step(
-    student: Family, teacher: Family, mesh: Mesh, *, count: int, alpha: float
+    student: Family, teacher: Family, layout: Layout, *, count: int, alpha: float
 ) -> DecodeStep:
     """Compiled ((student, teacher) params, batch) -> the student's hypotheses in the teacher's order.
 
@@ -28,4 +27,6 @@ def make_rescored_step(
         log_prob = teacher.score(params[1], pairs).reshape(found.log_prob.shape)
         return rerank(found, log_prob, alpha)
 
-    return jax.jit(decode, in_shardings=(None, batch_sharding(mesh)), out_shardings=replicated(mesh))
+    return jax.jit(
+        decode, in_shardings=(None, batch_sharding(layout.mesh)), out_shardings=replicated(layout.mesh)
+    )

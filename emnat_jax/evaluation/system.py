@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jax.sharding import Mesh
 
 from emnat_jax.config import DataConfig, ModelConfig
 from emnat_jax.data.pipeline import Pairs
@@ -23,27 +22,27 @@ from emnat_jax.types import EOS, Metrics, Params
 
 
 class System:
-    """One model configuration on one mesh; parameters are given to each call.
+    """One model configuration on one layout; parameters are given to each call.
 
     The compiled functions are made on first use and kept, so that rounds share them.
     """
 
-    def __init__(self, model: ModelConfig, data: DataConfig, mesh: Mesh):
-        self.model, self.data, self.mesh = model, data, mesh
+    def __init__(self, model: ModelConfig, data: DataConfig, layout: Layout):
+        self.model, self.data, self.layout = model, data, layout
         self.family = make_family(model)
-        self._decode_step = functools.cache(lambda count: make_decode_step(self.family, mesh, count))
-        self._score_step = functools.cache(lambda: make_score_step(self.family, mesh))
+        self._decode_step = functools.cache(lambda count: make_decode_step(self.family, layout, count))
+        self._score_step = functools.cache(lambda: make_score_step(self.family, layout))
         self._rescored_step = functools.cache(
             lambda teacher, count: make_rescored_step(
-                self.family, teacher.family, mesh, count=count, alpha=teacher.model.ar.length_penalty
+                self.family, teacher.family, layout, count=count, alpha=teacher.model.ar.length_penalty
             )
         )
-        self._loss_step = functools.cache(lambda: make_loss_step(self.family, mesh))
+        self._loss_step = functools.cache(lambda: make_loss_step(self.family, layout))
 
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
         step = self._decode_step(num_candidates)
-        return decode_pairs(step, params, pairs, data=self.data, mesh=self.mesh)
+        return decode_pairs(step, params, pairs, data=self.data, layout=self.layout)
 
     def decode_rescored(
         self, params: Params, pairs: Pairs, num_candidates: int, teacher: "System", teacher_params: Params
@@ -53,15 +52,15 @@ class System:
         It ranks by log p_AR (nats) over its own length penalty (METHOD 1.9); `log_prob` stays this model's.
         """
         step = self._rescored_step(teacher, num_candidates)
-        return decode_pairs(step, (params, teacher_params), pairs, data=self.data, mesh=self.mesh)
+        return decode_pairs(step, (params, teacher_params), pairs, data=self.data, layout=self.layout)
 
     def score(self, params: Params, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set."""
-        return score_pairs(self._score_step(), params, pairs, data=self.data, mesh=self.mesh)
+        return score_pairs(self._score_step(), params, pairs, data=self.data, layout=self.layout)
 
     def metrics(self, params: Params, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""
-        return summed_metrics(self._loss_step(), params, pairs, data=self.data, mesh=self.mesh)
+        return summed_metrics(self._loss_step(), params, pairs, data=self.data, layout=self.layout)
 
     def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
         """The best translation of each line; a line without words gives an empty line."""

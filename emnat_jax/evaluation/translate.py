@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from emnat_jax.config import DataConfig
 from emnat_jax.data.pipeline import Pairs, make_pairs, sequential_batches
 from emnat_jax.data.records import Row
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.families.base import Family
-from emnat_jax.training.mesh import batch_sharding, replicated, row_multiple, to_global, use_mesh
+from emnat_jax.training.layout import Layout, batch_sharding, replicated, row_shares, to_global, use_layout
 from emnat_jax.types import EOS, NEG_INF, Batch, Hypotheses, Params
 
 Weights = Any  # Params, or a tuple of them where several models work together
@@ -26,30 +25,28 @@ class Candidates(NamedTuple):
     log_prob: np.ndarray  # f32[K]
 
 
-def make_decode_step(family: Family, mesh: Mesh, num_candidates: int) -> DecodeStep:
+def make_decode_step(family: Family, layout: Layout, num_candidates: int) -> DecodeStep:
     """Compiled (params, batch) -> Hypotheses of the batch's sources; compiles once a width."""
 
     def decode(params: Params, batch: Batch) -> Hypotheses:
         # No family draws samples yet: one fixed key keeps outputs a function of the parameters.
         return family.decode(params, batch.source, jax.random.key(0), num_candidates)
 
-    rows = batch_sharding(mesh)
-    return jax.jit(decode, in_shardings=(None, rows), out_shardings=replicated(mesh))
+    rows = batch_sharding(layout.mesh)
+    return jax.jit(decode, in_shardings=(None, rows), out_shardings=replicated(layout.mesh))
 
 
 def decode_pairs(
-    decode: DecodeStep, params: Weights, pairs: Pairs, *, data: DataConfig, mesh: Mesh
+    decode: DecodeStep, params: Weights, pairs: Pairs, *, data: DataConfig, layout: Layout
 ) -> list[Candidates]:
     """The candidates of every source, in the order of the data set."""
     place = {row: index for index, row in enumerate(pairs.row.tolist())}
     found: list[Candidates | None] = [None] * pairs.size
-    batches = sequential_batches(
-        pairs, data.buckets, data.decode_rows, row_multiple=row_multiple(mesh), by="source"
-    )
-    with use_mesh(mesh):
+    batches = sequential_batches(pairs, data.buckets, data.decode_rows * row_shares(layout), by="source")
+    with use_layout(layout):
         pending = None
         for batch in batches:  # the device works on a batch while the host unpacks the one before
-            running = batch.row, decode(params, to_global(mesh, batch))
+            running = batch.row, decode(params, to_global(layout, batch))
             if pending is not None:
                 _unpack(*pending, place, found)
             pending = running

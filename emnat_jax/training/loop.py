@@ -14,13 +14,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import optax
 from etils import epath
-from jax.sharding import Mesh
 
 from emnat_jax.config import TrainConfig
 from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
-from emnat_jax.training.mesh import to_global, use_mesh
+from emnat_jax.training.layout import Layout, to_global, use_layout
 from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
 from emnat_jax.training.progress import Progress
@@ -45,8 +44,7 @@ Log = Callable[[str], None]
 class Stream(Protocol):
     """Endless NumPy batches with a position.
 
-    A batch holds all rows of one update; their number divides by `row_multiple(mesh)` times
-    train.accumulate.
+    A batch holds this process's rows of one update, as `layout.local_rows` takes them.
     """
 
     def __next__(self) -> Batch: ...
@@ -65,7 +63,7 @@ class Run:
     family: Family
     stream: Stream
     config: TrainConfig
-    mesh: Mesh
+    layout: Layout
     seed: int
     directory: epath.PathLike
     valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
@@ -115,10 +113,10 @@ def fit(run: Run) -> FitResult:
     if config.patience is not None and run.valid_batches is None:
         raise UserError(f"train.patience={config.patience} needs a valid split; give one or use None.")
     tx = make_optimizer(config.optim, config.steps, family.axes)
-    shardings = state_shardings(family.axes, tx, run.mesh, ema=config.ema_decay is not None)
+    shardings = state_shardings(family.axes, tx, run.layout, ema=config.ema_decay is not None)
     abstract = abstract_state(family, tx, shardings)
     init_key, step_key = jax.random.split(jax.random.key(run.seed))
-    with use_mesh(run.mesh), Checkpoints(_checkpoints_in(run.directory)) as checkpoints:
+    with use_layout(run.layout), Checkpoints(_checkpoints_in(run.directory)) as checkpoints:
         resumed = _resume(run, checkpoints, abstract)
         state, standing = resumed or (_fresh(run, tx, shardings, init_key), Standing())
         if not standing.finished(config):
@@ -133,14 +131,14 @@ def fit(run: Run) -> FitResult:
         return _result(run.directory, abstract.params, state, standing)
 
 
-def load_params(directory: epath.PathLike, family: Family, mesh: Mesh) -> Params:
+def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Params:
     """The parameters that `fit` returned for `directory`, read from its checkpoints.
 
     Raises UserError when there are none or they are damaged.
     """
     folder = _checkpoints_in(directory)
     standing = Standing(**(read_metadata(folder) or {})).without_lost_best(saved_steps(folder))
-    return restore_params(folder, abstract_params(family, mesh), standing.best_step)
+    return restore_params(folder, abstract_params(family, layout), standing.best_step)
 
 
 def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
@@ -171,13 +169,15 @@ def _fresh(run: Run, tx: optax.GradientTransformation, shardings: TrainState, ke
     """The state before the first update, on its devices."""
     params = run.initial_params
     if params is not None:
-        params = place_params(params, abstract_params(run.family, run.mesh))
+        params = place_params(params, abstract_params(run.family, run.layout))
 
     def create(key: Key, params: Params | None) -> TrainState:
         return create_state(run.family, tx, key, ema=shardings.ema is not None, initial_params=params)
 
     # Run once: on a CPU optimising the code takes ten times as long as running it.
-    once = {"xla_backend_optimization_level": 0} if run.mesh.devices.flat[0].platform == "cpu" else None
+    once = (
+        {"xla_backend_optimization_level": 0} if run.layout.mesh.devices.flat[0].platform == "cpu" else None
+    )
     return jax.jit(create, out_shardings=shardings, compiler_options=once)(key, params)
 
 
@@ -207,7 +207,7 @@ def _advance(
     stop = standing.next_stop(tools.run.config)
     for step in range(standing.step + 1, stop + 1):
         batch = next(tools.run.stream)
-        rows = to_global(tools.run.mesh, batch, accumulate=tools.run.config.accumulate)
+        rows = to_global(tools.run.layout, batch, accumulate=tools.run.config.accumulate)
         state, metrics = tools.train_step(state, rows, tools.key)
         pending.append((step, metrics, batch.row))
         flops += tools.run.flops(batch) if tools.run.flops else 0.0
@@ -247,7 +247,7 @@ def _evaluate(tools: _Tools, state: TrainState, standing: Standing) -> Standing:
     """The standing after one pass over the valid split, which is written down as well."""
     params = inference_params(state)
     batches = [
-        tools.eval_step(params, to_global(tools.run.mesh, batch)) for batch in tools.run.valid_batches()
+        tools.eval_step(params, to_global(tools.run.layout, batch)) for batch in tools.run.valid_batches()
     ]
     sums: Sums = {}
     for metrics in jax.device_get(batches):

@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jax.sharding import Mesh
 
 from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
-from emnat_jax.training.mesh import param_shardings, replicated, require_divisible
+from emnat_jax.training.layout import Layout, param_shardings, replicated, require_divisible
 from emnat_jax.types import Key, Params
 
 MODULE_DEPTH = 2  # names that lead to a module: "transformer", "encoder"
@@ -54,9 +53,11 @@ def _replaced(params: Params, given: Params) -> Params:
     }
 
 
-def state_shardings(axes: Params, tx: optax.GradientTransformation, mesh: Mesh, *, ema: bool) -> TrainState:
+def state_shardings(
+    axes: Params, tx: optax.GradientTransformation, layout: Layout, *, ema: bool
+) -> TrainState:
     """A sharding for each leaf of the state; the optimiser's moments lie as their parameters do."""
-    params = param_shardings(mesh, axes)
+    params = param_shardings(layout, axes)
     is_names = {"is_leaf": lambda leaf: isinstance(leaf, tuple)}
     shapes = jax.tree.map(
         lambda names: jax.ShapeDtypeStruct((1,) * len(names), jnp.float32), axes, **is_names
@@ -66,18 +67,18 @@ def state_shardings(axes: Params, tx: optax.GradientTransformation, mesh: Mesh, 
         lambda _, sharding: sharding,
         jax.eval_shape(tx.init, shapes),
         params,
-        transform_non_params=lambda _: replicated(mesh),
+        transform_non_params=lambda _: replicated(layout.mesh),
     )
-    return TrainState(replicated(mesh), params, opt_state, params if ema else None)
+    return TrainState(replicated(layout.mesh), params, opt_state, params if ema else None)
 
 
-def abstract_params(family: Family, mesh: Mesh) -> Params:
+def abstract_params(family: Family, layout: Layout) -> Params:
     """Shapes, types and shardings of the parameters, without computing them.
 
     Raises UserError where one does not divide over the mesh.
     """
     shapes = jax.eval_shape(family.init, jax.random.key(0))
-    shardings = param_shardings(mesh, family.axes)
+    shardings = param_shardings(layout, family.axes)
     require_divisible(shapes, shardings)
     return _with_shardings(shapes, shardings)
 

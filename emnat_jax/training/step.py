@@ -1,6 +1,6 @@
 """The compiled update and the compiled evaluation of one batch.
 
-Call both inside `mesh.use_mesh`, so that constraints inside the model know the mesh.
+Call both inside `layout.use_layout`, so that constraints inside the model know the layout.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from emnat_jax.training.mesh import batch_sharding, replicated
+from emnat_jax.training.layout import batch_sharding, replicated
 from emnat_jax.training.state import TrainState
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Step
 

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import itertools
 import time
 
@@ -9,7 +10,6 @@ from emnat_jax.config import DataConfig
 from emnat_jax.data.pipeline import (
     BatchStream,
     bucket_rows,
-    host_rows,
     load_pairs,
     make_pairs,
     sequential_batches,
@@ -19,7 +19,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, PAD
 from tests.data.rows import random_rows, tokens, write_dataset
 
-DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96)
+DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96, row_multiple=1)
 
 
 def stream(rows, seed=1, data=DATA, **arguments) -> BatchStream:
@@ -90,7 +90,7 @@ def test_rows_of_a_bucket(width, batch_tokens, multiple, rows):
 def test_every_row_comes_once_an_epoch_in_the_narrowest_shape_that_holds_it(count, row_multiple):
     rows = random_rows(count)
     by_id = {row.row: row for row in rows}
-    batches = stream(rows, row_multiple=row_multiple)
+    batches = stream(rows, data=dataclasses.replace(DATA, row_multiple=row_multiple))
     assert batches.skipped == 0
     for _ in range(3):
         seen = collections.Counter()
@@ -128,14 +128,18 @@ def test_epochs_and_seeds_shuffle_differently_and_repeat():
 @pytest.mark.parametrize("hosts", [2, 4])
 def test_any_number_of_hosts_draws_the_same_global_batches(hosts):
     rows = random_rows(120)
-    alone = stream(rows, row_multiple=4)
-    together = [stream(rows, row_multiple=4, host_index=i, host_count=hosts) for i in range(hosts)]
+    data = dataclasses.replace(DATA, row_multiple=4)
+
+    def of_host(host):
+        return lambda index: index.reshape(hosts, -1)[host]
+
+    alone = stream(rows, data=data)
+    together = [stream(rows, data=data, local=of_host(host)) for host in range(hosts)]
     for _ in range(alone.batches_per_epoch + 3):
         whole, parts = next(alone), [next(s) for s in together]
         for name in ("source", "target", "weight", "row"):
             joined = np.concatenate([getattr(part, name) for part in parts])
             np.testing.assert_array_equal(joined, getattr(whole, name))
-        assert_equal(host_rows(whole, 1, hosts), parts[1])
         assert alone.state() == together[1].state()
 
 
@@ -172,20 +176,13 @@ def test_rows_too_long_for_the_buckets_are_counted_and_all_too_long_is_an_error(
         stream([])
 
 
-def test_hosts_that_do_not_divide_the_rows_are_refused():
-    with pytest.raises(ValueError, match="row_multiple=3 does not divide over 2 hosts"):
-        stream(random_rows(4), row_multiple=3, host_count=2)
-    with pytest.raises(ValueError, match="do not divide"):
-        host_rows(next(stream(random_rows(4), row_multiple=3)), 0, 7)
-
-
 @pytest.mark.parametrize("by", ["both", "source"])
 @pytest.mark.parametrize("count", [0, 1, 77])
 def test_sequential_batches_hold_every_row_once_in_order(by, count):
     rows = random_rows(count, longest=20)  # some are longer than the last bucket
     by_id = {row.row: row for row in rows}
     seen, shapes = [], set()
-    for batch in sequential_batches(make_pairs(rows), DATA.buckets, 10, row_multiple=4, by=by):
+    for batch in sequential_batches(make_pairs(rows), DATA.buckets, 12, by=by):
         assert batch.source.shape[0] == 12
         assert_holds(batch, by_id)
         shapes.add((batch.source.shape, batch.target.shape))
@@ -217,3 +214,12 @@ def test_batches_are_made_at_more_than_a_hundred_thousand_rows_a_second():
     start = time.perf_counter()
     rows = sum(int(next(batches).weight.sum()) for _ in range(20 * batches.batches_per_epoch))
     assert rows / (time.perf_counter() - start) > 100_000
+
+
+def test_sequential_batches_give_a_host_its_rows():
+    pairs = make_pairs(random_rows(50))
+    whole = list(sequential_batches(pairs, DATA.buckets, 12))
+    part = list(sequential_batches(pairs, DATA.buckets, 12, local=lambda index: index[6:9]))
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a.source[6:9], b.source)
+        np.testing.assert_array_equal(a.row[6:9], b.row)

@@ -5,8 +5,8 @@ import json
 import jax
 
 from emnat_jax.config import MeshConfig, OptimConfig, TrainConfig
+from emnat_jax.training.layout import make_layout
 from emnat_jax.training.loop import Run, fit
-from emnat_jax.training.mesh import make_mesh
 from emnat_jax.training.metrics import TIMING
 from tests import tiny_family
 
@@ -33,9 +33,9 @@ class BreakingStream(tiny_family.Stream):
         return super().__next__()
 
 
-def mesh(devices: int = 1, **sizes):
-    """A mesh of the first `devices` devices."""
-    return make_mesh(MeshConfig(**sizes), jax.devices()[:devices])
+def layout(devices: int = 1, **sizes):
+    """A layout of the first `devices` devices."""
+    return make_layout(MeshConfig(**sizes), jax.devices()[:devices])
 
 
 def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=lambda text: None, **options):
@@ -44,7 +44,7 @@ def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=la
         family=family or tiny_family.make(rate=0.2),
         stream=stream or tiny_family.Stream(),
         config=config,
-        mesh=on or mesh(),
+        layout=on or layout(),
         seed=3,
         directory=directory,
         valid_batches=options.pop("valid_batches", lambda: VALID),

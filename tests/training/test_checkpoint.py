@@ -28,8 +28,8 @@ def make(seed, ema=True):
     return _create(jax.random.key(seed), ema)
 
 
-def abstract(mesh=None, ema=True):
-    return abstract_state(FAMILY, TX, state_shardings(FAMILY.axes, TX, mesh or runs.mesh(), ema=ema))
+def abstract(layout=None, ema=True):
+    return abstract_state(FAMILY, TX, state_shardings(FAMILY.axes, TX, layout or runs.layout(), ema=ema))
 
 
 def save(directory, steps, **options):
@@ -55,13 +55,13 @@ def test_restores_the_same_bits_onto_any_mesh(tmp_path, sizes, ema):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(7, state, {"position": {"epoch": 1}, "loss": 0.1})
         checkpoints.wait()
-        mesh = runs.mesh(**sizes)
-        restored, metadata = checkpoints.restore(abstract(mesh, ema))
+        layout = runs.layout(**sizes)
+        restored, metadata = checkpoints.restore(abstract(layout, ema))
     assert metadata == {"position": {"epoch": 1}, "loss": 0.1}
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert fingerprint(restored) == fingerprint(state)
-    assert restored.params["tokens"].sharding == abstract(mesh, ema).params["tokens"].sharding
-    params = checkpoint.restore_params(tmp_path, abstract_params(FAMILY, mesh))
+    assert restored.params["tokens"].sharding == abstract(layout, ema).params["tokens"].sharding
+    params = checkpoint.restore_params(tmp_path, abstract_params(FAMILY, layout))
     assert fingerprint(params) == fingerprint(state.ema if ema else state.params)
 
 
@@ -69,9 +69,9 @@ def test_nothing_saved(tmp_path):
     with Checkpoints(tmp_path / "new") as checkpoints:
         assert checkpoints.restore(abstract()) is None
     with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoint.restore_params(tmp_path / "new", abstract_params(FAMILY, runs.mesh()))
+        checkpoint.restore_params(tmp_path / "new", abstract_params(FAMILY, runs.layout()))
     with pytest.raises(UserError, match="does not exist"):
-        checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.mesh()))
+        checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()))
 
 
 def test_keeps_the_latest_two_and_the_named_one(tmp_path):
@@ -125,7 +125,7 @@ def test_all_damaged_names_the_directory_and_deletes_nothing(tmp_path):
             checkpoints.restore(abstract(), lambda text: None)
         assert checkpoints.steps() == [1, 2]
     with pytest.raises(UserError, match=f"{tmp_path}/2 cannot be read"):
-        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.mesh()))
+        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax, on a broken file
@@ -152,7 +152,7 @@ def test_arrays_of_another_save_are_noticed(tmp_path):
     shutil.rmtree(tmp_path / "2" / "state")
     shutil.copytree(tmp_path / "1" / "state", tmp_path / "2" / "state")
     with pytest.raises(UserError, match="/2 cannot be read"):
-        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.mesh()))
+        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()))
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(abstract(), lambda text: None)[1] == {"number": 1}
 
@@ -174,7 +174,7 @@ def test_reading_disturbs_no_save_in_progress(tmp_path):
     save(tmp_path, [1])
     unfinished = tmp_path / "2.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "1", unfinished)
-    checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.mesh()))
+    checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()))
     assert unfinished.exists()
 
 

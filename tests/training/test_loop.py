@@ -84,7 +84,7 @@ def test_finished_run_returns_at_once(tmp_path, unbroken):
     again = runs.train(directory, stream=runs.BreakingStream(0))
     assert (again.fingerprint, again.step, again.valid_loss) == (result.fingerprint, 8, result.valid_loss)
     assert runs.lines(directory) == before
-    assert fingerprint(load_params(directory, FAMILY, runs.mesh(4, fsdp=2))) == result.fingerprint
+    assert fingerprint(load_params(directory, FAMILY, runs.layout(4, fsdp=2))) == result.fingerprint
 
 
 def test_damaged_latest_is_trained_again(tmp_path, unbroken):
@@ -101,7 +101,7 @@ def test_damaged_latest_is_trained_again(tmp_path, unbroken):
 def test_goes_on_with_other_devices(tmp_path, unbroken):
     with pytest.raises(runs.Broken):
         runs.train(tmp_path, stream=runs.BreakingStream(5))
-    result = runs.train(tmp_path, on=runs.mesh(4, fsdp=2, model=2))
+    result = runs.train(tmp_path, on=runs.layout(4, fsdp=2, model=2))
     np.testing.assert_allclose(result.valid_loss, unbroken[1].valid_loss, rtol=1e-5)
 
 
@@ -177,7 +177,7 @@ def test_early_stopping_returns_the_best(tmp_path):
     assert result.fingerprint == same_steps.fingerprint
     again = runs.train(tmp_path, config, stream=runs.BreakingStream(0))
     assert again.fingerprint == result.fingerprint
-    assert fingerprint(load_params(tmp_path, FAMILY, runs.mesh())) == result.fingerprint
+    assert fingerprint(load_params(tmp_path, FAMILY, runs.layout())) == result.fingerprint
 
 
 def test_warm_start(tmp_path, unbroken):
@@ -191,7 +191,7 @@ def test_warm_start(tmp_path, unbroken):
     )
     assert 0 < max(jax.tree.leaves(moved)) < 0.02
     assert fingerprint(before.params) == kept  # not donated, although on the same device
-    elsewhere = runs.train(tmp_path / "4", config, initial_params=before.params, on=runs.mesh(4, model=4))
+    elsewhere = runs.train(tmp_path / "4", config, initial_params=before.params, on=runs.layout(4, model=4))
     np.testing.assert_allclose(elsewhere.valid_loss, result.valid_loss, rtol=1e-5)
     wrong = {**before.params, "tokens": before.params["tokens"][:5]}
     with pytest.raises(UserError, match=r"'tokens'.*\(5, 8\).*\(24, 8\)"):

@@ -18,7 +18,7 @@ from tests.training import runs
 @pytest.mark.parametrize("taker", FAMILIES)
 def test_every_family_can_start_from_the_encoder_of_any_other(giver, taker):
     family, given, key = tiny.family(taker), encoder_params(tiny.params(giver)), jax.random.key(7)
-    abstract = abstract_params(family, runs.mesh())
+    abstract = abstract_params(family, runs.layout())
     given = place_params(given, abstract)
     params = create_state(family, optax.sgd(0.1), key, ema=False, initial_params=given).params
     assert jax.tree.structure(params) == jax.tree.structure(abstract)
@@ -32,7 +32,7 @@ def test_every_family_can_start_from_the_encoder_of_any_other(giver, taker):
 
 def test_a_module_is_given_whole_or_not_at_all():
     """A deeper model is not filled up with random layers in silence, and a layer too many is not ignored."""
-    deep, shallow = (abstract_params(tiny.family("ar", encoder_layers=n), runs.mesh()) for n in (2, 1))
+    deep, shallow = (abstract_params(tiny.family("ar", encoder_layers=n), runs.layout()) for n in (2, 1))
     full = {
         n: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), encoder_params(p))
         for n, p in (("deep", deep), ("shallow", shallow))

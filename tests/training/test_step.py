@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from emnat_jax.training.mesh import to_global, use_mesh
+from emnat_jax.training.layout import to_global, use_layout
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import create_state, inference_params, state_shardings
 from emnat_jax.training.step import make_eval_step, make_train_step
@@ -15,19 +15,19 @@ from tests.training import runs
 EMA = 0.5
 
 
-def updates(mesh, count=3, *, dropout=0.0, accumulate=1, batches=None):
-    """State and metrics of each of `count` updates on `mesh`."""
+def updates(layout, count=3, *, dropout=0.0, accumulate=1, batches=None):
+    """State and metrics of each of `count` updates on `layout`."""
     family = tiny_family.make(dropout)
     tx = make_optimizer(runs.OPTIM, 10, family.axes)
-    shardings = state_shardings(family.axes, tx, mesh, ema=True)
-    with use_mesh(mesh):
+    shardings = state_shardings(family.axes, tx, layout, ema=True)
+    with use_layout(layout):
         step = make_train_step(family.loss, tx, shardings, accumulate=accumulate, ema_decay=EMA)
         create = functools.partial(create_state, family, tx, ema=True)
         state = jax.jit(create, out_shardings=shardings)(jax.random.key(0))
         history = []
         for number in range(count):
             batch = batches[number] if batches else tiny_family.batch(number)
-            state, metrics = step(state, to_global(mesh, batch, accumulate=accumulate), jax.random.key(1))
+            state, metrics = step(state, to_global(layout, batch, accumulate=accumulate), jax.random.key(1))
             history.append(jax.device_get((state, metrics)))
     return history
 
@@ -37,9 +37,9 @@ def assert_close(a, b, rtol):
 
 
 def test_one_device_equals_four():
-    one = updates(runs.mesh(1), dropout=0.3)
+    one = updates(runs.layout(1), dropout=0.3)
     for sizes in ({}, {"fsdp": 2, "model": 2}):
-        four = updates(runs.mesh(4, **sizes), dropout=0.3)
+        four = updates(runs.layout(4, **sizes), dropout=0.3)
         assert_close(one[-1][0].params, four[-1][0].params, rtol=1e-5)
         assert_close(one[-1][1], four[-1][1], rtol=1e-5)
 
@@ -49,8 +49,8 @@ def test_micro_batches_equal_one_batch():
     batch = tiny_family.batch(5)
     weight = np.array([1, 1, 1, 0, 1, 1, 0, 0], np.float32)
     batches = [batch.replace(weight=weight)] * 3
-    whole = updates(runs.mesh(1), batches=batches)
-    micro = updates(runs.mesh(1), batches=batches, accumulate=4)
+    whole = updates(runs.layout(1), batches=batches)
+    micro = updates(runs.layout(1), batches=batches, accumulate=4)
     for a, b in zip(whole, micro, strict=True):
         assert_close(a[0].params, b[0].params, rtol=1e-5)
         assert_close(a[1], b[1], rtol=1e-5)
@@ -58,7 +58,7 @@ def test_micro_batches_equal_one_batch():
 
 def test_average_follows_the_schedule():
     """Decay 1/10 and 2/11 in the first two updates, the configured 1/2 only from the ninth on."""
-    history = updates(runs.mesh(1), 10)
+    history = updates(runs.layout(1), 10)
     states = [state for state, _ in history]
     for number, decay in ((1, 2 / 11), (2, 3 / 12), (9, EMA)):
         before, now = states[number - 1], states[number]
@@ -71,11 +71,11 @@ def test_average_follows_the_schedule():
 
 def test_key_depends_on_the_step_and_evaluation_is_without_dropout():
     same = [tiny_family.batch(0)] * 2
-    mesh = runs.mesh(1)
+    layout = runs.layout(1)
     family = tiny_family.make(0.5)
     tx = make_optimizer(runs.OPTIM, 10, family.axes)
-    shardings = state_shardings(family.axes, tx, mesh, ema=False)
-    with use_mesh(mesh):
+    shardings = state_shardings(family.axes, tx, layout, ema=False)
+    with use_layout(layout):
         step = make_train_step(family.loss, tx, shardings, accumulate=1, ema_decay=None)
         evaluate = make_eval_step(family.loss, shardings)
         start = jax.device_get(
@@ -84,9 +84,9 @@ def test_key_depends_on_the_step_and_evaluation_is_without_dropout():
         losses = []
         for number in (0, 1):
             state = jax.device_put(start.replace(step=np.int32(number)), shardings)
-            _, metrics = step(state, to_global(mesh, same[0]), jax.random.key(1))
+            _, metrics = step(state, to_global(layout, same[0]), jax.random.key(1))
             losses.append(metrics["loss"].value())
-        plain = evaluate(jax.device_put(start.params, shardings.params), to_global(mesh, same[0]))
+        plain = evaluate(jax.device_put(start.params, shardings.params), to_global(layout, same[0]))
     assert losses[0] != losses[1]
     expected = -jax.jit(family.score)(start.params, same[0]).sum()
     np.testing.assert_allclose(plain["loss"].total, expected, rtol=1e-6)
@@ -98,5 +98,5 @@ def test_gradient_norm_is_that_of_the_mean_loss():
     params = jax.jit(family.init)(jax.random.key(0))
     grads = jax.device_get(jax.jit(jax.grad(lambda p: family.loss(p, batch, None, 0)[0]))(params))
     norm = np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in jax.tree.leaves(grads)))
-    _, metrics = updates(runs.mesh(1), 1, accumulate=2)[0]
+    _, metrics = updates(runs.layout(1), 1, accumulate=2)[0]
     np.testing.assert_allclose(metrics["grad_norm"].total, norm, rtol=1e-5)

@@ -1,0 +1,157 @@
+"""Devices as a mesh, logical axes as shardings, host rows as global arrays."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from emnat_jax.config import MeshConfig
+from emnat_jax.config.program import AXES
+from emnat_jax.errors import UserError, require
+from emnat_jax.types import Batch, Params
+
+ROWS = ("data", "fsdp")  # the mesh axes that the rows of a batch are spread over
+
+
+class Layout(NamedTuple):
+    """A mesh with the axes data, fsdp, model, and what is spread over which of them."""
+
+    mesh: Mesh
+    rules: tuple[tuple[str, str | tuple[str, ...] | None], ...]  # logical axis -> mesh axes
+
+
+def make_layout(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Layout:
+    """The layout that `config` asks for over `devices` (None: all there are, those of other processes too).
+
+    Raises UserError when the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    rest = config.fsdp * config.model
+    data = len(devices) // max(rest, 1) if config.data is None else config.data
+    if data * rest != len(devices) or rest < 1:
+        raise UserError(
+            f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.model={config.model} does not fill "
+            f"{len(devices)} devices; their product must be {len(devices)} (mesh.data=None takes what is left)."
+        )
+    # jax.make_mesh makes Explicit axes by default; its first parameter has another name from 0.11 on.
+    shape = (data, config.fsdp, config.model)
+    mesh = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return Layout(mesh, (("batch", ROWS), *vars(config.rules).items()))
+
+
+def local_layout(config: MeshConfig) -> Layout:
+    """A layout over this process's devices alone, for work that needs no other process.
+
+    As `config` asks where that fits them; else every device has whole parameters.
+    """
+    devices = jax.local_devices()
+    fits = len(devices) % (config.fsdp * config.model) == 0
+    sizes = {"fsdp": config.fsdp, "model": config.model} if fits else {}
+    return make_layout(MeshConfig(rules=config.rules, **sizes), devices)
+
+
+@contextlib.contextmanager
+def use_layout(layout: Layout) -> Iterator[None]:
+    """Makes the logical constraints inside a model mean this layout; compile and run steps in it."""
+    with jax.set_mesh(layout.mesh), nn.logical_axis_rules(layout.rules):
+        yield
+
+
+def row_shares(layout: Layout) -> int:
+    """The number of equal shares that the rows of every (micro-)batch are cut into."""
+    return math.prod(layout.mesh.shape[axis] for axis in ROWS)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh, *, stacked: bool = False) -> NamedSharding:
+    """Rows spread over the devices; `stacked` for leaves with a micro-batch axis in front."""
+    return NamedSharding(mesh, PartitionSpec(None, ROWS) if stacked else PartitionSpec(ROWS))
+
+
+def param_shardings(layout: Layout, axes: Params) -> Params:
+    """A sharding for each leaf of `axes`, a tree of tuples of logical axis names."""
+
+    def sharding(names: tuple) -> NamedSharding:
+        return NamedSharding(layout.mesh, nn.logical_to_mesh_axes(names, layout.rules))
+
+    return jax.tree.map(sharding, axes, is_leaf=lambda leaf: isinstance(leaf, tuple))
+
+
+def require_divisible(params: Params, shardings: Params) -> None:
+    """Raises UserError where a parameter's shape does not divide over its mesh axes."""
+
+    def check(path, leaf, sharding: NamedSharding) -> None:
+        for size, names in zip(leaf.shape, sharding.spec):
+            names = (names,) if isinstance(names, str) else names or ()
+            parts = math.prod(sharding.mesh.shape[name] for name in names)
+            if size % parts:
+                options = " x ".join(f"mesh.{name}" for name in names)
+                raise UserError(
+                    f"parameter {jax.tree_util.keystr(path)} has an axis of {size}, which does not divide "
+                    f"by {options}={parts}; change the mesh or that size."
+                )
+
+    jax.tree_util.tree_map_with_path(check, params, shardings)
+
+
+def require_rows_divide(layout: Layout, multiple: int, accumulate: int) -> None:
+    """UserError unless batches whose rows are a multiple of data.row_multiple can be cut for every device."""
+    parts = row_shares(layout) * accumulate
+    require(
+        multiple % parts == 0,
+        f"data.row_multiple={multiple} does not divide by mesh.data x mesh.fsdp={row_shares(layout)} times "
+        f"train.accumulate={accumulate}; use a multiple of {parts}.",
+    )
+
+
+def _own_shares(layout: Layout) -> list[int]:
+    """Which of the shares of rows this process's devices hold, in ascending order."""
+    groups = layout.mesh.devices.reshape(row_shares(layout), -1)  # the axis `model` is the last
+    here = jax.process_index()
+    return [i for i, group in enumerate(groups) if any(device.process_index == here for device in group)]
+
+
+def local_rows(layout: Layout, rows: np.ndarray, accumulate: int = 1) -> np.ndarray:
+    """Of the rows of a global batch, in order, those that this process's devices hold."""
+    shares = rows.reshape(accumulate, row_shares(layout), -1, *rows.shape[1:])
+    return shares[:, _own_shares(layout)].reshape(-1, *rows.shape[1:])
+
+
+def to_global(layout: Layout, batch: Batch, *, accumulate: int = 1) -> Batch:
+    """This process's rows (NumPy, as `local_rows` takes them) as its part of one global batch.
+
+    With `accumulate` > 1 the rows are cut into that many micro-batches, a new axis in front.
+    Raises UserError when the rows do not divide.
+    """
+    own, shares = _own_shares(layout), row_shares(layout)
+    rows = len(batch.weight) * shares // len(own)
+    if rows % (shares * accumulate):
+        raise UserError(
+            f"a batch of {rows} rows does not divide by mesh.data x mesh.fsdp={shares} times "
+            f"train.accumulate={accumulate}; use a multiple of {shares * accumulate} rows."
+        )
+    sharding = batch_sharding(layout.mesh, stacked=accumulate > 1)
+    rows //= accumulate
+    each = rows // shares
+
+    def place(leaf: np.ndarray) -> jax.Array:
+        # Not jax.make_array_from_process_local_data: this holds for any order of devices and hosts.
+        parts = leaf.reshape(accumulate, len(own), each, *leaf.shape[1:])
+
+        def of_device(index: tuple[slice, ...]) -> np.ndarray:
+            part = parts[:, own.index((index[accumulate > 1].start or 0) // each)]
+            return part if accumulate > 1 else part[0]
+
+        stacked = (accumulate,) if accumulate > 1 else ()
+        return jax.make_array_from_callback((*stacked, rows, *leaf.shape[1:]), sharding, of_device)
+
+    return jax.tree.map(place, batch)
