@@ -36,7 +36,7 @@ def run(args, config_arguments):
             raise UserError(f"--{name}={getattr(args, name)}: use 1 or more.")
     if args.vocab <= NUM_SPECIAL:
         raise UserError(f"--vocab={args.vocab}: use more than the {NUM_SPECIAL} special ids.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    work = open_workspace(read_config(config_arguments, args.workdir), args)
     from emnat_jax.evaluation.benchmark import environment
 
     figures = _train(work, args) if args.what == "train" else _latency(work, args)

@@ -7,6 +7,8 @@ Example:
     --output=runs/demo/candidates
 """
 
+import contextlib
+
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 from emnat_jax.errors import UserError
 
@@ -23,11 +25,12 @@ def add_arguments(parser):
 def run(args, config_arguments):
     if args.num_candidates < 1:
         raise UserError(f"--num-candidates={args.num_candidates}: use 1 or more.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    work = open_workspace(read_config(config_arguments, args.workdir), args)
     from emnat_jax.em.distill import distill
-    from emnat_jax.em.journal import exclusive
+    from emnat_jax.em.journal import hold
 
-    with exclusive(args.output):
+    with contextlib.ExitStack() as held:
+        args.joined.agree("output", lambda: hold(held, args.output))
         manifest = distill(
             [work.load(args.model)],
             args.data or work.directory / "data" / "train",
@@ -35,6 +38,7 @@ def run(args, config_arguments):
             num_candidates=args.num_candidates,
             vocabulary=work.vocabulary,
             seed=work.config.seed,
+            processes=work.processes,
             log=work.log,
         )
     show({"set": args.output, "kind": manifest.kind, "rows": manifest.rows_out, "dropped": manifest.dropped,

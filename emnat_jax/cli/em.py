@@ -26,7 +26,7 @@ def run(args, config_arguments):
     if args.plan:
         _print_plan(config, args.workdir)
         return
-    work = open_workspace(config, args.workdir)
+    work = open_workspace(config, args)
     from emnat_jax.em.driver import run as run_em
     from emnat_jax.em.report import table
     from emnat_jax.evaluation.bleu import require_library

@@ -46,7 +46,7 @@ def _files(args, config_arguments):
 
 
 def _model_outputs(args, config_arguments):
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    work = open_workspace(read_config(config_arguments, args.workdir), args)
     from emnat_jax.data.manifest import read_dataset
     from emnat_jax.em.evaluate import figures
 

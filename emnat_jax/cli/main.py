@@ -4,6 +4,8 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
+from collections.abc import Callable
 
 from emnat_jax import __version__
 from emnat_jax.errors import UserError
@@ -19,6 +21,10 @@ COMMANDS = {  # name -> what it does; the module of the same name runs it
     "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
     "benchmark": "timings of an update and of translation, by batch size",
 }
+
+
+# Those in which every process has its share; the others are the first one's alone.
+TOGETHER = ("em", "train", "distill", "score", "select", "benchmark")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,23 +54,50 @@ def _run(name: str, argv: list[str]) -> int:
     rest, config_arguments = _split(argv)
     args = parser.parse_args(rest)
     try:
-        command.run(args, config_arguments)
-        sys.stdout.flush()
+        args.joined = _join(args)
     except UserError as error:
         print(f"emnat {name}: {error}", file=sys.stderr)
         return 2
+    status, message = 0, ""
+    if args.joined.is_first or name in TOGETHER:
+        status, message = _status(lambda: command.run(args, config_arguments), args.joined.count == 1)
+    if message:
+        print(f"emnat {name}: {message}", file=sys.stderr)
+    args.joined.leave(status, message)
+    return status
+
+
+def _join(args: argparse.Namespace):
+    """The processes of the run; only the first of them has an output."""
+    from emnat_jax.training.distributed import start
+
+    processes = start(
+        coordinator=args.coordinator, count=args.processes, index=args.process, on_platform=args.on_all_hosts
+    )
+    if not processes.is_first:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+    return processes
+
+
+def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
+    """Exit status and message of a command. A bug is raised where no other process has to hear of it."""
+    try:
+        run()
+        sys.stdout.flush()
+    except UserError as error:
+        return 2, str(error)
     except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
-        print(f"emnat {name}: interrupted; run it again to go on.", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.filename is None and error.errno is None:
+        return 130, "interrupted; run it again to go on."
+    except Exception as error:
+        if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
+            return 2, f"{error}; nothing that was finished is lost."
+        if alone:
             raise
-        print(f"emnat {name}: {error}; nothing that was finished is lost.", file=sys.stderr)
-        return 2
-    return 0
+        traceback.print_exc()
+        return 1, f"{type(error).__name__}: {error}"
+    return 0, ""
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:

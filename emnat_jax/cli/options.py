@@ -23,6 +23,18 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     text = "a file with get_config(); default: the workdir's config.json, or the bundled demo's"
     group.add_argument("--config", metavar="FILE.py", help=text)
     group.add_argument("--config.KEY", metavar="VALUE", help="set one key, e.g. --config.em.rounds=3")
+    add_processes(parser)
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """How the processes of one run find each other."""
+    group = parser.add_argument_group("many hosts: start the same command on each")
+    group.add_argument(
+        "--on-all-hosts", action="store_true", help="find the others through Cloud TPU, GKE or Slurm"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
 
 
 def read_config(arguments: list[str], workdir: str | None = None) -> Config:
@@ -72,7 +84,7 @@ def _run_config_file(path: Path) -> dict:
     return config.to_dict() if hasattr(config, "to_dict") else dict(config)
 
 
-def open_workspace(config: Config, workdir: str):
+def open_workspace(config: Config, args: argparse.Namespace):
     """The workspace, with JAX set up: a persistent compilation cache unless one is already chosen."""
     # "tpu,cpu" would fall back in silence; an absent platform that was asked for must be an error.
     import jax
@@ -89,12 +101,14 @@ def open_workspace(config: Config, workdir: str):
         ) from error
     from emnat_jax.em.workspace import Workspace
 
-    return Workspace(config, workdir, make_log())
+    return Workspace(config, args.workdir, make_log(args.joined), args.joined)
 
 
-def make_log():
-    """A function that prints a line with the time since the start, on stderr."""
+def make_log(processes):
+    """A function that prints a line with the time since the start, on stderr of the first process."""
     begin = time.monotonic()
+    if not processes.is_first:
+        return lambda text: None
 
     def log(text: str) -> None:
         seconds = int(time.monotonic() - begin)

@@ -22,4 +22,4 @@ def run(args, config_arguments):
 
     config = read_config(config_arguments, args.workdir)
     with exclusive(args.workdir):
-        show(prepare(config, args.workdir, make_log()), args.json)
+        show(prepare(config, args.workdir, make_log(args.joined)), args.json)

@@ -6,6 +6,8 @@ Examples:
     --column=nar_log_prob --output=runs/demo/scored
 """
 
+import contextlib
+
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show, write_lines
 from emnat_jax.errors import UserError
 
@@ -30,17 +32,25 @@ def run(args, config_arguments):
         raise UserError("give --source and --target, or --data and --output.")
     if args.data and not args.output:
         raise UserError("--data needs --output, the folder of the set with the new column.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    work = open_workspace(read_config(config_arguments, args.workdir), args)
     (_score_set if args.data else _score_texts)(work, args)
 
 
 def _score_set(work, args):
     from emnat_jax.em.distill import rescore
-    from emnat_jax.em.journal import exclusive
+    from emnat_jax.em.journal import hold
 
     scorers = {args.column: work.load(args.model)}
-    with exclusive(args.output):
-        manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, log=work.log)
+    with contextlib.ExitStack() as held:
+        args.joined.agree("output", lambda: hold(held, args.output))
+        manifest = rescore(
+            args.data,
+            args.output,
+            scorers,
+            vocabulary=work.vocabulary,
+            processes=work.processes,
+            log=work.log,
+        )
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
 

@@ -5,6 +5,8 @@ Example:
     --config.select.rule=nar_top1
 """
 
+import contextlib
+
 from emnat_jax.cli.options import add_workdir, make_log, read_config, show
 
 
@@ -19,11 +21,19 @@ def run(args, config_arguments):
     from pathlib import Path
 
     from emnat_jax.data.vocab import load_vocabulary
-    from emnat_jax.em.journal import exclusive
+    from emnat_jax.em.journal import hold
     from emnat_jax.em.selection import select
 
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(Path(args.workdir) / "vocab").fingerprint
-    with exclusive(args.output):
-        manifest = select(args.candidates, args.output, config.select, vocabulary=vocabulary, log=make_log())
+    with contextlib.ExitStack() as held:
+        args.joined.agree("output", lambda: hold(held, args.output))
+        manifest = select(
+            args.candidates,
+            args.output,
+            config.select,
+            vocabulary=vocabulary,
+            processes=args.joined,
+            log=make_log(args.joined),
+        )
     show({"set": args.output, "rows": manifest.rows_out, **manifest.options["statistics"]}, args.json)

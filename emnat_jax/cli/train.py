@@ -5,6 +5,8 @@ Examples:
   emnat train --role=nar --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
 """
 
+import contextlib
+
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 
 
@@ -22,12 +24,13 @@ def add_arguments(parser):
 
 def run(args, config_arguments):
     config = read_config(config_arguments, args.workdir)
-    work = open_workspace(config, args.workdir)
-    from emnat_jax.em.journal import exclusive
+    work = open_workspace(config, args)
+    from emnat_jax.em.journal import hold
     from emnat_jax.em.train import train_model
 
     output = args.output or work.directory / "models" / args.role
-    with exclusive(output):
+    with contextlib.ExitStack() as held:
+        args.joined.agree("output", lambda: hold(held, output))
         manifest = train_model(
             work,
             work.model_config(args.role),

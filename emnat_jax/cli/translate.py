@@ -20,6 +20,6 @@ def add_arguments(parser):
 
 
 def run(args, config_arguments):
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir)
+    work = open_workspace(read_config(config_arguments, args.workdir), args)
     translate = load_model(work, args)
     write_lines(args.output, translate(read_lines(args.input)))

@@ -3,20 +3,22 @@
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 import emnat_jax
 from emnat_jax.data.atomic import atomic_file
-from emnat_jax.data.records import Row, read_shard, shard_name
+from emnat_jax.data.records import Row, read_shard
 from emnat_jax.errors import UserError
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "MANIFEST.json"
+_HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
 KINDS = ("bitext", "distilled", "candidates", "selected", "model")
 
 _MAKERS = {
@@ -33,7 +35,7 @@ class Manifest:
     """What a finished folder holds. Two runs with the same inputs differ in `created` alone."""
 
     kind: str  # one of KINDS
-    content_hash: str  # hex sha256 of row ids and tokens; scores and texts stay out
+    content_hash: str  # of row ids and tokens, however they are sharded; scores and texts stay out
     rows_in: int  # == rows_out + sum of dropped
     rows_out: int
     dropped: dict[str, int]  # reason -> rows
@@ -73,43 +75,49 @@ def write_manifest(directory: epath.PathLike, manifest: Manifest) -> None:
         file.write(text.encode() + b"\n")
 
 
+def describe_shard(path: epath.PathLike) -> dict[str, Any]:
+    """What `finish_dataset` has to know of one shard, as JSON; reads all of it.
+
+    ValueError where rows do not ascend; UserError where it is missing or damaged.
+    """
+    path, content, rows, first, last = epath.Path(path), 0, 0, None, None
+    for row in read_shard(path):
+        if last is not None and row.row <= last:
+            raise ValueError(f"{path}: row {row.row} comes after row {last}")
+        content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
+        rows, first, last = rows + 1, row.row if first is None else first, row.row
+    return {"name": path.name, "rows": rows, "sha256": _file_sha256(path), "first": first, "last": last,
+            "content": f"{content % _HASHES:064x}"}  # fmt: skip
+
+
 def finish_dataset(
     directory: epath.PathLike,
     kind: str,
     *,
+    shards: Sequence[Mapping[str, Any]],
     rows_in: int,
     dropped: Mapping[str, int],
     fingerprints: Mapping[str, str],
     options: Mapping[str, Any],
     seed: int,
-    shard_count: int,
 ) -> Manifest:
-    """Reads all shards back, checks that no row is lost or doubled, and writes the manifest.
+    """Checks that no row is lost or doubled, and writes the manifest.
 
-    rows_in counts the rows of the set this one was made from. ValueError where rows do not ascend or
-    do not add up; UserError where a shard is missing or damaged.
+    `shards` are what `describe_shard` says of each, in order, maybe on several hosts. rows_in counts the rows
+    of the set this one was made from. ValueError where rows do not ascend or do not add up.
     """
-    directory = epath.Path(directory)
-    content = hashlib.sha256()
-    shards = []
-    last_row = -1
-    for index in range(shard_count):
-        path = directory / shard_name(index, shard_count)
-        rows = 0
-        for row in read_shard(path):
-            if row.row <= last_row:
-                raise ValueError(f"{path}: row {row.row} comes after row {last_row}")
-            content.update(_content_bytes(row))
-            last_row = row.row
-            rows += 1
-        shards.append({"name": path.name, "rows": rows, "sha256": _file_sha256(path)})
+    filled = [shard for shard in shards if shard["rows"]]
+    for before, after in itertools.pairwise(filled):
+        if after["first"] <= before["last"]:
+            raise ValueError(f"{after['name']}: row {after['first']} comes after row {before['last']}")
+    content = sum(int(shard["content"], 16) for shard in shards) % _HASHES
     manifest = Manifest(
         kind=kind,
-        content_hash=content.hexdigest(),
+        content_hash=f"{content:064x}",
         rows_in=rows_in,
         rows_out=sum(shard["rows"] for shard in shards),
         dropped=dict(dropped),
-        shards=shards,
+        shards=[{name: shard[name] for name in ("name", "rows", "sha256")} for shard in shards],
         fingerprints=dict(fingerprints),
         options=json.loads(json.dumps(options)),  # as it will be read: tuples become lists
         seed=seed,

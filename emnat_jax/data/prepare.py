@@ -19,7 +19,7 @@ from etils import epath
 from emnat_jax.config import Config, DataConfig
 from emnat_jax.config_dict import differences
 from emnat_jax.data.corpora import SPLITS, Corpus, open_split
-from emnat_jax.data.manifest import Manifest, finish_dataset, is_finished, load_manifest
+from emnat_jax.data.manifest import Manifest, describe_shard, finish_dataset, is_finished, load_manifest
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.pair import Pair
 from emnat_jax.data.records import Row, shard_name, write_shard
@@ -161,7 +161,7 @@ def _make_train(
         fingerprints=fingerprints,
         options={"prepare": options, "overlap": overlap.report()},
         seed=config.seed,
-        shard_count=shard_count,
+        shards=_described(directory, shard_count),
     )
 
 
@@ -185,8 +185,12 @@ def _make_eval(
         fingerprints=_fingerprints(scan, vocabulary),
         options={"prepare": _options(config), "altered": dict(altered)},
         seed=config.seed,
-        shard_count=shard_count,
+        shards=_described(directory, shard_count),
     )
+
+
+def _described(directory: epath.Path, count: int) -> list[dict[str, Any]]:
+    return [describe_shard(directory / shard_name(index, count)) for index in range(count)]
 
 
 def _train_rows(pairs: list[Pair], vocabulary: Vocabulary, max_length: int) -> list[Row]:

@@ -9,10 +9,12 @@ from etils import epath
 from emnat_jax.data.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.data.pipeline import make_pairs
 from emnat_jax.data.records import Row, read_shard
-from emnat_jax.data.shards import forget_plan, keep_shards_of, read_or_make
+from emnat_jax.data.shards import read_or_make
 from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.em.shards import Shard, make_shards
 from emnat_jax.em.workspace import Log, Model
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
+from emnat_jax.training.distributed import Processes
 
 
 def distill(
@@ -25,6 +27,7 @@ def distill(
     scorers: Mapping[str, Model] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
+    processes: Processes,
     log: Log = print,
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
@@ -33,7 +36,7 @@ def distill(
     of a single proposer gets its score as the column ar_log_prob; with several, `proposer` says which (from
     0). `scorers` (column -> model) add or replace columns.
     `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
-    set; finished ones are kept when a run is repeated.
+    set, of which each process makes its own; finished ones are kept when a run is repeated.
     """
     source, output = epath.Path(source), epath.Path(output)
     kind = "distilled" if num_candidates == len(proposers) == 1 else "candidates"
@@ -46,7 +49,6 @@ def distill(
     fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
     options = {"num_candidates": num_candidates, "first_rows": first_rows}
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
-    keep_shards_of(output, {"options": options, "fingerprints": fingerprints})
 
     def make_rows(rows: list[Row]) -> list[Row]:
         pairs = make_pairs(iter(rows))
@@ -54,8 +56,8 @@ def distill(
         rows = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
         return add_scores([row for row in rows if row.targets], scorers or {})
 
-    job = _Job(kind, first_rows, fingerprints, options, seed)
-    return _run(job, read, source, output, make_rows, log)
+    job = _Job(kind, first_rows, fingerprints, options, seed, processes, log)
+    return _run(job, read, source, output, make_rows)
 
 
 def rescore(
@@ -64,27 +66,28 @@ def rescore(
     scorers: Mapping[str, Model],
     *,
     vocabulary: Vocabulary,
+    processes: Processes,
     log: Log,
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`."""
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
-    keep_shards_of(output, {"options": read.options, "fingerprints": fingerprints})
-
-    job = _Job(read.kind, None, fingerprints, read.options, read.seed)
-    return _run(job, read, source, output, lambda rows: add_scores(rows, scorers), log)
+    job = _Job(read.kind, None, fingerprints, read.options, read.seed, processes, log)
+    return _run(job, read, source, output, lambda rows: add_scores(rows, scorers))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What the manifest of the new set will say."""
+    """What the manifest of the new set will say, and who makes it."""
 
     kind: str
     first_rows: int | None
     fingerprints: dict[str, str]
     options: dict
     seed: int
+    processes: Processes
+    log: Log
 
 
 def _run(
@@ -93,29 +96,24 @@ def _run(
     source: epath.Path,
     output: epath.Path,
     make_rows: Callable[[list[Row]], list[Row]],
-    log: Log,
 ) -> Manifest:
     """Makes every shard of `output` from that of `source`, then the manifest."""
-    used = made = 0
-    for index, shard in enumerate(read.shards):
-        rows = [
-            r for r in read_shard(source / shard["name"]) if job.first_rows is None or r.row < job.first_rows
-        ]
-        used += len(rows)
-        made += len(read_or_make(output / shard["name"], lambda rows=rows: make_rows(rows) if rows else []))
-        log(f"{output.name}: shard {index + 1} of {len(read.shards)}, {made} rows")
-    manifest = finish_dataset(
-        output,
-        job.kind,
-        rows_in=read.rows_out,
-        dropped={"left_out": read.rows_out - used, "no_candidate": used - made},
-        fingerprints=job.fingerprints,
-        options=job.options,
-        seed=job.seed,
-        shard_count=len(read.shards),
-    )
-    forget_plan(output)
-    return manifest
+
+    def make(name: str) -> dict[str, int]:
+        rows = [r for r in read_shard(source / name) if job.first_rows is None or r.row < job.first_rows]
+        read_or_make(output / name, lambda: make_rows(rows) if rows else [])
+        return {"used": len(rows)}
+
+    def finish(shards: list[Shard]) -> Manifest:
+        used, made = (sum(shard[name] for shard in shards) for name in ("used", "rows"))
+        dropped = {"left_out": read.rows_out - used, "no_candidate": used - made}
+        return finish_dataset(
+            output, job.kind, shards=shards, rows_in=read.rows_out, dropped=dropped,
+            fingerprints=job.fingerprints, options=job.options, seed=job.seed,
+        )  # fmt: skip
+
+    plan = {"options": job.options, "fingerprints": job.fingerprints}
+    return make_shards(read, output, plan, make, finish, processes=job.processes, log=job.log)
 
 
 def _decoding(model: Model) -> dict:

@@ -1,5 +1,6 @@
 """Run the plan: skip what is finished, resume the rest, decide when to stop."""
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -10,7 +11,7 @@ from emnat_jax.data.manifest import load_manifest
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.distill import distill
 from emnat_jax.em.evaluate import evaluate_round
-from emnat_jax.em.journal import Journal, exclusive
+from emnat_jax.em.journal import hold, open_journal, write_journal
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
 from emnat_jax.em.report import write_report
 from emnat_jax.em.selection import select
@@ -25,33 +26,38 @@ def run(work: Workspace) -> dict[str, Any]:
     another process is working on, and for whatever a stage refuses.
     """
     work.check()
-    with exclusive(work.directory):
+    agree = work.processes.agree
+    with contextlib.ExitStack() as held:
+        agree("workdir", lambda: hold(held, work.directory))
         work.keep_config()
-        journal = Journal(work.directory)
+        agree("journal", lambda: open_journal(work.directory))
         stopped = None
         for stage in make_plan(work.config):
             if stopped is None:
-                _run_stage(work, stage, journal)
+                _run_stage(work, stage)
             if stage.kind == "evaluate" and stopped is None:
-                stopped = stop_reason(work, stage.round)
-        return write_report(work, stopped)
+                stopped = agree("stop rule", lambda index=stage.round: stop_reason(work, index))
+        return agree("report", lambda: write_report(work, stopped))
 
 
-def _run_stage(work: Workspace, stage: Stage, journal: Journal) -> None:
-    if stage.is_finished(work.directory) and stage.kind != "prepare":
+def _run_stage(work: Workspace, stage: Stage) -> None:
+    agree = work.processes.agree
+    finished = agree(stage.output, lambda: stage.is_finished(work.directory))
+    if finished and stage.kind != "prepare":
         work.log(f"{stage.output}: finished before")
         return
-    begin = time.monotonic()
-    journal.write(event="start", stage=stage.output, kind=stage.kind)
+    begin, about = time.monotonic(), {"stage": stage.output, "kind": stage.kind}
+    agree(f"{stage.output}: start", lambda: write_journal(work.directory, event="start", **about))
     work.log(f"{stage.output}: {stage.kind}")
     STAGES[stage.kind](work, stage)
-    journal.write(
-        event="end", stage=stage.output, kind=stage.kind, seconds=round(time.monotonic() - begin, 3)
+    seconds = round(time.monotonic() - begin, 3)
+    agree(
+        f"{stage.output}: end", lambda: write_journal(work.directory, event="end", **about, seconds=seconds)
     )
 
 
 def _prepare(work: Workspace, stage: Stage) -> None:
-    prepare(work.config, work.directory, work.log)
+    work.processes.agree("prepare", lambda: prepare(work.config, work.directory, work.log))
 
 
 def _train(work: Workspace, stage: Stage) -> None:
@@ -90,6 +96,7 @@ def _distill(work: Workspace, stage: Stage) -> None:
         vocabulary=work.vocabulary,
         first_rows=work.config.em.rows if stage.round else None,
         seed=work.config.seed,
+        processes=work.processes,
         log=work.log,
     )
 
@@ -109,6 +116,7 @@ def _candidates(work: Workspace, stage: Stage) -> None:
         scorers=scorers,
         first_rows=work.config.em.rows,
         seed=work.config.seed,
+        processes=work.processes,
         log=work.log,
     )
 
@@ -119,12 +127,14 @@ def _select(work: Workspace, stage: Stage) -> None:
         work.directory / stage.output,
         work.config.select,
         vocabulary=work.vocabulary.fingerprint,
+        processes=work.processes,
         log=work.log,
     )
 
 
 def _evaluate(work: Workspace, stage: Stage) -> None:
-    evaluate_round(work, stage.round, work.directory / stage.data)
+    data = work.directory / stage.data
+    work.processes.agree(stage.output, lambda: evaluate_round(work, stage.round, data))
 
 
 STAGES = {

@@ -13,21 +13,20 @@ from emnat_jax.errors import UserError
 JOURNAL_NAME = "journal.jsonl"
 
 
-class Journal:
-    """journal.jsonl: a line for the start and the end of every stage, in every run."""
+def open_journal(directory: epath.PathLike) -> None:
+    """Notes that a run begins, or goes on."""
+    begun = (epath.Path(directory) / JOURNAL_NAME).exists()
+    write_journal(directory, event="resume" if begun else "begin")
 
-    def __init__(self, directory: epath.PathLike):
-        self._path = epath.Path(directory) / JOURNAL_NAME
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        begun = self._path.exists()
-        self.write(event="resume" if begun else "begin")
 
-    def write(self, **fields) -> None:
-        """Appends one line; a line that a kill cut short is closed first."""
-        line = json.dumps({"time": utc_now(), **fields}) + "\n"
-        cut_short = self._path.exists() and not self._path.read_bytes().endswith(b"\n")
-        with self._path.open("ab") as file:
-            file.write(("\n" + line if cut_short else line).encode())
+def write_journal(directory: epath.PathLike, **fields) -> None:
+    """Appends one line to journal.jsonl; a line that a kill cut short is closed first."""
+    path = epath.Path(directory) / JOURNAL_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"time": utc_now(), **fields}) + "\n"
+    cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
+    with path.open("ab") as file:
+        file.write(("\n" + line if cut_short else line).encode())
 
 
 def read_journal(directory: epath.PathLike) -> list[dict]:
@@ -51,3 +50,8 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(f"{path} is in use by another emnat process; wait for it, or end it.") from error
         yield
+
+
+def hold(held: contextlib.ExitStack, directory: epath.PathLike) -> None:
+    """`exclusive` until `held` is closed."""
+    held.enter_context(exclusive(directory))

@@ -9,42 +9,52 @@ from etils import epath
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.data.records import Row, read_shard
-from emnat_jax.data.shards import forget_plan, keep_shards_of, read_or_make
+from emnat_jax.data.shards import read_or_make
 from emnat_jax.em.select import choose
+from emnat_jax.em.shards import Shard, make_shards
 from emnat_jax.em.workspace import Log
 from emnat_jax.errors import UserError
+from emnat_jax.training.distributed import Processes
 from emnat_jax.types import NEG_INF
 
 COLUMNS = ("nar_log_prob", "ar0_log_prob")
 
 
 def select(
-    source: epath.PathLike, output: epath.PathLike, config: SelectConfig, *, vocabulary: str, log: Log
+    source: epath.PathLike,
+    output: epath.PathLike,
+    config: SelectConfig,
+    *,
+    vocabulary: str,
+    processes: Processes,
+    log: Log,
 ) -> Manifest:
     """Makes a `selected` set: of every row of a `candidates` set the target that the rule chooses.
 
-    The statistics stand in the manifest's options: ranks chosen, agreement with the teacher's best,
-    log p_AR0 a token of the choices and of the teacher's best.
+    Each process makes its own shards. The statistics stand in the manifest's options: ranks chosen, agreement
+    with the teacher's best, log p_AR0 a token of the choices and of the teacher's best.
     """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary})
     fingerprints = dict(read.fingerprints) | {"source": read.content_hash}
-    keep_shards_of(output, {"options": dataclasses.asdict(config), "fingerprints": fingerprints})
-    statistics = Counter()
-    for shard in read.shards:
-        candidates = list(read_shard(source / shard["name"]))
-        chosen = read_or_make(
-            output / shard["name"], lambda rows=candidates: choose_rows(rows, config, source)
-        )
-        statistics.update(_statistics(candidates, chosen))
-        log(f"{output.name}: {shard['name']}, {len(chosen)} rows")
-    options = {"select": dataclasses.asdict(config), "statistics": summary(statistics)}
-    manifest = finish_dataset(
-        output, "selected", rows_in=read.rows_out, dropped={}, fingerprints=fingerprints, options=options,
-        seed=read.seed, shard_count=len(read.shards),
-    )  # fmt: skip
-    forget_plan(output)
-    return manifest
+
+    def make(name: str) -> dict[str, dict]:
+        candidates = list(read_shard(source / name))
+        chosen = read_or_make(output / name, lambda: choose_rows(candidates, config, source))
+        return {"sums": dict(_statistics(candidates, chosen))}
+
+    def finish(shards: list[Shard]) -> Manifest:
+        statistics = Counter()
+        for shard in shards:
+            statistics.update(shard["sums"])
+        options = {"select": dataclasses.asdict(config), "statistics": summary(statistics)}
+        return finish_dataset(
+            output, "selected", shards=shards, rows_in=read.rows_out, dropped={},
+            fingerprints=fingerprints, options=options, seed=read.seed,
+        )  # fmt: skip
+
+    plan = {"options": dataclasses.asdict(config), "fingerprints": fingerprints}
+    return make_shards(read, output, plan, make, finish, processes=processes, log=log)
 
 
 def choose_rows(rows: list[Row], config: SelectConfig, where: epath.PathLike = "candidates") -> list[Row]:

@@ -54,6 +54,7 @@ def train_model(
         valid_batches=_valid_batches(work),
         initial_params=_taken_over(initial, model) if initial else None,
         flops=functools.partial(_batch_flops, model),
+        processes=work.processes,
         log=work.log,
         label=label,
     )
@@ -61,9 +62,9 @@ def train_model(
     fingerprints = made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
     if initial:
         fingerprints["start"] = initial.fingerprint
-    return finish_model(
-        output, result, model=model, train=train, rows=pairs.size, fingerprints=fingerprints, seed=seed
-    )
+    about = {"model": model, "train": train, "rows": pairs.size, "fingerprints": fingerprints, "seed": seed}
+    work.processes.agree(f"{label}: manifest", lambda: finish_model(output, result, **about))
+    return load_manifest(output)
 
 
 def _taken_over(start: Model, model: ModelConfig) -> Params:

@@ -15,7 +15,8 @@ from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.system import System
 from emnat_jax.families import require_family
-from emnat_jax.training.layout import Layout, make_layout
+from emnat_jax.training.distributed import Processes
+from emnat_jax.training.layout import Layout, local_layout, make_layout
 from emnat_jax.training.loop import load_params
 from emnat_jax.training.trained import load_model_manifest
 from emnat_jax.types import Params
@@ -42,9 +43,12 @@ class Model:
 class Workspace:
     """One workdir with one configuration. Compiled functions are made once and shared by all rounds."""
 
-    def __init__(self, config: Config, directory: epath.PathLike, log: Log):
+    def __init__(
+        self, config: Config, directory: epath.PathLike, log: Log, processes: Processes | None = None
+    ):
         self.config, self.directory, self.log = config, epath.Path(directory), log
-        self._system = functools.cache(lambda model: System(model, config.data, self.layout))
+        self.processes = processes or Processes()
+        self._system = functools.cache(lambda model: System(model, config.data, self.local))
 
     def check(self) -> None:
         """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
@@ -56,8 +60,13 @@ class Workspace:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """All devices, as `config.mesh` lays them out."""
+        """All devices, as `config.mesh` lays them out: for training."""
         return make_layout(self.config.mesh)
+
+    @functools.cached_property
+    def local(self) -> Layout:
+        """This process's devices: for decoding and scoring, which every process does on its own."""
+        return self.layout if self.processes.count == 1 else local_layout(self.config.mesh)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -79,7 +88,7 @@ class Workspace:
         """A finished model from its folder; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
         system = self.system(change(model) if change else model)
-        params = load_params(epath.Path(directory), system.family, self.layout)
+        params = load_params(epath.Path(directory), system.family, self.local)
         return Model(system, params, manifest.content_hash)
 
     def round_model(self, index: int, role: str) -> Model:
@@ -91,8 +100,21 @@ class Workspace:
         return int(np.random.SeedSequence([self.config.seed, *purpose]).generate_state(1)[0] >> 1)
 
     def keep_config(self) -> None:
-        """Writes config.json, or refuses to go on with another configuration than before."""
-        path, new = self.directory / "config.json", _as_json(to_dict(self.config))
+        """Writes config.json, or refuses to go on with another configuration than before.
+
+        Raises UserError as well when this process was started with another one than the first.
+        """
+        new = _as_json(to_dict(self.config))
+        first = self.processes.agree("configuration", lambda: new)
+        if changed := differences(first, new):
+            raise UserError(
+                f"process {self.processes.index} has another configuration than process 0; different: "
+                f"{', '.join(changed)}. Start all with the same options."
+            )
+        self.processes.agree("config.json", lambda: self._keep_config(new))
+
+    def _keep_config(self, new: dict) -> None:
+        path = self.directory / "config.json"
         if path.exists():
             old = json.loads(path.read_text())
             changed = [k for k in differences(old, new) if not k.startswith(FREE_TO_CHANGE)]

@@ -18,6 +18,7 @@ from emnat_jax.evaluation.translate import (
     sentence_pairs,
 )
 from emnat_jax.families import make_family
+from emnat_jax.training.layout import Layout
 from emnat_jax.types import EOS, Metrics, Params
 
 

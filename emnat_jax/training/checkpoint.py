@@ -240,10 +240,21 @@ def _or_user_error(path: str | os.PathLike, read: Callable[[], Any]) -> Any:
 
 
 def _reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
-    """A manager that changes nothing, so that it may look on while another process trains."""
+    """A manager that changes nothing, so that it may look on while another process trains.
+
+    It waits for no other process of the run.
+    """
     if not epath.Path(directory).exists():
         raise UserError(f"{directory} does not exist; nothing was trained there.")
-    options = ocp.CheckpointManagerOptions(create=False, enable_async_checkpointing=False)
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"reader-{here}"
+    )
+    options = ocp.CheckpointManagerOptions(
+        create=False,
+        enable_async_checkpointing=False,
+        multiprocessing_options=alone if jax.process_count() > 1 else ocp.options.MultiprocessingOptions(),
+    )
     return ocp.CheckpointManager(_absolute(directory), options=options, item_names=ITEMS)
 
 

@@ -19,6 +19,7 @@ from emnat_jax.config import TrainConfig
 from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
+from emnat_jax.training.distributed import Processes
 from emnat_jax.training.layout import Layout, to_global, use_layout
 from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
@@ -70,6 +71,7 @@ class Run:
     initial_params: Params | None = None  # all or whole modules, in place of random ones in a fresh run
     flops: Callable[[Batch], float] | None = None  # of the model in the update on a batch
     label: str = "train"
+    processes: Processes = dataclasses.field(default_factory=Processes)
     log: Log = print
 
 
@@ -185,6 +187,7 @@ def _run(tools: _Tools, state: TrainState, standing: Standing) -> tuple[TrainSta
     """From one stop to the next until the run is finished; the order at a stop is log, evaluate, save."""
     config, work = tools.run.config, _Work()
     while not standing.finished(config):
+        tools.run.processes.enter(f"{tools.run.label} after step {standing.step}")
         state, standing, work = _advance(tools, state, standing, work)
         if standing.is_due(config.log_every, config):
             _log_window(tools, standing, work)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -114,8 +115,13 @@ def place_params(params: Params, abstract: Params) -> Params:
                 "em.warm_start=False)."
             )
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: jax.device_put(leaf, expected[path].sharding), params
+        lambda path, leaf: _placed(np.asarray(leaf), expected[path].sharding), params
     )
+
+
+def _placed(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """The array on the devices of all processes, each of which has the whole of it."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def inference_params(state: TrainState) -> Params:

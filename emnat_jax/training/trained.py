@@ -20,7 +20,7 @@ def finish_model(
     rows: int,
     fingerprints: dict[str, str],
     seed: int,
-) -> Manifest:
+) -> None:
     """Declares a model finished. `rows` are those it was trained on; `model` must be resolved."""
     options: dict[str, Any] = {
         "model": dataclasses.asdict(model),
@@ -33,7 +33,6 @@ def finish_model(
         fingerprints=fingerprints, options=options, seed=seed, created=utc_now(),
     )  # fmt: skip
     write_manifest(directory, manifest)
-    return manifest
 
 
 def load_model_manifest(directory: epath.PathLike, vocabulary: str) -> tuple[Manifest, ModelConfig]:

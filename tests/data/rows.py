@@ -3,7 +3,7 @@
 import numpy as np
 
 from emnat_jax.config import VocabConfig
-from emnat_jax.data.manifest import finish_dataset
+from emnat_jax.data.manifest import describe_shard, finish_dataset
 from emnat_jax.data.records import Row, shard_name, write_shard
 from emnat_jax.data.segment import train_vocabulary
 from emnat_jax.types import EOS
@@ -40,8 +40,9 @@ def write_dataset(directory, rows: list[Row], *, shards: int = 1, kind: str = "b
     """A finished data set of `rows` in `shards` files; returns its manifest."""
     for i, part in enumerate(np.array_split(np.arange(len(rows)), shards)):
         write_shard(directory / shard_name(i, shards), [rows[j] for j in part])
+    described = [describe_shard(directory / shard_name(i, shards)) for i in range(shards)]
     arguments = dict(rows_in=len(rows), dropped={}, fingerprints={"vocabulary": "v"}, options={}, seed=1)
-    return finish_dataset(directory, kind, **{**arguments, "shard_count": shards, **changes})
+    return finish_dataset(directory, kind, shards=described, **{**arguments, **changes})
 
 
 def small_vocabulary(model: str = "bpe"):

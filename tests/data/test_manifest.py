@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.data.manifest import (
-    finish_dataset,
+    describe_shard,
     is_finished,
     load_manifest,
     read_dataset,
@@ -71,12 +71,11 @@ def test_rows_that_do_not_add_up_or_ascend_are_refused(tmp_path):
     assert not is_finished(tmp_path / "lost") and not is_finished(tmp_path / "doubled")
 
 
-def test_a_missing_shard_is_found_when_finishing(tmp_path):
-    write_shard(tmp_path / shard_name(0, 2), random_rows(2))
-    with pytest.raises(UserError, match="part-00001-of-00002.*cannot be read"):
-        finish_dataset(
-            tmp_path, "bitext", rows_in=2, dropped={}, fingerprints={}, options={}, seed=1, shard_count=2
-        )
+def test_rows_of_a_shard_must_ascend(tmp_path):
+    path = tmp_path / shard_name(0, 1)
+    write_shard(path, random_rows(3)[::-1])
+    with pytest.raises(ValueError, match="row 1 comes after row 2"):
+        describe_shard(path)
 
 
 def test_an_unfinished_folder_is_refused(tmp_path):
