@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class Preempted(Exception):
+    """The run was told to end and has saved what there is; run again, it goes on. Exit status 75."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raises UserError with `message` unless the condition holds."""
     if not condition:

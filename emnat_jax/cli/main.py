@@ -8,7 +8,8 @@ import traceback
 from collections.abc import Callable
 
 from emnat_jax import __version__
-from emnat_jax.errors import UserError
+from emnat_jax.errors import Preempted, UserError
+from emnat_jax.training.watch import LOST_STATUS
 
 COMMANDS = {  # name -> what it does; the module of the same name runs it
     "em": "run or resume all EM rounds in a workdir and write the report",
@@ -86,6 +87,8 @@ def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
         sys.stdout.flush()
     except UserError as error:
         return 2, str(error)
+    except Preempted as error:
+        return LOST_STATUS, f"{error}; run it again to go on."
     except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

@@ -27,7 +27,7 @@ def distill(
     scorers: Mapping[str, Model] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
-    processes: Processes,
+    processes: Processes = Processes(),
     log: Log = print,
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
@@ -66,7 +66,7 @@ def rescore(
     scorers: Mapping[str, Model],
     *,
     vocabulary: Vocabulary,
-    processes: Processes,
+    processes: Processes = Processes(),
     log: Log,
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`."""

@@ -26,7 +26,7 @@ def select(
     config: SelectConfig,
     *,
     vocabulary: str,
-    processes: Processes,
+    processes: Processes = Processes(),
     log: Log,
 ) -> Manifest:
     """Makes a `selected` set: of every row of a `candidates` set the target that the rule chooses.

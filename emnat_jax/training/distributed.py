@@ -58,11 +58,28 @@ class Processes:
 
     def gather(self, name: str, value: Any) -> list[Any]:
         """The value (JSON) of every process, in their order."""
+        return [value] if self.count == 1 else self.exchange(self._key(name), value)
+
+    def exchange(self, key: str, value: Any) -> list[Any]:
+        """As `gather`, under a name that is used once in the run: for other threads, in any order."""
         if self.count == 1:
             return [value]
-        key = self._key(name)
-        self._store.set(f"{key}/{self.index}", json.dumps(value))
-        return [self._wait(f"{key}/{process}", name, process) for process in range(self.count)]
+        self.answer(key, value)
+        return [self._wait(f"{key}/{process}", key, process) for process in range(self.count)]
+
+    def answer(self, key: str, value: Any) -> None:
+        """This process's part of an `exchange` whose outcome it does not need."""
+        if self._store is not None:
+            self._store.set(f"{key}/{self.index}", json.dumps(value))
+
+    def tell(self, key: str, text: str) -> None:
+        """Leaves a text that every process can hear."""
+        if self._store is not None:
+            self._store.set(f"{key}/said", text)
+
+    def heard(self, key: str) -> bool:
+        """Whether a process has told something under this key."""
+        return self._store is not None and bool(self._store.all(key))
 
     def leave(self, status: int, message: str = "") -> None:
         """Parts from the others at the end of the run; with another status than 0 it ends the process."""

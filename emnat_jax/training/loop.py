@@ -9,20 +9,21 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import jax
 import optax
 from etils import epath
 
 from emnat_jax.config import TrainConfig
-from emnat_jax.errors import UserError
+from emnat_jax.errors import Preempted, UserError
 from emnat_jax.families.base import Family
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
 from emnat_jax.training.distributed import Processes
 from emnat_jax.training.layout import Layout, to_global, use_layout
 from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
+from emnat_jax.training.preemption import Notice
 from emnat_jax.training.progress import Progress
 from emnat_jax.training.standing import Standing
 from emnat_jax.training.state import (
@@ -93,6 +94,7 @@ class _Tools(NamedTuple):
     train_step: TrainStep
     eval_step: EvalStep
     checkpoints: Checkpoints
+    notice: Notice
     writer: MetricsWriter
     progress: Progress
 
@@ -109,7 +111,7 @@ def fit(run: Run) -> FitResult:
     """Trains to the end, or goes on from what `run.directory` holds; at once when that is finished.
 
     Raises UserError for a non-finite loss (naming step and rows), for a mesh or batch that does not
-    divide, and for checkpoints none of which is good.
+    divide, and for checkpoints none of which is good; Preempted when it was told to end and has saved.
     """
     config, family = run.config, run.family
     if config.patience is not None and run.valid_batches is None:
@@ -124,10 +126,11 @@ def fit(run: Run) -> FitResult:
         if not standing.finished(config):
             steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
+                Notice(run.processes, run.label) as notice,
                 MetricsWriter(run.directory, standing.step, run.log) as writer,
                 Progress(run.label, config.steps, standing.step, run.log) as progress,
             ):
-                tools = _Tools(run, step_key, *steps, checkpoints, writer, progress)
+                tools = _Tools(run, step_key, *steps, checkpoints, notice, writer, progress)
                 state, standing = _run(tools, state, standing)
         checkpoints.wait()
         return _result(run.directory, abstract.params, state, standing)
@@ -195,11 +198,23 @@ def _run(tools: _Tools, state: TrainState, standing: Standing) -> tuple[TrainSta
         if tools.run.valid_batches is not None and standing.is_due(config.eval_every, config):
             standing = _evaluate(tools, state, standing)
         if standing.best_step == standing.step or standing.is_due(config.checkpoint_every, config):
-            tools.writer.sync()
-            tools.checkpoints.save(
-                standing.step, state, dataclasses.asdict(standing), keep=standing.best_step
-            )
+            _save(tools, state, standing)
+        if tools.notice.ends_after(standing.step) and not standing.finished(config):
+            _save(tools, state, standing)
+            _end_early(tools, standing)
     return state, standing
+
+
+def _save(tools: _Tools, state: TrainState, standing: Standing) -> None:
+    if standing.step not in tools.checkpoints.steps():
+        tools.writer.sync()
+        tools.checkpoints.save(standing.step, state, dataclasses.asdict(standing), keep=standing.best_step)
+
+
+def _end_early(tools: _Tools, standing: Standing) -> NoReturn:
+    tools.checkpoints.wait()
+    tools.run.processes.gather(f"{tools.run.label}: saved", standing.step)
+    raise Preempted(f"{tools.run.label} was told to end and is saved after step {standing.step}")
 
 
 def _advance(
@@ -209,6 +224,9 @@ def _advance(
     begin, pending, flops = time.monotonic(), [], work.flops
     stop = standing.next_stop(tools.run.config)
     for step in range(standing.step + 1, stop + 1):
+        if tools.notice.ends_after(step - 1):
+            stop = step - 1
+            break
         batch = next(tools.run.stream)
         rows = to_global(tools.run.layout, batch, accumulate=tools.run.config.accumulate)
         state, metrics = tools.train_step(state, rows, tools.key)

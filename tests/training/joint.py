@@ -4,7 +4,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.conftest import QUICK
 
@@ -39,3 +41,10 @@ def outputs(processes: Sequence[subprocess.Popen], seconds: float = 240) -> list
         for process in processes:
             process.kill()
     return [(process.returncode, text) for process, text in zip(processes, texts, strict=True)]
+
+
+def wait_for_line(path: Path, processes: Sequence[subprocess.Popen]) -> None:
+    """Returns when a run has logged its first updates."""
+    while not path.exists() or not path.read_text():
+        time.sleep(0.5)
+        assert all(process.poll() is None for process in processes), "a process ended early"

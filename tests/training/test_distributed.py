@@ -62,7 +62,9 @@ def test_the_first_decides_for_all(three):
 
     def decide(process):
         for number in range(3):
-            answer = process.agree("same name", lambda n=number: called.append(process.index) or {"number": n})
+            answer = process.agree(
+                "same name", lambda n=number: called.append(process.index) or {"number": n}
+            )
             assert answer == {"number": number}
         return answer
 
@@ -166,7 +168,9 @@ def test_two_processes_go_on_where_one_stopped(tmp_path):
     assert len(ends) == 1  # both processes end with the same parameters
     assert float(ends.pop().split()[1]) == pytest.approx(whole.valid_loss, rel=1e-5)
     unbroken, resumed = runs.lines(tmp_path / "whole"), runs.lines(tmp_path / "parts")
-    resumed = [line for line in resumed if line["step"] != 6 or "loss" in line]  # the short run's last evaluation
+    resumed = [
+        line for line in resumed if line["step"] != 6 or "loss" in line
+    ]  # the short run's last evaluation
     for one, other in zip(unbroken, resumed, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 
@@ -194,9 +198,7 @@ def test_the_same_processes_resume_to_the_same_bits(tmp_path):
 def test_a_killed_process_ends_the_others_within_a_minute(tmp_path, victim):
     command = ["tests.training.joint_run", str(tmp_path), "100000", "1", "1", "0.02"]
     processes = joint.launch(2, 1, command)
-    while not (tmp_path / "metrics.jsonl").exists():
-        time.sleep(0.5)
-        assert all(process.poll() is None for process in processes)
+    joint.wait_for_line(tmp_path / "metrics.jsonl", processes)
     time.sleep(3)
     processes[victim].send_signal(signal.SIGKILL)
     killed = time.monotonic()
