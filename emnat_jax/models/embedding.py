@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import ModelConfig
+from emnat_jax.models.sharding import spread
 from emnat_jax.types import NEG_INF
 
 VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
@@ -59,7 +60,8 @@ class Embedding(nn.Module):
         # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
         bias = jnp.where(allowed, self.output_bias, NEG_INF)
         product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.config.dtype)
-        return (product + bias[None]).reshape(*x.shape[:-1], -1)
+        scores = (product + bias[None]).reshape(*x.shape[:-1], -1)
+        return spread(scores, "batch", *(None,) * (x.ndim - 2), "vocab")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -16,6 +16,7 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
+from emnat_jax.models.sharding import spread, spread_rows
 from emnat_jax.types import PAD
 
 
@@ -55,6 +56,7 @@ class FeedForward(nn.Module):
         config = self.config
         width, hidden = ((config.width, "embed"),), ((config.ff_width, "mlp"),)
         x = nn.relu(Projection(width, hidden, config.dtype, name="up")(x))
+        x = spread(x, "batch", None, "mlp")
         return Projection(hidden, width, config.dtype, name="down")(_drop(self, x, config.ff_dropout))
 
 
@@ -70,7 +72,7 @@ class Residual(nn.Module):
         return self.norm(x) if self.config.norm == "pre" else x
 
     def after(self, x, change):
-        x = x + _drop(self, change, self.config.dropout)
+        x = spread_rows(x + _drop(self, change, self.config.dropout))
         return x if self.config.norm == "pre" else self.norm(x)
 
 
@@ -197,7 +199,7 @@ class Transformer(nn.Module):
         batch, heads = encoded.states.shape[0], self.config.heads
         shape = (batch, length, beams, heads, self.config.width // heads)
         _, memory = self.decoder(encoded.states, method="start")
-        empty = jnp.zeros(shape, self.config.dtype)
+        empty = spread(jnp.zeros(shape, self.config.dtype), "batch", None, None, "heads", None)
         if self.config.scan_layers:
             past = jnp.broadcast_to(empty, (self.decoder.count, *shape))
             layers = ((past, past), memory)
@@ -221,6 +223,7 @@ class Transformer(nn.Module):
         return self._leave(x, self.decoder_norm), Cache(layers, cache.keep, ancestry)
 
     def _enter(self, x, norm):
+        x = spread_rows(x)
         if self.config.norm == "post":
             x = norm(_drop(self, x, self.config.dropout))  # METHOD 1.6: dropout before this norm
             return x

@@ -78,7 +78,7 @@ def abstract_params(family: Family, layout: Layout) -> Params:
 
     Raises UserError where one does not divide over the mesh.
     """
-    shapes = jax.eval_shape(family.init, jax.random.key(0))
+    shapes = jax.eval_shape(lambda: family.init(jax.random.key(0)))
     shardings = param_shardings(layout, family.axes)
     require_divisible(shapes, shardings)
     return _with_shardings(shapes, shardings)
@@ -90,10 +90,10 @@ def abstract_state(family: Family, tx: optax.GradientTransformation, shardings: 
     Raises UserError where a parameter does not divide over the mesh.
     """
 
-    def create(key: Key) -> TrainState:
-        return create_state(family, tx, key, ema=shardings.ema is not None)
+    def create() -> TrainState:
+        return create_state(family, tx, jax.random.key(0), ema=shardings.ema is not None)
 
-    shapes = jax.eval_shape(create, jax.random.key(0))
+    shapes = jax.eval_shape(create)
     require_divisible(shapes.params, shardings.params)
     return _with_shardings(shapes, shardings)
 

@@ -1,0 +1,175 @@
+"""The programs of one EM round, lowered for a TPU slice: what fits, what bounds each, how long a round takes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emnat_jax.config import Config, MeshConfig, ModelConfig, TrainConfig
+from emnat_jax.data.pipeline import bucket_rows
+from emnat_jax.evaluation.score import make_score_step
+from emnat_jax.evaluation.translate import make_decode_step
+from emnat_jax.families import make_family
+from emnat_jax.models.flops import training_flops
+from emnat_jax.training.aot import CHIPS, Chip, compile_program
+from emnat_jax.training.layout import (
+    Layout,
+    batch_sharding,
+    make_layout,
+    replicated,
+    require_rows_divide,
+    row_shares,
+    use_layout,
+)
+from emnat_jax.training.optimizer import make_optimizer
+from emnat_jax.training.state import abstract_params, abstract_state, state_shardings
+from emnat_jax.training.step import make_train_step
+from emnat_jax.types import Batch
+
+
+class Slice(NamedTuple):
+    """The devices of a slice, all and those of one host."""
+
+    chip: Chip
+    chips: int
+    hosts: int
+    whole: Layout  # for training
+    host: Layout  # for decoding and scoring, which every host does on its own
+
+
+class Step(NamedTuple):
+    """One compiled program of a round."""
+
+    name: str
+    lower: Callable[[], Any]
+    pairs: int  # that one call takes, on all hosts together
+    width: int  # tokens of each side, padding counted
+    model_flops: float | None  # of one call on one device; None: as the compiler counts
+    repeats: int  # times that its loop runs at most
+
+
+def make_slice(config: MeshConfig, devices: list[jax.Device]) -> Slice:
+    """A slice laid out as `config` says. Raises UserError where the mesh does not fill it."""
+    first = [device for device in devices if device.process_index == devices[0].process_index]
+    hosts = len({device.process_index for device in devices})
+    fits = len(first) % (config.fsdp * config.model) == 0
+    sizes = {"fsdp": config.fsdp, "model": config.model} if fits else {}
+    return Slice(
+        CHIPS[devices[0].device_kind],
+        len(devices),
+        hosts,
+        make_layout(config, devices),
+        make_layout(MeshConfig(rules=config.rules, **sizes), first),
+    )
+
+
+def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step]:
+    """Every program of a round by name, at the widest bucket: training, decoding and scoring of both models."""
+    teacher, student = (
+        m.resolve(vocabulary, config.data.max_length) for m in (config.teacher, config.student)
+    )
+    count = config.em.candidates
+    steps = [
+        _train(f"train {teacher.family}", teacher, config.teacher_train, config, there),
+        _train(f"train {student.family}", student, config.student_train, config, there),
+        _decode(f"distill with {teacher.family}", teacher, 1, config, there),
+        _decode(f"{count} candidates of {teacher.family}", teacher, count, config, there),
+        _score(f"score with {teacher.family}", teacher, config, there),
+        _score(f"score with {student.family}", student, config, there),
+        _decode(f"decode with {student.family}", student, 1, config, there),
+    ]
+    return {step.name: step for step in steps}
+
+
+def _train(name: str, model: ModelConfig, train: TrainConfig, config: Config, there: Slice) -> Step:
+    layout, width, accumulate = there.whole, config.data.max_length, train.accumulate
+    require_rows_divide(layout, config.data.row_multiple, accumulate)
+    rows = bucket_rows(width, config.data.batch_tokens, config.data.row_multiple)
+
+    def lower():
+        family, ema = make_family(model), train.ema_decay is not None
+        tx = make_optimizer(train.optim, train.steps, family.axes)
+        shardings = state_shardings(family.axes, tx, layout, ema=ema)
+        step = make_train_step(family.loss, tx, shardings, accumulate=accumulate, ema_decay=train.ema_decay)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(layout.mesh))
+        batch = _batch(layout, rows, width, accumulate)
+        with use_layout(layout):
+            return step.lower(abstract_state(family, tx, shardings), batch, key)
+
+    flops = training_flops(model, rows, width, width) / there.chips
+    return Step(name, lower, rows, width, flops, 1)
+
+
+def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Slice) -> Step:
+    layout, width = there.host, config.data.max_length
+    rows = config.data.decode_rows * row_shares(layout)
+
+    def lower():
+        family = make_family(model)
+        with use_layout(layout):
+            step = make_decode_step(family, layout, count)
+            return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
+
+    return Step(name, lower, rows * there.hosts, width, None, width if model.family == "ar" else 1)
+
+
+def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
+    layout, width = there.host, config.data.max_length
+    rows = config.data.decode_rows * row_shares(layout)
+
+    def lower():
+        family = make_family(model)
+        with use_layout(layout):
+            step = make_score_step(family, layout)
+            return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
+
+    return Step(name, lower, rows * there.hosts, width, None, 1)
+
+
+def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
+    """An abstract batch of full rows."""
+    sharding = batch_sharding(layout.mesh, stacked=accumulate > 1)
+    stack = (accumulate,) if accumulate > 1 else ()
+
+    def array(dtype, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*stack, rows // accumulate, *shape), dtype, sharding=sharding)
+
+    return Batch(array(jnp.int32, width), array(jnp.int32, width), array(jnp.float32), array(jnp.int32))
+
+
+def step_figures(step: Step, there: Slice) -> dict[str, Any]:
+    """Compiles a step; its memory against the chip's, its bounds, and what a second of the slice brings.
+
+    `seconds` is the largest of three bounds: operations over the chip's peak, bytes over its memory's
+    bandwidth, bytes of collective results over its links'. The compiler counts a loop's body once: layers
+    that are scanned are made up for by the model's own count of operations, a search by its largest number
+    of steps.
+    """
+    program = compile_program(step.lower())
+    if program.peak_bytes is None:
+        return {"fits": False, "refusal": program.refusal, "compile_seconds": program.seconds}
+    factor = step.repeats
+    if step.model_flops is not None:
+        factor = max(1.0, step.model_flops / program.flops)
+    bounds = {
+        "compute": program.flops * factor / there.chip.flops,
+        "memory": program.hbm_bytes * factor / there.chip.hbm_bandwidth,
+        "links": program.collective_bytes / there.chip.link_bandwidth,
+    }
+    seconds = max(bounds.values())
+    return {
+        "fits": program.peak_bytes <= there.chip.hbm_bytes,
+        "peak_bytes": program.peak_bytes,
+        "chip_bytes": int(there.chip.hbm_bytes),
+        "flops": program.flops * factor,
+        "hbm_bytes": program.hbm_bytes * factor,
+        "collectives": program.collectives,
+        "collective_bytes": program.collective_bytes,
+        "bound_by": max(bounds, key=bounds.get),
+        "bounds_ms": {name: 1e3 * value for name, value in bounds.items()},
+        "pairs_per_second": step.pairs / seconds,
+        "target_tokens_per_second": step.pairs * step.width / seconds,
+        "compile_seconds": program.seconds,
+    }
