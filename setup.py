@@ -49,6 +49,7 @@ setup(
             "hypothesis>=6.100",
         ],
         "tf": ["tensorflow-cpu>=2.21,<3"],
+        "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
     },
     entry_points={"console_scripts": ["emnat=emnat_jax.cli.main:main"]},

@@ -31,7 +31,7 @@ def run(args, config_arguments):
 
     prepare_environment()
     config = read_config(config_arguments, args.workdir)
-    from emnat_jax.em.aot import make_slice, round_steps, step_figures
+    from emnat_jax.em.aot import make_slice, round_steps, stage_hours, step_figures
 
     there = make_slice(config.mesh, slice_devices(args.topology))
     steps = round_steps(config, config.vocab.size, there)
@@ -41,35 +41,44 @@ def run(args, config_arguments):
         raise UserError(f"--steps={args.steps}: no step has such a name.")
     pairs = args.pairs or config.data.train_rows
     figures = {"topology": args.topology, "chips": there.chips, "hosts": there.hosts,
-               "mesh": dict(there.whole.mesh.shape)}  # fmt: skip
+               "mesh": dict(there.whole.mesh.shape), "steps": {}}  # fmt: skip
+    if not args.json:
+        print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {figures['mesh']}")
     for name, step in steps.items():
         found = step_figures(step, there)
         if found["fits"]:
-            found["hours"] = _hours(name, found, config, pairs, args.tokens)
-        figures[name] = found
+            found["hours"] = stage_hours(step, found, pairs, args.tokens)
+        figures["steps"][name] = found
         if not args.json:
-            show({name: found}, False)
-    show(figures if args.json else {k: v for k, v in figures.items() if k not in steps}, args.json)
-    _refuse_what_does_not_fit(figures, steps, args.topology)
+            print(_lines(name, found), flush=True)
+    if args.json:
+        show(figures, True)
+    _refuse_what_does_not_fit(figures["steps"], args.topology)
 
 
-def _hours(name: str, found: dict, config, pairs: int | None, tokens: int) -> float | None:
-    """Of the stage in round 0 at the bound: all updates, or one pass over the corpus; None: its size is unknown."""
-    if name.startswith("train"):
-        train = config.teacher_train if name == f"train {config.teacher.family}" else config.student_train
-        batch = found["target_tokens_per_second"] * max(found["bounds_ms"].values()) / 1e3
-        return train.steps * batch / found["target_tokens_per_second"] / 3600
-    if pairs is None:
-        return None
-    candidates = config.em.candidates if name.startswith("score") else 1
-    return pairs * candidates * tokens / found["target_tokens_per_second"] / 3600
+def _lines(name: str, found: dict) -> str:
+    """What a person reads of one step."""
+    if "refusal" in found:
+        return f"{name}: DOES NOT FIT: {found['refusal']}"
+    gib = 2**30
+    bounds = ", ".join(f"{kind} {value:.3g}" for kind, value in found["bounds_ms"].items())
+    moved = ", ".join(f"{count} {kind}" for kind, count in found["collectives"].items()) or "none"
+    hours = "" if found.get("hours") is None else f"; the stage {found['hours']:.3g} h"
+    return "\n".join([
+        f"{name}: {'fits' if found['fits'] else 'DOES NOT FIT'}, {found['peak_bytes'] / gib:.2f} of "
+        f"{found['chip_bytes'] / gib:.0f} GiB a chip ({found['compile_seconds']:.0f} s to compile)",
+        f"  {found['flops'] / 1e9:.4g} GFLOP, {found['hbm_bytes'] / 1e9:.4g} GB of memory traffic a chip; collectives: "
+        f"{moved}, {found['collective_bytes'] / 1e6:.4g} MB",
+        f"  at best, ms: {bounds}; bound by {found['bound_by']}: {found['target_tokens_per_second']:.4g} target tokens/s"
+        f"{hours}",
+    ])  # fmt: skip
 
 
-def _refuse_what_does_not_fit(figures: dict, steps: dict, topology: str) -> None:
-    large = [name for name in steps if not figures[name]["fits"]]
+def _refuse_what_does_not_fit(steps: dict, topology: str) -> None:
+    large = [name for name, found in steps.items() if not found["fits"]]
     if large:
         raise UserError(
             f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens, raise train.accumulate or "
-            "set MODEL.remat=True; for decoding and scoring lower data.decode_rows; for both spread the weights with "
+            "set remat=True in the model; for decoding and scoring lower data.decode_rows; for both spread the weights with "
             "mesh.fsdp or mesh.model."
         )

@@ -47,6 +47,8 @@ class Step(NamedTuple):
     width: int  # tokens of each side, padding counted
     model_flops: float | None  # of one call on one device; None: as the compiler counts
     repeats: int  # times that its loop runs at most
+    calls: int | None  # in a stage of round 0; None: one pass over the corpus
+    targets: int = 1  # of a source in that pass
 
 
 def make_slice(config: MeshConfig, devices: list[jax.Device]) -> Slice:
@@ -99,7 +101,7 @@ def _train(name: str, model: ModelConfig, train: TrainConfig, config: Config, th
             return step.lower(abstract_state(family, tx, shardings), batch, key)
 
     flops = training_flops(model, rows, width, width) / there.chips
-    return Step(name, lower, rows, width, flops, 1)
+    return Step(name, lower, rows, width, flops, 1, train.steps)
 
 
 def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Slice) -> Step:
@@ -112,7 +114,7 @@ def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Sl
             step = make_decode_step(family, layout, count)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows * there.hosts, width, None, width if model.family == "ar" else 1)
+    return Step(name, lower, rows * there.hosts, width, None, width if model.family == "ar" else 1, None)
 
 
 def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
@@ -125,7 +127,7 @@ def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
             step = make_score_step(family, layout)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows * there.hosts, width, None, 1)
+    return Step(name, lower, rows * there.hosts, width, None, 1, None, config.em.candidates)
 
 
 def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
@@ -173,3 +175,15 @@ def step_figures(step: Step, there: Slice) -> dict[str, Any]:
         "target_tokens_per_second": step.pairs * step.width / seconds,
         "compile_seconds": program.seconds,
     }
+
+
+def stage_hours(step: Step, figures: dict[str, Any], pairs: int | None, tokens: int) -> float | None:
+    """How long the step's stage of round 0 takes at its bound; None where the corpus has no known size.
+
+    A training takes its updates; the others pass once over `pairs` of `tokens` target tokens each.
+    """
+    if step.calls is not None:
+        return step.calls * max(figures["bounds_ms"].values()) / 3.6e6
+    if pairs is None:
+        return None
+    return pairs * step.targets * tokens / figures["target_tokens_per_second"] / 3600

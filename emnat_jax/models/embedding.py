@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import ModelConfig
-from emnat_jax.models.sharding import spread
+from emnat_jax.models.sharding import rows_of, spread
 from emnat_jax.types import NEG_INF
 
 VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
@@ -47,7 +47,7 @@ class Embedding(nn.Module):
         return self.lookup(tokens) + self.position(start + jnp.arange(tokens.shape[1]))[None]
 
     def lookup(self, tokens):
-        return self.tokens[tokens] * self.config.width**0.5
+        return rows_of(self.tokens, tokens, "vocab") * self.config.width**0.5
 
     def position(self, index):
         """f32[..., D] of positions; learned ones are scaled like the tokens (METHOD 1.6)."""

@@ -1,7 +1,9 @@
 """Where activations lie on the devices."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import PartitionSpec
 
 
 def spread(x: jax.Array, *axes: str | None) -> jax.Array:
@@ -16,3 +18,26 @@ def spread(x: jax.Array, *axes: str | None) -> jax.Array:
 def spread_rows(x: jax.Array) -> jax.Array:
     """`x` with its rows, the first axis, spread and all others whole."""
     return spread(x, "batch", *(None,) * (x.ndim - 1))
+
+
+def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:
+    """table[index], where the rows of `table` have the logical name `axis`.
+
+    Where the rules spread these rows over devices, each looks up what it has and the results are summed: as
+    many numbers as are asked for travel, and never the table, which the compiler by itself would gather.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    over = None if mesh.empty else nn.logical_to_mesh_axes((axis,))[0]
+    if over is None or mesh.shape[over] == 1:
+        return table[index]
+
+    def part(rows: jax.Array, index: jax.Array) -> jax.Array:
+        place = index - jax.lax.axis_index(over) * rows.shape[0]
+        here = (place >= 0) & (place < rows.shape[0])
+        found = rows[jnp.where(here, place, 0)]
+        return jax.lax.psum(jnp.where(here[..., None], found, 0), over)
+
+    everywhere = PartitionSpec()
+    spread_over = PartitionSpec(over)
+    lookup = jax.shard_map(part, in_specs=(spread_over, everywhere), out_specs=everywhere, axis_names={over})
+    return lookup(table, index)

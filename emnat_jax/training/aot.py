@@ -4,6 +4,7 @@ libtpu's ahead-of-time compiler (the extra `tpu`) makes the very program that th
 executed.
 """
 
+import importlib.util
 import os
 import re
 import time
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 
 # libtpu asks the cloud which machine this is, and locks itself against a second compiling process, unless told.
 ENVIRONMENT = {
@@ -54,17 +55,17 @@ def slice_devices(topology: str) -> list[jax.Device]:
     """
     from jax.experimental import topologies
 
+    require(
+        importlib.util.find_spec("libtpu") is not None,
+        "no TPU compiler here; install it: pip install 'emnat_jax[tpu]'.",
+    )
     options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
     try:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        if "libtpu" in reason.lower() or isinstance(error, ModuleNotFoundError | FileNotFoundError):
-            raise UserError(
-                f"no TPU compiler here ({reason}); install it: pip install 'emnat_jax[tpu]'."
-            ) from error
+    except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"--topology={topology}: {reason} Give a chip and a shape, e.g. v5e:2x4, v5e:16x16, v4:2x2x2, v5p:4x4x4, v6e:16x16."
+            f"--topology={topology}: {str(error).splitlines()[0]} Give a chip and a shape, e.g. v5e:2x4, v5e:16x16, "
+            "v4:2x2x2, v5p:4x4x4, v6e:16x16."
         ) from error
     if devices[0].device_kind not in CHIPS:
         raise UserError(
@@ -90,7 +91,7 @@ def compile_program(lowered: Any) -> Program:
     """Compiles what `jax.jit(...).lower` made for a slice."""
     begin = time.monotonic()
     try:
-        compiled = lowered.compile(compiler_options=None)
+        compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -1,0 +1,82 @@
+"""What is read from a compiled program, and, where libtpu is installed, programs for slices that are not here."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from emnat_jax.training.aot import collectives
+
+NEEDS_LIBTPU = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="the extra `tpu` is not installed"
+)
+PROGRAM = """
+  %all-reduce.1 = f32[8,16]{1,0} all-reduce(%x), channel_id=1
+  %ag = (bf16[4,2]{1,0}, bf16[8,2]{1,0}) all-gather-start(%y), channel_id=2
+  %done = bf16[8,2]{1,0} all-gather-done(%ag)
+  %fusion = f32[99]{0} fusion(%all-reduce.1)
+  %pair = (f32[2]{0}, s32[3]{0}) all-reduce(%a, %b), channel_id=3
+"""
+
+
+def test_collectives_and_their_sizes_by_hand():
+    assert collectives(PROGRAM) == [
+        ("all-reduce", 8 * 16 * 4),
+        ("all-gather", (4 * 2 + 8 * 2) * 2 // 2),
+        ("all-reduce", 2 * 4 + 3 * 4),
+    ]
+
+
+def compile_for(topology: str, *options: str) -> tuple[int, str, str]:
+    """Status, output and errors of `emnat compile`, in a process that has not touched a device."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("JAX_PLATFORMS", "XLA_FLAGS")
+    }
+    command = [sys.executable, "-m", "emnat_jax", "compile", f"--topology={topology}", "--json", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    return done.returncode, done.stdout, done.stderr
+
+
+TINY = [f"--config.{role}.{key}" for role in ("teacher", "student") for key in (
+    "encoder_layers=1", "width=128", "ff_width=128", "heads=2", "dtype=bfloat16")]  # fmt: skip
+
+
+@NEEDS_LIBTPU
+def test_a_train_step_is_compiled_for_eight_chips():
+    status, output, errors = compile_for("v5e:2x4", "--steps=train ar", *TINY)
+    assert status == 0, errors
+    figures = json.loads(output)
+    assert (figures["chips"], figures["hosts"], figures["mesh"]["data"]) == (8, 2, 8)
+    step = figures["steps"]["train ar"]
+    assert step["fits"] and 0 < step["peak_bytes"] < step["chip_bytes"]
+    assert step["collectives"]["all-reduce"] <= 3  # gradients and metrics, not one for each weight
+
+
+@NEEDS_LIBTPU
+def test_what_is_unknown_or_does_not_fit_ends_with_status_2():
+    status, _, errors = compile_for("v9:2x4")
+    assert status == 2 and "--topology=v9:2x4" in errors
+    status, output, errors = compile_for(
+        "v5e:2x4", "--steps=train ar", *TINY, "--config.data.batch_tokens=200000000"
+    )
+    assert status == 2 and "does not fit v5e:2x4: train ar" in errors and "data.batch_tokens" in errors
+    assert not json.loads(output)["steps"]["train ar"]["fits"]
+
+
+@pytest.mark.slow
+@NEEDS_LIBTPU
+@pytest.mark.parametrize("mesh", ["--config.mesh.fsdp=2", "--config.mesh.model=2"])
+def test_every_step_is_compiled_for_other_meshes(mesh):
+    status, output, errors = compile_for("v5e:2x4", mesh, *TINY)
+    assert status == 0, errors
+    assert len(json.loads(output)["steps"]) == 7
+
+
+def test_without_the_compiler_the_error_says_what_to_install():
+    if importlib.util.find_spec("libtpu") is not None:
+        pytest.skip("libtpu is installed")
+    status, _, errors = compile_for("v5e:2x4")
+    assert status == 2 and "emnat_jax[tpu]" in errors
