@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the launch scripts: make_environment DIR REQUIREMENT
 
 # Large pages, kept by the process: XLA's buffers on a CPU come from malloc, and without this every step

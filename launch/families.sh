@@ -13,7 +13,7 @@ student() {
   shift 2
   local model=$work/models/$name-$seed
   emnat train --role=nar --workdir=$work --data=$work/distilled --start=$work/models/ar --output="$model" \
-    --config.seed="$seed" --config.student.family="$@"
+    --config.seed="$seed" --config.student.family="$1" "${@:2}"
   emnat evaluate --workdir=$work --model="$model"
   emnat evaluate --workdir=$work --model="$model" --rescore=$work/models/ar --length-candidates=3
   emnat benchmark latency --workdir=$work --model="$model" --sentences=200

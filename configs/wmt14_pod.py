@@ -1,0 +1,32 @@
+"""WMT14 English-German at `base` for a pod of 256 chips: updates of two million tokens, layers scanned.
+
+    emnat compile --config=configs/wmt14_pod.py --topology=v5e:16x16 --pairs=4500000
+    emnat em --config=configs/wmt14_pod.py --workdir=gs://BUCKET/wmt14 --on-all-hosts   # on every host
+
+Compiled for the slices in docs/pods.md, never run on one: time and score are not measured.
+"""
+
+import importlib.util
+from pathlib import Path
+
+
+def get_config():
+    config = _wmt14().get_config()
+    config.data.buckets = (32, 64, 128)
+    config.data.batch_tokens = 2_097_152  # 64 pairs of the widest bucket on each of 256 chips
+    config.data.row_multiple = 256
+    config.data.decode_rows = 32
+    for model in (config.teacher, config.student):
+        model.scan_layers = True
+    for train in (config.teacher_train, config.student_train):
+        train.steps = 20_000
+        train.eval_every = train.checkpoint_every = 1_000
+    return config
+
+
+def _wmt14():
+    """The sibling file; configurations are files, not a package."""
+    spec = importlib.util.spec_from_file_location("wmt14", Path(__file__).with_name("wmt14_en_de.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
