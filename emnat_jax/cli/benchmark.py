@@ -68,7 +68,7 @@ def _latency(work, args):
 def _decoding(work, size: int):
     """The same workspace, decoding `size` rows at a time."""
     data = dataclasses.replace(work.config.data, decode_rows=size)
-    return type(work)(dataclasses.replace(work.config, data=data), work.directory, work.log)
+    return type(work)(dataclasses.replace(work.config, data=data), work.directory, work.log, work.processes)
 
 
 def _sizes(text: str) -> list[int]:

@@ -41,7 +41,7 @@ def run(args, config_arguments):
         raise UserError(f"--steps={args.steps}: no step has such a name.")
     pairs = args.pairs or config.data.train_rows
     figures = {"topology": args.topology, "chips": there.chips, "hosts": there.hosts,
-               "mesh": dict(there.whole.mesh.shape), "steps": {}}  # fmt: skip
+               "mesh": dict(there.layout.mesh.shape), "steps": {}}  # fmt: skip
     if not args.json:
         print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {figures['mesh']}")
     for name, step in steps.items():

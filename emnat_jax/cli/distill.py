@@ -38,8 +38,7 @@ def run(args, config_arguments):
             num_candidates=args.num_candidates,
             vocabulary=work.vocabulary,
             seed=work.config.seed,
-            processes=work.processes,
-            log=work.log,
+            crew=work.crew,
         )
     show({"set": args.output, "kind": manifest.kind, "rows": manifest.rows_out, "dropped": manifest.dropped,
           "content_hash": manifest.content_hash}, args.json)  # fmt: skip

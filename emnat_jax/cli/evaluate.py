@@ -32,7 +32,7 @@ def run(args, config_arguments):
         raise UserError("--hypotheses and --references go together.")
     measure = _files if args.hypotheses else _model_outputs
     figures, outputs, references = measure(args, config_arguments)
-    if args.baseline:
+    if args.baseline and args.joined.is_first:
         figures["significance"] = paired_significance(outputs, read_lines(args.baseline), references)
     show(figures, args.json)
 
@@ -40,6 +40,8 @@ def run(args, config_arguments):
 def _files(args, config_arguments):
     from emnat_jax.evaluation.bleu import quality
 
+    if not args.joined.is_first:
+        return {}, [], []
     outputs = read_lines(args.hypotheses)
     references = [read_lines(path) for path in args.references.split(",")]
     return quality(outputs, references), outputs, references
@@ -51,5 +53,9 @@ def _model_outputs(args, config_arguments):
     from emnat_jax.em.evaluate import figures
 
     rows = list(read_dataset(work.directory / "data" / args.split))
-    outputs = load_model(work, args)([row.source_text for row in rows])
+    translate = load_model(work, args)
+    if not args.joined.is_first:  # it lends its devices
+        translate([])
+        return {}, [], []
+    outputs = translate([row.source_text for row in rows])
     return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]

@@ -25,8 +25,8 @@ COMMANDS = {  # name -> what it does; the module of the same name runs it
 }
 
 
-# Those in which every process has its share; the others are the first one's alone.
-TOGETHER = ("em", "train", "distill", "score", "select", "benchmark")
+# These need one process; in the others every one has its share.
+ALONE = ("prepare", "compile")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _run(name: str, argv: list[str]) -> int:
         print(f"emnat {name}: {error}", file=sys.stderr)
         return 2
     status, message = 0, ""
-    if args.joined.is_first or name in TOGETHER:
+    if args.joined.is_first or name not in ALONE:
         status, message = _status(lambda: command.run(args, config_arguments), args.joined.count == 1)
     if message:
         print(f"emnat {name}: {message}", file=sys.stderr)

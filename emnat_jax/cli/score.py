@@ -48,8 +48,7 @@ def _score_set(work, args):
             args.output,
             scorers,
             vocabulary=work.vocabulary,
-            processes=work.processes,
-            log=work.log,
+            crew=work.crew,
         )
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
@@ -57,12 +56,15 @@ def _score_set(work, args):
 def _score_texts(work, args):
     from emnat_jax.evaluation.translate import encode_lines, sentence_pairs
 
+    model = work.load(args.model)
+    if not args.joined.is_first:  # it lends its devices
+        model.system.score(model.params, sentence_pairs([], []))
+        return
     sources, targets = read_lines(args.source), read_lines(args.target)
     if len(sources) != len(targets):
         raise UserError(
             f"{args.source} has {len(sources)} lines, {args.target} has {len(targets)}; give files of the same lines."
         )
-    model = work.load(args.model)
     encoded = [encode_lines(lines, work.vocabulary, None) for lines in (sources, targets)]
     limit = work.config.data.max_length
     for name, side in zip((args.source, args.target), encoded, strict=True):

@@ -23,9 +23,13 @@ def run(args, config_arguments):
     from emnat_jax.data.vocab import load_vocabulary
     from emnat_jax.em.journal import hold
     from emnat_jax.em.selection import select
+    from emnat_jax.em.shards import Crew
+    from emnat_jax.training.layout import Reader
 
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(Path(args.workdir) / "vocab").fingerprint
+    joined = args.joined
+    crew = Crew(joined, Reader(joined.index, joined.count, True), make_log(joined))
     with contextlib.ExitStack() as held:
         args.joined.agree("output", lambda: hold(held, args.output))
         manifest = select(
@@ -33,7 +37,6 @@ def run(args, config_arguments):
             args.output,
             config.select,
             vocabulary=vocabulary,
-            processes=args.joined,
-            log=make_log(args.joined),
+            crew=crew,
         )
     show({"set": args.output, "rows": manifest.rows_out, **manifest.options["statistics"]}, args.json)

@@ -53,7 +53,7 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
     def rescored(pairs):
         return model.system.decode_rescored(model.params, pairs, count, teacher.system, teacher.params)
 
-    return lambda lines: translate_lines(rescored, lines, work.vocabulary, work.config.data)
+    return lambda lines: translate_lines(rescored, lines, work.vocabulary, model.system.model.max_length)
 
 
 def _lengths(model) -> int | None:

@@ -1,5 +1,6 @@
 """Making a sharded data set so that it can be killed anywhere and gone on with."""
 
+import collections
 import contextlib
 import json
 from collections.abc import Callable, Iterable
@@ -34,6 +35,16 @@ def delete_shards(directory: epath.PathLike) -> None:
 def forget_plan(directory: epath.PathLike) -> None:
     """Removes the note of `keep_shards_of` once the manifest stands."""
     (epath.Path(directory) / PLAN_NAME).unlink(missing_ok=True)
+
+
+def is_whole(path: epath.PathLike) -> bool:
+    """Whether a run before this one wrote the shard; a damaged one counts as not written."""
+    if not epath.Path(path).exists():
+        return False
+    with contextlib.suppress(UserError):
+        collections.deque(read_shard(path), maxlen=0)
+        return True
+    return False
 
 
 def read_or_make(path: epath.PathLike, make: Callable[[], Iterable[Row]]) -> list[Row]:

@@ -29,13 +29,12 @@ from emnat_jax.types import Batch
 
 
 class Slice(NamedTuple):
-    """The devices of a slice, all and those of one host."""
+    """The devices that are compiled for."""
 
     chip: Chip
     chips: int
     hosts: int
-    whole: Layout  # for training
-    host: Layout  # for decoding and scoring, which every host does on its own
+    layout: Layout
 
 
 class Step(NamedTuple):
@@ -53,17 +52,8 @@ class Step(NamedTuple):
 
 def make_slice(config: MeshConfig, devices: list[jax.Device]) -> Slice:
     """A slice laid out as `config` says. Raises UserError where the mesh does not fill it."""
-    first = [device for device in devices if device.process_index == devices[0].process_index]
     hosts = len({device.process_index for device in devices})
-    fits = len(first) % (config.fsdp * config.model) == 0
-    sizes = {"fsdp": config.fsdp, "model": config.model} if fits else {}
-    return Slice(
-        CHIPS[devices[0].device_kind],
-        len(devices),
-        hosts,
-        make_layout(config, devices),
-        make_layout(MeshConfig(rules=config.rules, **sizes), first),
-    )
+    return Slice(CHIPS[devices[0].device_kind], len(devices), hosts, make_layout(config, devices))
 
 
 def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step]:
@@ -85,7 +75,7 @@ def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step
 
 
 def _train(name: str, model: ModelConfig, train: TrainConfig, config: Config, there: Slice) -> Step:
-    layout, width, accumulate = there.whole, config.data.max_length, train.accumulate
+    layout, width, accumulate = there.layout, config.data.max_length, train.accumulate
     require_rows_divide(layout, config.data.row_multiple, accumulate)
     rows = bucket_rows(width, config.data.batch_tokens, config.data.row_multiple)
 
@@ -105,7 +95,7 @@ def _train(name: str, model: ModelConfig, train: TrainConfig, config: Config, th
 
 
 def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Slice) -> Step:
-    layout, width = there.host, config.data.max_length
+    layout, width = there.layout, config.data.max_length
     rows = config.data.decode_rows * row_shares(layout)
 
     def lower():
@@ -114,11 +104,11 @@ def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Sl
             step = make_decode_step(family, layout, count)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows * there.hosts, width, None, width if model.family == "ar" else 1, None)
+    return Step(name, lower, rows, width, None, width if model.family == "ar" else 1, None)
 
 
 def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
-    layout, width = there.host, config.data.max_length
+    layout, width = there.layout, config.data.max_length
     rows = config.data.decode_rows * row_shares(layout)
 
     def lower():
@@ -127,7 +117,7 @@ def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
             step = make_score_step(family, layout)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows * there.hosts, width, None, 1, None, config.em.candidates)
+    return Step(name, lower, rows, width, None, 1, None, config.em.candidates)
 
 
 def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:

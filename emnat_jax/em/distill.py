@@ -8,13 +8,12 @@ from etils import epath
 
 from emnat_jax.data.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.data.pipeline import make_pairs
-from emnat_jax.data.records import Row, read_shard
-from emnat_jax.data.shards import read_or_make
+from emnat_jax.data.records import Row, read_shard, write_shard
+from emnat_jax.data.shards import is_whole
 from emnat_jax.data.vocab import Vocabulary
-from emnat_jax.em.shards import Shard, make_shards
-from emnat_jax.em.workspace import Log, Model
+from emnat_jax.em.shards import Crew, Shard, make_shards
+from emnat_jax.em.workspace import Model
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
-from emnat_jax.training.distributed import Processes
 
 
 def distill(
@@ -27,8 +26,7 @@ def distill(
     scorers: Mapping[str, Model] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
-    processes: Processes = Processes(),
-    log: Log = print,
+    crew: Crew = Crew(),
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
@@ -56,8 +54,8 @@ def distill(
         rows = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
         return add_scores([row for row in rows if row.targets], scorers or {})
 
-    job = _Job(kind, first_rows, fingerprints, options, seed, processes, log)
-    return _run(job, read, source, output, make_rows)
+    job = _Job(kind, first_rows, fingerprints, options, seed)
+    return _run(job, read, source, output, make_rows, crew)
 
 
 def rescore(
@@ -66,28 +64,25 @@ def rescore(
     scorers: Mapping[str, Model],
     *,
     vocabulary: Vocabulary,
-    processes: Processes = Processes(),
-    log: Log,
+    crew: Crew = Crew(),
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`."""
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
-    job = _Job(read.kind, None, fingerprints, read.options, read.seed, processes, log)
-    return _run(job, read, source, output, lambda rows: add_scores(rows, scorers))
+    job = _Job(read.kind, None, fingerprints, read.options, read.seed)
+    return _run(job, read, source, output, lambda rows: add_scores(rows, scorers), crew)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What the manifest of the new set will say, and who makes it."""
+    """What the manifest of the new set will say."""
 
     kind: str
     first_rows: int | None
     fingerprints: dict[str, str]
     options: dict
     seed: int
-    processes: Processes
-    log: Log
 
 
 def _run(
@@ -96,12 +91,17 @@ def _run(
     source: epath.Path,
     output: epath.Path,
     make_rows: Callable[[list[Row]], list[Row]],
+    crew: Crew,
 ) -> Manifest:
     """Makes every shard of `output` from that of `source`, then the manifest."""
 
-    def make(name: str) -> dict[str, int]:
-        rows = [r for r in read_shard(source / name) if job.first_rows is None or r.row < job.first_rows]
-        read_or_make(output / name, lambda: make_rows(rows) if rows else [])
+    def make(name: str | None) -> dict[str, int]:
+        rows = [] if name is None else list(read_shard(source / name))
+        rows = [row for row in rows if job.first_rows is None or row.row < job.first_rows]
+        finished = name is None or is_whole(output / name)
+        made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices
+        if not finished and crew.part.writes:
+            write_shard(output / name, made)
         return {"used": len(rows)}
 
     def finish(shards: list[Shard]) -> Manifest:
@@ -113,7 +113,7 @@ def _run(
         )  # fmt: skip
 
     plan = {"options": job.options, "fingerprints": job.fingerprints}
-    return make_shards(read, output, plan, make, finish, processes=job.processes, log=job.log)
+    return make_shards(read, output, plan, make, finish, crew)
 
 
 def _decoding(model: Model) -> dict:
@@ -146,14 +146,11 @@ def _with_candidates(row: Row, found: Sequence[Candidates], vocabulary: Vocabula
 
 def add_scores(rows: Sequence[Row], scorers: Mapping[str, Model]) -> list[Row]:
     """The rows with log p(target | source) of every target under each model."""
-    if not scorers or not rows:
-        return list(rows)
     sources = [row.source for row in rows for _ in row.targets]
     pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
     ends = np.cumsum([len(row.targets) for row in rows])[:-1]
-    columns = {
-        name: np.split(model.system.score(model.params, pairs), ends) for name, model in scorers.items()
-    }
+    scores = {name: model.system.score(model.params, pairs) for name, model in scorers.items()}
+    columns = {name: np.split(column, ends) for name, column in scores.items()} if rows else {}
     return [
         dataclasses.replace(row, scores=row.scores | {name: parts[i] for name, parts in columns.items()})
         for i, row in enumerate(rows)

@@ -96,8 +96,7 @@ def _distill(work: Workspace, stage: Stage) -> None:
         vocabulary=work.vocabulary,
         first_rows=work.config.em.rows if stage.round else None,
         seed=work.config.seed,
-        processes=work.processes,
-        log=work.log,
+        crew=work.crew,
     )
 
 
@@ -116,8 +115,7 @@ def _candidates(work: Workspace, stage: Stage) -> None:
         scorers=scorers,
         first_rows=work.config.em.rows,
         seed=work.config.seed,
-        processes=work.processes,
-        log=work.log,
+        crew=work.crew,
     )
 
 
@@ -127,14 +125,12 @@ def _select(work: Workspace, stage: Stage) -> None:
         work.directory / stage.output,
         work.config.select,
         vocabulary=work.vocabulary.fingerprint,
-        processes=work.processes,
-        log=work.log,
+        crew=work.crew,
     )
 
 
 def _evaluate(work: Workspace, stage: Stage) -> None:
-    data = work.directory / stage.data
-    work.processes.agree(stage.output, lambda: evaluate_round(work, stage.round, data))
+    evaluate_round(work, stage.round, work.directory / stage.data)
 
 
 STAGES = {

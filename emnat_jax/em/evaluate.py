@@ -1,6 +1,7 @@
 """What a round reports: quality of teacher and student, and how multi-modal the student's targets are."""
 
 import functools
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,8 @@ from etils import epath
 
 from emnat_jax.data import modes
 from emnat_jax.data.atomic import atomic_file
-from emnat_jax.data.manifest import load_manifest, read_dataset
-from emnat_jax.data.pipeline import Pairs, load_pairs, make_pairs
+from emnat_jax.data.manifest import read_dataset
+from emnat_jax.data.pipeline import Pairs, make_pairs
 from emnat_jax.data.records import Row
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
@@ -24,40 +25,44 @@ from emnat_jax.types import NEG_INF
 SPLITS = ("valid", "test")
 
 
-def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) -> dict[str, Any]:
-    """Writes rounds/N/outputs and rounds/N/eval.json, and returns what stands in it."""
+def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) -> None:
+    """Writes rounds/N/outputs and rounds/N/eval.json.
+
+    All processes decode and score together; the first has the sentences, and writes.
+    """
     models = {role: work.round_model(index, role) for role in ROLES}
-    rows = {split: list(read_dataset(work.directory / "data" / split)) for split in SPLITS}
+    has_part = work.crew.part.index == 0
+    rows = {
+        split: list(read_dataset(work.directory / "data" / split)) if has_part else [] for split in SPLITS
+    }
     pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
     decoded = {
         (name, split): decode(pairs[split])
         for name, decode in _decoders(work, models).items()
         for split in SPLITS
     }
+    first_rows = work.config.evaluation.ncm_rows if has_part else 0
+    ncm = {
+        "train": multimodality_figures(models, _first_rows(student_data, first_rows)),
+        "valid": multimodality_figures(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
+    }
+    name = f"rounds/{index}/{EVAL_NAME}"
+    work.processes.agree(name, lambda: _write(work, index, rows, decoded, ncm))
+
+
+def _write(work: Workspace, index: int, rows: dict, decoded: dict, ncm: dict) -> None:
+    """The outputs, and what they are worth."""
+    folder = work.directory / f"rounds/{index}"
     outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
     for (role, split), lines in outputs.items():
-        _write_text(
-            work.directory / f"rounds/{index}/outputs/{split}.{role}.txt", "".join(f"{x}\n" for x in lines)
-        )
-    result = {
-        "round": index,
-        **{
-            name: {split: figures(work, outputs[name, split], rows[split]) for split in SPLITS}
-            for name in dict.fromkeys(name for name, _ in outputs)
-        },
-        "ncm": {
-            "train": multimodality_figures(
-                models, _first_rows(student_data, work.config.evaluation.ncm_rows)
-            ),
-            "valid": multimodality_figures(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
-        },
-        "samples": _samples(rows["test"], outputs, work.config.evaluation.samples),
+        _write_text(folder / f"outputs/{split}.{role}.txt", "".join(f"{line}\n" for line in lines))
+    systems = {
+        name: {split: figures(work, outputs[name, split], rows[split]) for split in SPLITS}
+        for name in dict.fromkeys(name for name, _ in outputs)
     }
-    _write_text(
-        work.directory / f"rounds/{index}/{EVAL_NAME}",
-        json.dumps(result, indent=2, ensure_ascii=False) + "\n",
-    )
-    return result
+    samples = _samples(rows["test"], outputs, work.config.evaluation.samples)
+    result = {"round": index} | systems | {"ncm": ncm, "samples": samples}
+    _write_text(folder / EVAL_NAME, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 def _decoders(work: Workspace, models: dict[str, Model]) -> dict[str, Callable[[Pairs], list[Candidates]]]:
@@ -86,7 +91,7 @@ def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, A
 
     `total_correlation`, their difference, estimates what a parallel model cannot express. Targets that
     the student cannot produce at all are left out, unless there are no others: `sentences` are those
-    that count, `unreachable` is the share of the others.
+    that count, `unreachable` is the share of the others. Nothing where the pairs are another process's.
     """
     student, teacher = models["nar"], models["ar"]
     nar = student.system.score(student.params, pairs)
@@ -94,8 +99,10 @@ def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, A
     if reachable.any():
         pairs, nar = _rows_of(pairs, np.flatnonzero(reachable)), nar[reachable]
     ar, lengths = teacher.system.score(teacher.params, pairs), pairs.target_lengths
-    ncm = normalised_multimodality(nar, lengths)
     metrics = student.system.metrics(student.params, pairs)
+    if not pairs.size:
+        return {}
+    ncm = normalised_multimodality(nar, lengths)
     length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
     return {
         "ncm": ncm,
@@ -121,12 +128,7 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
 
 def _first_rows(directory: epath.PathLike, count: int) -> Pairs:
     """The first `count` pairs of a set; the corpus is in no order that this would favour."""
-    pairs = load_pairs(directory, load_manifest(directory, verify_shards=False))
-    n = min(count, pairs.size)
-    return Pairs(
-        pairs.row[:n], pairs.source_tokens, pairs.source_offsets[: n + 1],
-        pairs.target_tokens, pairs.target_offsets[: n + 1],
-    )  # fmt: skip
+    return make_pairs(itertools.islice(read_dataset(directory), count))
 
 
 def _as_targets(rows: list[Row], decoded: list[Candidates]) -> Pairs:

@@ -11,10 +11,8 @@ from emnat_jax.data.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.data.records import Row, read_shard
 from emnat_jax.data.shards import read_or_make
 from emnat_jax.em.select import choose
-from emnat_jax.em.shards import Shard, make_shards
-from emnat_jax.em.workspace import Log
+from emnat_jax.em.shards import Crew, Shard, make_shards
 from emnat_jax.errors import UserError
-from emnat_jax.training.distributed import Processes
 from emnat_jax.types import NEG_INF
 
 COLUMNS = ("nar_log_prob", "ar0_log_prob")
@@ -26,8 +24,7 @@ def select(
     config: SelectConfig,
     *,
     vocabulary: str,
-    processes: Processes = Processes(),
-    log: Log,
+    crew: Crew = Crew(),
 ) -> Manifest:
     """Makes a `selected` set: of every row of a `candidates` set the target that the rule chooses.
 
@@ -38,7 +35,9 @@ def select(
     read = load_manifest(source, expect={"vocabulary": vocabulary})
     fingerprints = dict(read.fingerprints) | {"source": read.content_hash}
 
-    def make(name: str) -> dict[str, dict]:
+    def make(name: str | None) -> dict[str, dict]:
+        if name is None or not crew.part.writes:
+            return {}
         candidates = list(read_shard(source / name))
         chosen = read_or_make(output / name, lambda: choose_rows(candidates, config, source))
         return {"sums": dict(_statistics(candidates, chosen))}
@@ -54,7 +53,7 @@ def select(
         )  # fmt: skip
 
     plan = {"options": dataclasses.asdict(config), "fingerprints": fingerprints}
-    return make_shards(read, output, plan, make, finish, processes=processes, log=log)
+    return make_shards(read, output, plan, make, finish, crew)
 
 
 def choose_rows(rows: list[Row], config: SelectConfig, where: epath.PathLike = "candidates") -> list[Row]:

@@ -2,40 +2,52 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
 from emnat_jax.data.manifest import Manifest, describe_shard, load_manifest
 from emnat_jax.data.shards import forget_plan, keep_shards_of
 from emnat_jax.training.distributed import Processes
+from emnat_jax.training.layout import Reader
 
 Shard = dict[str, Any]  # what describe_shard says of it, and what was counted while it was made
+
+
+class Crew(NamedTuple):
+    """Who makes the shards of a set, and which of them this process makes."""
+
+    processes: Processes = Processes()
+    part: Reader = Reader(0, 1, True)
+    log: Callable[[str], None] = print
 
 
 def make_shards(
     read: Manifest,
     output: epath.Path,
     plan: dict[str, Any],
-    make: Callable[[str], dict[str, Any]],
+    make: Callable[[str | None], dict[str, Any]],
     finish: Callable[[list[Shard]], Manifest],
-    *,
-    processes: Processes,
-    log: Callable[[str], None],
+    crew: Crew,
 ) -> Manifest:
     """The manifest of the set `output`, whose shards have the names of those of the set `read`.
 
-    `make` writes the shard of a name, or finds it written, and returns counts (JSON); `finish` writes the
-    manifest from the descriptions and counts of all. `plan` is what the shards are made from: those of
-    another plan are deleted first.
+    `make` makes the shard of a name, or finds it made, and returns counts (JSON). All processes call it
+    together, each for a shard of its own, and for None where none is left, so that all take the same steps
+    on the devices. `finish` writes the manifest from the descriptions and counts of all. `plan` is what the
+    shards are made from: those of another plan are deleted first.
     """
+    processes, part = crew.processes, crew.part
     processes.agree(f"{output.name}: plan", lambda: keep_shards_of(output, plan))
     count, made = len(read.shards), []
-    for index in range(processes.index, count, processes.count):
-        name = read.shards[index]["name"]
+    for first in range(0, count, part.count):
+        index = first + part.index
+        name = read.shards[index]["name"] if index < count else None
         processes.enter(f"{output.name}: shard {index + 1} of {count}")
-        made.append({**make(name), **describe_shard(output / name)})
-        log(f"{output.name}: shard {index + 1} of {count}, {made[-1]['rows']} rows")
+        counted = make(name)
+        if name is not None and part.writes:
+            made.append({**counted, **describe_shard(output / name)})
+            crew.log(f"{output.name}: shard {index + 1} of {count}, {made[-1]['rows']} rows")
     shards = itertools.chain(*processes.gather(f"{output.name}: shards", made))
     order = sorted(shards, key=lambda shard: shard["name"])
 

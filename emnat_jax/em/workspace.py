@@ -12,11 +12,12 @@ from emnat_jax.config import Config, ModelConfig
 from emnat_jax.config_dict import differences, to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
+from emnat_jax.em.shards import Crew
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.system import System
 from emnat_jax.families import require_family
 from emnat_jax.training.distributed import Processes
-from emnat_jax.training.layout import Layout, local_layout, make_layout
+from emnat_jax.training.layout import Layout, make_layout, reader
 from emnat_jax.training.loop import load_params
 from emnat_jax.training.trained import load_model_manifest
 from emnat_jax.types import Params
@@ -48,7 +49,7 @@ class Workspace:
     ):
         self.config, self.directory, self.log = config, epath.Path(directory), log
         self.processes = processes or Processes()
-        self._system = functools.cache(lambda model: System(model, config.data, self.local))
+        self._system = functools.cache(lambda model: System(model, config.data, self.layout, self.processes))
 
     def check(self) -> None:
         """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
@@ -60,13 +61,13 @@ class Workspace:
 
     @functools.cached_property
     def layout(self) -> Layout:
-        """All devices, as `config.mesh` lays them out: for training."""
+        """All devices, as `config.mesh` lays them out."""
         return make_layout(self.config.mesh)
 
     @functools.cached_property
-    def local(self) -> Layout:
-        """This process's devices: for decoding and scoring, which every process does on its own."""
-        return self.layout if self.processes.count == 1 else local_layout(self.config.mesh)
+    def crew(self) -> Crew:
+        """Who makes data sets shard by shard, and this process's part in it."""
+        return Crew(self.processes, reader(self.layout), self.log)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -88,7 +89,7 @@ class Workspace:
         """A finished model from its folder; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
         system = self.system(change(model) if change else model)
-        params = load_params(epath.Path(directory), system.family, self.local)
+        params = load_params(epath.Path(directory), system.family, self.layout)
         return Model(system, params, manifest.content_hash)
 
     def round_model(self, index: int, role: str) -> Model:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from emnat_jax.decoding.rerank import rerank
 from emnat_jax.evaluation.translate import DecodeStep
 from emnat_jax.families.base import Family
-from emnat_jax.training.layout import Layout, batch_sharding, replicated
+from emnat_jax.training.layout import Layout, batch_sharding
 from emnat_jax.types import Batch, Hypotheses, Params
 
 
@@ -27,6 +27,5 @@ def make_rescored_step(
         log_prob = teacher.score(params[1], pairs).reshape(found.log_prob.shape)
         return rerank(found, log_prob, alpha)
 
-    return jax.jit(
-        decode, in_shardings=(None, batch_sharding(layout.mesh)), out_shardings=replicated(layout.mesh)
-    )
+    rows = batch_sharding(layout.mesh)
+    return jax.jit(decode, in_shardings=(None, rows), out_shardings=rows)

@@ -18,6 +18,7 @@ from emnat_jax.evaluation.translate import (
     sentence_pairs,
 )
 from emnat_jax.families import make_family
+from emnat_jax.training.distributed import Processes
 from emnat_jax.training.layout import Layout
 from emnat_jax.types import EOS, Metrics, Params
 
@@ -25,11 +26,15 @@ from emnat_jax.types import EOS, Metrics, Params
 class System:
     """One model configuration on one layout; parameters are given to each call.
 
-    The compiled functions are made on first use and kept, so that rounds share them.
+    The compiled functions are made on first use and kept, so that rounds share them. With several processes all
+    call the same methods in the same order, each with its own pairs, or with none.
     """
 
-    def __init__(self, model: ModelConfig, data: DataConfig, layout: Layout):
-        self.model, self.data, self.layout = model, data, layout
+    def __init__(
+        self, model: ModelConfig, data: DataConfig, layout: Layout, processes: Processes = Processes()
+    ):
+        self.model = model
+        self._over = {"data": data, "layout": layout, "processes": processes}
         self.family = make_family(model)
         self._decode_step = functools.cache(lambda count: make_decode_step(self.family, layout, count))
         self._score_step = functools.cache(lambda: make_score_step(self.family, layout))
@@ -43,7 +48,7 @@ class System:
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
         step = self._decode_step(num_candidates)
-        return decode_pairs(step, params, pairs, data=self.data, layout=self.layout)
+        return decode_pairs(step, params, pairs, **self._over)
 
     def decode_rescored(
         self, params: Params, pairs: Pairs, num_candidates: int, teacher: "System", teacher_params: Params
@@ -53,34 +58,35 @@ class System:
         It ranks by log p_AR (nats) over its own length penalty (METHOD 1.9); `log_prob` stays this model's.
         """
         step = self._rescored_step(teacher, num_candidates)
-        return decode_pairs(step, (params, teacher_params), pairs, data=self.data, layout=self.layout)
+        return decode_pairs(step, (params, teacher_params), pairs, **self._over)
 
     def score(self, params: Params, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set."""
-        return score_pairs(self._score_step(), params, pairs, data=self.data, layout=self.layout)
+        return score_pairs(self._score_step(), params, pairs, **self._over)
 
     def metrics(self, params: Params, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""
-        return summed_metrics(self._loss_step(), params, pairs, data=self.data, layout=self.layout)
+        return summed_metrics(self._loss_step(), params, pairs, **self._over)
 
     def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
         """The best translation of each line; a line without words gives an empty line."""
-        return translate_lines(lambda pairs: self.decode(params, pairs), lines, vocabulary, self.data)
+        return translate_lines(
+            lambda pairs: self.decode(params, pairs), lines, vocabulary, self.model.max_length
+        )
 
 
 def translate_lines(
     decode: Callable[[Pairs], list[Candidates]],
     lines: Sequence[str],
     vocabulary: Vocabulary,
-    data: DataConfig,
+    max_length: int,
 ) -> list[str]:
     """The best translation that `decode` gives each line; an empty line for one without words."""
     wordy = [index for index, line in enumerate(lines) if line.strip()]
-    sources = encode_lines([lines[i] for i in wordy], vocabulary, data.max_length)
+    sources = encode_lines([lines[i] for i in wordy], vocabulary, max_length)
     outputs = [""] * len(lines)
-    if wordy:
-        for index, candidates in zip(wordy, decode(sentence_pairs(sources)), strict=True):
-            outputs[index] = best_text(candidates, vocabulary)
+    for index, candidates in zip(wordy, decode(sentence_pairs(sources)), strict=True):
+        outputs[index] = best_text(candidates, vocabulary)
     return outputs
 
 

@@ -1,5 +1,6 @@
 """Run `decode` over a data set; used by the EM loop as well."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ from emnat_jax.config import DataConfig
 from emnat_jax.data.pipeline import Pairs, make_pairs, sequential_batches
 from emnat_jax.data.records import Row
 from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.evaluation.batches import each_batch
 from emnat_jax.families.base import Family
-from emnat_jax.training.layout import Layout, batch_sharding, replicated, row_shares, to_global, use_layout
+from emnat_jax.training.distributed import Processes
+from emnat_jax.training.layout import Layout, batch_sharding, own_rows
 from emnat_jax.types import EOS, NEG_INF, Batch, Hypotheses, Params
 
 Weights = Any  # Params, or a tuple of them where several models work together
@@ -33,32 +36,33 @@ def make_decode_step(family: Family, layout: Layout, num_candidates: int) -> Dec
         return family.decode(params, batch.source, jax.random.key(0), num_candidates)
 
     rows = batch_sharding(layout.mesh)
-    return jax.jit(decode, in_shardings=(None, rows), out_shardings=replicated(layout.mesh))
+    return jax.jit(decode, in_shardings=(None, rows), out_shardings=rows)
 
 
 def decode_pairs(
-    decode: DecodeStep, params: Weights, pairs: Pairs, *, data: DataConfig, layout: Layout
+    decode: DecodeStep,
+    params: Weights,
+    pairs: Pairs,
+    *,
+    data: DataConfig,
+    layout: Layout,
+    processes: Processes,
 ) -> list[Candidates]:
-    """The candidates of every source, in the order of the data set."""
+    """The candidates of every source, in the order of the data set.
+
+    All processes call it together, each with its own pairs, or with none.
+    """
     place = {row: index for index, row in enumerate(pairs.row.tolist())}
     found: list[Candidates | None] = [None] * pairs.size
-    batches = sequential_batches(pairs, data.buckets, data.decode_rows * row_shares(layout), by="source")
-    with use_layout(layout):
-        pending = None
-        for batch in batches:  # the device works on a batch while the host unpacks the one before
-            running = batch.row, decode(params, to_global(layout, batch))
-            if pending is not None:
-                _unpack(*pending, place, found)
-            pending = running
-        if pending is not None:
-            _unpack(*pending, place, found)
+    batches = sequential_batches(pairs, data.buckets, own_rows(layout, data.decode_rows), by="source")
+    step = functools.partial(decode, params)
+    for batch, hypotheses in each_batch(step, batches, layout=layout, processes=processes):
+        _unpack(batch.row, hypotheses, place, found)
     return found
 
 
 def _unpack(rows: np.ndarray, hypotheses: Hypotheses, place: dict[int, int], found: list) -> None:
-    tokens, log_prob, rank_score = jax.device_get(
-        (hypotheses.tokens, hypotheses.log_prob, hypotheses.rank_score)
-    )
+    tokens, log_prob, rank_score = hypotheses.tokens, hypotheses.log_prob, hypotheses.rank_score
     lengths = np.argmax(tokens == EOS, axis=-1) + 1
     filled = rank_score > NEG_INF / 2
     for index, row in enumerate(rows.tolist()):

@@ -44,17 +44,6 @@ def make_layout(config: MeshConfig, devices: Sequence[jax.Device] | None = None)
     return Layout(mesh, (("batch", ROWS), *vars(config.rules).items()))
 
 
-def local_layout(config: MeshConfig) -> Layout:
-    """A layout over this process's devices alone, for work that needs no other process.
-
-    As `config` asks where that fits them; else every device has whole parameters.
-    """
-    devices = jax.local_devices()
-    fits = len(devices) % (config.fsdp * config.model) == 0
-    sizes = {"fsdp": config.fsdp, "model": config.model} if fits else {}
-    return make_layout(MeshConfig(rules=config.rules, **sizes), devices)
-
-
 @contextlib.contextmanager
 def use_layout(layout: Layout) -> Iterator[None]:
     """Makes the logical constraints inside a model mean this layout; compile and run steps in it."""
@@ -115,9 +104,39 @@ def require_rows_divide(layout: Layout, multiple: int, accumulate: int) -> None:
 
 def _own_shares(layout: Layout) -> list[int]:
     """Which of the shares of rows this process's devices hold, in ascending order."""
+    return sorted(_shares_by_process(layout)[jax.process_index()])
+
+
+def _shares_by_process(layout: Layout) -> dict[int, tuple[int, ...]]:
+    """Process -> the shares of rows that its devices hold."""
     groups = layout.mesh.devices.reshape(row_shares(layout), -1)  # the axis `model` is the last
-    here = jax.process_index()
-    return [i for i, group in enumerate(groups) if any(device.process_index == here for device in group)]
+    found: dict[int, set[int]] = {}
+    for share, group in enumerate(groups):
+        for device in group:
+            found.setdefault(device.process_index, set()).add(share)
+    return {process: tuple(sorted(shares)) for process, shares in found.items()}
+
+
+class Reader(NamedTuple):
+    """Which part of a sharded data set this process feeds to its devices."""
+
+    index: int
+    count: int  # of parts; processes whose devices hold the same rows read the same part
+    writes: bool  # whether this is the one of them that keeps the results
+
+
+def reader(layout: Layout) -> Reader:
+    """This process's part; part 0 is that of the first process."""
+    shares, here = _shares_by_process(layout), jax.process_index()
+    parts = sorted(set(shares.values()))
+    first, own = (parts.index(shares[process]) for process in (0, here))
+    mates = [process for process, held in shares.items() if held == shares[here]]
+    return Reader((own - first) % len(parts), len(parts), here == min(mates))
+
+
+def own_rows(layout: Layout, each: int) -> int:
+    """Rows of a batch that this process gives, with `each` on every device."""
+    return each * len(_own_shares(layout))
 
 
 def local_rows(layout: Layout, rows: np.ndarray, accumulate: int = 1) -> np.ndarray:
@@ -155,3 +174,11 @@ def to_global(layout: Layout, batch: Batch, *, accumulate: int = 1) -> Batch:
         return jax.make_array_from_callback((*stacked, rows, *leaf.shape[1:]), sharding, of_device)
 
     return jax.tree.map(place, batch)
+
+
+def from_global(array: jax.Array) -> np.ndarray:
+    """This process's rows of an array that lies as `to_global` lays them, or all of one that lies everywhere."""
+    if array.is_fully_replicated:
+        return np.asarray(array.addressable_data(0))
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])

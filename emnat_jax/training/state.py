@@ -114,14 +114,15 @@ def place_params(params: Params, abstract: Params) -> Params:
                 f"expected {wants}; use a model of the same sizes, or start from none (em.share_encoder=False, "
                 "em.warm_start=False)."
             )
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _placed(np.asarray(leaf), expected[path].sharding), params
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _placed(leaf, expected[path].sharding), params)
 
 
-def _placed(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """The array on the devices of all processes, each of which has the whole of it."""
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+def _placed(array: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+    """The array laid out anew, unless it lies so already; else every process must have the whole of it."""
+    if array.sharding == sharding:
+        return array
+    whole = np.asarray(array)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
 
 
 def inference_params(state: TrainState) -> Params:

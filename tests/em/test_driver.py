@@ -147,7 +147,7 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
     scorers = dict(zip(("ar_log_prob", "nar_log_prob"), models))
     distill(
         models, directory / "data/valid", tmp_path / "both", num_candidates=2,
-        vocabulary=work.vocabulary, scorers=scorers, log=lambda text: None,
+        vocabulary=work.vocabulary, scorers=scorers,
     )  # fmt: skip
     rows = list(read_dataset(tmp_path / "both"))
     pairs = load_pairs(directory / "data/valid")
@@ -190,7 +190,7 @@ def test_selection_follows_the_rule(finished, tmp_path):
     ):
         manifest = select(
                 directory / "rounds/0/candidates", tmp_path / rule, SelectConfig(rule=rule, normalise_length=False),
-            vocabulary=vocabulary, log=lambda text: None,
+            vocabulary=vocabulary,
         )  # fmt: skip
         candidates = read_dataset(directory / "rounds/0/candidates")
         for row, chosen in zip(candidates, read_dataset(tmp_path / rule), strict=True):
