@@ -1,0 +1,83 @@
+"""A whole EM run over several processes."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.em.test_kill import outcome
+from tests.training import joint
+
+CONFIG = str(Path(__file__).with_name("config_file.py"))
+
+
+def emnat(count: int, devices: int, command: str, directory, *options: str) -> str:
+    """Output of `emnat COMMAND` as `count` processes."""
+    words = ["emnat_jax", command, f"--config={CONFIG}", f"--workdir={directory}", *options]
+    results = joint.outputs(joint.launch(count, devices, words), seconds=600)
+    assert [status for status, _ in results] == [0] * count, results
+    return results[0][1]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The workdir of one process with four devices."""
+    directory = tmp_path_factory.mktemp("alone") / "run"
+    emnat(1, 4, "em", directory)
+    return directory
+
+
+def contents(directory) -> dict:
+    """What the sets of a run hold, tokens and counts."""
+    found = {}
+    for path in directory.rglob("MANIFEST.json"):
+        manifest = json.loads(path.read_text())
+        if "rows_in" in manifest and manifest["kind"] != "model":
+            found[str(path.parent.relative_to(directory))] = [
+                manifest[key] for key in ("content_hash", "rows_in", "rows_out", "dropped")
+            ]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "devices"), [(2, 2), (4, 1)])
+def test_any_number_of_processes_makes_the_same_run(alone, tmp_path, count, devices):
+    emnat(count, devices, "em", tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(alone)
+    one, many = outcome(alone), outcome(tmp_path / "run")
+    assert one["outputs"] == many["outputs"]
+    for name, lines in one["metrics"].items():
+        for line, other in zip(lines, many["metrics"][name], strict=True):
+            assert line == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "devices"), [(2, 1), (4, 1)])
+def test_any_number_of_processes_distills_the_same_set(alone, tmp_path, count, devices):
+    model = f"--model={alone}/rounds/0/ar"
+    emnat(count, devices, "distill", alone, model, f"--output={tmp_path}/set", "--num-candidates=2")
+    emnat(1, 1, "distill", alone, model, f"--output={tmp_path}/one", "--num-candidates=2")
+    assert contents(tmp_path)["set"] == contents(tmp_path)["one"]
+
+
+@pytest.mark.slow
+def test_the_text_commands_work_on_several_processes(alone, tmp_path):
+    figures = [json.loads(emnat(count, 1, "evaluate", alone, "--role=nar", "--json").split("\n[")[0].split("[Gloo]")[0])
+               for count in (1, 2)]  # fmt: skip
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.slow
+def test_processes_killed_and_started_again_make_the_same_run(tmp_path):
+    emnat(2, 1, "em", tmp_path / "unbroken")
+    words = ["emnat_jax", "em", f"--config={CONFIG}", f"--workdir={tmp_path}/run"]
+    for seconds in (25, 35):
+        processes = joint.launch(2, 1, words)
+        time.sleep(seconds)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    emnat(2, 1, "em", tmp_path / "run")
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "unbroken")
