@@ -111,6 +111,9 @@ spec:
                 - containerPort: 8080
                 command:
                 - $command
+                env:
+                - name: JAX_PLATFORMS
+                  value: tpu,cpu
                 resources:
                   limits:
                     google.com/tpu: $on_host

@@ -146,7 +146,7 @@ start() {
   local notice=http://metadata.google.internal/computeMetadata/v1/instance/preempted log node pids=() command
   printf -v command '%q ' emnat/bin/emnat em --on-all-hosts --workdir="$workdir" "${arguments[@]}"
   # A run that a broken connection has left behind ends first: two must not share a workdir.
-  command="cd ~; pkill -f '^[^ ]*emnat/bin/python' && sleep 45 && pkill -KILL -f '^[^ ]*emnat/bin/python'; cp -r emnat_jax/configs .; EMNAT_PREEMPTION_URL=$notice $command; echo EMNAT_STATUS=\$?"
+  command="cd ~; pkill -f '^[^ ]*emnat/bin/python' && sleep 45 && pkill -KILL -f '^[^ ]*emnat/bin/python'; cp -r emnat_jax/configs .; JAX_PLATFORMS=tpu,cpu EMNAT_PREEMPTION_URL=$notice $command; echo EMNAT_STATUS=\$?"
   if $dry_run; then
     for node in "${nodes[@]}"; do on_all_workers "$node" "$command"; done
     return 0

@@ -86,7 +86,6 @@ def _run_config_file(path: Path) -> dict:
 
 def open_workspace(config: Config, args: argparse.Namespace):
     """The workspace, with JAX set up: a persistent compilation cache unless one is already chosen."""
-    # "tpu,cpu" would fall back in silence; an absent platform that was asked for must be an error.
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
@@ -95,13 +94,30 @@ def open_workspace(config: Config, args: argparse.Namespace):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter where a platform's plugin is not installed
+        reason = (
+            str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')} has no plugin here."
+        ).splitlines()[0]
         raise UserError(
-            f"no such device: {str(error).splitlines()[0]} Unset JAX_PLATFORMS, or install the platform's package."
+            f"no such device: {reason} Unset JAX_PLATFORMS, or install the platform's package."
         ) from error
+    _require_platform(os.environ.get("JAX_PLATFORMS", ""), jax.default_backend())
     from emnat_jax.em.workspace import Workspace
 
     return Workspace(config, args.workdir, make_log(args.joined), args.joined)
+
+
+def _require_platform(asked: str, found: str) -> None:
+    """UserError when the first of the platforms that were asked for is not the one that is used.
+
+    JAX itself takes "tpu,cpu" as leave to compute on the CPU where there is no TPU.
+    """
+    first = asked.split(",")[0].strip()
+    if first and found != {"cuda": "gpu", "rocm": "gpu"}.get(first, first):
+        raise UserError(
+            f"JAX_PLATFORMS={asked} asks for {first}, but computations would run on {found}; install the package "
+            f"for {first} (the extra `tpu` or `cuda`), or ask for {found}."
+        )
 
 
 def make_log(processes):

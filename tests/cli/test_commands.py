@@ -2,13 +2,16 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from emnat_jax.cli.main import COMMANDS, main
+from emnat_jax.cli.options import _require_platform
 from emnat_jax.config_dict import to_dict
+from emnat_jax.errors import UserError
 from tests.em.runs import run_in_child, small_config
 
 
@@ -249,3 +252,31 @@ def test_benchmark_of_translation(workdir, capsys):
 @pytest.mark.parametrize("mistake", ["--batch=0", "--batch=1,x", "--sentences=0"])
 def test_benchmark_refuses(mistake, workdir, capsys):
     assert mistake.split("=")[0] in error_of(capsys, "benchmark", "latency", f"--workdir={workdir}", mistake)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "message"),
+    [
+        ("", "cpu", None),
+        ("cpu", "cpu", None),
+        ("cuda,cpu", "gpu", None),
+        ("tpu,cpu", "tpu", None),
+        ("tpu,cpu", "cpu", "asks for tpu, but computations would run on cpu"),
+        ("cuda", "cpu", "asks for cuda"),
+    ],
+)
+def test_a_platform_that_was_asked_for_and_is_absent_is_refused(asked, found, message):
+    if message is None:
+        _require_platform(asked, found)
+    else:
+        with pytest.raises(UserError, match=message):
+            _require_platform(asked, found)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu,cpu"])
+def test_an_absent_platform_ends_with_status_2(workdir, platform):
+    done = subprocess.run(
+        [sys.executable, "-m", "emnat_jax", "translate", f"--workdir={workdir}"],
+        env=os.environ | {"JAX_PLATFORMS": platform}, capture_output=True, text=True, input="",
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "JAX_PLATFORMS" in done.stderr
