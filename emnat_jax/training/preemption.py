@@ -28,7 +28,7 @@ class Notice:
     def __init__(self, processes: Processes, label: str):
         self._processes, self._label = processes, label
         self._condition = threading.Condition()
-        self._begun, self._asked, self._last = 0, False, None
+        self._begun, self._asked, self._last, self._obeyed = 0, False, None, False
         self._signals, self._wake = socket.socketpair()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="preemption", daemon=True)
@@ -56,12 +56,15 @@ class Notice:
             self._processes.answer(f"{_KEY}-{self._label}", self._begun)  # for whoever hears of it only now
         self._signals.close()
         self._wake.close()
+        if self._asked and not self._obeyed and self._before is not None:
+            os.kill(os.getpid(), signal.SIGTERM)  # it came too late for this training, and counts for what is next
 
     def ends_after(self, step: int) -> bool:
         """Whether update `step` was the last; if not, the next one counts as begun."""
         with self._condition:
             self._condition.wait_for(lambda: not self._asked or self._last is not None)
             if self._last is not None and step >= self._last:
+                self._obeyed = True
                 return True
             self._begun = step + 1
             return False

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import joint
 from tests.em.test_kill import outcome
-from tests.training import joint
 
 CONFIG = str(Path(__file__).with_name("config_file.py"))
 

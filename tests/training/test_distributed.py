@@ -4,7 +4,6 @@ import concurrent.futures
 import dataclasses
 import json
 import signal
-import threading
 import time
 
 import pytest
@@ -12,32 +11,9 @@ import pytest
 from emnat_jax.errors import UserError
 from emnat_jax.training import watch
 from emnat_jax.training.distributed import Processes, start
-from tests.training import joint, runs
-
-
-class Texts:
-    """A store for threads."""
-
-    def __init__(self):
-        self._texts, self._changed = {}, threading.Condition()
-
-    def set(self, name, text):
-        with self._changed:
-            self._texts[name] = text
-            self._changed.notify_all()
-
-    def get(self, name, seconds):
-        with self._changed:
-            self._changed.wait_for(lambda: name in self._texts, seconds)
-            return self._texts.get(name)
-
-    def all(self, folder):
-        with self._changed:
-            return {
-                name.split("/")[-1]: text
-                for name, text in self._texts.items()
-                if name.startswith(f"{folder}/")
-            }
+from tests import joint
+from tests.texts import Texts
+from tests.training import runs
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Meshes, shardings and global batches."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -71,3 +73,53 @@ def test_rows_that_do_not_divide():
         layouts.to_global(runs.layout(4), tiny_family.batch(0, rows=6))
     with pytest.raises(UserError, match="multiple of 16"):
         layouts.to_global(runs.layout(4), tiny_family.batch(0, rows=8), accumulate=4)
+
+
+class Device:
+    def __init__(self, process):
+        self.process_index = process
+
+
+def hosts(monkeypatch, processes, here, **sizes):
+    """A layout whose devices belong to `processes`, seen from process `here`."""
+    shape = {"data": len(processes), "fsdp": 1, "model": 1} | sizes
+    devices = np.array([Device(process) for process in processes]).reshape(*shape.values())
+    monkeypatch.setattr(layouts.jax, "process_index", lambda: here)
+    return layouts.Layout(types.SimpleNamespace(devices=devices, shape=shape), ())
+
+
+@pytest.mark.parametrize(
+    ("processes", "here", "sizes", "reader", "rows"),
+    [
+        ([0, 0, 1, 1], 1, {}, (1, 2, True), [4, 5, 6, 7]),
+        (
+            [1, 1, 0, 0],
+            0,
+            {},
+            (0, 2, True),
+            [4, 5, 6, 7],
+        ),  # the first process has the last rows: part 0 is its
+        ([0, 1, 0, 1], 1, {}, (1, 2, True), [2, 3, 6, 7]),  # devices of a host need not be neighbours
+        ([0, 1, 2, 3], 3, {"data": 1, "fsdp": 2, "model": 2}, (1, 2, False), [4, 5, 6, 7]),
+        ([0, 1, 2, 3], 2, {"data": 2, "model": 2}, (1, 2, True), [4, 5, 6, 7]),
+        ([0, 1], 1, {"data": 1, "model": 2}, (0, 1, False), list(range(8))),  # both feed the same rows
+    ],
+)
+def test_every_process_reads_the_rows_of_its_devices(monkeypatch, processes, here, sizes, reader, rows):
+    layout = hosts(monkeypatch, processes, here, **sizes)
+    assert layouts.reader(layout) == reader
+    assert layouts.local_rows(layout, np.arange(8)).tolist() == rows
+    stacked = layouts.local_rows(layout, np.arange(8), accumulate=2)
+    assert len(stacked) == len(rows)
+    for micro, part in enumerate(np.split(stacked, 2)):  # of each micro-batch its own share
+        assert all(4 * micro <= row < 4 * micro + 4 for row in part)
+
+
+def test_rows_come_back_in_order():
+    for sizes in ({}, {"fsdp": 2}, {"model": 2}):
+        layout = runs.layout(4, **sizes)
+        batch = tiny_family.batch(0)
+        placed = layouts.to_global(layout, batch)
+        np.testing.assert_array_equal(layouts.from_global(placed.source), batch.source)
+    everywhere = jax.device_put(np.arange(3.0), layouts.replicated(layout.mesh))
+    np.testing.assert_array_equal(layouts.from_global(everywhere), np.arange(3.0))

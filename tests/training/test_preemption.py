@@ -12,8 +12,9 @@ from emnat_jax.errors import Preempted
 from emnat_jax.training import preemption
 from emnat_jax.training.checkpoint import saved_steps
 from emnat_jax.training.distributed import Processes
-from tests import tiny_family
-from tests.training import joint, runs
+from tests import joint, tiny_family
+from tests.texts import Texts
+from tests.training import runs
 
 
 class CallingStream(tiny_family.Stream):
@@ -84,8 +85,6 @@ def test_without_an_answer_nothing_ends(tmp_path, platform, monkeypatch):
 
 def test_all_processes_end_after_the_same_update():
     """Whoever is ahead decides; nobody begins an update after having said how far it is."""
-    from tests.training.test_distributed import Texts
-
     store, ends = Texts(), {}
     processes = [Processes(index, 2, store) for index in range(2)]
 
