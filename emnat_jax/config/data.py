@@ -64,7 +64,7 @@ class DataConfig:
     tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
     train_rows: int | None = 40_000  # use the first lines only; None: all
     buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
-    batch_tokens: int = 1_024  # rows x width of a training batch, padding counted
+    batch_tokens: int = 1_056  # rows x width of a training batch, padding counted
     row_multiple: int = (
         8  # rows of a training batch divide by it; batches are the same on any devices that divide it
     )

@@ -32,7 +32,7 @@ class OptimConfig:
 class TrainConfig:
     """One training run."""
 
-    steps: int = 900
+    steps: int = 870
     accumulate: int = 1  # micro-batches an update
     ema_decay: float | None = 0.99  # weights of the exponential average that is used; None: the last
     log_every: int = 50  # steps
@@ -147,7 +147,7 @@ class Config:
         family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
     )
     teacher_train: TrainConfig = TrainConfig()
-    student_train: TrainConfig = TrainConfig(steps=1_000)
+    student_train: TrainConfig = TrainConfig(steps=950)
     em: EMConfig = EMConfig()
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
