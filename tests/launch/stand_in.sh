@@ -3,11 +3,9 @@
 # ANSWERS holds lines "PATTERN<tab>STATUS<tab>OUTPUT"; the first that fits the arguments and was not used before
 # is used up, unless its status begins with +.
 set -euo pipefail
-{
-  printf '%s' "${0##*/}"
-  printf '\t%s' "$@"
-  echo
-} >>"$RECORD"
+line=${0##*/}
+for argument in "$@"; do line+=$'\t'$argument; done
+echo "$line" >>"$RECORD" # one write: several stand-ins may run at once
 call="${0##*/} $*"
 number=0
 while IFS=$'\t' read -r pattern status output; do
