@@ -29,10 +29,10 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
             with unfinished.open("wb") as file:
                 yield file
                 file.flush()
-                if _is_local(path):
+                if is_local(path):
                     os.fsync(file.fileno())
             unfinished.replace(path)
-            if _is_local(path):
+            if is_local(path):
                 _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
@@ -53,9 +53,20 @@ def _user_errors(path: epath.Path) -> Iterator[None]:
         raise
 
 
-def _is_local(path: epath.Path) -> bool:
-    """False for object stores, where a file appears whole when it is closed."""
-    return "://" not in str(path)
+def is_local(path: epath.PathLike) -> bool:
+    """False for object stores, where a file appears whole when it is closed and nothing can be appended."""
+    return "://" not in os.fspath(path)
+
+
+def append(path: epath.Path, text: bytes) -> None:
+    """Adds to the end of a file; where the file system cannot, the file is written anew."""
+    if is_local(path):
+        with path.open("ab") as file:
+            file.write(text)
+        return
+    old = path.read_bytes() if path.exists() else b""
+    with atomic_file(path) as file:
+        file.write(old + text)
 
 
 def _sync_folder(folder: epath.Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from emnat_jax.data.atomic import append, is_local
 from emnat_jax.data.manifest import utc_now
 from emnat_jax.errors import UserError
 
@@ -25,8 +26,7 @@ def write_journal(directory: epath.PathLike, **fields) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"time": utc_now(), **fields}) + "\n"
     cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
-    with path.open("ab") as file:
-        file.write(("\n" + line if cut_short else line).encode())
+    append(path, ("\n" + line if cut_short else line).encode())
 
 
 def read_journal(directory: epath.PathLike) -> list[dict]:
@@ -41,8 +41,14 @@ def read_journal(directory: epath.PathLike) -> list[dict]:
 
 @contextlib.contextmanager
 def exclusive(directory: epath.PathLike) -> Iterator[None]:
-    """Holds the workdir for one process; the system lets go of it when the process ends, killed or not."""
+    """Holds the workdir for one process; the system lets go of it when the process ends, killed or not.
+
+    An object store has no locks: there nothing keeps two runs apart.
+    """
     path = epath.Path(directory)
+    if not is_local(path):
+        yield
+        return
     path.mkdir(parents=True, exist_ok=True)
     with open(path / ".lock", "w") as file:
         try:

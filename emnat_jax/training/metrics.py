@@ -6,7 +6,7 @@ import os
 import jax
 from etils import epath
 
-from emnat_jax.data.atomic import atomic_file
+from emnat_jax.data.atomic import append, atomic_file, is_local
 from emnat_jax.errors import UserError
 from emnat_jax.types import Mean, Metrics
 
@@ -33,24 +33,30 @@ class MetricsWriter:
     """Appends to `directory`/metrics.jsonl and, where tensorboardX is installed, to tensorboard/.
 
     Opening it cuts away what a run that was broken off wrote beyond `step`, so no line is doubled.
-    Only the first process writes.
+    Only the first process writes. In an object store lines wait for the next `sync`, and there are no events.
     """
 
     def __init__(self, directory: epath.PathLike, step: int, log):
-        self._file = self._events = None
+        self._file = self._events = self._distant = None
         if jax.process_index() != 0:
             return
         path = epath.Path(directory) / "metrics.jsonl"
         with atomic_file(path) as file:
             file.write(b"".join(_lines_up_to(path, step)))
+        if not is_local(path):
+            self._distant, self._unwritten = path, b""
+            return
         self._file = path.open("a")
         self._events = _open_events(epath.Path(directory) / "tensorboard", step, log)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One line, one point a curve. Raises UserError when the disk does not take them."""
+        line = json.dumps({"step": step, **values}) + "\n"
         try:
+            if self._distant is not None:
+                self._unwritten += line.encode()
             if self._file is not None:
-                self._file.write(json.dumps({"step": step, **values}) + "\n")
+                self._file.write(line)
                 self._file.flush()
             if self._events is not None:
                 for name, value in values.items():
@@ -67,11 +73,16 @@ class MetricsWriter:
             os.fsync(self._file.fileno())
         if self._events is not None:
             self._events.flush()
+        if self._distant is not None:
+            append(self._distant, self._unwritten)
+            self._unwritten = b""
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
+        if self._distant is not None:
+            self.sync()
         for sink in (self._file, self._events):
             if sink is not None:
                 sink.close()

@@ -57,7 +57,9 @@ class Notice:
         self._signals.close()
         self._wake.close()
         if self._asked and not self._obeyed and self._before is not None:
-            os.kill(os.getpid(), signal.SIGTERM)  # it came too late for this training, and counts for what is next
+            os.kill(
+                os.getpid(), signal.SIGTERM
+            )  # it came too late for this training, and counts for what is next
 
     def ends_after(self, step: int) -> bool:
         """Whether update `step` was the last; if not, the next one counts as begun."""

@@ -211,3 +211,14 @@ def test_patience_needs_a_valid_split(tmp_path):
         runs.train(tmp_path, with_config(patience=2), valid_batches=None)
     with pytest.raises(UserError, match="valid split has no rows"):
         runs.train(tmp_path, with_config(patience=2), valid_batches=list)
+
+
+def test_metrics_where_nothing_can_be_appended(tmp_path, monkeypatch):
+    """As in an object store: the same lines as on a disk, also after a break."""
+    whole = runs.train(tmp_path / "whole")
+    for module in ("emnat_jax.training.metrics", "emnat_jax.data.atomic"):
+        monkeypatch.setattr(f"{module}.is_local", lambda path: False)
+    with pytest.raises(runs.Broken):
+        runs.train(tmp_path / "distant", stream=runs.BreakingStream(5))
+    assert runs.train(tmp_path / "distant").fingerprint == whole.fingerprint
+    assert runs.lines(tmp_path / "distant") == runs.lines(tmp_path / "whole")
