@@ -5,11 +5,8 @@
 For accelerators; time and score are not measured, for the data must be downloaded.
 """
 
-import importlib.util
-from pathlib import Path
-
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict
+from emnat_jax.config_dict import load_sibling, to_config_dict
 
 
 def get_config():
@@ -23,13 +20,7 @@ def get_config():
     data.batch_tokens = 65_536
     data.rows_per_shard = 100_000
     config.vocab.size = 32_000
-    _iwslt14().paper_model(config, size="base", base_lr=0.05, steps=125_000, length_penalty=0.6)
+    load_sibling(__file__, "iwslt14_de_en").paper_model(
+        config, size="base", base_lr=0.05, steps=125_000, length_penalty=0.6
+    )
     return config
-
-
-def _iwslt14():
-    """The sibling file; configurations are files, not a package."""
-    spec = importlib.util.spec_from_file_location("iwslt14", Path(__file__).with_name("iwslt14_de_en.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -6,12 +6,11 @@
 Compiled for the slices in docs/pods.md, never run on one: time and score are not measured.
 """
 
-import importlib.util
-from pathlib import Path
+from emnat_jax.config_dict import load_sibling
 
 
 def get_config():
-    config = _wmt14().get_config()
+    config = load_sibling(__file__, "wmt14_en_de").get_config()
     config.data.buckets = (32, 64, 128)
     config.data.batch_tokens = 2_097_152  # 64 pairs of the widest bucket on each of 256 chips
     config.data.row_multiple = 256
@@ -22,11 +21,3 @@ def get_config():
         train.steps = 20_000
         train.eval_every = train.checkpoint_every = 1_000
     return config
-
-
-def _wmt14():
-    """The sibling file; configurations are files, not a package."""
-    spec = importlib.util.spec_from_file_location("wmt14", Path(__file__).with_name("wmt14_en_de.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -3,8 +3,10 @@
 import ast
 import dataclasses
 import difflib
+import importlib.util
 import types as python_types
 import typing
+from pathlib import Path
 
 from emnat_jax.config import Config
 from emnat_jax.errors import UserError, require
@@ -21,6 +23,14 @@ def to_config_dict(config: Config = Config()):
 
     values = ml_collections.ConfigDict(to_dict(config), convert_dict=True)
     return values.lock()
+
+
+def load_sibling(file: str, name: str):
+    """The module NAME.py beside the configuration `file`: configurations are files, not a package."""
+    spec = importlib.util.spec_from_file_location(name, Path(file).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def use_text_files(data, folder: str, *, valid: str = "valid", test: str = "test", ending: str = "") -> None:

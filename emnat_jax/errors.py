@@ -1,4 +1,6 @@
-"""The one exception that means: the user can mend this."""
+"""What ends a command other than success: a mistake that the user can mend, and a run to be started again."""
+
+RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: start all processes again and the run goes on
 
 
 class UserError(ValueError):
@@ -9,7 +11,7 @@ class UserError(ValueError):
 
 
 class Preempted(Exception):
-    """The run was told to end and has saved what there is; run again, it goes on. Exit status 75."""
+    """The run was told to end and has saved what there is; run again, it goes on. Exit status RESTART_STATUS."""
 
 
 def require(condition: bool, message: str) -> None:

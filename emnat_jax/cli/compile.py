@@ -5,8 +5,7 @@ it and how long the round's stages take at that bound. Ends with status 2 when s
 
 Examples:
   emnat compile --topology=v5e:2x4
-  emnat compile --topology=v5e:16x16 --config=configs/wmt14_en_de.py --pairs=4500000 \\
-    --config.data.batch_tokens=2097152 --config.data.row_multiple=256
+  emnat compile --topology=v5e:16x16 --config=configs/wmt14_pod.py --pairs=4500000
 """
 
 from emnat_jax.cli.options import add_workdir, read_config, show

@@ -7,8 +7,6 @@ Example:
     --output=runs/demo/candidates
 """
 
-import contextlib
-
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 from emnat_jax.errors import UserError
 
@@ -29,8 +27,7 @@ def run(args, config_arguments):
     from emnat_jax.em.distill import distill
     from emnat_jax.em.journal import hold
 
-    with contextlib.ExitStack() as held:
-        args.joined.agree("output", lambda: hold(held, args.output))
+    with hold(args.joined, args.output):
         manifest = distill(
             [work.load(args.model)],
             args.data or work.directory / "data" / "train",

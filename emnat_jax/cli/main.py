@@ -8,8 +8,7 @@ import traceback
 from collections.abc import Callable
 
 from emnat_jax import __version__
-from emnat_jax.errors import Preempted, UserError
-from emnat_jax.training.watch import LOST_STATUS
+from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
 
 COMMANDS = {  # name -> what it does; the module of the same name runs it
     "em": "run or resume all EM rounds in a workdir and write the report",
@@ -23,10 +22,10 @@ COMMANDS = {  # name -> what it does; the module of the same name runs it
     "compile": "compile every step of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings of an update and of translation, by batch size",
 }
-
-
-# These need one process; in the others every one has its share.
-ALONE = ("prepare", "compile")
+ALONE = (
+    "prepare",
+    "compile",
+)  # the first process does the whole of these; the others have a share in the rest
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +88,7 @@ def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
     except UserError as error:
         return 2, str(error)
     except Preempted as error:
-        return LOST_STATUS, f"{error}; run it again to go on."
+        return RESTART_STATUS, f"{error}; run it again to go on."
     except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

@@ -6,8 +6,6 @@ Examples:
     --column=nar_log_prob --output=runs/demo/scored
 """
 
-import contextlib
-
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show, write_lines
 from emnat_jax.errors import UserError
 
@@ -41,15 +39,8 @@ def _score_set(work, args):
     from emnat_jax.em.journal import hold
 
     scorers = {args.column: work.load(args.model)}
-    with contextlib.ExitStack() as held:
-        args.joined.agree("output", lambda: hold(held, args.output))
-        manifest = rescore(
-            args.data,
-            args.output,
-            scorers,
-            vocabulary=work.vocabulary,
-            crew=work.crew,
-        )
+    with hold(args.joined, args.output):
+        manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, crew=work.crew)
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
 

@@ -5,8 +5,6 @@ Example:
     --config.select.rule=nar_top1
 """
 
-import contextlib
-
 from emnat_jax.cli.options import add_workdir, make_log, read_config, show
 
 
@@ -30,13 +28,6 @@ def run(args, config_arguments):
     vocabulary = load_vocabulary(Path(args.workdir) / "vocab").fingerprint
     joined = args.joined
     crew = Crew(joined, Reader(joined.index, joined.count, True), make_log(joined))
-    with contextlib.ExitStack() as held:
-        args.joined.agree("output", lambda: hold(held, args.output))
-        manifest = select(
-            args.candidates,
-            args.output,
-            config.select,
-            vocabulary=vocabulary,
-            crew=crew,
-        )
+    with hold(args.joined, args.output):
+        manifest = select(args.candidates, args.output, config.select, vocabulary=vocabulary, crew=crew)
     show({"set": args.output, "rows": manifest.rows_out, **manifest.options["statistics"]}, args.json)

@@ -5,8 +5,6 @@ Examples:
   emnat train --role=nar --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
 """
 
-import contextlib
-
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 
 
@@ -29,8 +27,7 @@ def run(args, config_arguments):
     from emnat_jax.em.train import train_model
 
     output = args.output or work.directory / "models" / args.role
-    with contextlib.ExitStack() as held:
-        args.joined.agree("output", lambda: hold(held, output))
+    with hold(args.joined, output):
         manifest = train_model(
             work,
             work.model_config(args.role),

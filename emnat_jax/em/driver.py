@@ -1,6 +1,5 @@
 """Run the plan: skip what is finished, resume the rest, decide when to stop."""
 
-import contextlib
 import dataclasses
 import json
 import time
@@ -27,8 +26,7 @@ def run(work: Workspace) -> dict[str, Any]:
     """
     work.check()
     agree = work.processes.agree
-    with contextlib.ExitStack() as held:
-        agree("workdir", lambda: hold(held, work.directory))
+    with hold(work.processes, work.directory):
         work.keep_config()
         agree("journal", lambda: open_journal(work.directory))
         stopped = None

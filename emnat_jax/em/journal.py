@@ -10,6 +10,7 @@ from etils import epath
 from emnat_jax.data.atomic import append, is_local
 from emnat_jax.data.manifest import utc_now
 from emnat_jax.errors import UserError
+from emnat_jax.training.distributed import Processes
 
 JOURNAL_NAME = "journal.jsonl"
 
@@ -58,6 +59,9 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
         yield
 
 
-def hold(held: contextlib.ExitStack, directory: epath.PathLike) -> None:
-    """`exclusive` until `held` is closed."""
-    held.enter_context(exclusive(directory))
+@contextlib.contextmanager
+def hold(processes: Processes, directory: epath.PathLike) -> Iterator[None]:
+    """`exclusive` for all processes of a run together: the first holds the folder."""
+    with contextlib.ExitStack() as held:
+        processes.agree(f"{directory}: lock", lambda: held.enter_context(exclusive(directory)))
+        yield

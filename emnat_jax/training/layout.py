@@ -1,6 +1,7 @@
 """Devices as a mesh, logical axes as shardings, host rows as global arrays."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -104,9 +105,10 @@ def require_rows_divide(layout: Layout, multiple: int, accumulate: int) -> None:
 
 def _own_shares(layout: Layout) -> list[int]:
     """Which of the shares of rows this process's devices hold, in ascending order."""
-    return sorted(_shares_by_process(layout)[jax.process_index()])
+    return list(_shares_by_process(layout)[jax.process_index()])
 
 
+@functools.cache  # every batch asks, and a pod has thousands of devices
 def _shares_by_process(layout: Layout) -> dict[int, tuple[int, ...]]:
     """Process -> the shares of rows that its devices hold."""
     groups = layout.mesh.devices.reshape(row_shares(layout), -1)  # the axis `model` is the last

@@ -8,10 +8,11 @@ import threading
 import time
 from typing import NoReturn, Protocol, runtime_checkable
 
+from emnat_jax.errors import RESTART_STATUS
+
 BEAT_SECONDS = 2.0
 SILENT_SECONDS = 30.0  # without a sign of life a process counts as lost
 LONG_SECONDS = 300.0  # in one place; worth a line
-LOST_STATUS = 75  # EX_TEMPFAIL of sysexits.h: start all processes again and the run goes on
 
 
 @runtime_checkable
@@ -81,7 +82,7 @@ class Watch:
                 self._store.set(f"alive/{self._index}", json.dumps(sign))
                 signs, failed = self._store.all("alive"), self._store.all("failed")
             except Exception as error:  # noqa: BLE001 - whatever the runtime raises, the store is gone
-                self._end(f"the first process is gone: {str(error).splitlines()[0]}", LOST_STATUS)
+                self._end(f"the first process is gone: {str(error).splitlines()[0]}", RESTART_STATUS)
             self._look(signs, failed)
             if self._stopped.wait(BEAT_SECONDS):
                 return
@@ -100,7 +101,7 @@ class Watch:
         for process, (_, when) in self._seen.items():
             if now - when > SILENT_SECONDS:
                 self._end(
-                    f"{self.name(process)} has given no sign of life for {now - when:.0f} s", LOST_STATUS
+                    f"{self.name(process)} has given no sign of life for {now - when:.0f} s", RESTART_STATUS
                 )
         if now - self._since > LONG_SECONDS:
             self._since = now

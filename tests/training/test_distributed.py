@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from emnat_jax.errors import UserError
+from emnat_jax.errors import RESTART_STATUS, UserError
 from emnat_jax.training import watch
 from emnat_jax.training.distributed import Processes, start
 from tests import joint
@@ -96,7 +96,7 @@ def test_a_silent_process_is_named(watched, monkeypatch, capsys):
     now += watch.SILENT_SECONDS - 1
     watched._look({"0": sign(beat=9), "1": sign(beat=2)}, {})
     now += 2
-    with pytest.raises(Ended, match=str(watch.LOST_STATUS)):
+    with pytest.raises(Ended, match=str(RESTART_STATUS)):
         watched._look({"0": sign(beat=10), "1": sign(beat=2)}, {})
     assert (
         "process 1 (host there, in 'rounds/0/ar') has given no sign of life for 31 s"
@@ -182,4 +182,4 @@ def test_a_killed_process_ends_the_others_within_a_minute(tmp_path, victim):
     assert time.monotonic() - killed < 60
     assert status != 0
     if victim == 1:  # the loss of the first is JAX's own to report
-        assert status == watch.LOST_STATUS and "process 1 (host " in text and "after step" in text, text
+        assert status == RESTART_STATUS and "process 1 (host " in text and "after step" in text, text

@@ -1,6 +1,6 @@
 """Meshes, shardings and global batches."""
 
-import types
+import dataclasses
 
 import jax
 import numpy as np
@@ -75,9 +75,17 @@ def test_rows_that_do_not_divide():
         layouts.to_global(runs.layout(4), tiny_family.batch(0, rows=8), accumulate=4)
 
 
+@dataclasses.dataclass(eq=False)
 class Device:
-    def __init__(self, process):
-        self.process_index = process
+    process_index: int
+
+
+@dataclasses.dataclass(eq=False)
+class Devices:
+    """Stands in for a mesh."""
+
+    devices: np.ndarray
+    shape: dict[str, int]
 
 
 def hosts(monkeypatch, processes, here, **sizes):
@@ -85,7 +93,7 @@ def hosts(monkeypatch, processes, here, **sizes):
     shape = {"data": len(processes), "fsdp": 1, "model": 1} | sizes
     devices = np.array([Device(process) for process in processes]).reshape(*shape.values())
     monkeypatch.setattr(layouts.jax, "process_index", lambda: here)
-    return layouts.Layout(types.SimpleNamespace(devices=devices, shape=shape), ())
+    return layouts.Layout(Devices(devices, shape), ())
 
 
 @pytest.mark.parametrize(
