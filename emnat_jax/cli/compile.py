@@ -1,7 +1,8 @@
 """Compile every step of an EM round for a TPU slice, on a machine that has none (needs the extra `tpu`).
 
 Prints for each step what it needs of a chip's memory, its operations and bytes, its collectives, what bounds
-it and how long the round's stages take at that bound. Ends with status 2 when something does not fit.
+it and how long the round's stages take at that bound (docs/pods.md explains the arithmetic). Ends with status 2
+when something does not fit.
 
 Examples:
   emnat compile --topology=v5e:2x4
@@ -22,13 +23,25 @@ def add_arguments(parser):
     parser.add_argument(
         "--tokens", type=int, default=28, metavar="N", help="target tokens of a pair; default: 28"
     )
+    parser.add_argument(
+        "--largest",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print the N parts of a step that take longest",
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="optimise as a run does: several times slower, somewhat less traffic",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args, config_arguments):
     from emnat_jax.training.aot import prepare_environment, slice_devices
 
-    prepare_environment()
+    prepare_environment(full=args.full)
     config = read_config(config_arguments, args.workdir)
     from emnat_jax.em.aot import make_slice, round_steps, stage_hours, step_figures
 
@@ -49,13 +62,13 @@ def run(args, config_arguments):
             found["hours"] = stage_hours(step, found, pairs, args.tokens)
         figures["steps"][name] = found
         if not args.json:
-            print(_lines(name, found), flush=True)
+            print(_lines(name, found, args.largest), flush=True)
     if args.json:
         show(figures, True)
     _refuse_what_does_not_fit(figures["steps"], args.topology)
 
 
-def _lines(name: str, found: dict) -> str:
+def _lines(name: str, found: dict, largest: int) -> str:
     """What a person reads of one step."""
     if "refusal" in found:
         return f"{name}: DOES NOT FIT: {found['refusal']}"
@@ -63,13 +76,15 @@ def _lines(name: str, found: dict) -> str:
     bounds = ", ".join(f"{kind} {value:.3g}" for kind, value in found["bounds_ms"].items())
     moved = ", ".join(f"{count} {kind}" for kind, count in found["collectives"].items()) or "none"
     hours = "" if found.get("hours") is None else f"; the stage {found['hours']:.3g} h"
+    parts = list(found["largest_ms"].items())[:largest]
     return "\n".join([
         f"{name}: {'fits' if found['fits'] else 'DOES NOT FIT'}, {found['peak_bytes'] / gib:.2f} of "
         f"{found['chip_bytes'] / gib:.0f} GiB a chip ({found['compile_seconds']:.0f} s to compile)",
         f"  {found['flops'] / 1e9:.4g} GFLOP, {found['hbm_bytes'] / 1e9:.4g} GB of memory traffic a chip; collectives: "
-        f"{moved}, {found['collective_bytes'] / 1e6:.4g} MB",
-        f"  at best, ms: {bounds}; bound by {found['bound_by']}: {found['target_tokens_per_second']:.4g} target tokens/s"
-        f"{hours}",
+        f"{moved}, {found['link_bytes'] / 1e6:.4g} MB sent",
+        f"  at best, ms: {bounds}; matrix units busy {found['compute_share']:.0%} of it, "
+        f"{found['target_tokens_per_second']:.4g} target tokens/s{hours}",
+        *(f"  {value:8.3f} ms  {source}" for source, value in parts),
     ])  # fmt: skip
 
 

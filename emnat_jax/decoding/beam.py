@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.rerank import Alpha, rank_score
 from emnat_jax.decoding.top import top_1, top_k
@@ -101,8 +101,11 @@ def is_open(search: Search, max_length: int, rank: Rank) -> jax.Array:
 def step(logits_fn: LogitsFn, reorder: Callable, search: Search, rank: Rank) -> Search:
     """The search one position on."""
     log_probs, cache = logits_fn(search.last, search.cache, search.position)
-    finished = keep_best(search.finished, finish(search, log_probs[:, :, EOS], rank))
-    search, parents = expand(search, log_probs)
+    # A TPU lays out K x V as whole tiles of 8 x 128 or worse; B x K rows of V entries waste nothing.
+    rows = log_probs.reshape(-1, log_probs.shape[-1])
+    eos = rows[:, EOS].reshape(search.log_prob.shape)
+    finished = keep_best(search.finished, finish(search, eos, rank))
+    search, parents = expand(search, rows)
     if parents.shape[1] > 1:
         cache = reorder(cache, parents)
     return search.replace(cache=cache, finished=finished)
@@ -124,11 +127,14 @@ def keep_best(finished: Hypotheses, ended: Hypotheses) -> Hypotheses:
     return pick_slots(both, order)
 
 
-def expand(search: Search, log_probs: jax.Array) -> tuple[Search, jax.Array]:
-    """The best K continuations by another token than EOS, cache left as it is, and the slots they come from."""
-    batch, beam, vocab = log_probs.shape
-    # A prefix's own best K + 1 hold its best K other than EOS: no pass over [B, K, V] to mask EOS.
-    values, tokens = top_k(log_probs, min(beam + 1, vocab))
+def expand(search: Search, rows: Float[Array, "N V"]) -> tuple[Search, jax.Array]:
+    """The best K continuations by another token than EOS, cache left as it is, and the slots they come from.
+
+    `rows` are the log-probabilities of the N = B x K slots.
+    """
+    batch, beam = search.log_prob.shape
+    # A prefix's own best K + 1 hold its best K other than EOS: no pass over all entries to mask EOS.
+    values, tokens = (x.reshape(batch, beam, -1) for x in top_k(rows, min(beam + 1, rows.shape[1])))
     totals = _or_empty(search.log_prob[:, :, None] + jnp.where(tokens == EOS, NEG_INF, values))
     log_prob, flat = jax.lax.top_k(totals.reshape(batch, -1), beam)
     parents = flat // tokens.shape[2]

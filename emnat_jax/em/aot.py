@@ -11,7 +11,6 @@ from emnat_jax.data.pipeline import bucket_rows
 from emnat_jax.evaluation.score import make_score_step
 from emnat_jax.evaluation.translate import make_decode_step
 from emnat_jax.families import make_family
-from emnat_jax.models.flops import training_flops
 from emnat_jax.training.aot import CHIPS, Chip, compile_program
 from emnat_jax.training.layout import (
     Layout,
@@ -23,6 +22,7 @@ from emnat_jax.training.layout import (
     use_layout,
 )
 from emnat_jax.training.optimizer import make_optimizer
+from emnat_jax.training.roofline import costs
 from emnat_jax.training.state import abstract_params, abstract_state, state_shardings
 from emnat_jax.training.step import make_train_step
 from emnat_jax.types import Batch
@@ -44,8 +44,6 @@ class Step(NamedTuple):
     lower: Callable[[], Any]
     pairs: int  # that one call takes, on all hosts together
     width: int  # tokens of each side, padding counted
-    model_flops: float | None  # of one call on one device; None: as the compiler counts
-    repeats: int  # times that its loop runs at most
     calls: int | None  # in a stage of round 0; None: one pass over the corpus
     targets: int = 1  # of a source in that pass
 
@@ -90,8 +88,7 @@ def _train(name: str, model: ModelConfig, train: TrainConfig, config: Config, th
         with use_layout(layout):
             return step.lower(abstract_state(family, tx, shardings), batch, key)
 
-    flops = training_flops(model, rows, width, width) / there.chips
-    return Step(name, lower, rows, width, flops, 1, train.steps)
+    return Step(name, lower, rows, width, train.steps)
 
 
 def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Slice) -> Step:
@@ -104,7 +101,7 @@ def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Sl
             step = make_decode_step(family, layout, count)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows, width, None, width if model.family == "ar" else 1, None)
+    return Step(name, lower, rows, width, None)
 
 
 def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
@@ -117,7 +114,7 @@ def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
             step = make_score_step(family, layout)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows, width, None, 1, None, config.em.candidates)
+    return Step(name, lower, rows, width, None, config.em.candidates)
 
 
 def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
@@ -134,35 +131,26 @@ def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
 def step_figures(step: Step, there: Slice) -> dict[str, Any]:
     """Compiles a step; its memory against the chip's, its bounds, and what a second of the slice brings.
 
-    `seconds` is the largest of three bounds: operations over the chip's peak, bytes over its memory's
-    bandwidth, bytes of collective results over its links'. The compiler counts a loop's body once: layers
-    that are scanned are made up for by the model's own count of operations, a search by its largest number
+    The time is the tightest of four bounds (training/roofline.py). A search counts with its largest number
     of steps.
     """
-    program = compile_program(step.lower())
+    program, chip = compile_program(step.lower()), there.chip
     if program.peak_bytes is None:
         return {"fits": False, "refusal": program.refusal, "compile_seconds": program.seconds}
-    factor = step.repeats
-    if step.model_flops is not None:
-        factor = max(1.0, step.model_flops / program.flops)
-    bounds = {
-        "compute": program.flops * factor / there.chip.flops,
-        "memory": program.hbm_bytes * factor / there.chip.hbm_bandwidth,
-        "links": program.collective_bytes / there.chip.link_bandwidth,
-    }
-    seconds = max(bounds.values())
+    found = costs(program.work, chip.flops, chip.hbm_bandwidth, chip.link_bandwidth)
     return {
-        "fits": program.peak_bytes <= there.chip.hbm_bytes,
+        "fits": program.peak_bytes <= chip.hbm_bytes,
         "peak_bytes": program.peak_bytes,
-        "chip_bytes": int(there.chip.hbm_bytes),
-        "flops": program.flops * factor,
-        "hbm_bytes": program.hbm_bytes * factor,
-        "collectives": program.collectives,
-        "collective_bytes": program.collective_bytes,
-        "bound_by": max(bounds, key=bounds.get),
-        "bounds_ms": {name: 1e3 * value for name, value in bounds.items()},
-        "pairs_per_second": step.pairs / seconds,
-        "target_tokens_per_second": step.pairs * step.width / seconds,
+        "chip_bytes": int(chip.hbm_bytes),
+        "flops": found.flops,
+        "hbm_bytes": found.bytes,
+        "collectives": found.collectives,
+        "link_bytes": found.link_bytes,
+        "bounds_ms": {name: 1e3 * value for name, value in found.bounds.items()},
+        "compute_share": found.bounds["compute"] / found.seconds,
+        "largest_ms": {name: 1e3 * value for name, value in found.largest[:20]},
+        "pairs_per_second": step.pairs / found.seconds,
+        "target_tokens_per_second": step.pairs * step.width / found.seconds,
         "compile_seconds": program.seconds,
     }
 

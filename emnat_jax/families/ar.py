@@ -14,7 +14,7 @@ from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
-from emnat_jax.models.transformer import Cache, Transformer, reorder
+from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
 DEFAULT_BEAM = 5  # METHOD 1.9
@@ -47,10 +47,10 @@ class NextToken(nn.Module):
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
         return self.transformer.start(self.transformer.encode(source), beams, length)
 
-    def step(self, tokens: Int[Array, "B K"], cache: Cache, position) -> tuple[Float[Array, "B K V"], Cache]:
-        """Masked scores of what follows `tokens`, which stand at `position`, and the new cache."""
+    def step(self, tokens: Int[Array, "B K"], cache: Cache, position) -> tuple[Float[Array, "N V"], Cache]:
+        """Masked scores of what follows each of the N = B x K `tokens`, which stand at `position`, and the new cache."""
         states, cache = self.transformer.step(tokens, cache, position)
-        return self._scores(states), cache
+        return self._scores(states.reshape(-1, states.shape[-1])), cache
 
     def _scores(self, states):
         return self.transformer.embedding.logits(states, generable(self.config, eos=True))
@@ -66,7 +66,7 @@ def make(config: ModelConfig) -> Family:
         axes,
         loss=functools.partial(_loss, config, module),
         score=functools.partial(_score, config, module),
-        decode=functools.partial(_decode, config, module),
+        decode=functools.partial(_decode, config),
     )
 
 
@@ -95,9 +95,11 @@ def _free_positions(config, target) -> Float[Array, "B T"]:
     return ((target != PAD) & (jnp.arange(target.shape[1]) < config.max_length - 1)[None]).astype(jnp.float32)
 
 
-def _decode(config, module, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
     """The best of a beam of at least `num_candidates`; `key` is not used."""
     del key
+    config, params = unscanned(config, params)
+    module = NextToken(config)
     beam = max(num_candidates, config.ar.beam)
     width = min(config.max_length, source.shape[1] + config.extra_length)
     alpha = config.ar.length_penalty
@@ -113,5 +115,5 @@ def _decode(config, module, params: Params, source: Array, key: Key, num_candida
 def _next_log_probs(config, module, params, tokens, cache, position):
     logits, cache = module.apply({"params": params}, tokens, cache, position, method="step")
     log_probs = masked_log_softmax(logits, generable(config, eos=True))
-    last = jnp.full(tokens.shape, position == config.max_length - 1)
-    return only_eos(log_probs, last), cache
+    last = jnp.full(tokens.size, position == config.max_length - 1)
+    return only_eos(log_probs, last).reshape(*tokens.shape, -1), cache

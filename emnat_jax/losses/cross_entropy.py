@@ -1,4 +1,8 @@
-"""Token log-probabilities and label-smoothed cross-entropy, from logits."""
+"""Token log-probabilities and label-smoothed cross-entropy, from logits.
+
+Both work on rows [N, V]: a TPU lays out [B, T, V] in whole tiles of 8 x 128, and where T is not a multiple of
+8 the logits would be copied into that shape and back.
+"""
 
 import functools
 
@@ -10,8 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 def token_log_probs(logits: Float[Array, "*B V"], tokens: Int[Array, "*B"]) -> Float[Array, "*B"]:
     """Log-probability (nats) that `logits` give to each token, in float32."""
-    logits = logits.astype(jnp.float32)
-    return _logit_of(logits, tokens) - jax.nn.logsumexp(logits, axis=-1)
+    rows = _rows(logits)
+    log_probs = _logit_of(rows, tokens.reshape(-1)) - jax.nn.logsumexp(rows, axis=-1)
+    return log_probs.reshape(tokens.shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -31,29 +36,35 @@ def smoothed_cross_entropy(
 
 
 def _forward(logits, tokens, smoothing, allowed):
-    logits = logits.astype(jnp.float32)
-    normaliser = jax.nn.logsumexp(logits, axis=-1)
-    spread = jnp.where(_like(allowed, logits), logits, 0.0)
+    rows = _rows(logits)
+    normaliser = jax.nn.logsumexp(rows, axis=-1)
+    spread = jnp.where(_like(allowed, rows), rows, 0.0)
     uniform_logit = jnp.sum(spread, axis=-1) / jnp.sum(allowed)
-    loss = normaliser - (1.0 - smoothing) * _logit_of(logits, tokens) - smoothing * uniform_logit
-    return loss, (logits, tokens, allowed, normaliser)
+    wanted = (1.0 - smoothing) * _logit_of(rows, tokens.reshape(-1)) + smoothing * uniform_logit
+    return (normaliser - wanted).reshape(tokens.shape), (logits, tokens, allowed, normaliser)
 
 
 def _backward(smoothing, saved, gradient):
     """softmax - wanted distribution, in one pass: automatic differentiation scatters into [B, T, V]."""
     logits, tokens, allowed, normaliser = saved
-    wanted = smoothing / jnp.sum(allowed) * _like(allowed, logits)
-    is_token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == tokens[..., None]
+    rows = _rows(logits)
+    wanted = smoothing / jnp.sum(allowed) * _like(allowed, rows)
+    is_token = jax.lax.broadcasted_iota(jnp.int32, rows.shape, 1) == tokens.reshape(-1, 1)
     wanted = jnp.where(is_token, wanted + (1.0 - smoothing), wanted)
-    return gradient[..., None] * (jnp.exp(logits - normaliser[..., None]) - wanted), None, None
+    change = gradient.reshape(-1, 1) * (jnp.exp(rows - normaliser[:, None]) - wanted)
+    return change.reshape(logits.shape), None, None
 
 
 smoothed_cross_entropy.defvjp(_forward, _backward)
+
+
+def _rows(logits) -> jax.Array:
+    return logits.astype(jnp.float32).reshape(-1, logits.shape[-1])
 
 
 def _like(allowed, logits) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(allowed), logits.shape)
 
 
-def _logit_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+def _logit_of(rows: jax.Array, tokens: jax.Array) -> jax.Array:
+    return jnp.take_along_axis(rows, tokens[:, None], axis=1)[:, 0]

@@ -60,8 +60,8 @@ class Embedding(nn.Module):
         # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
         bias = jnp.where(allowed, self.output_bias, NEG_INF)
         product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.config.dtype)
-        scores = (product + bias[None]).reshape(*x.shape[:-1], -1)
-        return spread(scores, "batch", *(None,) * (x.ndim - 2), "vocab")
+        # Rows, and only then [B, T, V]: the losses take the rows, and nothing is copied into another shape.
+        return spread(product + bias[None], "batch", "vocab").reshape(*x.shape[:-1], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -4,6 +4,7 @@ Sizes and details follow METHOD 1.6 without the faults of 1.10; `norm="pre"` add
 norm to each stack and drops the one on the embeddings.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
 from emnat_jax.models.sharding import spread, spread_rows
-from emnat_jax.types import PAD
+from emnat_jax.types import PAD, Params
 
 
 class Encoded(NamedTuple):
@@ -134,28 +135,44 @@ class Stack(nn.Module):
     def setup(self):
         layer = nn.remat(self.layer) if self.config.remat else self.layer
         if self.config.scan_layers:
-            methods = [m for m in ("__call__", "start", "step") if hasattr(self.layer, m)]
             self.layers = nn.scan(
                 layer,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
                 in_axes=(0, nn.broadcast),
                 length=self.count,
-                methods=methods,
                 metadata_params={nn.PARTITION_NAME: "layers"},
             )(self.config)
         else:
             self.layers = [layer(self.config) for _ in range(self.count)]
 
     def __call__(self, carry, own=None, shared=None, method: str = "__call__"):
-        """(carry, own of each layer) after all layers; `own` is a list, or stacked when scanned."""
+        """(carry, list of own of each layer) after all layers; scanned layers have only the first method and no own."""
         if self.config.scan_layers:
-            return getattr(self.layers, method)(carry, own, shared)
+            return self.layers(carry, own, shared)
         outputs = []
         for index, layer in enumerate(self.layers):
             carry, output = getattr(layer, method)(carry, own and own[index], shared)
             outputs.append(output)
         return carry, outputs
+
+
+def unscanned(config: ModelConfig, params: Params) -> tuple[ModelConfig, Params]:
+    """The same model with its layers one by one, as step-by-step decoding needs it.
+
+    A loop over layers would copy each layer's cache out of the stack of all of them, and back, at every token.
+    """
+    if not config.scan_layers:
+        return config, params
+
+    def one_by_one(stack: Params) -> Params:
+        count = jax.tree.leaves(stack)[0].shape[0]
+        return {f"layers_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], stack["layers"]) for n in range(count)}
+
+    transformer = params["transformer"]
+    stacks = {name: one_by_one(transformer[name]) for name in ("encoder", "decoder")}
+    params = {**params, "transformer": {**transformer, **stacks}}
+    return dataclasses.replace(config, scan_layers=False), params
 
 
 class Transformer(nn.Module):
@@ -200,11 +217,7 @@ class Transformer(nn.Module):
         shape = (batch, length, beams, heads, self.config.width // heads)
         _, memory = self.decoder(encoded.states, method="start")
         empty = spread(jnp.zeros(shape, self.config.dtype), "batch", None, None, "heads", None)
-        if self.config.scan_layers:
-            past = jnp.broadcast_to(empty, (self.decoder.count, *shape))
-            layers = ((past, past), memory)
-        else:
-            layers = [((empty, empty), m) for m in memory]
+        layers = [((empty, empty), m) for m in memory]
         slots = jnp.arange(beams, dtype=jnp.int32)[None, :, None]
         return Cache(layers, encoded.keep, jnp.broadcast_to(slots, (batch, beams, length)))
 

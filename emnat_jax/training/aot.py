@@ -6,14 +6,14 @@ executed.
 
 import importlib.util
 import os
-import re
 import time
-from collections import Counter
 from typing import Any, NamedTuple
 
 import jax
 
 from emnat_jax.errors import UserError, require
+from emnat_jax.training.hlo import parse
+from emnat_jax.training.roofline import Work, work_of
 
 # libtpu asks the cloud which machine this is, and locks itself against a second compiling process, unless told.
 ENVIRONMENT = {
@@ -25,10 +25,6 @@ ENVIRONMENT = {
     "TPU_MIN_LOG_LEVEL": "3",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-_COLLECTIVE = re.compile(
-    r"= (.+?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
-)
-_SHAPE = re.compile(r"(pred|[a-z]+?)(\d+)?\[([\d,]*)\]")
 
 
 class Chip(NamedTuple):
@@ -78,11 +74,7 @@ class Program(NamedTuple):
     """What the compiler says of one program, on one device."""
 
     peak_bytes: int | None  # None where it does not fit; `refusal` says by how much
-    argument_bytes: int
-    flops: float  # the body of a loop counts once, however often it runs
-    hbm_bytes: float
-    collectives: dict[str, int]
-    collective_bytes: float  # of their results
+    work: list[Work]
     seconds: float  # to compile
     refusal: str = ""
 
@@ -98,43 +90,19 @@ def compile_program(lowered: Any) -> Program:
         reason = next(
             (line for line in str(error).splitlines() if "exceeds" in line or "Ran out" in line), str(error)
         )
-        return Program(None, 0, 0.0, 0.0, {}, 0.0, time.monotonic() - begin, reason.strip()[:200])
-    memory, cost, found = (
-        compiled.memory_analysis(),
-        compiled.cost_analysis(),
-        collectives(compiled.as_text()),
-    )
-    return Program(
-        peak_bytes=int(memory.peak_memory_in_bytes),
-        argument_bytes=int(memory.argument_size_in_bytes),
-        flops=cost["flops"],
-        hbm_bytes=cost["bytes accessed"],
-        collectives=dict(Counter(name for name, _ in found)),
-        collective_bytes=float(sum(size for _, size in found)),
-        seconds=time.monotonic() - begin,
-    )
+        return Program(None, [], time.monotonic() - begin, reason.strip()[:200])
+    seconds = time.monotonic() - begin
+    peak = int(compiled.memory_analysis().peak_memory_in_bytes)
+    return Program(peak, work_of(parse(compiled.as_text())), seconds)
 
 
-def collectives(program: str) -> list[tuple[str, int]]:
-    """(kind, bytes of the result on a device) of every collective operation in a compiled program's text."""
-    return [(match[2], _bytes(match[1], match[0])) for match in _COLLECTIVE.finditer(program)]
+def prepare_environment(*, full: bool = False) -> None:
+    """Makes libtpu a compiler only; call it before JAX is used.
 
-
-def _bytes(shapes: str, whole: str) -> int:
-    """Bytes of one result, or of several; an asynchronous start names its operands beside its result."""
-    sizes = []
-    for _kind, bits, dims in _SHAPE.findall(shapes):
-        count = 1
-        for size in filter(None, dims.split(",")):
-            count *= int(size)
-        sizes.append(count * (int(bits) // 8 if bits else 1))
-    return sum(sizes) // (2 if "-start(" in whole else 1)
-
-
-def prepare_environment() -> None:
-    """Makes libtpu a compiler only; call it before JAX is used."""
+    Unless `full`, it leaves out what takes it several times the time and changes little: above all which
+    values stay in the chip's own memory.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # The default level takes about four times the processor time for nearly the same memory, and its estimates
-    # of time are not usable.
-    jax.config.update("jax_optimization_level", "O1")
+    if not full:
+        jax.config.update("jax_optimization_level", "O1")

@@ -1,4 +1,4 @@
-"""What is read from a compiled program, and, where libtpu is installed, programs for slices that are not here."""
+"""Programs compiled for slices that are not here, where libtpu is installed."""
 
 import importlib.util
 import json
@@ -8,26 +8,9 @@ import sys
 
 import pytest
 
-from emnat_jax.training.aot import collectives
-
 NEEDS_LIBTPU = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="the extra `tpu` is not installed"
 )
-PROGRAM = """
-  %all-reduce.1 = f32[8,16]{1,0} all-reduce(%x), channel_id=1
-  %ag = (bf16[4,2]{1,0}, bf16[8,2]{1,0}) all-gather-start(%y), channel_id=2
-  %done = bf16[8,2]{1,0} all-gather-done(%ag)
-  %fusion = f32[99]{0} fusion(%all-reduce.1)
-  %pair = (f32[2]{0}, s32[3]{0}) all-reduce(%a, %b), channel_id=3
-"""
-
-
-def test_collectives_and_their_sizes_by_hand():
-    assert collectives(PROGRAM) == [
-        ("all-reduce", 8 * 16 * 4),
-        ("all-gather", (4 * 2 + 8 * 2) * 2 // 2),
-        ("all-reduce", 2 * 4 + 3 * 4),
-    ]
 
 
 def compile_for(topology: str, *options: str) -> tuple[int, str, str]:
