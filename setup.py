@@ -49,7 +49,8 @@ setup(
             "hypothesis>=6.100",
         ],
         "tf": ["tensorflow-cpu>=2.21,<3"],
-        "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+        "tpu": ["jax[tpu]>=0.10.2,<0.13; sys_platform == 'linux' and platform_machine == 'x86_64'"],
+        "gcs": ["gcsfs>=2024.2"],  # workdirs under gs://
         "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
     },
     entry_points={"console_scripts": ["emnat=emnat_jax.cli.main:main"]},

@@ -137,7 +137,7 @@ install() {
   for node in "${nodes[@]}"; do
     call gcloud compute tpus tpu-vm scp "$archive" "$node:emnat_jax.tar.gz" "${where[@]}" --worker=all
     # The images come with Python 3.10; uv brings a newer one.
-    on_all_workers "$node" 'rm -rf emnat_jax && tar xzf emnat_jax.tar.gz && python3 -m pip install --user --quiet uv && ~/.local/bin/uv venv --clear --python 3.12 emnat && ~/.local/bin/uv pip install --quiet --python emnat/bin/python "./emnat_jax[tpu]"'
+    on_all_workers "$node" 'rm -rf emnat_jax && tar xzf emnat_jax.tar.gz && python3 -m pip install --user --quiet uv && ~/.local/bin/uv venv --clear --python 3.12 emnat && ~/.local/bin/uv pip install --quiet --python emnat/bin/python "./emnat_jax[tpu,gcs]"'
   done
 }
 

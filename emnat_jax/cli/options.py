@@ -9,9 +9,11 @@ import time
 import traceback
 from pathlib import Path
 
+from etils import epath
+
 from emnat_jax.config import Config
 from emnat_jax.config_dict import from_dict, override, to_dict
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 
 DEFAULT_WORKDIR = "runs/quickstart"
 
@@ -54,13 +56,23 @@ def read_config(arguments: list[str], workdir: str | None = None) -> Config:
 def _base(file: str | None, workdir: str | None) -> dict:
     if file is not None:
         return _run_config_file(Path(file))
-    saved = Path(workdir) / "config.json" if workdir else None
+    saved = _reachable(workdir) / "config.json" if workdir else None
     if saved is not None and saved.exists():
         try:
             return json.loads(saved.read_text())
         except ValueError as error:
             raise UserError(f"{saved} is damaged ({error}); restore it, or use a new workdir.") from error
     return to_dict(Config())
+
+
+def _reachable(path: str) -> epath.Path:
+    """A folder on a disk or in an object store; UserError where the store's client is missing."""
+    found = epath.Path(path)
+    try:
+        found.exists()
+    except ImportError as error:
+        raise UserError(f"{path}: {error}; for gs:// pip install 'emnat_jax[gcs]'.") from error
+    return found
 
 
 def _run_config_file(path: Path) -> dict:
@@ -102,6 +114,11 @@ def open_workspace(config: Config, args: argparse.Namespace):
             f"no such device: {reason} Unset JAX_PLATFORMS, or install the platform's package."
         ) from error
     _require_platform(os.environ.get("JAX_PLATFORMS", ""), jax.default_backend())
+    for model in (config.teacher, config.student):
+        require(
+            model.attention == "xla" or jax.default_backend() == "gpu",
+            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; use xla.",
+        )
     from emnat_jax.em.workspace import Workspace
 
     return Workspace(config, args.workdir, make_log(args.joined), args.joined)
@@ -148,7 +165,7 @@ def write_lines(path: str | None, lines: list[str]) -> None:
         return
     from emnat_jax.data.atomic import atomic_file
 
-    with atomic_file(Path(path)) as file:
+    with atomic_file(path) as file:
         file.write(text.encode())
 
 

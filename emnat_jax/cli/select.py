@@ -16,7 +16,7 @@ def add_arguments(parser):
 
 
 def run(args, config_arguments):
-    from pathlib import Path
+    from etils import epath
 
     from emnat_jax.data.vocab import load_vocabulary
     from emnat_jax.em.journal import hold
@@ -25,7 +25,7 @@ def run(args, config_arguments):
     from emnat_jax.training.layout import Reader
 
     config = read_config(config_arguments, args.workdir)
-    vocabulary = load_vocabulary(Path(args.workdir) / "vocab").fingerprint
+    vocabulary = load_vocabulary(epath.Path(args.workdir) / "vocab").fingerprint
     joined = args.joined
     crew = Crew(joined, Reader(joined.index, joined.count, True), make_log(joined))
     with hold(args.joined, args.output):

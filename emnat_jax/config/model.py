@@ -127,6 +127,9 @@ class ModelConfig:
     ff_dropout: float | None = None  # inside the feed-forward layer; None: as dropout
     label_smoothing: float = 0.1  # uniform over all generable classes, the gold one included
     dtype: str = "float32"  # of matrix products; parameters and softmax stay float32
+    attention: str = (
+        "xla"  # or cudnn: the fused kernel of CUDA devices, for bfloat16 and no attention_dropout
+    )
     scan_layers: bool = False  # one compiled layer body instead of one a layer
     remat: bool = False  # recompute activations in the backward pass
     max_length: int | None = None  # None: the last of data.buckets
@@ -144,6 +147,12 @@ class ModelConfig:
         one_of("model.norm", self.norm, ("pre", "post"))
         one_of("model.positions", self.positions, ("learned", "sinusoidal"))
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("model.attention", self.attention, ("xla", "cudnn"))
+        require(
+            self.attention == "xla" or (self.dtype == "bfloat16" and self.attention_dropout == 0),
+            "model.attention=cudnn: its kernel has neither float32 nor dropout; set model.dtype=bfloat16 and "
+            "model.attention_dropout=0.0.",
+        )
         for name in ("dropout", "attention_dropout", "ff_dropout", "label_smoothing"):
             value = getattr(self, name)
             require(value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1.")

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -21,6 +23,23 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
     name is. Raises UserError naming `path` when the disk is full or the folder cannot be written.
     """
     path = epath.Path(path)
+    with _beside(path) if is_local(path) else _in_store(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _in_store(path: epath.Path) -> Iterator[BinaryIO]:
+    """An object appears whole; it is not begun before all of it is there, for an error would end it early."""
+    with tempfile.TemporaryFile() as file:
+        yield file
+        file.seek(0)
+        with path.open("wb") as remote:
+            shutil.copyfileobj(file, remote)
+
+
+@contextlib.contextmanager
+def _beside(path: epath.Path) -> Iterator[BinaryIO]:
+    """Written under another name, and renamed."""
     # One fixed name: what a killed writer left behind is overwritten by the next.
     unfinished = path.parent / f".{path.name}.tmp"
     try:
@@ -29,11 +48,9 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
             with unfinished.open("wb") as file:
                 yield file
                 file.flush()
-                if is_local(path):
-                    os.fsync(file.fileno())
+                os.fsync(file.fileno())
             unfinished.replace(path)
-            if is_local(path):
-                _sync_folder(path.parent)
+            _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)

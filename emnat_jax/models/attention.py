@@ -33,6 +33,27 @@ def attend(
     return jnp.einsum("bhts,bshc->bthc", weights, value, preferred_element_type=jnp.float32)
 
 
+def attend_fused(
+    query: Float[Array, "B T H C"],
+    key: Float[Array, "B S H C"],
+    value: Float[Array, "B S H C"],
+    keep: Bool[Array, "B #T S"],
+    implementation: str,
+) -> Float[Array, "B T H C"]:
+    """The same without dropout, by a kernel that never stores the scores (Dao et al. 2022, "FlashAttention")."""
+    mask = jnp.broadcast_to(keep[:, None], (query.shape[0], 1, query.shape[1], key.shape[1]))
+    attended = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
+    return attended.astype(jnp.float32)
+
+
+def _attend(module, query, key, value, keep):
+    """Attention of a whole sequence as the module's configuration has it."""
+    config = module.config
+    if config.attention == "cudnn":
+        return attend_fused(query, key, value, keep, "cudnn")
+    return attend(query, key, value, keep, rate=config.attention_dropout, dropout_key=place_key(module))
+
+
 class Projection(nn.Module):
     """A linear map with bias from the axes `inputs` to the axes `outputs`, in the configured dtype.
 
@@ -84,9 +105,7 @@ class SelfAttention(nn.Module):
         self.out = Projection(heads, width, self.config.dtype)
 
     def __call__(self, x: Float[Array, "B T D"], keep: Bool[Array, "B #T T"]) -> Float[Array, "B T D"]:
-        query, key, value = self._split(x)
-        rate = self.config.attention_dropout
-        return self.out(attend(query, key, value, keep, rate=rate, dropout_key=place_key(self)))
+        return self.out(_attend(self, *self._split(x), keep))
 
     def step(self, x, cache, position, keep):
         """One position of K beams. x f32[B, K, D]; cache (key, value) [B, T, K, H, C]; keep [B, K, T * K].
@@ -124,9 +143,7 @@ class CrossAttention(nn.Module):
         return key_value[..., 0, :, :], key_value[..., 1, :, :]
 
     def __call__(self, x: Float[Array, "B T D"], memory, keep: Bool[Array, "B 1 S"]) -> Float[Array, "B T D"]:
-        query = self.query(x).astype(self.config.dtype)
-        rate = self.config.attention_dropout
-        return self.out(attend(query, *memory, keep, rate=rate, dropout_key=place_key(self)))
+        return self.out(_attend(self, self.query(x).astype(self.config.dtype), *memory, keep))
 
 
 def _width(config: ModelConfig):

@@ -166,6 +166,10 @@ def test_plan_shows_what_is_done(workdir, capsys):
     assert code == 0 and lines[0].startswith("done") and lines[-1].startswith("to do")
 
 
+def test_an_object_store_without_its_client_names_it(capsys):
+    assert "s3fs" in error_of(capsys, "em", "--workdir=s3://bucket/run")
+
+
 @pytest.mark.parametrize(
     "arguments, parts",
     [
@@ -176,6 +180,8 @@ def test_plan_shows_what_is_done(workdir, capsys):
         (("em", "--config=nowhere.py"), ("nowhere.py",)),
         (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
         (("translate", "--role=ar"), ("no finished", "emnat em")),
+        (("em", *(f"--config.teacher.{o}" for o in ("attention=cudnn", "dtype=bfloat16", "attention_dropout=0.0"))),
+         ("attention=cudnn", "use xla")),
         (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
         (("train", "--role=ar"), ("emnat prepare",)),
         (("evaluate", "--hypotheses=x"), ("--references",)),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.errors import UserError
+from emnat_jax.training import loop
 from emnat_jax.training.checkpoint import fingerprint
 from emnat_jax.training.loop import load_params
 from emnat_jax.types import EOS, NUM_SPECIAL
@@ -44,6 +45,27 @@ def test_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, updates):
     assert result.fingerprint == unbroken[1].fingerprint
     assert result.valid_loss == unbroken[1].valid_loss
     assert runs.lines(tmp_path) == runs.lines(unbroken[0])
+
+
+class TwoWidths(runs.BreakingStream):
+    """Batches of two buckets in turn."""
+
+    def __next__(self):
+        return tiny_family.batch(self._left, length=(4, 6)[self._left % 2]) if super().__next__() else None
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_bucket_is_compiled_once(tmp_path, monkeypatch, accumulate):
+    """Also behind a resume: restored arrays, donated states and step numbers bring no new compilation."""
+    steps = []
+    for name in ("make_train_step", "make_eval_step"):
+        make = getattr(loop, name)
+        monkeypatch.setattr(loop, name, lambda *a, _make=make, **k: steps.append(_make(*a, **k)) or steps[-1])
+    config = with_config(accumulate=accumulate)
+    with pytest.raises(runs.Broken):
+        runs.train(tmp_path, config, stream=TwoWidths(5), on=runs.layout(2))
+    runs.train(tmp_path, config, stream=TwoWidths(20), on=runs.layout(2))
+    assert [step._cache_size() for step in steps] == [2, 1, 2, 1]
 
 
 def test_log_has_every_line_once(unbroken):
