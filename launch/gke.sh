@@ -6,7 +6,7 @@
 #
 #   --chip          v4, v5e, v5p or v6e
 #   --topology      of a slice, e.g. 4x8 or 2x2x2
-#   --image         a container with this package and its extra `tpu`
+#   --image         a container with this package and its extras `tpu` and `gcs`
 #   --workdir       where the run lives; every pod must be able to write there
 #   --slices        default: 1
 #   --retries       restarts; default: 20

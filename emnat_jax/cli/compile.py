@@ -16,6 +16,7 @@ from emnat_jax.errors import UserError
 def add_arguments(parser):
     add_workdir(parser)
     parser.add_argument("--topology", required=True, metavar="CHIP:SHAPE", help="e.g. v5e:2x4, v5p:4x4x4")
+    parser.add_argument("--slices", type=int, default=1, metavar="N", help="that are joined; default: 1")
     parser.add_argument(
         "--steps", metavar="TEXT[,TEXT]", help="only steps whose name holds a text, e.g. train"
     )
@@ -45,14 +46,14 @@ def run(args, config_arguments):
     config = read_config(config_arguments, args.workdir)
     from emnat_jax.em.aot import make_slice, round_steps, stage_hours, step_figures
 
-    there = make_slice(config.mesh, slice_devices(args.topology))
+    there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
     steps = round_steps(config, config.vocab.size, there)
     wanted = args.steps.split(",") if args.steps else [""]
     steps = {name: step for name, step in steps.items() if any(text in name for text in wanted)}
     if not steps:
         raise UserError(f"--steps={args.steps}: no step has such a name.")
     pairs = args.pairs or config.data.train_rows
-    figures = {"topology": args.topology, "chips": there.chips, "hosts": there.hosts,
+    figures = {"topology": args.topology, "slices": args.slices, "chips": there.chips, "hosts": there.hosts,
                "mesh": dict(there.layout.mesh.shape), "steps": {}}  # fmt: skip
     if not args.json:
         print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {figures['mesh']}")

@@ -44,8 +44,8 @@ CHIPS = {
 }
 
 
-def slice_devices(topology: str) -> list[jax.Device]:
-    """The devices of a slice such as v5e:16x16, one a chip.
+def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
+    """The devices of so many slices such as v5e:16x16, one a chip.
 
     Raises UserError where libtpu is missing, or does not know the slice or the chip.
     """
@@ -56,6 +56,7 @@ def slice_devices(topology: str) -> list[jax.Device]:
         "no TPU compiler here; install it: pip install 'emnat_jax[tpu]'.",
     )
     options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
+    options |= {"num_slices": slices} if slices > 1 else {}
     try:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
     except jax.errors.JaxRuntimeError as error:

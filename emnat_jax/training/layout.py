@@ -9,6 +9,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from emnat_jax.config import MeshConfig
@@ -39,10 +40,21 @@ def make_layout(config: MeshConfig, devices: Sequence[jax.Device] | None = None)
             f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.model={config.model} does not fill "
             f"{len(devices)} devices; their product must be {len(devices)} (mesh.data=None takes what is left)."
         )
-    # jax.make_mesh makes Explicit axes by default; its first parameter has another name from 0.11 on.
-    shape = (data, config.fsdp, config.model)
-    mesh = jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    mesh = _mesh((data, config.fsdp, config.model), devices)
     return Layout(mesh, (("batch", ROWS), *vars(config.rules).items()))
+
+
+def _mesh(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
+    """Of several TPU slices only the rows of a batch are spread over: what joins slices is slow."""
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    types = (AxisType.Auto,) * 3
+    if slices == 1:
+        # jax.make_mesh makes Explicit axes by default; its first parameter has another name from 0.11 on.
+        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    data, *rest = shape
+    require(data % slices == 0, f"mesh.data={data} does not divide by the number of slices, {slices}.")
+    of_slice, of_slices = (data // slices, *rest), (slices, 1, 1)
+    return Mesh(mesh_utils.create_hybrid_device_mesh(of_slice, of_slices, devices), AXES, axis_types=types)
 
 
 @contextlib.contextmanager

@@ -29,24 +29,40 @@ TINY = [f"--config.{role}.{key}" for role in ("teacher", "student") for key in (
 
 @NEEDS_LIBTPU
 def test_a_train_step_is_compiled_for_eight_chips():
-    status, output, errors = compile_for("v5e:2x4", "--steps=train ar", *TINY)
+    status, output, errors = compile_for(
+        "v5e:2x4", "--steps=train ar", *TINY, "--config.data.batch_tokens=16384"
+    )
     assert status == 0, errors
     figures = json.loads(output)
     assert (figures["chips"], figures["hosts"], figures["mesh"]["data"]) == (8, 2, 8)
     step = figures["steps"]["train ar"]
     assert step["fits"] and 0 < step["peak_bytes"] < step["chip_bytes"]
+    assert set(step["collectives"]) == {"all-reduce"}  # nothing of the weights or the logits is gathered
     assert step["collectives"]["all-reduce"] <= 3  # gradients and metrics, not one for each weight
 
 
 @NEEDS_LIBTPU
-def test_what_is_unknown_or_does_not_fit_ends_with_status_2():
+def test_what_is_unknown_ends_with_status_2():
     status, _, errors = compile_for("v9:2x4")
     assert status == 2 and "--topology=v9:2x4" in errors
-    status, output, errors = compile_for(
-        "v5e:2x4", "--steps=train ar", *TINY, "--config.data.batch_tokens=200000000"
-    )
+
+
+@NEEDS_LIBTPU
+def test_what_does_not_fit_two_slices_ends_with_status_2():
+    wide = ("--config.data.batch_tokens=400000000", "--config.data.row_multiple=16")
+    status, output, errors = compile_for("v5e:2x4", "--slices=2", "--steps=train ar", *TINY, *wide)
     assert status == 2 and "does not fit v5e:2x4: train ar" in errors and "data.batch_tokens" in errors
-    assert not json.loads(output)["steps"]["train ar"]["fits"]
+    figures = json.loads(output)
+    assert (figures["chips"], figures["mesh"]["data"]) == (16, 16) and not figures["steps"]["train ar"][
+        "fits"
+    ]
+
+
+@NEEDS_LIBTPU
+def test_slices_share_rows_alone():
+    mesh = ("--config.mesh.data=1", "--config.mesh.fsdp=16")
+    status, _, errors = compile_for("v5e:2x4", "--slices=2", "--steps=train ar", *TINY, *mesh)
+    assert status == 2 and "number of slices, 2" in errors
 
 
 @pytest.mark.slow
