@@ -17,6 +17,9 @@ def add_arguments(parser):
     parser.add_argument("--data", help="the set with the sources; default: WORKDIR/data/train")
     parser.add_argument("--output", required=True, help="folder of the new set")
     parser.add_argument("--num-candidates", type=int, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--include-reference", action="store_true", help="the reference is one more candidate"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -33,6 +36,7 @@ def run(args, config_arguments):
             args.data or work.directory / "data" / "train",
             args.output,
             num_candidates=args.num_candidates,
+            include_reference=args.include_reference,
             vocabulary=work.vocabulary,
             seed=work.config.seed,
             crew=work.crew,

@@ -1,4 +1,4 @@
-"""Choose one target of every source of a candidates set: the E-step. The rule stands in the configuration.
+"""Choose targets for every source of a candidates set: the E-step. The rule stands in the configuration (select.*).
 
 Example:
   emnat select --workdir=runs/demo --candidates=runs/demo/rounds/0/candidates --output=runs/demo/paper \\
@@ -25,9 +25,11 @@ def run(args, config_arguments):
     from emnat_jax.training.layout import Reader
 
     config = read_config(config_arguments, args.workdir)
-    vocabulary = load_vocabulary(epath.Path(args.workdir) / "vocab").fingerprint
+    vocabulary = load_vocabulary(epath.Path(args.workdir) / "vocab")
     joined = args.joined
     crew = Crew(joined, Reader(joined.index, joined.count, True), make_log(joined))
     with hold(args.joined, args.output):
-        manifest = select(args.candidates, args.output, config.select, vocabulary=vocabulary, crew=crew)
+        manifest = select(
+            args.candidates, args.output, config.select, vocabulary=vocabulary, seed=config.seed, crew=crew
+        )
     show({"set": args.output, "rows": manifest.rows_out, **manifest.options["statistics"]}, args.json)

@@ -53,15 +53,53 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
-    """The E-step: which candidate becomes the next teacher's target (METHOD 5.1)."""
+    """The E-step: which candidates become the next teacher's targets (METHOD 5.1, 5.5).
+
+    `posterior` weighs them by p_NAR^alpha x p_AR0^beta x exp(quality_weight x quality against the reference).
+    """
 
     rule: str = "posterior"  # nar_top1 (the paper), ar_top1 (plain distillation) or posterior
-    alpha: float = 1.0  # posterior: weight of log p_NAR
-    beta: float = 1.0  # posterior: weight of log p_AR of round 0
+    alpha: float = 1.0  # of log p_NAR
+    beta: float = 1.0  # of log p_AR of round 0
+    quality_weight: float = 0.0  # of the quality, which is between 0 and 1
+    quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
+    include_reference: bool = False  # the reference is one more candidate
+    output: str = (
+        "hard"  # the largest weight, sampled by weight, or weighted: all of them, each with its weight
+    )
     normalise_length: bool = True  # scores a token instead of a sentence
+    min_quality: float | None = None  # quality_weight is raised until the mean quality is at least this
+    max_drift: float | None = (
+        None  # beta is raised until log p_AR0 is at most so far below the teacher's best
+    )
 
     def __post_init__(self):
         one_of("select.rule", self.rule, ("nar_top1", "ar_top1", "posterior"))
+        one_of("select.quality", self.quality, ("chrf", "bleu"))
+        one_of("select.output", self.output, ("hard", "sampled", "weighted"))
+        require(
+            self.min_quality is None or 0 <= self.min_quality <= 1,
+            f"select.min_quality={self.min_quality}: use None or a number from 0 to 1.",
+        )
+        require(
+            self.max_drift is None or self.max_drift >= 0,
+            f"select.max_drift={self.max_drift}: use None or nats, 0 or more.",
+        )
+        require(
+            self.min_quality is None or self.max_drift is None,
+            "select.min_quality and select.max_drift each fix one weight by the other; set one of them.",
+        )
+        soft = ("quality_weight", "output", "min_quality", "max_drift")
+        changed = [name for name in soft if getattr(self, name) != getattr(SelectConfig, name)]
+        require(
+            self.rule == "posterior" or not changed,
+            f"select.{', select.'.join(changed)}: only select.rule=posterior has that.",
+        )
+
+    @property
+    def needs_quality(self) -> bool:
+        """Whether candidates are compared with references."""
+        return self.quality_weight != 0 or self.min_quality is not None
 
 
 @dataclasses.dataclass(frozen=True)

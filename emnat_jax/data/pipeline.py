@@ -1,5 +1,6 @@
 """Padded batches of a data set: shuffled for training, in order for decoding and scoring."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ class Pairs(NamedTuple):
     source_offsets: np.ndarray  # i64[n + 1]
     target_tokens: np.ndarray
     target_offsets: np.ndarray
+    weight: np.ndarray  # f32[n]; of the pair in a training loss
 
     @property
     def size(self) -> int:
@@ -52,27 +54,40 @@ def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None, targ
 
 
 def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
-    """The rows as flat arrays. IndexError for a row with too few targets."""
+    """The rows as flat arrays; a row with the column `weight` gives a pair for each of its targets.
+
+    IndexError for a row with too few targets.
+    """
     chunks, chunk = [], []
-    for row in rows:
-        chunk.append((row.row, row.source, row.targets[target_index]))
+    for entry in itertools.chain.from_iterable(_pairs_of(row, target_index) for row in rows):
+        chunk.append(entry)
         if len(chunk) == _CHUNK_ROWS:
             chunks.append(_flat(chunk))
             chunk = []
-    ids, sources, source_lengths, targets, target_lengths = map(
+    ids, sources, source_lengths, targets, target_lengths, weights = map(
         np.concatenate, zip(*chunks, _flat(chunk), strict=True)
     )
-    return Pairs(ids, sources, _offsets(source_lengths), targets, _offsets(target_lengths))
+    return Pairs(ids, sources, _offsets(source_lengths), targets, _offsets(target_lengths), weights)
+
+
+def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
+    """(row, source, target, weight) of each pair that a row gives."""
+    if "weight" not in row.scores:
+        yield row.row, row.source, row.targets[target_index], 1.0
+        return
+    for target, weight in zip(row.targets, row.scores["weight"], strict=True):
+        yield row.row, row.source, target, float(weight)
 
 
 def _flat(chunk: Sequence[tuple]) -> tuple[np.ndarray, ...]:
-    """Ids, then tokens and lengths of each side. Chunks keep the peak of memory near the final size."""
-    columns = [np.array([row for row, _, _ in chunk], np.int64)]
+    """Ids, tokens and lengths of each side, weights. Chunks keep the peak of memory near the final size."""
+    columns = [np.array([entry[0] for entry in chunk], np.int64)]
     for side in (1, 2):
         tokens = np.concatenate([np.zeros(0, np.int32), *(entry[side] for entry in chunk)])
         narrow = tokens.max(initial=0) <= np.iinfo(np.uint16).max
         columns.append(tokens.astype(np.uint16 if narrow else np.int32))
         columns.append(np.array([len(entry[side]) for entry in chunk], np.int64))
+    columns.append(np.array([entry[3] for entry in chunk], np.float32))
     return tuple(columns)
 
 
@@ -198,7 +213,7 @@ def _make_batch(pairs: Pairs, index: np.ndarray, source_width: int, target_width
     return Batch(
         source=_padded(pairs.source_tokens, pairs.source_offsets, index, source_width),
         target=_padded(pairs.target_tokens, pairs.target_offsets, index, target_width),
-        weight=real.astype(np.float32),
+        weight=np.where(real, pairs.weight[index], 0.0).astype(np.float32),
         row=np.where(real, pairs.row[index], _FILLER).astype(np.int32),
     )
 

@@ -14,6 +14,9 @@ from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.em.shards import Crew, Shard, make_shards
 from emnat_jax.em.workspace import Model
 from emnat_jax.evaluation.translate import Candidates, sentence_pairs
+from emnat_jax.types import NEG_INF
+
+REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 
 
 def distill(
@@ -23,6 +26,7 @@ def distill(
     *,
     num_candidates: int,
     vocabulary: Vocabulary,
+    include_reference: bool = False,
     scorers: Mapping[str, Model] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
@@ -32,12 +36,14 @@ def distill(
 
     Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
     of a single proposer gets its score as the column ar_log_prob; with several, `proposer` says which (from
-    0). `scorers` (column -> model) add or replace columns.
+    0). With `include_reference` the corpus' own target stands behind them, marked in the column
+    from_reference, unless one of them reads like it. `scorers` (column -> model) add or replace columns.
     `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
     set, of which each process makes its own; finished ones are kept when a run is repeated.
     """
     source, output = epath.Path(source), epath.Path(output)
-    kind = "distilled" if num_candidates == len(proposers) == 1 else "candidates"
+    single = num_candidates == len(proposers) == 1 and not include_reference
+    kind = "distilled" if single else "candidates"
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = {
         "vocabulary": vocabulary.fingerprint,
@@ -46,13 +52,18 @@ def distill(
     fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
     fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
     options = {"num_candidates": num_candidates, "first_rows": first_rows}
+    options |= {"include_reference": True} if include_reference else {}
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
 
     def make_rows(rows: list[Row]) -> list[Row]:
         pairs = make_pairs(iter(rows))
         decoded = [model.system.decode(model.params, pairs, num_candidates) for model in proposers]
-        rows = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
-        return add_scores([row for row in rows if row.targets], scorers or {})
+        made = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
+        if include_reference:
+            made = [
+                _with_reference(row, old.targets[0], vocabulary) for row, old in zip(made, rows, strict=True)
+            ]
+        return add_scores([row for row in made if row.targets], scorers or {})
 
     job = _Job(kind, first_rows, fingerprints, options, seed)
     return _run(job, read, source, output, make_rows, crew)
@@ -142,6 +153,16 @@ def _with_candidates(row: Row, found: Sequence[Candidates], vocabulary: Vocabula
     return dataclasses.replace(
         row, targets=targets, scores={name: np.array(x, np.float32) for name, x in scores.items()}
     )
+
+
+def _with_reference(row: Row, reference: np.ndarray, vocabulary: Vocabulary) -> Row:
+    """The row with the reference as its last candidate, unless it is there; no model gave it a score."""
+    text, known = vocabulary.decode(reference), [vocabulary.decode(target) for target in row.targets]
+    added = [] if text in known else [reference]
+    mark = np.array([0.0] * len(known) + [1.0] * len(added), np.float32)
+    filler = np.full(len(added), NEG_INF, np.float32)
+    scores = {name: np.append(column, filler) for name, column in row.scores.items()}
+    return dataclasses.replace(row, targets=row.targets + added, scores={**scores, REFERENCE: mark})
 
 
 def add_scores(rows: Sequence[Row], scorers: Mapping[str, Model]) -> list[Row]:

@@ -109,6 +109,7 @@ def _candidates(work: Workspace, stage: Stage) -> None:
         work.directory / stage.data,
         work.directory / stage.output,
         num_candidates=work.config.em.candidates,
+        include_reference=work.config.select.include_reference,
         vocabulary=work.vocabulary,
         scorers=scorers,
         first_rows=work.config.em.rows,
@@ -122,7 +123,8 @@ def _select(work: Workspace, stage: Stage) -> None:
         work.directory / stage.data,
         work.directory / stage.output,
         work.config.select,
-        vocabulary=work.vocabulary.fingerprint,
+        vocabulary=work.vocabulary,
+        seed=work.seed(stage.round, len(ROLES)),
         crew=work.crew,
     )
 

@@ -1,90 +1,83 @@
 """The E-step: which of a source's K candidates becomes a training target (METHOD 1.4, 5.1, 6.3).
 
-Host arithmetic in float64. `keep` is False for slots that hold no candidate.
+Host arithmetic in float64.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from emnat_jax.config import SelectConfig
 from emnat_jax.errors import UserError
 from emnat_jax.types import NEG_INF
 
 Numbers = np.ndarray | jax.Array
 
 
-def posterior_weights(
-    nar_log_prob: Float[Numbers, "*B K"],
-    ar_log_prob: Float[Numbers, "*B K"],
-    keep: Bool[Numbers, "*B K"],
-    alpha: float,
-    beta: float,
-    lengths: Int[Numbers, "*B K"] | None = None,
-) -> Float[np.ndarray, "*B K"]:
-    """p_NAR^alpha x p_AR^beta, normalised over the kept candidates of a source (METHOD 5.1, 6.3).
+class Scores(NamedTuple):
+    """What the E-step knows of the candidates of some sources, best ranked first."""
 
-    With `lengths` (tokens, EOS included) each log-probability counts per token. Other slots weigh 0,
-    and so does a whole row with nothing to keep.
+    nar_log_prob: Float[Numbers, "*B K"]  # nats
+    ar0_log_prob: Float[Numbers, "*B K"]  # of round 0's teacher
+    keep: Bool[Numbers, "*B K"]  # False for slots that hold no candidate
+    lengths: Int[Numbers, "*B K"] | None = None  # tokens, EOS included; None: scores are of whole sentences
+    quality: Float[Numbers, "*B K"] | None = None  # against the reference, 0 to 1
+
+
+class Weights(NamedTuple):
+    """The exponents of the posterior."""
+
+    alpha: float
+    beta: float
+    quality: float = 0.0
+
+
+def posterior_weights(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B K"]:
+    """p_NAR^alpha x p_AR0^beta x exp(w x quality), normalised over a source's candidates (METHOD 5.1, 5.5, 6.3).
+
+    Slots without a candidate weigh 0, and so does a whole row of them.
     """
-    score = posterior_score(nar_log_prob, ar_log_prob, alpha, beta, lengths)
-    score = np.where(keep, score, -np.inf)
+    score = np.where(scores.keep, posterior_score(scores, weights), -np.inf)
     best = np.max(score, axis=-1, keepdims=True)
-    weights = np.exp(score - np.where(np.isfinite(best), best, 0.0))
-    return weights / np.maximum(np.sum(weights, axis=-1, keepdims=True), 1.0)
+    found = np.exp(score - np.where(np.isfinite(best), best, 0.0))
+    return found / np.maximum(np.sum(found, axis=-1, keepdims=True), 1.0)
 
 
-def posterior_score(
-    nar_log_prob: Float[Numbers, "*B K"],
-    ar_log_prob: Float[Numbers, "*B K"],
-    alpha: float,
-    beta: float,
-    lengths: Int[Numbers, "*B K"] | None = None,
-) -> Float[np.ndarray, "*B K"]:
-    """alpha x log p_NAR + beta x log p_AR in nats, of the sentence or, with `lengths`, of a token."""
-    return alpha * _per_unit(nar_log_prob, lengths) + beta * _per_unit(ar_log_prob, lengths)
+def posterior_score(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B K"]:
+    """The logarithm of the same before it is normalised; per token where `scores` have lengths."""
+    score = weights.alpha * _per_unit(scores.nar_log_prob, scores.lengths)
+    score = score + weights.beta * _per_unit(scores.ar0_log_prob, scores.lengths)
+    return score if weights.quality == 0 else score + weights.quality * np.asarray(scores.quality)
 
 
-def choose(
-    rule: str,
-    *,
-    nar_log_prob: Float[Numbers, "B K"],
-    ar0_log_prob: Float[Numbers, "B K"],
-    keep: Bool[Numbers, "B K"],
-    lengths: Int[Numbers, "B K"],
-    config: SelectConfig,
-) -> Int[np.ndarray, " B"]:
-    """Index of the candidate that `rule` takes from each source, best ranked candidates first; -1 of none.
+def choose(rule: str, scores: Scores, weights: Weights) -> Int[np.ndarray, " B"]:
+    """Index of the candidate that `rule` takes from each source; -1 of none.
 
     `nar_top1`: the student's best (the paper's E-step). `ar_top1`: the best ranked, plain distillation.
-    `posterior`: the largest p_NAR^alpha x p_AR0^beta. Ties go to the better ranked (METHOD 0.3).
+    `posterior`: the largest weight. Ties go to the better ranked (METHOD 0.3).
     """
-    scale = lengths if config.normalise_length else None
-    keep = np.asarray(keep)
-    score = RULES[rule](nar_log_prob, ar0_log_prob, scale, config)
-    _refuse_nan(score, keep, rule)
+    keep = np.asarray(scores.keep)
+    score = RULES[rule](scores, weights)
+    refuse_nan(score, keep, rule)
     choice = np.argmax(np.where(keep, score, -np.inf), axis=-1)
     return np.where(keep.any(axis=-1), choice, -1)
 
 
-def _nar_top1(nar_log_prob, ar0_log_prob, lengths, config: SelectConfig) -> np.ndarray:
-    return _per_unit(nar_log_prob, lengths)
+def sample(weights: Float[np.ndarray, "B K"], uniform: Float[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
+    """An index by weight for each source, given a number of [0, 1) for each; -1 where nothing weighs."""
+    below = np.cumsum(weights, axis=-1)
+    total = below[:, -1:]
+    index = np.sum(below <= uniform[:, None] * total, axis=-1)
+    last = weights.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=-1)
+    return np.where(total[:, 0] > 0, np.minimum(index, last), -1)
 
 
-def _ar_top1(nar_log_prob, ar0_log_prob, lengths, config: SelectConfig) -> np.ndarray:
-    return np.zeros(np.shape(ar0_log_prob))  # all tie: the best ranked wins
-
-
-def _posterior(nar_log_prob, ar0_log_prob, lengths, config: SelectConfig) -> np.ndarray:
-    return posterior_score(nar_log_prob, ar0_log_prob, config.alpha, config.beta, lengths)
-
-
-RULES: dict[str, Callable[..., np.ndarray]] = {
-    "nar_top1": _nar_top1,
-    "ar_top1": _ar_top1,
-    "posterior": _posterior,
+RULES: dict[str, Callable[[Scores, Weights], np.ndarray]] = {
+    "nar_top1": lambda scores, _: _per_unit(scores.nar_log_prob, scores.lengths),
+    "ar_top1": lambda scores, _: np.zeros(np.shape(scores.ar0_log_prob)),  # all tie: the best ranked wins
+    "posterior": posterior_score,
 }
 
 
@@ -94,7 +87,8 @@ def _per_unit(log_prob: Numbers, lengths: Numbers | None) -> np.ndarray:
     return log_prob if lengths is None else log_prob / np.maximum(np.asarray(lengths), 1)
 
 
-def _refuse_nan(score: np.ndarray, keep: np.ndarray, rule: str) -> None:
+def refuse_nan(score: np.ndarray, keep: np.ndarray, rule: str) -> None:
+    """UserError where the score of a kept candidate is not a number."""
     rows = np.flatnonzero((np.isnan(score) & keep).any(axis=-1))
     if rows.size:
         raise UserError(

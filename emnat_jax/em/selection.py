@@ -10,12 +10,38 @@ from emnat_jax.config import SelectConfig
 from emnat_jax.data.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.data.records import Row, read_shard
 from emnat_jax.data.shards import read_or_make
-from emnat_jax.em.select import choose
-from emnat_jax.em.shards import Crew, Shard, make_shards
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.em.distill import REFERENCE
+from emnat_jax.em.floor import configured_weights, met_weights
+from emnat_jax.em.select import (
+    Scores,
+    Weights,
+    choose,
+    posterior_score,
+    posterior_weights,
+    refuse_nan,
+    sample,
+)
+from emnat_jax.em.shards import Crew, Shard, make_shards, own_shards
 from emnat_jax.errors import UserError
+from emnat_jax.evaluation.sentence import sentence_quality
 from emnat_jax.types import NEG_INF
 
 COLUMNS = ("nar_log_prob", "ar0_log_prob")
+SMALLEST = (
+    0.01  # share of a source below which a weighted candidate is left out: it costs as much as any other
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Everything that decides what is taken of a row."""
+
+    config: SelectConfig
+    weights: Weights
+    vocabulary: Vocabulary | None = None  # only to compare candidates with references
+    seed: int = 0
+    where: epath.PathLike = "candidates"  # for messages
 
 
 def select(
@@ -23,55 +49,88 @@ def select(
     output: epath.PathLike,
     config: SelectConfig,
     *,
-    vocabulary: str,
+    vocabulary: Vocabulary,
+    seed: int = 0,
     crew: Crew = Crew(),
 ) -> Manifest:
-    """Makes a `selected` set: of every row of a `candidates` set the target that the rule chooses.
+    """Makes a `selected` set: of every row of a `candidates` set the target or targets that the rule chooses.
 
-    Each process makes its own shards. The statistics stand in the manifest's options: ranks chosen, agreement
-    with the teacher's best, log p_AR0 a token of the choices and of the teacher's best.
+    Each process makes its own shards. The manifest's options hold the weights, those that a floor fixed too,
+    and statistics: ranks chosen, agreement with the teacher's best, log p_AR0 a token of the choices and of
+    the teacher's best. Raises UserError for missing columns and for a floor that no weight reaches.
     """
     source, output = epath.Path(source), epath.Path(output)
-    read = load_manifest(source, expect={"vocabulary": vocabulary})
+    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = dict(read.fingerprints) | {"source": read.content_hash}
+    rule = Rule(config, configured_weights(config), vocabulary, seed, source)
+    if config.min_quality is not None or config.max_drift is not None:
+        shards = {name: list(read_shard(source / name)) for name in own_shards(read, crew)}
+        tables = {name: score_table(rows, rule) for name, rows in shards.items() if rows}
+        rule = dataclasses.replace(rule, weights=met_weights(config, tables, crew.processes))
 
     def make(name: str | None) -> dict[str, dict]:
         if name is None or not crew.part.writes:
             return {}
         candidates = list(read_shard(source / name))
-        chosen = read_or_make(output / name, lambda: choose_rows(candidates, config, source))
+        chosen = read_or_make(output / name, lambda: choose_rows(candidates, rule))
         return {"sums": dict(_statistics(candidates, chosen))}
+
+    options = {"select": dataclasses.asdict(config), "weights": rule.weights._asdict()}
 
     def finish(shards: list[Shard]) -> Manifest:
         statistics = Counter()
         for shard in shards:
             statistics.update(shard["sums"])
-        options = {"select": dataclasses.asdict(config), "statistics": summary(statistics)}
         return finish_dataset(
-            output, "selected", shards=shards, rows_in=read.rows_out, dropped={},
-            fingerprints=fingerprints, options=options, seed=read.seed,
+            output, "selected", shards=shards, rows_in=read.rows_out, dropped={}, fingerprints=fingerprints,
+            options=options | {"statistics": summary(statistics)}, seed=seed,
         )  # fmt: skip
 
-    plan = {"options": dataclasses.asdict(config), "fingerprints": fingerprints}
-    return make_shards(read, output, plan, make, finish, crew)
+    return make_shards(
+        read, output, options | {"fingerprints": fingerprints, "seed": seed}, make, finish, crew
+    )
 
 
-def choose_rows(rows: list[Row], config: SelectConfig, where: epath.PathLike = "candidates") -> list[Row]:
-    """Each row with the one target that `config.rule` chooses, its scores and its rank."""
+def choose_rows(rows: list[Row], rule: Rule) -> list[Row]:
+    """Each row with what the rule chooses: one target or, weighted, several; their scores and ranks."""
     if not rows:
         return []
+    config, scores = rule.config, score_table(rows, rule)
+    if config.output == "hard":
+        choice = choose(config.rule, scores, rule.weights)
+        return [_only(row, [int(index)]) for row, index in zip(rows, choice, strict=True)]
+    refuse_nan(posterior_score(scores, rule.weights), scores.keep, config.rule)
+    table = posterior_weights(scores, rule.weights)
+    if config.output == "sampled":
+        uniform = np.array([np.random.default_rng((rule.seed, row.row)).random() for row in rows])
+        return [_only(row, [int(index)]) for row, index in zip(rows, sample(table, uniform), strict=True)]
+    return [_weighted(row, line) for row, line in zip(rows, table, strict=True)]
+
+
+def score_table(rows: list[Row], rule: Rule) -> Scores:
+    """The scores of all candidates, [rows, K], as the rule counts them. UserError where a column is missing."""
+    config = rule.config
     missing = [name for name in COLUMNS if config.rule != "ar_top1" and name not in rows[0].scores]
     if missing:
         raise UserError(
-            f"select.rule={config.rule} needs the column {missing[0]}, which {where} does not have; "
-            f"add it: emnat score --data={where} --column={missing[0]}"
+            f"select.rule={config.rule} needs the column {missing[0]}, which {rule.where} does not have; "
+            f"add it: emnat score --data={rule.where} --column={missing[0]}"
         )
     width = max(len(row.targets) for row in rows)
     keep = np.arange(width) < np.array([len(row.targets) for row in rows])[:, None]
+    if not config.include_reference:
+        keep &= _padded([row.scores.get(REFERENCE, []) for row in rows], width, 0.0) == 0
     lengths = _padded([[len(target) for target in row.targets] for row in rows], width, 1.0).astype(int)
-    scores = {name: _padded([row.scores.get(name, []) for row in rows], width, NEG_INF) for name in COLUMNS}
-    choice = choose(config.rule, keep=keep, lengths=lengths, config=config, **scores)
-    return [_only(row, int(index)) for row, index in zip(rows, choice, strict=True)]
+    columns = [_padded([row.scores.get(name, []) for row in rows], width, NEG_INF) for name in COLUMNS]
+    quality = None
+    if config.needs_quality:
+        quality = _padded([_quality(row, rule) for row in rows], width, 0.0)
+    return Scores(*columns, keep, lengths if config.normalise_length else None, quality)
+
+
+def _quality(row: Row, rule: Rule) -> list[float]:
+    outputs = [rule.vocabulary.decode(target) for target in row.targets]
+    return sentence_quality(rule.config.quality, outputs, row.target_text)
 
 
 def _padded(rows: list, width: int, filler: float) -> np.ndarray:
@@ -82,23 +141,36 @@ def _padded(rows: list, width: int, filler: float) -> np.ndarray:
     return table
 
 
-def _only(row: Row, index: int) -> Row:
-    scores = {name: column[index : index + 1] for name, column in row.scores.items()}
-    scores["rank"] = np.array([index], np.float32)
-    return dataclasses.replace(row, targets=[row.targets[index]], scores=scores)
+def _only(row: Row, ranks: list[int]) -> Row:
+    scores = {name: column[ranks] for name, column in row.scores.items()}
+    scores["rank"] = np.array(ranks, np.float32)
+    return dataclasses.replace(row, targets=[row.targets[rank] for rank in ranks], scores=scores)
+
+
+def _weighted(row: Row, weights: np.ndarray) -> Row:
+    """The candidates that weigh something, best ranked first, and their weights, which sum to 1."""
+    ranks = [int(rank) for rank in np.flatnonzero(weights >= min(SMALLEST, weights.max()))]
+    chosen = _only(row, ranks)
+    chosen.scores["weight"] = (weights[ranks] / weights[ranks].sum()).astype(np.float32)
+    return chosen
 
 
 def _statistics(candidates: list[Row], chosen: list[Row]) -> Counter:
-    """Sums over the rows of one shard; ranks are counted under their number."""
+    """Sums over the rows of one shard, each choice by its weight; ranks are counted under their number."""
     sums = Counter()
     for row, choice in zip(candidates, chosen, strict=True):
-        sums[f"rank {int(choice.scores['rank'][0])}"] += 1
+        shares = choice.scores.get("weight", np.ones(1))
+        for place, share in enumerate(map(float, shares)):
+            sums[f"rank {int(choice.scores['rank'][place])}"] += share
+            sums["tokens"] += share * len(choice.targets[place])
+            sums["references"] += share * float(choice.scores.get(REFERENCE, np.zeros(len(shares)))[place])
+            if "ar0_log_prob" in row.scores:
+                sums["ar0"] += share * float(choice.scores["ar0_log_prob"][place])
         sums["rows"] += 1
+        sums["targets"] += len(choice.targets)
         sums["candidates"] += len(row.targets)
-        sums["tokens"] += len(choice.targets[0])
         sums["teacher_tokens"] += len(row.targets[0])
         if "ar0_log_prob" in row.scores:
-            sums["ar0"] += float(choice.scores["ar0_log_prob"][0])
             sums["teacher_ar0"] += float(row.scores["ar0_log_prob"][0])
     return sums
 
@@ -106,11 +178,14 @@ def _statistics(candidates: list[Row], chosen: list[Row]) -> Counter:
 def summary(sums: Counter) -> dict:
     """Histogram of ranks, agreement, and nats a token under round 0's teacher."""
     ranks = {int(name.split()[1]): count for name, count in sums.items() if name.startswith("rank ")}
+    rows = max(sums["rows"], 1)
     return {
         "rank_histogram": [ranks.get(rank, 0) for rank in range(max(ranks, default=-1) + 1)],
-        "agreement": ranks.get(0, 0) / max(sums["rows"], 1),
-        "candidates_per_source": sums["candidates"] / max(sums["rows"], 1),
+        "agreement": ranks.get(0, 0) / rows,
+        "references": sums["references"] / rows,
+        "targets_per_source": sums["targets"] / rows,
+        "candidates_per_source": sums["candidates"] / rows,
         "ar0_log_prob_per_token": sums["ar0"] / max(sums["tokens"], 1),
         "teacher_ar0_log_prob_per_token": sums["teacher_ar0"] / max(sums["teacher_tokens"], 1),
-        "tokens_per_target": sums["tokens"] / max(sums["rows"], 1),
+        "tokens_per_target": sums["tokens"] / rows,
     }

@@ -22,6 +22,12 @@ class Crew(NamedTuple):
     log: Callable[[str], None] = print
 
 
+def own_shards(read: Manifest, crew: Crew) -> list[str]:
+    """The shards of the set `read` that this process makes."""
+    names = [shard["name"] for shard in read.shards]
+    return names[crew.part.index :: crew.part.count] if crew.part.writes else []
+
+
 def make_shards(
     read: Manifest,
     output: epath.Path,

@@ -182,7 +182,7 @@ def test_any_family_is_the_student(name, tmp_path):
 
 def test_selection_follows_the_rule(finished, tmp_path):
     directory, report = finished
-    vocabulary = workspace(directory).vocabulary.fingerprint
+    vocabulary = workspace(directory).vocabulary
     for rule, key in (
         ("nar_top1", lambda s: s["nar_log_prob"]),
         ("ar_top1", lambda s: -np.arange(len(s["ar_log_prob"]))),
