@@ -1,7 +1,7 @@
 """Honest timings: one training update, or translation by batch size.
 
 `train` times the compiled update of a role's configuration on random tokens and needs no data.
-`latency` times a finished model from raw lines to raw translations.
+`latency` times a finished model from raw lines to raw translations, and keeps the figures for `emnat report`.
 
 Examples:
   emnat benchmark train --role=nar --config.student.size=base --config.student.family=ctc
@@ -62,7 +62,20 @@ def _latency(work, args):
     rows = read_dataset(work.directory / "data" / "test")
     lines = [row.source_text for row, _ in zip(rows, range(args.sentences))]
     translators = {size: load_model(_decoding(work, size), args) for size in sizes}
-    return {"sentences": len(lines)} | latency_figures(translators, lines)
+    figures = latency_figures(translators, lines)
+    if args.joined.is_first:
+        _keep(work, args, figures)
+    return {"sentences": len(lines)} | figures
+
+
+def _keep(work, args, figures):
+    """For the report's page: with the quality of the same outputs, where the rounds measured that."""
+    from emnat_jax.em.details import keep_latency
+
+    changes = {name: getattr(args, name) for name in ("model", "decoder", "length_candidates", "rescore")}
+    keep_latency(
+        work, args.role, args.round, {name: x for name, x in changes.items() if x is not None}, figures
+    )
 
 
 def _decoding(work, size: int):

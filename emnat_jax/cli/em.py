@@ -37,7 +37,7 @@ def run(args, config_arguments):
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
     print(table(report))
-    print(f"workdir: {work.directory}\nreport:  {work.directory / 'report' / 'report.json'}")
+    print(f"workdir: {work.directory}\nreport:  {work.directory / 'report' / 'index.html'}")
 
 
 def _print_plan(config, workdir):

@@ -19,6 +19,7 @@ COMMANDS = {  # name -> what it does; the module of the same name runs it
     "select": "candidates with scores -> chosen records (the E-step)",
     "translate": "stdin or a file -> stdout or a file, with any trained model",
     "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
+    "report": "(re)build the workdir's HTML page and JSON",
     "compile": "compile every step of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings of an update and of translation, by batch size",
 }

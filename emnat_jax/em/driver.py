@@ -12,7 +12,7 @@ from emnat_jax.em.distill import distill
 from emnat_jax.em.evaluate import evaluate_round
 from emnat_jax.em.journal import hold, open_journal, write_journal
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
-from emnat_jax.em.report import write_report
+from emnat_jax.em.report import finished_rounds, write_report
 from emnat_jax.em.selection import select
 from emnat_jax.em.train import train_model
 from emnat_jax.em.workspace import ROLES, Workspace
@@ -141,6 +141,12 @@ STAGES = {
     "select": _select,
     "evaluate": _evaluate,
 }
+
+
+def rebuild_report(work: Workspace) -> dict[str, Any]:
+    """The report of whatever is finished."""
+    last = max(finished_rounds(work), default=0)
+    return write_report(work, stop_reason(work, last))
 
 
 def stop_reason(work: Workspace, index: int) -> str | None:

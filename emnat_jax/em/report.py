@@ -1,4 +1,4 @@
-"""report.json and the plain table: what every round reached, from what, with which versions."""
+"""report.json, its page and the plain table: what every round reached, from what, with which versions."""
 
 import importlib.metadata
 import json
@@ -10,7 +10,9 @@ import jax
 from emnat_jax.config_dict import to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.manifest import is_finished, load_manifest
+from emnat_jax.em.details import details
 from emnat_jax.em.journal import read_journal
+from emnat_jax.em.page import page
 from emnat_jax.em.plan import EVAL_NAME, make_plan
 from emnat_jax.em.workspace import ROLES, Workspace
 
@@ -18,9 +20,11 @@ PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 
 def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
-    """Writes report/report.json and report/table.txt from the rounds that are finished."""
+    """Writes report/report.json, report/index.html and report/table.txt from the rounds that are finished."""
+    rounds = finished_rounds(work)
     report = {
-        "rounds": [_round(work, index) for index in _finished_rounds(work)],
+        "rounds": [_round(work, index) for index in rounds],
+        **details(work, rounds),
         "stopped": stopped,
         "provenance": _provenance(work),
         "config": to_dict(work.config),
@@ -31,6 +35,7 @@ def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
         ("report.json", json.dumps(report, indent=2, ensure_ascii=False)),
+        ("index.html", page(report)),
         ("table.txt", table(report)),
     ):
         with atomic_file(folder / name) as file:
@@ -38,7 +43,8 @@ def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
     return report
 
 
-def _finished_rounds(work: Workspace) -> list[int]:
+def finished_rounds(work: Workspace) -> list[int]:
+    """The rounds that were evaluated, in order."""
     rounds = range(work.config.em.rounds + 1)
     return [index for index in rounds if (work.directory / f"rounds/{index}" / EVAL_NAME).exists()]
 

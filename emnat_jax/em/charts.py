@@ -1,0 +1,142 @@
+"""Charts as SVG text, readable without a script; every mark says its value when pointed at."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+WIDTH, HEIGHT = 480, 260
+LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 40
+COLOURS = ("#0b62a4", "#c4570a", "#2b7a3d", "#8a3ffc", "#9b1c31", "#5a5a5a")
+Number = float | int
+Points = Sequence[Sequence[Number]]  # (across, up)
+
+
+def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
+    """One line a series over the axes named `across` and `up`; points where there are few."""
+    points = [point for line in series.values() for point in line]
+    frame = _Frame([x for x, _ in points], [y for _, y in points])
+    marks = []
+    for (name, line), colour in zip(series.items(), _cycle(len(series))):
+        place = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
+        marks.append(f'<polyline points="{place}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        if len(line) <= 30:
+            marks += [
+                _dot(frame, x, y, colour, f"{name}: {_number(y)} at {across} {_number(x)}") for x, y in line
+            ]
+    return _figure(frame, marks, across, up, _legend(list(series)))
+
+
+def scatter(points: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
+    """A point a system."""
+    frame = _Frame([0.0, *(x for x, _ in points.values())], [y for _, y in points.values()])
+    marks = [
+        _dot(frame, x, y, colour, f"{name}: {_number(y)} {up}, {_number(x)} {across}", radius=6)
+        for (name, (x, y)), colour in zip(points.items(), _cycle(len(points)))
+    ]
+    return _figure(frame, marks, across, up, _legend(list(points)))
+
+
+def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
+    """Bars side by side: a group a name of `groups`, a colour a series."""
+    frame = _Frame([0, len(groups)], [0.0, *(value for values in series.values() for value in values)])
+    wide = (WIDTH - LEFT - RIGHT) / max(len(groups), 1)
+    each = 0.8 * wide / max(len(series), 1)
+    marks = []
+    for number, ((name, values), colour) in enumerate(zip(series.items(), _cycle(len(series)))):
+        for place, value in enumerate(values):
+            left = LEFT + place * wide + 0.1 * wide + number * each
+            top, bottom = sorted((frame.y(value), frame.y(max(0.0, frame.low))))
+            title = f"<title>{html.escape(f'{name}, {groups[place]}: {_number(value)}')}</title>"
+            size = f'width="{each:.1f}" height="{bottom - top:.1f}"'
+            marks.append(f'<rect x="{left:.1f}" y="{top:.1f}" {size} fill="{colour}">{title}</rect>')
+    names = [
+        f'<text x="{LEFT + (place + 0.5) * wide:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
+        f"{html.escape(str(name))}</text>"
+        for place, name in enumerate(groups)
+    ]
+    return _figure(frame, [*marks, *names], across, up, _legend(list(series)), ticks_across=False)
+
+
+class _Frame:
+    """From values to places in the picture."""
+
+    def __init__(self, across: Sequence[Number], up: Sequence[Number]):
+        self.first, self.last = min(across, default=0), max(across, default=1)
+        if self.first == self.last:
+            self.first, self.last = self.first - 1, self.last + 1
+        self.ticks = _ticks(min(up, default=0), max(up, default=1))
+        self.low, self.high = self.ticks[0], self.ticks[-1]
+
+    def x(self, value: Number) -> Number:
+        return LEFT + (value - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: Number) -> Number:
+        return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _ticks(low: Number, high: Number) -> list:
+    """About five round numbers that hold both."""
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / 4
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [place * step for place in range(first, max(last, first + 1) + 1)]
+
+
+def _figure(
+    frame: _Frame, marks: list[str], across: str, up: str, legend: str, *, ticks_across: bool = True
+) -> str:
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+    grid = [
+        f'<line x1="{LEFT}" x2="{right}" y1="{frame.y(tick):.1f}" y2="{frame.y(tick):.1f}" class="grid"/>'
+        f'<text x="{LEFT - 6}" y="{frame.y(tick) + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
+        for tick in frame.ticks
+    ]
+    if ticks_across:
+        shown = _whole_ticks(frame.first, frame.last)
+        grid += [
+            f'<text x="{frame.x(tick):.1f}" y="{bottom + 15}" text-anchor="middle">{_number(tick)}</text>'
+            for tick in shown
+        ]
+    middle = (TOP + bottom) / 2
+    names = (
+        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(across)}</text>'
+        f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">{html.escape(up)}</text>'
+    )
+    label = html.escape(f"{up} by {across}")
+    drawing = "".join([*grid, *marks, names])
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{drawing}</svg>{legend}'
+
+
+def _whole_ticks(first: Number, last: Number) -> list:
+    """Ticks inside the frame, whole numbers where the axis counts."""
+    found = [tick for tick in _ticks(first, last) if first <= tick <= last]
+    if float(first).is_integer() and float(last).is_integer() and last - first <= 10:
+        return [float(value) for value in range(int(first), int(last) + 1)]
+    return found
+
+
+def _dot(frame: _Frame, x: Number, y: Number, colour: str, about: str, radius: Number = 3.5) -> str:
+    place = f'cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="{radius}"'
+    return f'<circle {place} fill="{colour}"><title>{html.escape(about)}</title></circle>'
+
+
+def _legend(names: list[str]) -> str:
+    if len(names) < 2:
+        return ""
+    items = (
+        f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
+        for name, colour in zip(names, _cycle(len(names)))
+    )
+    return f'<p class="legend">{"".join(items)}</p>'
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLOURS[place % len(COLOURS)] for place in range(count)]
+
+
+def _number(value: Number) -> str:
+    """Three significant digits, or all of a whole number."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
