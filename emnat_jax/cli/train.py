@@ -6,6 +6,7 @@ Examples:
 """
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.errors import UserError
 
 
 def add_arguments(parser):
@@ -17,10 +18,16 @@ def add_arguments(parser):
     parser.add_argument("--base", help="a set with the rows that --data does not have")
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
+    parser.add_argument(
+        "--targets", type=int, default=1, metavar="K",
+        help="nar: learn from K targets of each row, the E-step inside the loss; default: 1",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args, config_arguments):
+    if args.targets < 1:
+        raise UserError(f"--targets={args.targets}: use 1 or more.")
     config = read_config(config_arguments, args.workdir)
     work = open_workspace(config, args)
     from emnat_jax.em.journal import hold
@@ -37,6 +44,7 @@ def run(args, config_arguments):
             seed=work.seed(0, 0 if args.role == "ar" else 1),
             base=args.base,
             start=args.start,
+            targets=args.targets,
             label=args.role,
         )
     names = ("step", "valid_loss")

@@ -110,7 +110,8 @@ class EMConfig:
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
     candidates_from: tuple[str, ...] = ("ar",)  # the teacher's; with "nar" behind it also the student's own
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
-    nar_data: str = "ar_top1"  # ar_top1 or selected: what later students learn from
+    nar_data: str = "ar_top1"  # what students learn from: ar_top1, selected (later ones), or candidates: the
+    # teacher's N best, the E-step inside the loss (METHOD 5.3)
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
     later_steps_ratio: float = 0.1  # share of train.steps in later rounds
@@ -124,7 +125,11 @@ class EMConfig:
             self.candidates_from in (("ar",), ("ar", "nar")),
             f"em.candidates_from={self.candidates_from}: use ('ar',) or ('ar', 'nar').",
         )
-        one_of("em.nar_data", self.nar_data, ("ar_top1", "selected"))
+        one_of("em.nar_data", self.nar_data, ("ar_top1", "selected", "candidates"))
+        require(
+            self.nar_data != "candidates" or self.candidates_from == ("ar",),
+            "em.nar_data=candidates takes the teacher's list; set em.candidates_from=('ar',).",
+        )
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
         positive("em", self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")
 

@@ -1,5 +1,6 @@
 """Padded batches of a data set: shuffled for training, in order for decoding and scoring."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -70,6 +71,22 @@ def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
     return Pairs(ids, sources, _offsets(source_lengths), targets, _offsets(target_lengths), weights)
 
 
+def make_groups(rows: Iterable[Row], count: int) -> Pairs:
+    """The first `count` targets of each row side by side, each with an equal share or its column `weight`.
+
+    A row with fewer has its first target again, with weight 0.
+    """
+    return make_pairs(_group_of(row, count) for row in rows)
+
+
+def _group_of(row: Row, count: int) -> Row:
+    real = min(count, len(row.targets))
+    weight = row.scores["weight"][:real] if "weight" in row.scores else np.ones(real)
+    shares = np.concatenate([weight / max(weight.sum(), 1e-30), np.zeros(count - real)])
+    targets = row.targets[:real] + [row.targets[0]] * (count - real)
+    return dataclasses.replace(row, targets=targets, scores={"weight": shares})
+
+
 def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
     """(row, source, target, weight) of each pair that a row gives."""
     if "weight" not in row.scores:
@@ -107,21 +124,32 @@ class BatchStream:
     data.row_multiple, seed and epoch, and on nothing else: any number of hosts and devices draws the same
     global batches, of which each host gets the rows that `local` picks. Each row comes once
     an epoch; rows longer than the last bucket never come, `skipped` counts them. Shapes: one (rows, width)
-    a bucket; what does not fill a batch is filled up with rows of weight 0.
+    a bucket; what does not fill a batch is filled up with rows of weight 0. With `together` > 1 so many
+    pairs in a row are one thing (`make_groups`): they come side by side, and the row counts above are of such groups.
     """
 
-    def __init__(self, pairs: Pairs, data: DataConfig, *, seed: int, local: LocalRows = lambda rows: rows):
-        longest = np.maximum(pairs.source_lengths, pairs.target_lengths)
+    def __init__(
+        self,
+        pairs: Pairs,
+        data: DataConfig,
+        *,
+        seed: int,
+        local: LocalRows = lambda rows: rows,
+        together: int = 1,
+    ):
+        longest = np.maximum(pairs.source_lengths, pairs.target_lengths).reshape(-1, together).max(axis=1)
         groups = _bucket_groups(longest, data.buckets)
         if not any(len(group) for group in groups):
             raise UserError(
-                f"none of {pairs.size} rows fits data.buckets={data.buckets}; use wider buckets or more data."
+                f"none of {len(longest)} rows fits data.buckets={data.buckets}; use wider buckets or more data."
             )
         self._pairs, self._seed = pairs, seed
         self._groups, self._widths = groups, data.buckets
-        self._rows = [bucket_rows(width, data.batch_tokens, data.row_multiple) for width in data.buckets]
-        self._local = local
-        self.skipped: int = pairs.size - sum(map(len, groups))
+        self._rows = [
+            bucket_rows(width * together, data.batch_tokens, data.row_multiple) for width in data.buckets
+        ]
+        self._local, self._together = local, together
+        self.skipped: int = len(longest) - sum(map(len, groups))
         self.batches_per_epoch: int = sum(
             -(-len(g) // rows) for g, rows in zip(groups, self._rows, strict=True)
         )
@@ -134,7 +162,8 @@ class BatchStream:
     def __next__(self) -> Batch:
         """The next batch, this host's rows of it, as NumPy arrays."""
         width, index = self._plan[self._batch]
-        batch = _make_batch(self._pairs, self._local(index), width, width)
+        index = _members(self._local(index), self._together)
+        batch = _make_batch(self._pairs, index, width, width)
         self._move(self._epoch, self._batch + 1)
         return batch
 
@@ -165,6 +194,12 @@ class BatchStream:
         for group, width, rows in zip(self._groups, self._widths, self._rows, strict=True):
             batches += [(width, index) for index in _cut(rng.permutation(group), rows)]
         return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _members(groups: np.ndarray, together: int) -> np.ndarray:
+    """The pairs of each group, fillers for a filler."""
+    members = groups[:, None] * together + np.arange(together)
+    return np.where(groups[:, None] == _FILLER, _FILLER, members).reshape(-1)
 
 
 def sequential_batches(

@@ -8,7 +8,7 @@ from typing import Any
 from emnat_jax.config import EMConfig, TrainConfig
 from emnat_jax.data.manifest import load_manifest
 from emnat_jax.data.prepare import prepare
-from emnat_jax.em.distill import distill
+from emnat_jax.em.distill import distill, rescore
 from emnat_jax.em.evaluate import evaluate_round
 from emnat_jax.em.journal import hold, open_journal, write_journal
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
@@ -71,6 +71,7 @@ def _train(work: Workspace, stage: Stage) -> None:
         seed=work.seed(stage.round, ROLES.index(stage.role)),
         base=stage.base and work.directory / stage.base,
         start=stage.start and work.directory / stage.start,
+        targets=stage.targets,
         label=f"round {stage.round} {stage.role}",
     )
 
@@ -94,6 +95,34 @@ def _distill(work: Workspace, stage: Stage) -> None:
         vocabulary=work.vocabulary,
         first_rows=work.config.em.rows if stage.round else None,
         seed=work.config.seed,
+        crew=work.crew,
+    )
+
+
+def _n_best(work: Workspace, stage: Stage) -> None:
+    distill(
+        [work.round_model(stage.round, "ar")],
+        work.directory / stage.data,
+        work.directory / stage.output,
+        num_candidates=work.config.em.candidates,
+        include_reference=work.config.select.include_reference,
+        vocabulary=work.vocabulary,
+        first_rows=work.config.em.rows,
+        seed=work.config.seed,
+        crew=work.crew,
+    )
+
+
+def _score(work: Workspace, stage: Stage) -> None:
+    scorers = {
+        "ar0_log_prob": work.round_model(0, "ar"),
+        "nar_log_prob": work.round_model(stage.round, "nar"),
+    }
+    rescore(
+        work.directory / stage.data,
+        work.directory / stage.output,
+        scorers,
+        vocabulary=work.vocabulary,
         crew=work.crew,
     )
 
@@ -137,7 +166,9 @@ STAGES = {
     "prepare": _prepare,
     "train": _train,
     "distill": _distill,
+    "n_best": _n_best,
     "candidates": _candidates,
+    "score": _score,
     "select": _select,
     "evaluate": _evaluate,
 }

@@ -13,13 +13,14 @@ EVAL_NAME = "eval.json"
 class Stage(NamedTuple):
     """One step of the plan. Paths are relative to the workdir."""
 
-    kind: str  # prepare, train, distill, candidates, select or evaluate
+    kind: str  # prepare, train, distill, n_best, candidates, score, select or evaluate
     output: str  # the folder (or file) whose manifest (or presence) says that it is finished
     round: int | None = None
     role: str | None = None  # train: ar or nar
     data: str | None = None  # the set that is read
     base: str | None = None  # train: where the rows that `data` does not have come from
     start: str | None = None  # train: the model whose weights (or encoder, from another role) it begins with
+    targets: int = 1  # train: of each row; more than one: the E-step inside the loss
 
     def is_finished(self, workdir: epath.Path) -> bool:
         """Whether the stage's manifest (or file) is there; loading verifies it."""
@@ -52,16 +53,25 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
             base="data/train" if partial else None, start=f"{before}/ar" if warm else None,
         )
     ]  # fmt: skip
-    if index and config.em.nar_data == "selected":
+    base = "rounds/0/distilled" if partial else None
+    inside = config.em.nar_data == "candidates"
+    if inside:
+        if config.em.rows is not None and index == 0:  # the rows that have no list
+            base = student_data
+            stages.append(Stage("distill", student_data, index, data="data/train"))
+        student_data = f"{here}/n_best"
+        stages.append(Stage("n_best", student_data, index, data="data/train"))
+    elif index and config.em.nar_data == "selected":
         student_data = teacher_data
     else:
         stages.append(Stage("distill", student_data, index, data="data/train"))
     start = f"{before}/nar" if warm else f"{here}/ar" if shared else None
-    base = "rounds/0/distilled" if partial else None
-    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, base, start))
+    targets = config.em.candidates + config.select.include_reference if inside else 1
+    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, base, start, targets))
     stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
     if not last:
-        stages.append(Stage("candidates", f"{here}/candidates", index, data="data/train"))
+        kind, source = ("score", student_data) if inside else ("candidates", "data/train")
+        stages.append(Stage(kind, f"{here}/candidates", index, data=source))
         stages.append(Stage("select", f"{here}/selected", index, data=f"{here}/candidates"))
     return stages
 

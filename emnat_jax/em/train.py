@@ -6,9 +6,10 @@ from etils import epath
 
 from emnat_jax.config import ModelConfig, TrainConfig
 from emnat_jax.data.manifest import Manifest, is_finished, load_manifest, read_dataset
-from emnat_jax.data.pipeline import BatchStream, load_pairs, make_pairs, sequential_batches
+from emnat_jax.data.pipeline import BatchStream, load_pairs, make_groups, make_pairs, sequential_batches
 from emnat_jax.data.records import overlay
 from emnat_jax.em.workspace import Model, Workspace
+from emnat_jax.families import in_loss_family
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.models.flops import training_flops
 from emnat_jax.training.layout import local_rows, require_rows_divide, row_shares
@@ -27,9 +28,12 @@ def train_model(
     seed: int,
     base: epath.PathLike | None = None,
     start: epath.PathLike | None = None,
+    targets: int = 1,
     label: str,
 ) -> Manifest:
     """Trains `model` (resolved) on the first target of each row, or goes on where a run stopped.
+
+    With `targets` > 1 a student learns from so many of each row, the E-step inside its loss.
 
     Rows that `data` does not have come from the set `base`, where one is given.
     `start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
@@ -38,14 +42,15 @@ def train_model(
     sets = {"source": data} | ({"base": base} if base else {})
     made_of = {"vocabulary": work.vocabulary.fingerprint}
     manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
-    pairs = make_pairs(overlay(*(read_dataset(sets[name], manifests[name]) for name in sets)))
+    rows = overlay(*(read_dataset(sets[name], manifests[name]) for name in sets))
+    pairs = make_pairs(rows) if targets == 1 else make_groups(rows, targets)
     require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
     local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
-    stream = BatchStream(pairs, work.config.data, seed=seed, local=local)
+    stream = BatchStream(pairs, work.config.data, seed=seed, local=local, together=targets)
     initial = work.load(start) if start is not None else None
     system = work.system(model)
     run = Run(
-        family=system.family,
+        family=system.family if targets == 1 else in_loss_family(model, targets, train.steps),
         stream=stream,
         config=train,
         layout=work.layout,
@@ -62,7 +67,13 @@ def train_model(
     fingerprints = made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
     if initial:
         fingerprints["start"] = initial.fingerprint
-    about = {"model": model, "train": train, "rows": pairs.size, "fingerprints": fingerprints, "seed": seed}
+    about = {
+        "model": model,
+        "train": train,
+        "rows": pairs.size // targets,
+        "fingerprints": fingerprints,
+        "seed": seed,
+    }
     work.processes.agree(f"{label}: manifest", lambda: finish_model(output, result, **about))
     return load_manifest(output)
 

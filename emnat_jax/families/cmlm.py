@@ -26,10 +26,15 @@ DECODERS = {
 parts = nar.parts
 
 
+def loss_of(config: ModelConfig, parts: Parallel):
+    """`Family.loss` with these parts."""
+    return functools.partial(_loss, parts)
+
+
 def make(config: ModelConfig) -> Family:
     """`nar` with another loss and another decoder."""
     return nar.make(config)._replace(
-        loss=functools.partial(_loss, parts(config)), decode=functools.partial(_decode, config)
+        loss=loss_of(config, parts(config)), decode=functools.partial(_decode, config)
     )
 
 

@@ -15,10 +15,15 @@ from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, St
 GLANCEABLE = {"nar": nar, "ctc": ctc, "dag": dag}
 
 
+def loss_of(config: ModelConfig, parts: Parallel):
+    """`Family.loss` with these parts of its base."""
+    return functools.partial(_loss, config.glat, parts)
+
+
 def make(config: ModelConfig) -> Family:
     """The family `glat.base`, trained by glancing."""
     base = GLANCEABLE[config.glat.base]
-    return base.make(config)._replace(loss=functools.partial(_loss, config.glat, base.parts(config)))
+    return base.make(config)._replace(loss=loss_of(config, base.parts(config)))
 
 
 def _loss(

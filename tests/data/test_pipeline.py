@@ -11,6 +11,7 @@ from emnat_jax.data.pipeline import (
     BatchStream,
     bucket_rows,
     load_pairs,
+    make_groups,
     make_pairs,
     sequential_batches,
 )
@@ -223,3 +224,45 @@ def test_sequential_batches_give_a_host_its_rows():
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a.source[6:9], b.source)
         np.testing.assert_array_equal(a.row[6:9], b.row)
+
+
+def test_groups_come_whole_and_side_by_side():
+    """Every row once an epoch with all its targets, shares that sum to 1, and a slot of weight 0 where one is missing."""
+    rows = [
+        Row(
+            i,
+            np.array([5] * (1 + i % 3) + [EOS]),
+            [np.array([6 + k] * (1 + (i + k) % 4) + [EOS]) for k in range(1 + i % 3)],
+            "",
+            "",
+        )
+        for i in range(10)
+    ]
+    pairs = make_groups(rows, 3)
+    assert pairs.size == 30
+    stream = BatchStream(
+        pairs, DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2), seed=1, together=3
+    )
+    seen, local = (
+        {},
+        BatchStream(
+            pairs,
+            DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2),
+            seed=1,
+            together=3,
+            local=lambda rows: rows[1::2],
+        ),
+    )
+    for _ in range(stream.batches_per_epoch):
+        batch, mine = next(stream), next(local)
+        groups = batch.row.reshape(-1, 3)
+        assert (groups == groups[:, :1]).all() and len(groups) % 2 == 0 and batch.target.size <= 96 * 2
+        np.testing.assert_array_equal(mine.row, groups[1::2].reshape(-1))
+        for row, weight in zip(groups[:, 0], batch.weight.reshape(-1, 3), strict=True):
+            if row >= 0:
+                assert row not in seen
+                seen[int(row)] = weight
+    assert sorted(seen) == list(range(10))
+    for row, weight in seen.items():
+        real = 1 + row % 3
+        np.testing.assert_allclose(weight, [1 / real] * real + [0] * (3 - real), rtol=1e-6)

@@ -55,6 +55,31 @@ def test_students_learn_from_the_selected_set_when_asked():
     assert "rounds/1/distilled" not in plan
 
 
+def test_students_learn_from_the_candidates_when_asked():
+    plan = make_plan(small_config(nar_data="candidates"))
+    kinds = [stage.kind for stage in plan if stage.round == 0]
+    assert kinds == ["train", "distill", "n_best", "train", "evaluate", "score", "select"]
+    students = [stage for stage in plan if stage.role == "nar"]
+    assert [(s.data, s.base, s.targets) for s in students] == [
+        ("rounds/0/n_best", "rounds/0/distilled", 2), ("rounds/1/n_best", "rounds/0/distilled", 2)
+    ]  # fmt: skip
+    whole = make_plan(small_config(nar_data="candidates", rows=None))
+    assert "distill" not in {stage.kind for stage in whole}
+
+
+@pytest.mark.slow
+def test_an_e_step_inside_the_loss_runs_through(tmp_path):
+    report = run_em(tmp_path / "run", small_config(nar_data="candidates"))
+    assert [item["round"] for item in report["rounds"]] == [0, 1]
+    rows = list(read_dataset(tmp_path / "run/rounds/0/n_best"))
+    assert len(rows) == 80 and max(len(row.targets) for row in rows) == 2
+    lines = [
+        json.loads(line) for line in (tmp_path / "run/rounds/0/nar/metrics.jsonl").read_text().splitlines()
+    ]
+    shares = [line["largest_share"] for line in lines if "largest_share" in line]
+    assert 0.5 <= shares[0] <= shares[-1] <= 1 + 1e-6
+
+
 def test_each_model_starts_from_the_one_that_the_options_name():
     def starts(**em):
         return {s.output: s.start for s in make_plan(small_config(**em)) if s.kind == "train"}

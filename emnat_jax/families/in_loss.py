@@ -1,0 +1,76 @@
+"""The E-step inside the loss: K targets a source, weighed anew at every update (METHOD 5.3; DDRS, Shao et al. 2022).
+
+Rows come in groups of K with one source. A pass without gradient says how likely the model finds each target; the
+loss of the family then counts each by its share. A share that is the posterior gives the gradient of
+-log sum_k w_k p(y_k | x), so this holds for any family's own loss, with glancing or masking too.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from emnat_jax.families.parallel import Parallel
+from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Step
+
+LossFn = Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]
+SOFT = 2 / 3  # of training go from the mean to the log-sum-exp, the rest from that to the minimum (DDRS)
+
+
+def in_loss_e_step(
+    parts: Parallel, make_loss: Callable[[Parallel], LossFn], alone: LossFn, count: int, steps: int
+) -> LossFn:
+    """`Family.loss` of batches whose rows are groups of `count` targets; `steps` is the length of the training.
+
+    `make_loss` is the family's loss as a function of its parts, `alone` the loss of single targets, which is
+    what evaluation (key None) measures. The encoder sees each source once. `batch.weight` holds the
+    targets' prior shares, 0 for none.
+    """
+    loss_of_parts = make_loss(parts._replace(encode=functools.partial(_encode_once, parts.encode, count)))
+
+    def loss(params: Params, batch: Batch, key: Key | None, step: Step) -> tuple[jax.Array, Metrics]:
+        if key is None:
+            return alone(params, batch, None, step)
+        log_prob = _log_prob(parts, count, jax.lax.stop_gradient(params), batch)
+        shares = batch.weight.reshape(-1, count)
+        weight = responsibilities(log_prob, shares, jnp.asarray(step) / steps)
+        value, metrics = loss_of_parts(params, batch.replace(weight=weight.reshape(-1)), key, step)
+        sources = jnp.sum(shares, axis=1)
+        sharpness = Mean(jnp.sum(jnp.max(weight, axis=1)), jnp.sum(sources))
+        return value, metrics | {"largest_share": sharpness}
+
+    return loss
+
+
+def responsibilities(
+    log_prob: Float[Array, "B K"], shares: Float[Array, "B K"], progress: Float[Array, ""]
+) -> Float[Array, "B K"]:
+    """What each target counts, `progress` from 0 to 1: as the shares, as the posterior at 2/3, one alone at the end.
+
+    The gradients of their losses are those of the mean, the log-sum-exp and the minimum, and in between
+    of their linear interpolation. Each source keeps the sum of its shares.
+    """
+    total = jnp.sum(shares, axis=1, keepdims=True)
+    score = jnp.where(shares > 0, log_prob + jnp.log(jnp.where(shares > 0, shares, 1.0)), -jnp.inf)
+    score = jnp.where(total > 0, score, 0.0)
+    posterior = jax.nn.softmax(score, axis=1) * total
+    best = (
+        jax.nn.one_hot(jnp.argmax(jnp.where(shares > 0, log_prob, -jnp.inf), axis=1), shares.shape[1]) * total
+    )
+    soft, hard = jnp.clip(progress / SOFT, 0, 1), jnp.clip((progress - SOFT) / (1 - SOFT), 0, 1)
+    return (1 - hard) * ((1 - soft) * shares + soft * posterior) + hard * best
+
+
+def _log_prob(parts: Parallel, count: int, params: Params, batch: Batch) -> Float[Array, "B K"]:
+    """log p(target | source) of every target under the model as it is, without dropout."""
+    memory = _encode_once(parts.encode, count, params, batch, None)
+    prediction = parts.predict(params, memory, batch, None, None)
+    return jax.lax.stop_gradient(parts.log_prob(prediction, batch.target)).reshape(-1, count)
+
+
+def _encode_once(encode: Callable, count: int, params: Params, batch: Batch, key: Key | None):
+    """The memory of the sources, computed for the first row of each group and given to all of it."""
+    firsts = jax.tree.map(lambda leaf: leaf[::count], batch)
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), encode(params, firsts, key))

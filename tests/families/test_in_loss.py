@@ -1,0 +1,139 @@
+"""The E-step inside the loss: shares by hand and by automatic differentiation, and every family with it."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emnat_jax.errors import UserError
+from emnat_jax.families import in_loss_family, parallel_parts
+from emnat_jax.families.in_loss import SOFT, responsibilities
+from emnat_jax.types import EOS
+from tests import tiny
+
+LOSSES = np.array([[2.0, 2.5, 4.0]])
+EQUAL = np.full((1, 3), 1 / 3)
+STUDENTS = ["nar", "cmlm", "glat", "ctc", "dag"]
+
+
+def at(progress: float, shares=EQUAL) -> np.ndarray:
+    return np.asarray(responsibilities(jnp.asarray(-LOSSES), jnp.asarray(shares), jnp.asarray(progress)))
+
+
+def test_worked_shares():
+    """METHOD 6.8."""
+    np.testing.assert_allclose(at(0.0), EQUAL, atol=1e-6)
+    np.testing.assert_allclose(at(SOFT), [[0.574097, 0.348207, 0.077696]], atol=1e-6)
+    np.testing.assert_allclose(at(1.0), [[1.0, 0.0, 0.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.3, SOFT, 0.8, 1.0])
+def test_shares_are_the_gradient_of_the_annealed_loss(progress):
+    shares = np.array([[0.5, 0.2, 0.3]])
+
+    def annealed(losses):
+        mean = jnp.sum(shares * losses)
+        soft = -jax.nn.logsumexp(jnp.log(shares) - losses)
+        a, b = min(progress / SOFT, 1.0), max((progress - SOFT) / (1 - SOFT), 0.0)
+        return (1 - b) * ((1 - a) * mean + a * soft) + b * jnp.min(losses)
+
+    np.testing.assert_allclose(at(progress, shares), jax.grad(annealed)(jnp.asarray(LOSSES)), atol=1e-6)
+
+
+def test_slots_without_a_target_and_fillers_count_nothing():
+    log_prob = jnp.array([[-9.0, 0.0, -8.0], [-1.0, -2.0, -3.0], [-1e9, -5.0, 0.0]])
+    shares = jnp.array([[0.5, 0.0, 0.5], [0.0, 0.0, 0.0], [0.25, 0.25, 0.0]])
+    for progress in (0.0, 0.4, SOFT, 0.9, 1.0):
+        found = np.asarray(responsibilities(log_prob, shares, jnp.asarray(progress)))
+        assert np.isfinite(found).all() and (found[np.asarray(shares) == 0] == 0).all()
+        np.testing.assert_allclose(found.sum(axis=1), [1.0, 0.0, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found, [[0, 0, 1], [0, 0, 0], [0, 0.5, 0]], atol=1e-6)
+
+
+def grouped():
+    """Two sources with three targets each, the last of the second missing."""
+    sources = [[4, 5, 6, EOS]] * 3 + [[6, 4, EOS]] * 3
+    targets = [[5, EOS], [6, 5, EOS], [4, EOS], [6, EOS], [5, 4, EOS], [6, EOS]]
+    batch = tiny.batch_of(sources, targets)
+    batch = batch.replace(weight=np.array([1 / 3] * 3 + [0.5, 0.5, 0.0], np.float32))
+    return jax.tree.map(jnp.asarray, batch)
+
+
+@pytest.mark.parametrize("name", ["nar", "ctc", "dag"])
+def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
+    """Against automatic differentiation of -log sum_k w_k p(y_k | x), smoothing and dropout off."""
+    off = {"dropout": 0.0, "attention_dropout": 0.0, "ff_dropout": 0.0, "label_smoothing": 0.0}
+    params, batch, parts = tiny.params(name, **off), grouped(), parallel_parts(tiny.config(name, **off))
+    family = in_loss_family(tiny.config(name, **off), 3, steps=3)
+    if (
+        name == "nar"
+    ):  # its own loss weighs length and tokens apart, so only the direction of the shares is compared
+        family = family._replace(loss=_exact(parts))
+    tokens = jnp.sum(batch.target != 0, axis=-1)
+
+    def wanted(params):
+        memory = parts.encode(params, batch, None)
+        log_prob = parts.log_prob(parts.predict(params, memory, batch, None, None), batch.target).reshape(
+            -1, 3
+        )
+        shares = jnp.asarray(batch.weight).reshape(-1, 3)
+        soft = jax.nn.logsumexp(log_prob + jnp.log(jnp.maximum(shares, 1e-30)), axis=1)
+        weight = jax.lax.stop_gradient(responsibilities(log_prob, shares, jnp.asarray(SOFT)))
+        return -jnp.sum(soft) / jnp.sum(weight * tokens.reshape(-1, 3))
+
+    found = jax.grad(lambda p: family.loss(p, batch, jax.random.key(0), 2)[0])(params)
+    chex.assert_trees_all_close(found, jax.grad(wanted)(params), rtol=2e-3, atol=2e-5)
+
+
+def _exact(parts):
+    """The loss of the whole score, in the place of the family's own."""
+    from emnat_jax.families.in_loss import in_loss_e_step
+    from emnat_jax.families.parallel import marginal_loss
+
+    def make(parts):
+        def loss(params, batch, key, step):
+            memory = parts.encode(params, batch, None)
+            return marginal_loss(
+                parts.log_prob(parts.predict(params, memory, batch, None, None), batch.target), batch
+            )
+
+        return loss
+
+    return in_loss_e_step(parts, make, make(parts), 3, 3)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_student_learns_from_groups(name):
+    config, params, batch = tiny.config(name), tiny.params(name), grouped()
+    family = in_loss_family(config, 3, steps=30)
+    loss = jax.jit(lambda p, step: family.loss(p, batch, jax.random.key(1), step), static_argnums=())
+    for step in (0, 15, 29):
+        value, metrics = loss(params, step)
+        assert np.isfinite(value) and 1 / 3 < metrics["largest_share"].value() <= 1 + 1e-6
+    gradient = jax.jit(jax.grad(lambda p: family.loss(p, batch, jax.random.key(1), 20)[0]))(params)
+    chex.assert_tree_all_finite(gradient)
+
+
+def test_the_encoder_sees_each_source_once():
+    seen = []
+    parts = parallel_parts(tiny.config("nar"))
+
+    def encode(params, batch, key):
+        seen.append(batch.source.shape[0])
+        return parts.encode(params, batch, key)
+
+    from emnat_jax.families.in_loss import in_loss_e_step
+    from emnat_jax.families.parallel import plain_loss
+
+    spied = parts._replace(encode=encode)
+    loss = in_loss_e_step(spied, plain_loss, plain_loss(spied), 3, 10)
+    loss(tiny.params("nar"), grouped(), jax.random.key(0), 0)
+    assert seen == [2, 2]
+    loss(tiny.params("nar"), jax.tree.map(jnp.asarray, tiny.batch()), None, 0)
+    assert seen[2:] == [8]  # evaluation has single targets
+
+
+def test_the_teacher_has_no_e_step_in_its_loss():
+    with pytest.raises(UserError, match="for students"):
+        in_loss_family(tiny.config("ar"), 2, 10)
