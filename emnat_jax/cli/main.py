@@ -23,10 +23,8 @@ COMMANDS = {  # name -> what it does; the module of the same name runs it
     "compile": "compile every step of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings of an update and of translation, by batch size",
 }
-ALONE = (
-    "prepare",
-    "compile",
-)  # the first process does the whole of these; the others have a share in the rest
+# The first process does the whole of these; in the others every one has a share.
+ALONE = ("prepare", "compile")
 
 
 def main(argv: list[str] | None = None) -> int:

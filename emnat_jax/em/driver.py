@@ -16,6 +16,7 @@ from emnat_jax.em.report import finished_rounds, write_report
 from emnat_jax.em.selection import select
 from emnat_jax.em.train import train_model
 from emnat_jax.em.workspace import ROLES, Workspace
+from emnat_jax.errors import require
 
 
 def run(work: Workspace) -> dict[str, Any]:
@@ -175,7 +176,9 @@ STAGES = {
 
 
 def rebuild_report(work: Workspace) -> dict[str, Any]:
-    """The report of whatever is finished."""
+    """The report of whatever is finished. UserError where no run was begun."""
+    begun = (work.directory / "config.json").exists()
+    require(begun, f"{work.directory} holds no run; begin one: emnat em --workdir={work.directory}")
     last = max(finished_rounds(work), default=0)
     return write_report(work, stop_reason(work, last))
 

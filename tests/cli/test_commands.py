@@ -160,6 +160,22 @@ def test_score_of_text_pairs(workdir, tmp_path, capsys):
     assert "lines" in error_of(capsys, "score", *arguments, f"--target={tmp_path / 'one'}")
 
 
+def test_report_is_written_anew_with_the_speed_that_was_measured(workdir, capsys):
+    code, _ = run(
+        "benchmark",
+        "latency",
+        f"--workdir={workdir}",
+        "--role=nar",
+        "--batch=1",
+        "--sentences=2",
+        capsys=capsys,
+    )
+    assert code == 0
+    code, output = run("report", f"--workdir={workdir}", capsys=capsys)
+    page = (workdir / "report/index.html").read_text()
+    assert code == 0 and "index.html" in output.out and "ms a sentence" in page and "Did EM help?" in page
+
+
 def test_plan_shows_what_is_done(workdir, capsys):
     code, output = run("em", f"--workdir={workdir}", "--plan", "--config.em.rounds=1", capsys=capsys)
     lines = output.out.splitlines()
@@ -184,6 +200,9 @@ def test_an_object_store_without_its_client_names_it(capsys):
          ("attention=cudnn", "use xla")),
         (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
         (("train", "--role=ar"), ("emnat prepare",)),
+        (("train", "--role=nar", "--targets=0"), ("--targets=0",)),
+        (("report",), ("holds no run", "emnat em")),
+        (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
         (("evaluate", "--hypotheses=x"), ("--references",)),
     ],
 )  # fmt: skip
