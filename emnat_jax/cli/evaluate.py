@@ -4,6 +4,7 @@ Examples:
   emnat evaluate --workdir=runs/demo --role=nar --round=2 --split=test
   emnat evaluate --hypotheses=out.en --references=test.en --baseline=other.en
   emnat evaluate --hypotheses=out.de --references=ref1.de,ref2.de --json
+  emnat evaluate --workdir=runs/tatoeba --multi-references=test_multiref.tsv.gz
 """
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
@@ -20,6 +21,10 @@ def add_arguments(parser):
     parser.add_argument("--hypotheses", metavar="FILE", help="score this file instead of a model's output")
     parser.add_argument("--references", metavar="FILE[,FILE]", help="raw reference lines, one file a set")
     parser.add_argument(
+        "--multi-references", metavar="FILE", help="lines of source, TAB, its references, TAB between them; a model"
+        " translates the sources, or --hypotheses has done so",
+    )  # fmt: skip
+    parser.add_argument(
         "--baseline", metavar="FILE", help="output of another system, for the paired bootstrap"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -28,8 +33,12 @@ def add_arguments(parser):
 def run(args, config_arguments):
     from emnat_jax.evaluation.bleu import paired_significance
 
-    if (args.hypotheses is None) != (args.references is None):
+    if args.references is not None and args.multi_references is not None:
+        raise UserError("--references and --multi-references: give one of them.")
+    if args.hypotheses is None and args.references is not None:
         raise UserError("--hypotheses and --references go together.")
+    if args.hypotheses is not None and args.references is None and args.multi_references is None:
+        raise UserError("--hypotheses and --references (or --multi-references) go together.")
     measure = _files if args.hypotheses else _model_outputs
     figures, outputs, references = measure(args, config_arguments)
     if args.baseline and args.joined.is_first:
@@ -43,7 +52,10 @@ def _files(args, config_arguments):
     if not args.joined.is_first:
         return {}, [], []
     outputs = read_lines(args.hypotheses)
-    references = [read_lines(path) for path in args.references.split(",")]
+    if args.multi_references:
+        _, references = _multi_references(args.multi_references)
+    else:
+        references = [read_lines(path) for path in args.references.split(",")]
     return quality(outputs, references), outputs, references
 
 
@@ -52,10 +64,29 @@ def _model_outputs(args, config_arguments):
     from emnat_jax.data.manifest import read_dataset
     from emnat_jax.em.evaluate import figures
 
-    rows = list(read_dataset(work.directory / "data" / args.split))
     translate = load_model(work, args)
     if not args.joined.is_first:  # it lends its devices
         translate([])
         return {}, [], []
+    if args.multi_references:
+        from emnat_jax.evaluation.bleu import quality
+
+        sources, references = _multi_references(args.multi_references)
+        outputs = translate(sources)
+        return quality(outputs, references), outputs, references
+    rows = list(read_dataset(work.directory / "data" / args.split))
     outputs = translate([row.source_text for row in rows])
     return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]
+
+
+def _multi_references(path):
+    """(sources, reference sets) of a tab-separated file; a set has None where a line has fewer references."""
+    lines = [line.split("\t") for line in read_lines(path)]
+    for number, line in enumerate(lines, 1):
+        if len(line) < 2 or not all(part.strip() for part in line):
+            raise UserError(
+                f"{path}:{number}: give a source, TAB and at least one reference, none of them empty."
+            )
+    most = max((len(line) for line in lines), default=1)
+    sets = [[line[place] if place < len(line) else None for line in lines] for place in range(1, most)]
+    return [line[0] for line in lines], sets

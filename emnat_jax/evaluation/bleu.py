@@ -6,9 +6,11 @@ from typing import Any
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.repetition import adjacent_repeat_rate
 
+References = Sequence[Sequence[str | None]]  # sets of lines; None where a sentence has no further reference
 
-def quality(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Scores of detokenised outputs against one or more sets of raw references.
+
+def quality(outputs: Sequence[str], references: References) -> dict[str, Any]:
+    """Scores of detokenised outputs against one or more sets of raw references, the first of them whole.
 
     `bleu` and `chrf` (chrF++, two-word n-grams) are percentages; `length_ratio` is words out over
     words of the first reference; `repeat_rate` is the share of neighbouring words that are equal.
@@ -31,7 +33,7 @@ def quality(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict
 
 
 def paired_significance(
-    outputs: Sequence[str], baseline: Sequence[str], references: Sequence[Sequence[str]], samples: int = 1_000
+    outputs: Sequence[str], baseline: Sequence[str], references: References, samples: int = 1_000
 ) -> dict[str, Any]:
     """Paired bootstrap (Koehn 2004) of two systems on the same sentences: p values of BLEU and chrF++."""
     require_same_lengths(outputs, references)
@@ -60,7 +62,7 @@ def paired_significance(
     }
 
 
-def require_same_lengths(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def require_same_lengths(outputs: Sequence[str], references: References) -> None:
     """UserError where a reference set has another number of lines; sacrebleu would cut in silence."""
     for index, lines in enumerate(references):
         if len(lines) != len(outputs):
@@ -71,7 +73,7 @@ def require_same_lengths(outputs: Sequence[str], references: Sequence[Sequence[s
         raise UserError("nothing to evaluate: the outputs have no lines.")
 
 
-def _padded(references: Sequence[Sequence[str]]) -> list[list[str]]:
+def _padded(references: References) -> list[list[str | None]]:
     return [list(lines) for lines in references]
 
 

@@ -120,6 +120,21 @@ def test_evaluate_files_with_significance(tmp_path, capsys):
     assert "30 outputs but 1 lines" in message
 
 
+def test_evaluate_against_several_references(workdir, tmp_path, capsys):
+    """A sentence that matches its second reference word by word is right; other lines have only one."""
+    first, second = "a b c d e f", "u v w x y z"
+    (tmp_path / "refs.tsv").write_text(f"s1\t{first}\t{second}\ns2\t{first}\n")
+    (tmp_path / "out").write_text(f"{second}\n{first}\n")
+    files = (f"--hypotheses={tmp_path / 'out'}", f"--multi-references={tmp_path / 'refs.tsv'}", "--json")
+    code, output = run("evaluate", *files, capsys=capsys)
+    figures = json.loads(output.out)
+    assert code == 0 and figures["bleu"] == pytest.approx(100) and "nrefs:var" in figures["bleu_signature"]
+    code, output = run("evaluate", f"--workdir={workdir}", files[1], "--json", capsys=capsys)
+    assert code == 0 and json.loads(output.out)["sentences"] == 2
+    (tmp_path / "refs.tsv").write_text("alone\n")
+    assert "refs.tsv:1" in error_of(capsys, "evaluate", *files)
+
+
 def test_distill_score_select_chain(workdir, tmp_path, capsys):
     """The E-step by hand: candidates, two columns, the choice."""
     models, sets = workdir / "rounds/0", tmp_path
