@@ -112,6 +112,9 @@ class EMConfig:
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     nar_data: str = "ar_top1"  # what students learn from: ar_top1, selected (later ones), or candidates: the
     # teacher's N best, the E-step inside the loss (METHOD 5.3)
+    prior_beta: float = (
+        1.0  # nar_data=candidates: their prior shares are as p_AR^this of the sentence; 0: all equal
+    )
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
     later_steps_ratio: float = 0.1  # share of train.steps in later rounds
@@ -131,6 +134,7 @@ class EMConfig:
             "em.nar_data=candidates takes the teacher's list; set em.candidates_from=('ar',).",
         )
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
+        require(self.prior_beta >= 0, f"em.prior_beta={self.prior_beta}: use 0 or more.")
         positive("em", self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")
 
 

@@ -12,7 +12,7 @@ from emnat_jax.config import DataConfig
 from emnat_jax.data.manifest import Manifest, load_manifest, read_dataset
 from emnat_jax.data.records import Row
 from emnat_jax.errors import UserError
-from emnat_jax.types import EOS, PAD, Batch
+from emnat_jax.types import EOS, NEG_INF, PAD, Batch
 
 _CHUNK_ROWS = 65_536
 _FILLER = -1
@@ -71,20 +71,32 @@ def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
     return Pairs(ids, sources, _offsets(source_lengths), targets, _offsets(target_lengths), weights)
 
 
-def make_groups(rows: Iterable[Row], count: int) -> Pairs:
-    """The first `count` targets of each row side by side, each with an equal share or its column `weight`.
+def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
+    """The first `count` targets of each row side by side, with shares that sum to 1.
 
-    A row with fewer has its first target again, with weight 0.
+    They are as the column `weight`, or as p_AR^beta where there is a column ar_log_prob, or equal. What no
+    teacher gave a score, a reference, has the largest share of the others. A row with fewer targets
+    has its first one again, with share 0.
     """
-    return make_pairs(_group_of(row, count) for row in rows)
+    return make_pairs(_group_of(row, count, beta) for row in rows)
 
 
-def _group_of(row: Row, count: int) -> Row:
+def _group_of(row: Row, count: int, beta: float) -> Row:
     real = min(count, len(row.targets))
-    weight = row.scores["weight"][:real] if "weight" in row.scores else np.ones(real)
+    weight = _prior(row, beta)[:real]
     shares = np.concatenate([weight / max(weight.sum(), 1e-30), np.zeros(count - real)])
     targets = row.targets[:real] + [row.targets[0]] * (count - real)
     return dataclasses.replace(row, targets=targets, scores={"weight": shares})
+
+
+def _prior(row: Row, beta: float) -> np.ndarray:
+    """What each target counts before a student has seen it."""
+    if "weight" in row.scores:
+        return row.scores["weight"]
+    log_prob = np.float64(row.scores.get("ar_log_prob", np.zeros(len(row.targets))))
+    scored = log_prob > NEG_INF / 2
+    best = log_prob[scored].max(initial=NEG_INF)
+    return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)
 
 
 def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:

@@ -43,7 +43,7 @@ def train_model(
     made_of = {"vocabulary": work.vocabulary.fingerprint}
     manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
     rows = overlay(*(read_dataset(sets[name], manifests[name]) for name in sets))
-    pairs = make_pairs(rows) if targets == 1 else make_groups(rows, targets)
+    pairs = make_pairs(rows) if targets == 1 else make_groups(rows, targets, work.config.em.prior_beta)
     require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
     local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
     stream = BatchStream(pairs, work.config.data, seed=seed, local=local, together=targets)

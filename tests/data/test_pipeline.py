@@ -226,6 +226,18 @@ def test_sequential_batches_give_a_host_its_rows():
         np.testing.assert_array_equal(a.row[6:9], b.row)
 
 
+def test_prior_shares_are_the_teachers():
+    targets = [np.array([5 + k, EOS]) for k in range(3)]
+    scored = {"ar_log_prob": np.array([-1.0, -2.0, -1e9], np.float32)}  # the last is a reference
+    row = Row(0, targets[0], targets, "", "", scored)
+    half = np.exp(-0.5)
+    np.testing.assert_allclose(
+        make_groups([row], 3, 0.5).weight, np.array([1, half, 1]) / (2 + half), rtol=1e-6
+    )
+    np.testing.assert_allclose(make_groups([row], 4, 0.0).weight, [1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-6)
+    np.testing.assert_allclose(make_groups([row], 2, 1.0).weight.sum(), 1.0, rtol=1e-6)
+
+
 def test_groups_come_whole_and_side_by_side():
     """Every row once an epoch with all its targets, shares that sum to 1, and a slot of weight 0 where one is missing."""
     rows = [
