@@ -30,7 +30,7 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _in_store(path: epath.Path) -> Iterator[BinaryIO]:
     """An object appears whole; it is not begun before all of it is there, for an error would end it early."""
-    with tempfile.TemporaryFile() as file:
+    with _user_errors(path), tempfile.TemporaryFile() as file:
         yield file
         file.seek(0)
         with path.open("wb") as remote:

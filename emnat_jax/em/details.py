@@ -30,6 +30,12 @@ def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     }
 
 
+def finished_rounds(work: Workspace) -> list[int]:
+    """The rounds that were evaluated, in order."""
+    rounds = range(work.config.em.rounds + 1)
+    return [index for index in rounds if (work.directory / f"rounds/{index}" / EVAL_NAME).exists()]
+
+
 def bucket_of(reference: str) -> int:
     """The number of the bucket in LENGTHS."""
     words = max(1, len(reference.split()))
@@ -123,10 +129,7 @@ def keep_latency(
 
     `index` is the round, None for the last finished one; `changes` are options that the round did not have.
     """
-    finished = [
-        n for n in range(work.config.em.rounds + 1) if (work.directory / f"rounds/{n}/{EVAL_NAME}").exists()
-    ]
-    index = max(finished, default=None) if index is None else index
+    index = max(finished_rounds(work), default=None) if index is None else index
     bleu, path = None, work.directory / f"rounds/{index}/{EVAL_NAME}"
     if not changes and path.exists():
         bleu = json.loads(path.read_text())[role]["test"]["bleu"]

@@ -56,7 +56,9 @@ def distill(
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
 
     def make_rows(rows: list[Row]) -> list[Row]:
-        pairs = make_pairs(iter(rows))
+        pairs = make_pairs(
+            dataclasses.replace(row, scores={}) for row in rows
+        )  # each source once, whatever its targets
         decoded = [model.system.decode(model.params, pairs, num_candidates) for model in proposers]
         made = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
         if include_reference:

@@ -8,11 +8,12 @@ from typing import Any
 from emnat_jax.config import EMConfig, TrainConfig
 from emnat_jax.data.manifest import load_manifest
 from emnat_jax.data.prepare import prepare
+from emnat_jax.em.details import finished_rounds
 from emnat_jax.em.distill import distill, rescore
 from emnat_jax.em.evaluate import evaluate_round
 from emnat_jax.em.journal import hold, open_journal, write_journal
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
-from emnat_jax.em.report import finished_rounds, write_report
+from emnat_jax.em.report import write_report
 from emnat_jax.em.selection import select
 from emnat_jax.em.train import train_model
 from emnat_jax.em.workspace import ROLES, Workspace

@@ -16,7 +16,7 @@ def page(report: dict[str, Any]) -> str:
     """The whole page."""
     rounds = report["rounds"]
     title = f"EM report: {_languages(report)}"
-    parts = [_summary(report), _rounds(rounds), _charts(report), _choices(rounds), _samples(report["samples"]),
+    parts = [_summary(report), _rounds(report), _charts(report), _choices(rounds), _samples(report["samples"]),
              _pipeline(report), _settings(report)] if rounds else ["<p>No round is finished.</p>"]  # fmt: skip
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -54,7 +54,7 @@ def _distance(gap: float) -> str:
 
 def _verdict(effect: dict[str, Any] | None) -> tuple[str, str]:
     if effect is None:
-        return "not asked", "no round after plain distillation"
+        return "not asked", "no round after the first"
     gain = effect["after"] - effect["before"]
     p_value = f"p = {effect['p_value']:.3f}, paired bootstrap; one seed"
     if effect["p_value"] >= SURE:
@@ -80,8 +80,14 @@ def _speed(latency: Sequence[dict[str, Any]]) -> tuple[str, str]:
     )
 
 
-def _rounds(rounds: list[dict]) -> str:
+def _first_student(report: dict[str, Any]) -> str:
+    inside = report["config"].get("em", {}).get("nar_data") == "candidates"
+    return "the E-step inside the loss" if inside else "plain distillation"
+
+
+def _rounds(report: dict[str, Any]) -> str:
     """A line a round and system."""
+    rounds = report["rounds"]
     head = ("round", "system", "BLEU", "chrF++", "length ratio", "repeated words", "trained on", "updates")
     lines = []
     for item in rounds:
@@ -89,7 +95,7 @@ def _rounds(rounds: list[dict]) -> str:
             test, trained = item[name]["test"], item[name].get("training", {})
             lines.append((item["round"], NAMES[name], f"{test['bleu']:.2f}", f"{test['chrf']:.2f}", f"{test['length_ratio']:.3f}",
                           f"{test['repeat_rate']:.2%}", trained.get("rows", ""), trained.get("step", "")))  # fmt: skip
-    return f"<h2>Rounds</h2><p>Test split. Round 0 is plain distillation; each later round follows an E-step.</p>{_table(head, lines)}"
+    return f"<h2>Rounds</h2><p>Test split. The student of round 0 learned by {_first_student(report)}; each later round follows an E-step.</p>{_table(head, lines)}"
 
 
 def _charts(report: dict[str, Any]) -> str:

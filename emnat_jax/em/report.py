@@ -10,7 +10,7 @@ import jax
 from emnat_jax.config_dict import to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.manifest import is_finished, load_manifest
-from emnat_jax.em.details import details
+from emnat_jax.em.details import details, finished_rounds
 from emnat_jax.em.journal import read_journal
 from emnat_jax.em.page import page
 from emnat_jax.em.plan import EVAL_NAME, make_plan
@@ -41,12 +41,6 @@ def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
         with atomic_file(folder / name) as file:
             file.write(text.encode() + b"\n")
     return report
-
-
-def finished_rounds(work: Workspace) -> list[int]:
-    """The rounds that were evaluated, in order."""
-    rounds = range(work.config.em.rounds + 1)
-    return [index for index in rounds if (work.directory / f"rounds/{index}" / EVAL_NAME).exists()]
 
 
 def _round(work: Workspace, index: int) -> dict[str, Any]:

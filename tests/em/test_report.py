@@ -98,7 +98,7 @@ def test_words_that_repeat_or_that_nobody_else_has_are_marked():
 
 def test_without_a_later_round_nothing_is_claimed():
     text = page(report(rounds=1))
-    assert "not asked" in text and "no round after plain distillation" in text
+    assert "not asked" in text and "no round after the first" in text and "plain distillation" in text
     assert "No round is finished" in page(report() | {"rounds": []})
 
 
