@@ -46,6 +46,18 @@ def override(values: dict, key: str, text: str) -> None:
 
     Raises UserError for an unknown key, naming the nearest, and for a text that is not of its type.
     """
+    group, name, hint = _place(values, key)
+    group[name] = _typed(_read(text, hint), hint, key)
+
+
+def assign(values: dict, key: str, value) -> None:
+    """Sets the dotted `key` of a nested dict; UserError as in `override`."""
+    group, name, hint = _place(values, key)
+    group[name] = _typed(value, hint, key)
+
+
+def _place(values: dict, key: str) -> tuple[dict, str, type]:
+    """The innermost dict that a dotted key lies in (made where it is missing), its last part, and its type."""
     *groups, name = key.split(".")
     cls = Config
     for depth, group in enumerate(groups):
@@ -54,9 +66,7 @@ def override(values: dict, key: str, text: str) -> None:
         require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
         values = values.setdefault(group, {})
     _known(cls, name, ".".join([*groups, ""]))
-    values[name] = _typed(
-        _read(text, typing.get_type_hints(cls)[name]), typing.get_type_hints(cls)[name], key
-    )
+    return values, name, typing.get_type_hints(cls)[name]
 
 
 def _read(text: str, hint):

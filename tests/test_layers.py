@@ -15,7 +15,7 @@ FLOORS = (  # rooms of one floor do not know each other
     {"data", "models", "losses", "decoding"},
     {"families"},
     {"training"},
-    {"evaluation", "export"},
+    {"evaluation", "export", "report"},
     {"em"},
     {"cli"},
     {"__main__"},

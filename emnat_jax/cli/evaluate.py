@@ -9,6 +9,7 @@ Examples:
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
 from emnat_jax.cli.trained import add_model, load_model
+from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.errors import UserError
 
 
@@ -53,7 +54,7 @@ def _files(args, config_arguments):
         return {}, [], []
     outputs = read_lines(args.hypotheses)
     if args.multi_references:
-        _, references = _multi_references(args.multi_references)
+        _, references = read_multi_references(args.multi_references)
     else:
         references = [read_lines(path) for path in args.references.split(",")]
     return quality(outputs, references), outputs, references
@@ -71,22 +72,9 @@ def _model_outputs(args, config_arguments):
     if args.multi_references:
         from emnat_jax.evaluation.bleu import quality
 
-        sources, references = _multi_references(args.multi_references)
+        sources, references = read_multi_references(args.multi_references)
         outputs = translate(sources)
         return quality(outputs, references), outputs, references
     rows = list(read_dataset(work.directory / "data" / args.split))
     outputs = translate([row.source_text for row in rows])
     return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]
-
-
-def _multi_references(path):
-    """(sources, reference sets) of a tab-separated file; a set has None where a line has fewer references."""
-    lines = [line.split("\t") for line in read_lines(path)]
-    for number, line in enumerate(lines, 1):
-        if len(line) < 2 or not all(part.strip() for part in line):
-            raise UserError(
-                f"{path}:{number}: give a source, TAB and at least one reference, none of them empty."
-            )
-    most = max((len(line) for line in lines), default=1)
-    sets = [[line[place] if place < len(line) else None for line in lines] for place in range(1, most)]
-    return [line[0] for line in lines], sets

@@ -12,6 +12,7 @@ from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
 
 COMMANDS = {  # name -> what it does; the module of the same name runs it
     "em": "run or resume all EM rounds in a workdir and write the report",
+    "sweep": "a grid of configurations and seeds in one workdir, with mean and spread",
     "prepare": "corpus -> vocabulary, records, manifests; counts what is dropped",
     "train": "train one model on one data set",
     "distill": "translate a data set with a trained model: the N best of each source",

@@ -65,6 +65,13 @@ def _base(file: str | None, workdir: str | None) -> dict:
     return to_dict(Config())
 
 
+def read_grid(arguments: list[str]) -> tuple[dict, dict]:
+    """What every run of a sweep shares, and `get_grid()` of the same `--config` file."""
+    files = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    require(bool(files), "a sweep needs --config=FILE.py with get_config() and get_grid().")
+    return to_dict(read_config(arguments)), _call(Path(files[-1]), "get_grid")
+
+
 def _reachable(path: str) -> epath.Path:
     """A folder on a disk or in an object store; UserError where the store's client is missing."""
     found = epath.Path(path)
@@ -77,6 +84,12 @@ def _reachable(path: str) -> epath.Path:
 
 def _run_config_file(path: Path) -> dict:
     """What get_config() of the file returns, as a nested dict."""
+    config = _call(path, "get_config")
+    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+
+
+def _call(path: Path, function: str):
+    """What a function of a configuration file returns."""
     if not path.is_file():
         raise UserError(f"--config={path}: no such file.")
     spec = importlib.util.spec_from_file_location("emnat_config", path)
@@ -85,7 +98,7 @@ def _run_config_file(path: Path) -> dict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config()
+        return getattr(module, function)()
     except UserError:
         raise
     except Exception as error:
@@ -93,7 +106,6 @@ def _run_config_file(path: Path) -> dict:
         where = f"{path}:{lines[-1]}" if lines else str(path)
         reason = str(error).strip().splitlines() or [""]
         raise UserError(f"{where}: {type(error).__name__}: {reason[0]}") from error
-    return config.to_dict() if hasattr(config, "to_dict") else dict(config)
 
 
 def open_workspace(config: Config, args: argparse.Namespace):

@@ -60,6 +60,7 @@ class DataConfig:
     valid_target: str | None = None
     test_source: str | None = None
     test_target: str | None = None
+    test_multi: str | None = None  # any kind: lines of source, TAB, its references, TAB between them
     tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
     tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
     train_rows: int | None = 40_000  # use the first lines only; None: all

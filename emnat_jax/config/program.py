@@ -110,8 +110,10 @@ class EMConfig:
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
     candidates_from: tuple[str, ...] = ("ar",)  # the teacher's; with "nar" behind it also the student's own
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
-    nar_data: str = "ar_top1"  # what students learn from: ar_top1, selected (later ones), or candidates: the
-    # teacher's N best, the E-step inside the loss (METHOD 5.3)
+    nar_data: str = (
+        "ar_top1"  # what students learn from: ar_top1, selected (later ones), raw (the corpus), or
+    )
+    # candidates: the teacher's N best, the E-step inside the loss (METHOD 5.3)
     prior_beta: float = (
         1.0  # nar_data=candidates: their prior shares are as p_AR^this of the sentence; 0: all equal
     )
@@ -128,7 +130,7 @@ class EMConfig:
             self.candidates_from in (("ar",), ("ar", "nar")),
             f"em.candidates_from={self.candidates_from}: use ('ar',) or ('ar', 'nar').",
         )
-        one_of("em.nar_data", self.nar_data, ("ar_top1", "selected", "candidates"))
+        one_of("em.nar_data", self.nar_data, ("ar_top1", "selected", "raw", "candidates"))
         require(
             self.nar_data != "candidates" or self.candidates_from == ("ar",),
             "em.nar_data=candidates takes the teacher's list; set em.candidates_from=('ar',).",

@@ -64,7 +64,7 @@ def _open_demo(config: DataConfig, split: str) -> Callable[[], Iterator[Pair]]:
 
 
 def _open_text(config: DataConfig, split: str) -> Callable[[], Iterator[Pair]]:
-    source, target = (_find(config, f"{split}_{side}") for side in ("source", "target"))
+    source, target = (find_file(config, f"{split}_{side}") for side in ("source", "target"))
     return lambda: _pairs(source, target)
 
 
@@ -130,7 +130,7 @@ def _decode_line(data: bytes, path, number: int) -> str:
         ) from error
 
 
-def _find(config: DataConfig, option: str) -> epath.Path:
+def find_file(config: DataConfig, option: str) -> epath.Path:
     """The file that `data.<option>` names; UserError where it is not set or not there."""
     value = getattr(config, option)
     if value is None:

@@ -217,7 +217,7 @@ def _members(groups: np.ndarray, together: int) -> np.ndarray:
 def sequential_batches(
     pairs: Pairs, buckets: Sequence[int], rows: int, *, by: str = "both", local: LocalRows = lambda rows: rows
 ) -> Iterator[Batch]:
-    """Every row exactly once, narrow buckets first, in data set order within a bucket.
+    """Every row exactly once, narrow buckets first, shorter sources first within a bucket.
 
     Shapes are (rows, width), of which a host gets the rows that `local` picks; fillers have weight 0. Rows
     longer than the last bucket get one more, as wide as the longest. by="source": buckets by source length
@@ -231,6 +231,8 @@ def sequential_batches(
     widths = _with_overflow(buckets, int(lengths.max(initial=0)))
     target_width = _round_up(int(pairs.target_lengths.max(initial=0)))
     for group, width in zip(_bucket_groups(lengths, widths), widths, strict=True):
+        # A search goes on until the longest output of its batch ends: lengths that are alike waste least.
+        group = group[np.argsort(pairs.source_lengths[group], kind="stable")]
         for index in _cut(group, rows):
             yield _make_batch(pairs, local(index), width, width if by == "both" else target_width)
 

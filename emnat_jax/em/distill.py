@@ -76,15 +76,30 @@ def rescore(
     output: epath.PathLike,
     scorers: Mapping[str, Model],
     *,
+    copies: Mapping[str, str] = {},
     vocabulary: Vocabulary,
     crew: Crew = Crew(),
 ) -> Manifest:
-    """A copy of a distilled, candidates or selected set with one more column for each of `scorers`."""
+    """A copy of a distilled, candidates or selected set with one more column for each of `scorers`.
+
+    `copies` (new column -> present one) gives a model's scores another name where it proposed the targets itself.
+    """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
+    for new in copies:
+        fingerprints[new] = fingerprints["model"]
     job = _Job(read.kind, None, fingerprints, read.options, read.seed)
-    return _run(job, read, source, output, lambda rows: add_scores(rows, scorers), crew)
+
+    def make_rows(rows: list[Row]) -> list[Row]:
+        return [
+            dataclasses.replace(
+                row, scores=row.scores | {new: row.scores[old] for new, old in copies.items()}
+            )
+            for row in add_scores(rows, scorers)
+        ]
+
+    return _run(job, read, source, output, make_rows, crew)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,14 +116,16 @@ def _n_best(work: Workspace, stage: Stage) -> None:
 
 
 def _score(work: Workspace, stage: Stage) -> None:
-    scorers = {
-        "ar0_log_prob": work.round_model(0, "ar"),
-        "nar_log_prob": work.round_model(stage.round, "nar"),
-    }
+    scorers = {"nar_log_prob": work.round_model(stage.round, "nar")}
+    # The first teacher's own list has its scores already, but for references.
+    same = stage.round == 0 and not work.config.select.include_reference
+    if not same:
+        scorers["ar0_log_prob"] = work.round_model(0, "ar")
     rescore(
         work.directory / stage.data,
         work.directory / stage.output,
         scorers,
+        copies={"ar0_log_prob": "ar_log_prob"} if same else {},
         vocabulary=work.vocabulary,
         crew=work.crew,
     )

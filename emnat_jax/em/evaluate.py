@@ -11,18 +11,21 @@ from etils import epath
 
 from emnat_jax.data import modes
 from emnat_jax.data.atomic import atomic_file
+from emnat_jax.data.corpora import find_file
 from emnat_jax.data.manifest import read_dataset
+from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.data.pipeline import Pairs, make_pairs
 from emnat_jax.data.records import Row
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
-from emnat_jax.evaluation.bleu import quality
+from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
 from emnat_jax.evaluation.system import best_text
-from emnat_jax.evaluation.translate import Candidates, sentence_pairs
+from emnat_jax.evaluation.translate import Candidates, encode_lines, sentence_pairs
 from emnat_jax.types import NEG_INF
 
 SPLITS = ("valid", "test")
+MULTI = "test_multi"  # beside the splits: the sentences of data.test_multi
 
 
 def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) -> None:
@@ -35,11 +38,14 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     rows = {
         split: list(read_dataset(work.directory / "data" / split)) if has_part else [] for split in SPLITS
     }
+    references = {split: [[row.target_text for row in rows[split]]] for split in SPLITS}
     pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
+    if work.config.data.test_multi is not None:
+        pairs[MULTI], references[MULTI] = _several_references(work, has_part)
     decoded = {
         (name, split): decode(pairs[split])
         for name, decode in _decoders(work, models).items()
-        for split in SPLITS
+        for split in pairs
     }
     first_rows = work.config.evaluation.ncm_rows if has_part else 0
     ncm = {
@@ -47,19 +53,29 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
         "valid": multimodality_figures(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
     }
     name = f"rounds/{index}/{EVAL_NAME}"
-    work.processes.agree(name, lambda: _write(work, index, rows, decoded, ncm))
+    work.processes.agree(name, lambda: _write(work, index, rows, references, decoded, ncm))
 
 
-def _write(work: Workspace, index: int, rows: dict, decoded: dict, ncm: dict) -> None:
+def _several_references(work: Workspace, has_part: bool) -> tuple[Pairs, References]:
+    """The sentences of data.test_multi and their reference sets; no pairs where they are another process's."""
+    sources, references = read_multi_references(find_file(work.config.data, "test_multi"))
+    lines = encode_lines(sources if has_part else [], work.vocabulary, work.config.data.max_length)
+    return sentence_pairs(lines), references
+
+
+def _write(work: Workspace, index: int, rows: dict, references: dict, decoded: dict, ncm: dict) -> None:
     """The outputs, and what they are worth."""
     folder = work.directory / f"rounds/{index}"
     outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
     for (role, split), lines in outputs.items():
         _write_text(folder / f"outputs/{split}.{role}.txt", "".join(f"{line}\n" for line in lines))
     systems = {
-        name: {split: figures(work, outputs[name, split], rows[split]) for split in SPLITS}
+        name: {split: quality(outputs[name, split], references[split]) for split in references}
         for name in dict.fromkeys(name for name, _ in outputs)
     }
+    for name, scores in systems.items():
+        for split in SPLITS:
+            scores[split] |= valid_share(work, outputs[name, split], rows[split])
     samples = _samples(rows["test"], outputs, work.config.evaluation.samples)
     result = {"round": index} | systems | {"ncm": ncm, "samples": samples}
     _write_text(folder / EVAL_NAME, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -79,11 +95,15 @@ def _decoders(work: Workspace, models: dict[str, Model]) -> dict[str, Callable[[
 
 def figures(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, Any]:
     """Scores of one output a row against the raw target lines; on the generated task also the share of valid ones."""
-    scores = quality(outputs, [[row.target_text for row in rows]])
+    return quality(outputs, [[row.target_text for row in rows]]) | valid_share(work, outputs, rows)
+
+
+def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, float]:
+    """The share of outputs that a checker accepts, on the generated task, which has one."""
     data = work.config.data
-    if data.kind == "modes":
-        scores["share_valid"] = modes.share_valid([row.source_text for row in rows], outputs, data.modes)
-    return scores
+    if data.kind != "modes":
+        return {}
+    return {"share_valid": modes.share_valid([row.source_text for row in rows], outputs, data.modes)}
 
 
 def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:

@@ -40,6 +40,10 @@ def read_journal(directory: epath.PathLike) -> list[dict]:
     return lines
 
 
+class InUse(UserError):
+    """Another process works in the folder."""
+
+
 @contextlib.contextmanager
 def exclusive(directory: epath.PathLike) -> Iterator[None]:
     """Holds the workdir for one process; the system lets go of it when the process ends, killed or not.
@@ -55,7 +59,7 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"{path} is in use by another emnat process; wait for it, or end it.") from error
+            raise InUse(f"{path} is in use by another emnat process; wait for it, or end it.") from error
         yield
 
 

@@ -61,6 +61,8 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
             stages.append(Stage("distill", student_data, index, data="data/train"))
         student_data = f"{here}/n_best"
         stages.append(Stage("n_best", student_data, index, data="data/train"))
+    elif config.em.nar_data == "raw":
+        student_data, base = "data/train", None
     elif index and config.em.nar_data == "selected":
         student_data = teacher_data
     else:
@@ -69,11 +71,20 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
     targets = config.em.candidates + config.select.include_reference if inside else 1
     stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, base, start, targets))
     stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
-    if not last:
-        kind, source = ("score", student_data) if inside else ("candidates", "data/train")
-        stages.append(Stage(kind, f"{here}/candidates", index, data=source))
-        stages.append(Stage("select", f"{here}/selected", index, data=f"{here}/candidates"))
-    return stages
+    return stages if last else stages + _e_step(config, index, listed=inside)
+
+
+def _e_step(config: Config, index: int, *, listed: bool) -> list[Stage]:
+    """From the models of a round to the next teacher's targets; `listed`: the teacher's N best are there already."""
+    here = f"rounds/{index}"
+    n_best, candidates = f"{here}/n_best", f"{here}/candidates"
+    if config.em.candidates_from != ("ar",):
+        proposed = [Stage("candidates", candidates, index, data="data/train")]
+    else:
+        # A list that does not depend on the student is a stage of its own, so that students can share it.
+        proposed = [] if listed else [Stage("n_best", n_best, index, data="data/train")]
+        proposed.append(Stage("score", candidates, index, data=n_best))
+    return [*proposed, Stage("select", f"{here}/selected", index, data=candidates)]
 
 
 def describe(stages: list[Stage], workdir: epath.Path) -> str:

@@ -12,9 +12,9 @@ from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.manifest import is_finished, load_manifest
 from emnat_jax.em.details import details, finished_rounds
 from emnat_jax.em.journal import read_journal
-from emnat_jax.em.page import page
 from emnat_jax.em.plan import EVAL_NAME, make_plan
 from emnat_jax.em.workspace import ROLES, Workspace
+from emnat_jax.report.page import page
 
 PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
 

@@ -11,6 +11,7 @@ from etils import epath
 from emnat_jax.config import Config, ModelConfig
 from emnat_jax.config_dict import differences, to_dict
 from emnat_jax.data.atomic import atomic_file
+from emnat_jax.data.corpora import find_file
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.em.shards import Crew
 from emnat_jax.errors import UserError, require
@@ -57,6 +58,8 @@ class Workspace:
             require_family(model.family)
         if self.config.em.share_encoder:
             _require_same_encoder(self.config.teacher, self.config.student)
+        if self.config.data.test_multi is not None:
+            find_file(self.config.data, "test_multi")
         self.layout  # noqa: B018 - made here for its errors
 
     @functools.cached_property

@@ -13,7 +13,8 @@ def quality(outputs: Sequence[str], references: References) -> dict[str, Any]:
     """Scores of detokenised outputs against one or more sets of raw references, the first of them whole.
 
     `bleu` and `chrf` (chrF++, two-word n-grams) are percentages; `length_ratio` is words out over
-    words of the first reference; `repeat_rate` is the share of neighbouring words that are equal.
+    words of the first reference; `repeat_rate` is the share of neighbouring words that are equal;
+    `type_token_ratio` is different words over words.
     """
     require_same_lengths(outputs, references)
     bleu, chrf = _metrics()
@@ -28,6 +29,7 @@ def quality(outputs: Sequence[str], references: References) -> dict[str, Any]:
     return scores | {
         "length_ratio": sum(map(len, words)) / max(reference_words, 1),
         "repeat_rate": adjacent_repeat_rate(words),
+        "type_token_ratio": len({word for line in words for word in line}) / max(sum(map(len, words)), 1),
         "sentences": len(outputs),
     }
 

@@ -41,7 +41,7 @@ def test_every_stage_of_the_plan_is_finished(finished):
     directory, _ = finished
     stages = make_plan(small_config())
     kinds = [stage.kind for stage in stages]
-    assert kinds == ["prepare"] + ["train", "distill", "train", "evaluate", "candidates", "select"] + [
+    assert kinds == ["prepare"] + ["train", "distill", "train", "evaluate", "n_best", "score", "select"] + [
         "train", "distill", "train", "evaluate",
     ]  # fmt: skip
     lines = describe(stages, workspace(directory).directory).splitlines()
@@ -65,6 +65,19 @@ def test_students_learn_from_the_candidates_when_asked():
     ]  # fmt: skip
     whole = make_plan(small_config(nar_data="candidates", rows=None))
     assert "distill" not in {stage.kind for stage in whole}
+
+
+def test_students_learn_from_the_corpus_when_asked():
+    plan = make_plan(small_config(nar_data="raw"))
+    students = [stage for stage in plan if stage.role == "nar"]
+    assert [(s.data, s.base) for s in students] == [("data/train", None)] * 2
+    assert "distill" not in {stage.kind for stage in plan}
+
+
+def test_lists_of_both_models_are_made_after_the_student():
+    plan = make_plan(small_config(candidates_from=("ar", "nar")))
+    kinds = [stage.kind for stage in plan if stage.round == 0]
+    assert kinds == ["train", "distill", "train", "evaluate", "candidates", "select"]
 
 
 @pytest.mark.slow

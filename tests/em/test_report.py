@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from emnat_jax.em import charts, details
-from emnat_jax.em.page import page
+from emnat_jax.em import details
+from emnat_jax.report import charts
+from emnat_jax.report.page import page
 
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v"]
 OUTPUTS = {0: {"ar": ["a b c", "d e e g", "k <b> l"], "nar": ["a a c", "d e x x", "k l"]}}

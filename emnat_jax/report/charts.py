@@ -49,12 +49,41 @@ def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], acr
             title = f"<title>{html.escape(f'{name}, {groups[place]}: {_number(value)}')}</title>"
             size = f'width="{each:.1f}" height="{bottom - top:.1f}"'
             marks.append(f'<rect x="{left:.1f}" y="{top:.1f}" {size} fill="{colour}">{title}</rect>')
-    names = [
-        f'<text x="{LEFT + (place + 0.5) * wide:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
+    return _figure(
+        frame, [*marks, *_names(frame, groups)], across, up, _legend(list(series)), ticks_across=False
+    )
+
+
+def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping[str, Number]) -> str:
+    """A point a value above the name of its group, a bar at their mean, a dashed line at each of `levels`."""
+    values = [value for group in groups.values() for value in group]
+    frame = _Frame([0, len(groups)], [*values, *levels.values()])
+    marks = [_level(frame, value, f"{name}: {_number(value)}") for name, value in levels.items()]
+    for place, ((name, group), colour) in enumerate(zip(groups.items(), _cycle(len(groups)))):
+        mean = sum(group) / len(group)
+        left, right, height = frame.x(place + 0.2), frame.x(place + 0.8), frame.y(mean)
+        marks.append(
+            f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{height:.1f}" y2="{height:.1f}" stroke="{colour}" stroke-width="3"/>'
+        )
+        marks += [_dot(frame, place + 0.5, value, colour, f"{name}: {value:.2f}") for value in group]
+    return _figure(frame, [*marks, *_names(frame, list(groups))], "", up, "", ticks_across=False)
+
+
+def _level(frame: "_Frame", value: Number, name: str) -> str:
+    height = frame.y(value)
+    return (
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}" stroke="currentColor" '
+        f'stroke-dasharray="5 4"/><text x="{WIDTH - RIGHT}" y="{height - 4:.1f}" text-anchor="end">{html.escape(name)}</text>'
+    )
+
+
+def _names(frame: "_Frame", groups: Sequence[str]) -> list[str]:
+    """The name of each group below its place."""
+    return [
+        f'<text x="{frame.x(place + 0.5):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
         f"{html.escape(str(name))}</text>"
         for place, name in enumerate(groups)
     ]
-    return _figure(frame, [*marks, *names], across, up, _legend(list(series)), ticks_across=False)
 
 
 class _Frame:

@@ -1,0 +1,48 @@
+"""Rules x families x seeds on Tatoeba English-German: what each E-step is worth, with the same budget.
+
+    EMNAT_DATA=/path/to/corpora emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
+
+Every student has the same number of updates in all. Measured: docs/results/tatoeba.md.
+"""
+
+from emnat_jax.config_dict import load_sibling
+
+LATER = 0.4  # of the updates of round 0
+FAMILIES = ("nar", "ctc", "dag")
+
+
+def get_config():
+    config = load_sibling(__file__, "tatoeba").get_config()
+    config.data.test_multi = "tatoeba_en_de/test_multiref.tsv.gz"
+    config.data.buckets = (8, 12, 16, 32)
+    config.data.batch_tokens = 1_024
+    config.data.decode_rows = 64  # faster than wider ones on a CPU
+    config.vocab.size = 4_000
+    config.teacher_train.steps = 2_000
+    config.student_train.steps = 1_500
+    for train in (config.teacher_train, config.student_train):
+        train.eval_every = train.checkpoint_every = 500
+        train.optim.warmup_steps = 200
+    config.em.rows = None
+    config.em.rounds = 1
+    config.em.later_steps_ratio = LATER
+    config.em.later_lr_ratio = 0.5
+    return config
+
+
+def get_grid():
+    """The first cell of a group is what the others are compared with."""
+    steps = round((1 + LATER) * 1_500)
+    alone = {"em.rounds": 0, "student_train.steps": steps}
+    rules = {
+        "distilled": alone,
+        "raw": alone | {"em.nar_data": "raw"},
+        "nar_top1": {"select.rule": "nar_top1"},
+        "posterior": {"select.rule": "posterior"},
+        "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
+        "in_loss": alone | {"em.nar_data": "candidates"},
+    }
+    return {
+        family: {name: changes | {"student.family": family} for name, changes in rules.items()}
+        for family in FAMILIES
+    }

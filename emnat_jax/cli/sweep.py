@@ -1,0 +1,57 @@
+"""Run a grid of configurations and seeds in one workdir: what its runs have in common is made once.
+
+The configuration file has get_config(), what all runs share, and get_grid(): {group: {cell: {key: value}}}. The first
+cell of a group is what the others are compared with. Each run is a workdir in WORKDIR/cells/GROUP/CELL/SEED that every
+command opens. Killed and run again, the sweep goes on; two of them in one workdir divide the cells.
+
+Examples:
+  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
+  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --only='nar/*' --plan
+"""
+
+import json
+
+from emnat_jax.cli.options import add_workdir, make_log, open_workspace, read_grid
+from emnat_jax.errors import UserError
+
+
+def add_arguments(parser):
+    add_workdir(parser)
+    parser.add_argument("--seeds", default="1", metavar="N[,N]", help="default: 1")
+    parser.add_argument("--only", metavar="GROUP/CELL[,...]", help="run these alone; * stands for anything")
+    parser.add_argument("--plan", action="store_true", help="print the cells and how far they are")
+    parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+
+
+def run(args, config_arguments):
+    base, grid = read_grid(config_arguments)
+    from emnat_jax.em.sweep import choose, describe, make_cells, run_cells
+
+    cells = make_cells(base, grid, _seeds(args.seeds))
+    chosen = choose(cells, args.only)
+    if args.plan:
+        print(describe(chosen, args.workdir))
+        return
+    open_workspace(chosen[0].config, args)  # sets JAX up
+    from emnat_jax.em.sweep_report import sweep_table, write_sweep_report
+    from emnat_jax.evaluation.bleu import require_library
+
+    require_library()
+    if not args.report:
+        run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
+    report = args.joined.agree("report", lambda: write_sweep_report(cells, args.workdir))
+    print(json.dumps(report, indent=2, ensure_ascii=False) if args.json else sweep_table(report))
+    print(f"page: {args.workdir}/report/index.html")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(
+            f"--seeds={text}: give whole numbers with commas between them, e.g. 1,2,3."
+        ) from error
+    if len({*seeds}) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"--seeds={text}: give different seeds of 0 or more.")
+    return seeds

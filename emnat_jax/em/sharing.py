@@ -1,0 +1,113 @@
+"""Stages that two runs have in common: made once, taken over by the other."""
+
+import os
+import shutil
+
+from etils import epath
+
+from emnat_jax.config import Config
+from emnat_jax.config_dict import differences, to_dict
+from emnat_jax.data.atomic import is_local
+from emnat_jax.data.manifest import MANIFEST_NAME
+from emnat_jax.em.plan import Stage, make_plan
+
+# What a stage reads of the configuration, beside its own fields and what the stages before it made.
+_TEACHER = ("data.", "teacher.", "em.rows")
+_BOTH = (*_TEACHER, "student.")
+_LATER = ("em.warm_start", "em.later_steps_ratio", "em.later_lr_ratio")
+_READS = {
+    "prepare": ("data.", "vocab."),
+    "train ar": ("data.", "vocab.", "teacher.", "teacher_train.", *_LATER),
+    "train nar": ("data.", "vocab.", "student.", "student_train.", "em.prior_beta", *_LATER),
+    "distill": _TEACHER,
+    "n_best": (*_TEACHER, "em.candidates", "select.include_reference"),
+    "candidates": (*_BOTH, "em.candidates", "em.candidates_from", "select.include_reference"),
+    "score": (*_BOTH, "select.include_reference"),
+    "select": ("select.",),
+    "evaluate": (*_BOTH, "evaluation."),
+}
+
+
+def common_stages(ours: Config, theirs: Config) -> list[Stage]:
+    """The stages of our plan, in order, whose results would be the same in their run."""
+    if ours.seed != theirs.seed:
+        return []
+    changed = differences(to_dict(ours), to_dict(theirs))
+    other, common = make_plan(theirs), {}
+    for stage in make_plan(ours):
+        unread = not any(name.startswith(_reads(stage)) for name in changed)
+        if unread and stage in other and all(name in common for name in _inputs(stage)):
+            common[stage.output] = stage
+    return list(common.values())
+
+
+def _reads(stage: Stage) -> tuple[str, ...]:
+    return _READS[f"train {stage.role}" if stage.kind == "train" else stage.kind]
+
+
+def _inputs(stage: Stage) -> list[str]:
+    """Outputs of the stages that this one needs; all need the first, which makes vocabulary and data."""
+    if stage.kind == "prepare":
+        return []
+    here = f"rounds/{stage.round}"
+    teachers, students = [f"{here}/ar", "rounds/0/ar"], [f"{here}/nar"]
+    models = {
+        "distill": teachers[:1],
+        "n_best": teachers[:1],
+        "candidates": teachers + students,
+        "score": teachers + students,
+        "evaluate": teachers + students,
+    }.get(stage.kind, [])
+    sets = [name for name in (stage.data, stage.base, stage.start) if name and not name.startswith("data/")]
+    return ["data", *sets, *models]
+
+
+def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
+    """Puts what a stage made in the workdir `source` into the workdir `target`; what says "finished" comes last.
+
+    On one file system the files are linked, not copied: nobody changes what is finished.
+    """
+    if stage.kind == "prepare":
+        for name in ("vocab", "data/train", "data/valid", "data/test"):
+            _take_folder(source / name, target / name)
+    elif stage.kind == "evaluate":
+        folder = os.path.dirname(stage.output)
+        _take_folder(source / folder / "outputs", target / folder / "outputs")
+        _place(source / stage.output, target / stage.output)
+    else:
+        _take_folder(source / stage.output, target / stage.output)
+
+
+def _take_folder(source: epath.Path, target: epath.Path) -> None:
+    """All files below `source` and no others, the manifest last."""
+    if target.exists():  # of a stage that was cut off
+        target.rmtree()
+    files = sorted(_files(source), key=lambda path: path.name == MANIFEST_NAME)
+    for path in files:
+        _place(path, target / os.path.relpath(os.fspath(path), os.fspath(source)))
+
+
+def _files(folder: epath.Path) -> list[epath.Path]:
+    found = []
+    for path in sorted(folder.iterdir(), key=os.fspath):
+        found += _files(path) if path.is_dir() else [path]
+    return found
+
+
+def _place(source: epath.Path, target: epath.Path) -> None:
+    """One file under another name, by a link where that can be."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not (is_local(source) and is_local(target)):
+        source.copy(target, overwrite=True)
+        return
+    beside = target.parent / f".{target.name}.tmp"
+    beside.unlink(missing_ok=True)
+    _link(os.fspath(source), os.fspath(beside))
+    beside.replace(target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

@@ -1,0 +1,48 @@
+"""Example sentences on a page: what each model made of them, and between what the student chose."""
+
+from emnat_jax.report.markup import text
+
+
+def sentences(samples: list[dict]) -> str:
+    """Test sentences by length with every round's outputs."""
+    blocks = []
+    for item in samples:
+        known = {
+            _bare(word) for line in (item["reference"], item["rounds"][0]["ar"]) for word in line.split()
+        }
+        lines = [_line("source", text(item["source"])), _line("reference", text(item["reference"]))]
+        lines.append(_line("teacher, round 0", _marked(item["rounds"][0]["ar"], None)))
+        lines += [
+            _line(f"student, round {found['round']}", _marked(found["nar"], known))
+            for found in item["rounds"]
+        ]
+        if "nar_rescored" in item["rounds"][-1]:
+            lines.append(_line("the last, rescored", _marked(item["rounds"][-1]["nar_rescored"], known)))
+        blocks.append(
+            f'<table class="sample"><caption>{text(item["words"])} words</caption>{"".join(lines)}</table>'
+        )
+    about = (
+        "<p><mark>Marked</mark>: a word that repeats its neighbour. <u>Underlined</u>: a word of the student that neither the "
+        "reference nor the teacher has, as where two translations are mixed.</p>"
+    )
+    return f"<h2>Sentences</h2>{about}{''.join(blocks)}"
+
+
+def _line(name: str, content: str) -> str:
+    return f"<tr><th>{text(name)}</th><td>{content}</td></tr>"
+
+
+def _marked(sentence: str, known: set[str] | None) -> str:
+    words, last = [], None
+    for word in sentence.split():
+        shown = text(word)
+        if known is not None and _bare(word) not in known:
+            shown = f"<u>{shown}</u>"
+        words.append(f"<mark>{shown}</mark>" if _bare(word) == last else shown)
+        last = _bare(word)
+    return " ".join(words)
+
+
+def _bare(word: str) -> str:
+    """Without the punctuation around it and in small letters; punctuation alone stays."""
+    return word.strip(".,;:!?\"'()").lower() or word
