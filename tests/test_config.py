@@ -23,7 +23,8 @@ def test_a_config_survives_the_round_trip():
 def test_every_config_file_gives_a_configuration_and_says_how_to_run_it(path):
     config = read_config([f"--config={path}"])
     assert isinstance(config, Config)
-    assert f"emnat em --config=configs/{path.name}" in path.read_text()
+    command = "sweep" if path.name.endswith("_grid.py") else "em"
+    assert f"emnat {command} --config=configs/{path.name}" in path.read_text()
 
 
 def test_the_quickstart_is_the_default():

@@ -188,7 +188,8 @@ def test_sequential_batches_hold_every_row_once_in_order(by, count):
         assert_holds(batch, by_id)
         shapes.add((batch.source.shape, batch.target.shape))
         real = batch.row[batch.row >= 0].tolist()
-        assert real == sorted(real) and real
+        lengths = [(len(by_id[row].source), row) for row in real]
+        assert lengths == sorted(lengths) and real
         seen += real
     assert sorted(seen) == list(range(count))
     assert len(shapes) <= 4
