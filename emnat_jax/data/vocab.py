@@ -59,6 +59,10 @@ class Vocabulary:
                 pieces.append(token if 0 <= token < self.size else UNK)
         return CONTROL.sub(" ", self._processor.decode(pieces))
 
+    def pieces(self) -> list[str]:
+        """How each id is written, specials in angle brackets, a space as ▁."""
+        return [self._processor.id_to_piece(index) for index in range(self.size)]
+
     def save(self, directory: epath.PathLike, made_from: dict | None = None) -> None:
         """Writes the folder that `load_vocabulary` reads; the manifest last.
 

@@ -9,22 +9,22 @@ from emnat_jax.data.atomic import append
 from emnat_jax.data.manifest import read_dataset
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Workspace
-from emnat_jax.evaluation.bleu import paired_significance, quality
+from emnat_jax.evaluation.bleu import paired_significance
+from emnat_jax.evaluation.lengths import by_length
 
 SYSTEMS = ("ar", "nar", "nar_rescored")
-LENGTHS = ((1, 5), (6, 10), (11, 20), (21, None))  # words of the reference, first and last of a bucket
 LATENCY_NAME = "latency.jsonl"
 
 
 def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     """Everything of the kind that the finished rounds give; JSON."""
     rows = list(read_dataset(work.directory / "data" / "test")) if rounds else []
-    sources, references = [row.source_text for row in rows], [row.target_text for row in rows]
+    references = [row.target_text for row in rows]
     outputs = {index: _outputs(work.directory, index) for index in rounds}
     return {
         "curves": _curves(work, rounds),
         "by_length": {str(index): by_length(outputs[index], references) for index in rounds},
-        "samples": samples(sources, references, outputs, work.config.evaluation.samples),
+        "samples": samples([_evaluation(work, index) for index in rounds]),
         "em_effect": em_effect(outputs, references),
         "latency": _latency(work),
     }
@@ -36,60 +36,22 @@ def finished_rounds(work: Workspace) -> list[int]:
     return [index for index in rounds if (work.directory / f"rounds/{index}" / EVAL_NAME).exists()]
 
 
-def bucket_of(reference: str) -> int:
-    """The number of the bucket in LENGTHS."""
-    words = max(1, len(reference.split()))
-    return next(place for place, (_, last) in enumerate(LENGTHS) if last is None or words <= last)
-
-
-def bucket_name(place: int) -> str:
-    """As a reader sees it, e.g. 6-10."""
-    first, last = LENGTHS[place]
-    return f"{first}+" if last is None else f"{first}-{last}"
-
-
-def by_length(outputs: dict[str, list[str]], references: list[str]) -> list[dict[str, Any]]:
-    """Corpus BLEU of each system on the test sentences of a length, by words of the reference."""
-    found = []
-    for place in range(len(LENGTHS)):
-        chosen = [i for i, reference in enumerate(references) if bucket_of(reference) == place]
-        if chosen:
-            wanted = [[references[i] for i in chosen]]
-            bleu = {
-                name: quality([lines[i] for i in chosen], wanted)["bleu"] for name, lines in outputs.items()
-            }
-            found.append({"words": bucket_name(place), "sentences": len(chosen), "bleu": bleu})
-    return found
-
-
-def samples(
-    sources: list[str], references: list[str], outputs: dict[int, dict[str, list[str]]], count: int
-) -> list[dict[str, Any]]:
-    """About `count` test sentences, as many of each length, with the outputs of all rounds."""
-    places = [
-        [i for i, line in enumerate(references) if bucket_of(line) == place] for place in range(len(LENGTHS))
+def samples(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The example sentences, which are the same in every round, with what each round made of them."""
+    if not evaluations:
+        return []
+    about = [
+        {key: item[key] for key in ("words", "source", "reference")} for item in evaluations[0]["samples"]
     ]
-    filled = [place for place in places if place]
-    each = -(-count // max(len(filled), 1))
-    found = []
-    for place in filled:
-        step = max(1, len(place) // max(each, 1))
-        for i in place[::step][:each]:
-            rounds = [
-                {"round": index} | {name: lines[i] for name, lines in systems.items()}
-                for index, systems in outputs.items()
-            ]
-            about = {
-                "words": bucket_name(bucket_of(references[i])),
-                "source": sources[i],
-                "reference": references[i],
-            }
-            found.append(about | {"rounds": rounds})
-    return found
+    rounds = (
+        [{"round": result["round"], **result["samples"][place]} for result in evaluations]
+        for place in range(len(about))
+    )
+    return [item | {"rounds": found} for item, found in zip(about, rounds, strict=True)]
 
 
 def em_effect(outputs: dict[int, dict[str, list[str]]], references: list[str]) -> dict[str, Any] | None:
-    """The last student against round 0's, which learned from plain distillation: paired bootstrap on the test split.
+    """The last student against round 0's, which no E-step between rounds has touched: paired bootstrap on the test split.
 
     None without a later round.
     """
@@ -99,6 +61,10 @@ def em_effect(outputs: dict[int, dict[str, list[str]]], references: list[str]) -
     found = paired_significance(outputs[last]["nar"], outputs[first]["nar"], [references])["BLEU"]
     return {"round": last, "before": found["baseline"], "after": found["system"], "p_value": found["p_value"],
             "signature": found["signature"]}  # fmt: skip
+
+
+def _evaluation(work: Workspace, index: int) -> dict[str, Any]:
+    return json.loads((work.directory / f"rounds/{index}" / EVAL_NAME).read_text())
 
 
 def _outputs(directory: epath.Path, index: int) -> dict[str, list[str]]:

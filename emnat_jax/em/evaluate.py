@@ -3,7 +3,7 @@
 import functools
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from emnat_jax.data.pipeline import Pairs, make_pairs
 from emnat_jax.data.records import Row
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
+from emnat_jax.evaluation.alternatives import Alternatives, as_json
 from emnat_jax.evaluation.bleu import References, quality
+from emnat_jax.evaluation.lengths import bucket_name, bucket_of, spread_over_lengths
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
 from emnat_jax.evaluation.system import best_text
 from emnat_jax.evaluation.translate import Candidates, encode_lines, sentence_pairs
-from emnat_jax.types import NEG_INF
+from emnat_jax.types import EOS, NEG_INF
 
 SPLITS = ("valid", "test")
 MULTI = "test_multi"  # beside the splits: the sentences of data.test_multi
@@ -52,8 +54,13 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
         "train": multimodality_figures(models, _first_rows(student_data, first_rows)),
         "valid": multimodality_figures(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
     }
+    places = spread_over_lengths(references["test"][0], work.config.evaluation.samples)
+    chosen = _outputs_at(rows["test"], decoded["nar", "test"], places)
+    alternatives = models["nar"].system.alternatives(models["nar"].params, chosen)
     name = f"rounds/{index}/{EVAL_NAME}"
-    work.processes.agree(name, lambda: _write(work, index, rows, references, decoded, ncm))
+    work.processes.agree(
+        name, lambda: _write(work, index, rows, references, decoded, ncm, dict(zip(places, alternatives)))
+    )
 
 
 def _several_references(work: Workspace, has_part: bool) -> tuple[Pairs, References]:
@@ -63,7 +70,15 @@ def _several_references(work: Workspace, has_part: bool) -> tuple[Pairs, Referen
     return sentence_pairs(lines), references
 
 
-def _write(work: Workspace, index: int, rows: dict, references: dict, decoded: dict, ncm: dict) -> None:
+def _write(
+    work: Workspace,
+    index: int,
+    rows: dict[str, list[Row]],
+    references: dict[str, References],
+    decoded: dict[tuple[str, str], list[Candidates]],
+    ncm: dict[str, Any],
+    alternatives: dict[int, Alternatives],
+) -> None:
     """The outputs, and what they are worth."""
     folder = work.directory / f"rounds/{index}"
     outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
@@ -76,7 +91,7 @@ def _write(work: Workspace, index: int, rows: dict, references: dict, decoded: d
     for name, scores in systems.items():
         for split in SPLITS:
             scores[split] |= valid_share(work, outputs[name, split], rows[split])
-    samples = _samples(rows["test"], outputs, work.config.evaluation.samples)
+    samples = _samples(work, rows["test"], outputs, alternatives)
     result = {"round": index} | systems | {"ncm": ncm, "samples": samples}
     _write_text(folder / EVAL_NAME, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
@@ -157,14 +172,23 @@ def _as_targets(rows: list[Row], decoded: list[Candidates]) -> Pairs:
     return sentence_pairs([source for source, _ in kept], [target for _, target in kept])
 
 
-def _samples(rows: list[Row], outputs: dict, count: int) -> list[dict[str, str]]:
-    """Test sentences spread evenly over the split."""
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int).tolist()
+def _outputs_at(rows: list[Row], decoded: list[Candidates], places: Sequence[int]) -> Pairs:
+    """Sources with the model's own outputs as targets; an empty sentence for one that has none."""
+    outputs = [decoded[i].tokens[0] if decoded[i].tokens else np.array([EOS], np.int32) for i in places]
+    return sentence_pairs([rows[i].source for i in places], outputs)
+
+
+def _samples(
+    work: Workspace, rows: list[Row], outputs: dict, alternatives: dict[int, Alternatives]
+) -> list[dict[str, Any]]:
+    """Test sentences with what each system made of them and what the student chose between."""
+    pieces, names = work.vocabulary.pieces(), [name for name, split in outputs if split == "test"]
     return [
-        {"source": rows[i].source_text, "reference": rows[i].target_text}
-        | {role: outputs[role, "test"][i] for role in ROLES}
-        for i in places
-    ]
+        {"words": bucket_name(bucket_of(rows[i].target_text)), "source": rows[i].source_text, "reference": rows[i].target_text}
+        | {name: outputs[name, "test"][i] for name in names}
+        | {"alternatives": as_json(found, pieces)}
+        for i, found in alternatives.items()
+    ]  # fmt: skip
 
 
 def _write_text(path: epath.Path, text: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from emnat_jax.config import DataConfig, ModelConfig
 from emnat_jax.data.pipeline import Pairs
 from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.evaluation.alternatives import Alternatives, alternatives_of, make_alternatives_step
 from emnat_jax.evaluation.rescore import make_rescored_step
 from emnat_jax.evaluation.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.evaluation.translate import (
@@ -17,7 +18,7 @@ from emnat_jax.evaluation.translate import (
     make_decode_step,
     sentence_pairs,
 )
-from emnat_jax.families import make_family
+from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.training.distributed import Processes
 from emnat_jax.training.layout import Layout
 from emnat_jax.types import EOS, Metrics, Params
@@ -43,6 +44,9 @@ class System:
                 self.family, teacher.family, layout, count=count, alpha=teacher.model.ar.length_penalty
             )
         )
+        self._alternatives_step = functools.cache(
+            lambda count: make_alternatives_step(parallel_parts(model), layout, count)
+        )
         self._loss_step = functools.cache(lambda: make_loss_step(self.family, layout))
 
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
@@ -67,6 +71,12 @@ class System:
     def metrics(self, params: Params, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""
         return summed_metrics(self._loss_step(), params, pairs, **self._over)
+
+    def alternatives(self, params: Params, pairs: Pairs, count: int = 3) -> list[Alternatives]:
+        """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
+        over = {name: value for name, value in self._over.items() if name != "data"}
+        step = self._alternatives_step(count)
+        return alternatives_of(step, params, pairs, width=self.model.max_length, **over)
 
     def translate(self, params: Params, lines: Sequence[str], vocabulary: Vocabulary) -> list[str]:
         """The best translation of each line; a line without words gives an empty line."""

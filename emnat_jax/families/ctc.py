@@ -16,7 +16,6 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.beam import beam_search
 from emnat_jax.decoding.ctc import best_path, prefix_search
 from emnat_jax.decoding.rerank import first_candidates
-from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family
 from emnat_jax.families.vocabulary import generable, masked_log_softmax
@@ -50,7 +49,7 @@ def parts(config: ModelConfig) -> Parallel:
         encode=functools.partial(_encode, config),
         predict=functools.partial(_predict, config),
         reference=lambda prediction, batch: ctc_alignment(*prediction, batch.target, _words(batch.target)),
-        guess=lambda prediction: top_1(prediction.logits)[1],
+        scores=lambda prediction: prediction.logits,
         log_prob=_log_prob,
         loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
     )

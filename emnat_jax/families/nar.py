@@ -18,7 +18,6 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
-from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, parallel_family
 from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
@@ -93,7 +92,7 @@ def parts(config: ModelConfig) -> Parallel:
         encode=functools.partial(_encode, config),
         predict=functools.partial(_predict, config),
         reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
-        guess=lambda prediction: top_1(prediction.tokens)[1],
+        scores=lambda prediction: prediction.tokens,
         log_prob=functools.partial(_log_prob, config),
         loss=functools.partial(_loss, config),
     )

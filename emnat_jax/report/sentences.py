@@ -20,12 +20,36 @@ def sentences(samples: list[dict]) -> str:
             lines.append(_line("the last, rescored", _marked(item["rounds"][-1]["nar_rescored"], known)))
         blocks.append(
             f'<table class="sample"><caption>{text(item["words"])} words</caption>{"".join(lines)}</table>'
+            + _alternatives(item["rounds"][-1]["alternatives"])
         )
     about = (
         "<p><mark>Marked</mark>: a word that repeats its neighbour. <u>Underlined</u>: a word of the student that neither the "
-        "reference nor the teacher has, as where two translations are mixed.</p>"
+        "reference nor the teacher has, as where two translations are mixed. Below each: the likely tokens (per cent) at the "
+        "positions of the last student's single pass; its path need not take the likeliest, so that neighbours agree.</p>"
     )
     return f"<h2>Sentences</h2>{about}{''.join(blocks)}"
+
+
+def _alternatives(positions: list[dict]) -> str:
+    """The student's own output along the positions of one pass, and the likely tokens at each."""
+    if not positions:
+        return ""
+    places = "".join(f"<th>{found['position'] + 1}</th>" for found in positions)
+    taken = "".join(_option(found["taken"], found["probability"], "taken") for found in positions)
+    rows = [f"<tr><th>taken</th>{taken}</tr>"]
+    for rank in range(len(positions[0]["likely"])):
+        cells = "".join(_option(*found["likely"][rank]) for found in positions)
+        rows.append(f"<tr><th>{rank + 1}. likely</th>{cells}</tr>")
+    return (
+        '<details class="choice"><summary>What the student chose between, position by position</summary><div class="wide"><table>'
+        f"<thead><tr><th>position</th>{places}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
+def _option(piece: str, probability: float, kind: str = "") -> str:
+    """A token with its probability in per cent, the darker the likelier."""
+    shade = f"background:rgba(11,98,164,{0.45 * probability:.2f})"
+    return f'<td class="{kind}" style="{shade}">{text(piece)}<small>{100 * probability:.0f}</small></td>'
 
 
 def _line(name: str, content: str) -> str:

@@ -20,6 +20,8 @@ th, td { text-align: left; padding: 4px 10px; border-bottom: 1px solid var(--lin
 thead th { background: var(--soft); }
 .sample { margin: 0 0 18px; table-layout: fixed; } .sample caption { text-align: left; opacity: .7; }
 .sample th { width: 9.5em; font-weight: 500; } .sample td { overflow-wrap: anywhere; }
+.choice { margin: -10px 0 18px; font-size: .9em; } .choice table { width: auto; } .choice td { white-space: nowrap; text-align: center; }
+.choice .taken { font-weight: 650; }  .choice small { display: block; opacity: .75; }
 mark { background: #f6c344; color: #000; border-radius: 3px; } u { text-decoration: underline wavy #c4570a; }
 pre { overflow-x: auto; background: var(--soft); padding: 10px; font-size: .8em; }
 @media (min-width: 900px) { .cards { grid-template-columns: repeat(3, 1fr); } }

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from emnat_jax.em import details
+from emnat_jax.evaluation import lengths
 from emnat_jax.report import charts
 from emnat_jax.report.page import page
 
@@ -23,6 +24,21 @@ SCORES = {
     "repeat_rate": 0.05,
 }
 NCM = {"ncm": 1.2, "ar_nll": 0.9, "total_correlation": 0.3}
+
+
+CHOICE = [{"position": 2, "taken": "▁a<b>", "probability": 0.25, "likely": [["▁x", 0.7], ["▁a<b>", 0.25]]}]
+
+
+def evaluation(index: int, outputs: dict) -> dict:
+    """As a round's eval.json has its examples."""
+    sources = ["s1", "s2", "<script>alert(1)</script>"]
+    examples = [
+        {"words": lengths.bucket_name(lengths.bucket_of(REFERENCES[i])), "source": sources[i], "reference": REFERENCES[i]}
+        | {name: lines[i] for name, lines in outputs.items()}
+        | {"alternatives": CHOICE}
+        for i in range(3)
+    ]  # fmt: skip
+    return {"round": index, "samples": examples}
 
 
 def report(rounds: int = 2) -> dict:
@@ -46,8 +62,8 @@ def report(rounds: int = 2) -> dict:
     return {
         "rounds": items,
         "curves": [{"round": 0, "role": role, "loss": [[1, 5.0], [2, 3.0]], "valid_loss": [[2, 4.0]]} for role in ("ar", "nar")],
-        "by_length": {str(index): details.by_length(lines, REFERENCES) for index, lines in outputs.items()},
-        "samples": details.samples(["s1", "s2", "<script>alert(1)</script>"], REFERENCES, outputs, 3),
+        "by_length": {str(index): lengths.by_length(lines, REFERENCES) for index, lines in outputs.items()},
+        "samples": details.samples([evaluation(index, lines) for index, lines in outputs.items()]),
         "em_effect": {"round": 1, "before": 20.0, "after": 21.0, "p_value": 0.3, "signature": "s"} if rounds > 1 else None,
         "latency": [], "stopped": None, "provenance": {"data/train": made}, "seconds": {"data/train": 3.0},
         "config": {"seed": 1, "data": data, "teacher": {"family": "ar"}, "student": {"family": "nar"}},
@@ -125,13 +141,12 @@ def test_speed_is_set_beside_quality():
     assert "3.0 times the teacher" in text and "Quality and speed" in text and "nar, round 1, batch 1" in text
 
 
-def test_lengths_and_samples_are_those_of_the_references():
-    buckets = details.by_length(OUTPUTS[1], REFERENCES)
-    assert [(b["words"], b["sentences"]) for b in buckets] == [("1-5", 1), ("6-10", 1), ("11-20", 1)]
-    assert buckets[1]["bleu"]["ar"] > buckets[1]["bleu"]["nar"] > 0
-    found = details.samples(["x", "y", "z"], REFERENCES, OUTPUTS, 3)
-    assert [item["source"] for item in found] == ["x", "y", "z"]
+def test_examples_show_every_round_and_what_the_last_student_chose_between():
+    found = report()["samples"]
+    assert [item["source"] for item in found][:2] == ["s1", "s2"]
     assert found[1]["rounds"][0]["nar"] == "d e x x" and [r["round"] for r in found[1]["rounds"]] == [0, 1]
+    text = page(report())
+    assert "position by position" in text and "<th>3</th>" in text and "▁a&lt;b&gt;<small>25</small>" in text
 
 
 def test_the_effect_is_that_of_the_last_student_on_round_0():
