@@ -108,7 +108,9 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
-    candidates_from: tuple[str, ...] = ("ar",)  # the teacher's; with "nar" behind it also the student's own
+    candidates_from: tuple[str, ...] = ("ar",)  # the teacher's; ("ar", "nar"): the student's own behind
+    # them; ("nar",): the student's alone
+    update_teacher: bool = True  # False: round 0's stays, and later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     nar_data: str = (
         "ar_top1"  # what students learn from: ar_top1, selected (later ones), raw (the corpus), or
@@ -125,15 +127,19 @@ class EMConfig:
     stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
 
     def __post_init__(self):
-        # The teacher's best comes first: agreement and drift are counted from it.
+        # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
         require(
-            self.candidates_from in (("ar",), ("ar", "nar")),
-            f"em.candidates_from={self.candidates_from}: use ('ar',) or ('ar', 'nar').",
+            self.candidates_from in (("ar",), ("ar", "nar"), ("nar",)),
+            f"em.candidates_from={self.candidates_from}: use ('ar',), ('ar', 'nar') or ('nar',).",
         )
         one_of("em.nar_data", self.nar_data, ("ar_top1", "selected", "raw", "candidates"))
         require(
             self.nar_data != "candidates" or self.candidates_from == ("ar",),
             "em.nar_data=candidates takes the teacher's list; set em.candidates_from=('ar',).",
+        )
+        require(
+            self.update_teacher or self.nar_data == "selected",
+            "em.update_teacher=False leaves students no newer teacher; set em.nar_data=selected.",
         )
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
         require(self.prior_beta >= 0, f"em.prior_beta={self.prior_beta}: use 0 or more.")

@@ -35,7 +35,7 @@ def distill(
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
     Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
-    of a single proposer gets its score as the column ar_log_prob; with several, `proposer` says which (from
+    of a single proposer gets its score as the column ar_log_prob, a student's as nar_log_prob; with several, `proposer` says which (from
     0). With `include_reference` the corpus' own target stands behind them, marked in the column
     from_reference, unless one of them reads like it. `scorers` (column -> model) add or replace columns.
     `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
@@ -55,12 +55,17 @@ def distill(
     options |= {"include_reference": True} if include_reference else {}
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
 
+    column = "ar_log_prob" if proposers[0].system.model.family == "ar" else "nar_log_prob"
+
     def make_rows(rows: list[Row]) -> list[Row]:
         pairs = make_pairs(
             dataclasses.replace(row, scores={}) for row in rows
         )  # each source once, whatever its targets
         decoded = [model.system.decode(model.params, pairs, num_candidates) for model in proposers]
-        made = [_with_candidates(row, found, vocabulary) for row, *found in zip(rows, *decoded, strict=True)]
+        made = [
+            _with_candidates(row, found, column, vocabulary)
+            for row, *found in zip(rows, *decoded, strict=True)
+        ]
         if include_reference:
             made = [
                 _with_reference(row, old.targets[0], vocabulary) for row, old in zip(made, rows, strict=True)
@@ -156,15 +161,18 @@ def _numbered(name: str, index: int) -> str:
     return f"{name}_{index}" if index else name
 
 
-def _with_candidates(row: Row, found: Sequence[Candidates], vocabulary: Vocabulary) -> Row:
-    """The row with the candidates of all proposers, those left out that read like an earlier one (METHOD 1.4)."""
+def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabulary: Vocabulary) -> Row:
+    """The row with the candidates of all proposers, those left out that read like an earlier one (METHOD 1.4).
+
+    `column` names the score that a single proposer gave them.
+    """
     first: dict[str, tuple[int, int]] = {}
     for proposer, candidates in enumerate(found):
         for index, tokens in enumerate(candidates.tokens):
             first.setdefault(vocabulary.decode(tokens), (proposer, index))
     targets = [found[proposer].tokens[index] for proposer, index in first.values()]
     if len(found) == 1:
-        scores = {"ar_log_prob": [found[0].log_prob[index] for _, index in first.values()]}
+        scores = {column: [found[0].log_prob[index] for _, index in first.values()]}
     else:
         scores = {"proposer": [proposer for proposer, _ in first.values()]}
     return dataclasses.replace(

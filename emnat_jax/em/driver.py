@@ -135,7 +135,7 @@ def _candidates(work: Workspace, stage: Stage) -> None:
     models = {role: work.round_model(stage.round, role) for role in ROLES}
     scorers = {"ar0_log_prob": work.round_model(0, "ar"), "nar_log_prob": models["nar"]}
     sources = work.config.em.candidates_from
-    if sources != ("ar",):
+    if len(sources) > 1:
         scorers["ar_log_prob"] = models["ar"]
     distill(
         [models[role] for role in sources],

@@ -47,12 +47,14 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
     partial = index > 0 and config.em.rows is not None
     teacher_data = f"{before}/selected" if index else "data/train"
     student_data = f"{here}/distilled"
-    stages = [
-        Stage(
-            "train", f"{here}/ar", index, "ar", teacher_data,
-            base="data/train" if partial else None, start=f"{before}/ar" if warm else None,
-        )
-    ]  # fmt: skip
+    stages = []
+    if index == 0 or config.em.update_teacher:
+        stages.append(
+            Stage(
+                "train", f"{here}/ar", index, "ar", teacher_data,
+                base="data/train" if partial else None, start=f"{before}/ar" if warm else None,
+            )
+        )  # fmt: skip
     base = "rounds/0/distilled" if partial else None
     inside = config.em.nar_data == "candidates"
     if inside:

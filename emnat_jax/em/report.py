@@ -48,7 +48,7 @@ def _round(work: Workspace, index: int) -> dict[str, Any]:
     here = work.directory / f"rounds/{index}"
     result = json.loads((here / EVAL_NAME).read_text())
     for role in ROLES:
-        manifest = load_manifest(here / role)
+        manifest = load_manifest(work.round_folder(index, role))
         result[role]["training"] = {
             "rows": manifest.rows_in,
             "step": manifest.options["step"],

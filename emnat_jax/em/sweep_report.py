@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.data.atomic import atomic_file
-from emnat_jax.data.manifest import load_manifest, read_dataset
+from emnat_jax.data.manifest import is_finished, load_manifest, read_dataset
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.sweep import Cell
 from emnat_jax.evaluation.bleu import paired_significance
@@ -67,13 +67,17 @@ def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
     last = max(n for n in range(cell.config.em.rounds + 1) if (here / f"rounds/{n}/{EVAL_NAME}").exists())
     result = json.loads((here / f"rounds/{last}/{EVAL_NAME}").read_text())
     updates = {
-        role: sum(load_manifest(here / f"rounds/{n}/{role}").options["step"] for n in range(last + 1))
-        for role in ("ar", "nar")
+        role: sum(_updates(here / f"rounds/{n}/{role}") for n in range(last + 1)) for role in ("ar", "nar")
     }
     figures = {name: value for name, path in FIGURES.items() if (value := _at(result, path)) is not None}
     outputs = (here / f"rounds/{last}/outputs/test.nar.txt").read_bytes()
     return {"group": cell.group, "cell": cell.name, "seed": cell.seed, "folder": cell.folder, "round": last,
             "updates": updates, "figures": figures, "outputs": hashlib.sha256(outputs).hexdigest()}  # fmt: skip
+
+
+def _updates(folder: epath.Path) -> int:
+    """Of one training; 0 of a teacher that stays as it is."""
+    return load_manifest(folder).options["step"] if is_finished(folder) else 0
 
 
 def _at(tree: Any, path: Sequence[str]) -> Any:

@@ -95,9 +95,14 @@ class Workspace:
         params = load_params(epath.Path(directory), system.family, self.layout)
         return Model(system, params, manifest.content_hash)
 
+    def round_folder(self, index: int, role: str) -> epath.Path:
+        """Where the teacher (`ar`) or student (`nar`) of round `index` lies, in that of an earlier round if it stays."""
+        stays = role == "ar" and not self.config.em.update_teacher
+        return self.directory / f"rounds/{0 if stays else index}" / role
+
     def round_model(self, index: int, role: str) -> Model:
-        """The model that round `index` trained."""
-        return self.load(self.directory / f"rounds/{index}" / role)
+        """The teacher or student of round `index`."""
+        return self.load(self.round_folder(index, role))
 
     def seed(self, *purpose: int) -> int:
         """A seed of its own for each purpose, e.g. (round, role)."""

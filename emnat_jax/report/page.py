@@ -152,15 +152,13 @@ def _choices(rounds: list[dict]) -> str:
         shares[f"round {item['round']}"] = [100 * count / total for count in counts] + [0.0] * (
             widest - len(counts)
         )
-    chart = bar_chart(
-        [str(rank + 1) for rank in range(widest)], shares, "rank in the teacher's list", "% of sentences"
-    )
+    chart = bar_chart([str(rank + 1) for rank in range(widest)], shares, "rank in the list", "% of sentences")
     head = (
         "after round",
         "rule",
-        "teacher's best taken",
+        "the list's first taken",
         "log p of teacher 0 a token: chosen",
-        "teacher's best",
+        "the list's first",
         "tokens a target",
     )
     lines = []
@@ -168,7 +166,7 @@ def _choices(rounds: list[dict]) -> str:
         chosen = item["selection"]
         lines.append((item["round"], chosen["rule"], f"{chosen['agreement']:.1%}", f"{chosen['ar0_log_prob_per_token']:.3f}",
                       f"{chosen['teacher_ar0_log_prob_per_token']:.3f}", f"{chosen['tokens_per_target']:.2f}"))  # fmt: skip
-    about = "Which of the teacher's candidates became targets. If the chosen ones grow less likely under the first teacher, the loop drifts."
+    about = "Which of the candidates became targets; the teacher's best is the first of its list. If the chosen ones grow less likely under the first teacher, the loop drifts."
     return f"<h2>What the E-step chose</h2><p>{text(about)}</p>{figures([('', chart)])}{table(head, lines)}"
 
 

@@ -80,6 +80,36 @@ def test_lists_of_both_models_are_made_after_the_student():
     assert kinds == ["train", "distill", "train", "evaluate", "candidates", "select"]
 
 
+def test_a_teacher_that_stays_is_trained_once():
+    config = small_config(candidates_from=("nar",), nar_data="selected", update_teacher=False, rounds=2)
+    plan = make_plan(config)
+    assert [stage.output for stage in plan if stage.role == "ar"] == ["rounds/0/ar"]
+    assert [stage.data for stage in plan if stage.role == "nar"][1:] == [
+        "rounds/0/selected",
+        "rounds/1/selected",
+    ]
+    assert [stage.kind for stage in plan if stage.round == 1] == ["train", "evaluate", "candidates", "select"]
+    with pytest.raises(UserError, match="set em.nar_data=selected"):
+        small_config(update_teacher=False)
+
+
+@pytest.mark.slow
+def test_a_student_can_be_its_own_proposer(tmp_path):
+    """No search of the teacher in the rounds: it scores, and stays as it is."""
+    config = small_config(candidates_from=("nar",), nar_data="selected", update_teacher=False)
+    report = run_em(tmp_path / "run", config)
+    assert [item["round"] for item in report["rounds"]] == [0, 1]
+    assert report["rounds"][0]["ar"]["test"] == report["rounds"][1]["ar"]["test"]
+    work = workspace(tmp_path / "run", config)
+    rows, student = list(read_dataset(tmp_path / "run/rounds/0/candidates")), work.round_model(0, "nar")
+    pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
+    expected = student.system.score(student.params, pairs)
+    np.testing.assert_allclose(
+        [row.scores["nar_log_prob"][0] for row in rows], expected, rtol=1e-4, atol=1e-4
+    )
+    assert "ar_log_prob" not in rows[0].scores and "ar0_log_prob" in rows[0].scores
+
+
 @pytest.mark.slow
 def test_an_e_step_inside_the_loss_runs_through(tmp_path):
     report = run_em(tmp_path / "run", small_config(nar_data="candidates"))
