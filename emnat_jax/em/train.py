@@ -6,7 +6,14 @@ from etils import epath
 
 from emnat_jax.config import ModelConfig, TrainConfig
 from emnat_jax.data.manifest import Manifest, is_finished, load_manifest, read_dataset
-from emnat_jax.data.pipeline import BatchStream, load_pairs, make_groups, make_pairs, sequential_batches
+from emnat_jax.data.pipeline import (
+    BatchStream,
+    Pairs,
+    load_pairs,
+    make_groups,
+    make_pairs,
+    sequential_batches,
+)
 from emnat_jax.data.records import overlay
 from emnat_jax.em.workspace import Model, Workspace
 from emnat_jax.families import in_loss_family
@@ -39,43 +46,47 @@ def train_model(
     `start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
     else its embeddings and encoder. Raises UserError where their shapes differ.
     """
-    sets = {"source": data} | ({"base": base} if base else {})
-    made_of = {"vocabulary": work.vocabulary.fingerprint}
-    manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
-    rows = overlay(*(read_dataset(sets[name], manifests[name]) for name in sets))
-    pairs = make_pairs(rows) if targets == 1 else make_groups(rows, targets, work.config.em.prior_beta)
-    require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
-    local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
-    stream = BatchStream(pairs, work.config.data, seed=seed, local=local, together=targets)
+    pairs, fingerprints = _training_pairs(work, data, base, targets)
     initial = work.load(start) if start is not None else None
-    system = work.system(model)
+    if initial:
+        fingerprints["start"] = initial.fingerprint
     run = Run(
-        family=system.family if targets == 1 else in_loss_family(model, targets, train.steps),
-        stream=stream,
+        family=work.system(model).family if targets == 1 else in_loss_family(model, targets, train.steps),
+        stream=_stream(work, pairs, train, seed, targets),
         config=train,
         layout=work.layout,
         seed=seed,
         directory=output,
         valid_batches=_valid_batches(work),
         initial_params=_taken_over(initial, model) if initial else None,
-        flops=functools.partial(_batch_flops, model),
+        flops=functools.partial(_batch_flops, model, targets),
         processes=work.processes,
         log=work.log,
         label=label,
     )
-    result = fit(run)
-    fingerprints = made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
-    if initial:
-        fingerprints["start"] = initial.fingerprint
-    about = {
-        "model": model,
-        "train": train,
-        "rows": pairs.size // targets,
-        "fingerprints": fingerprints,
-        "seed": seed,
-    }
+    result, rows = fit(run), pairs.size // targets
+    about = {"model": model, "train": train, "rows": rows, "fingerprints": fingerprints, "seed": seed}
     work.processes.agree(f"{label}: manifest", lambda: finish_model(output, result, **about))
     return load_manifest(output)
+
+
+def _training_pairs(
+    work: Workspace, data: epath.PathLike, base: epath.PathLike | None, targets: int
+) -> tuple[Pairs, dict[str, str]]:
+    """The rows of `data`, and of `base` those that it does not have; fingerprints of what they are."""
+    made_of = {"vocabulary": work.vocabulary.fingerprint}
+    sets = {"source": data} | ({"base": base} if base else {})
+    manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
+    rows = overlay(*(read_dataset(sets[name], manifests[name]) for name in sets))
+    pairs = make_pairs(rows) if targets == 1 else make_groups(rows, targets, work.config.em.prior_beta)
+    return pairs, made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
+
+
+def _stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, targets: int) -> BatchStream:
+    """Endless batches of this process's rows. UserError where they cannot be shared out over the devices."""
+    require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
+    local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
+    return BatchStream(pairs, work.config.data, seed=seed, local=local, together=targets)
 
 
 def _taken_over(start: Model, model: ModelConfig) -> Params:
@@ -93,5 +104,6 @@ def _valid_batches(work: Workspace):
     return lambda: sequential_batches(pairs, data.buckets, rows, local=local)
 
 
-def _batch_flops(model: ModelConfig, batch: Batch) -> float:
-    return training_flops(model, len(batch.weight), batch.source.shape[1], batch.target.shape[1])
+def _batch_flops(model: ModelConfig, targets: int, batch: Batch) -> float:
+    rows, width = batch.target.shape
+    return training_flops(model, rows, batch.source.shape[1], width, together=targets)

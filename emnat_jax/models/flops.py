@@ -4,12 +4,13 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.models.embedding import padded_vocab
 
 
-def training_flops(config: ModelConfig, rows: int, source: int, target: int) -> float:
+def training_flops(config: ModelConfig, rows: int, source: int, target: int, together: int = 1) -> float:
     """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
 
-    Matrix products only, two operations a multiply-add, backward twice the forward (Kaplan et al.
-    2020, 2.1). Recomputation by `remat` and a glancing pass are not model work and are left out, heads
-    besides the vocabulary's are too small to count.
+    `together` rows share a source, which is encoded once. Matrix products only, two operations a multiply-add,
+    backward twice the forward (Kaplan et al. 2020, 2.1). Recomputation by `remat` and passes without gradient
+    (glancing, the E-step inside the loss) are not model work and are left out, heads besides the vocabulary's
+    are too small to count.
     """
     target = config.decoder_positions(source, target)
     width, hidden = config.width, config.ff_width
@@ -20,4 +21,4 @@ def training_flops(config: ModelConfig, rows: int, source: int, target: int) -> 
     cross = 2 * width**2 * (source + target) + 2 * source * target * width
     decoder = decoder_layers * (target * (layer + 2 * target * width) + cross)
     softmax = target * width * padded_vocab(config)
-    return 6.0 * rows * (encoder + decoder + softmax)
+    return 6.0 * rows * (encoder / together + decoder + softmax)
