@@ -36,11 +36,12 @@ def get_grid():
     alone = {"em.rounds": 0, "student_train.steps": steps}
     rules = {
         "distilled": alone,
-        "raw": alone | {"em.nar_data": "raw"},
-        "nar_top1": {"select.rule": "nar_top1"},
         "posterior": {"select.rule": "posterior"},
         "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
+        # As the paper has it: scores of whole sentences.
+        "nar_top1": {"select.rule": "nar_top1", "select.normalise_length": False},
         "in_loss": alone | {"em.nar_data": "candidates"},
+        "raw": alone | {"em.nar_data": "raw"},
     }
     return {
         family: {name: changes | {"student.family": family} for name, changes in rules.items()}

@@ -56,7 +56,7 @@ def assign(values: dict, key: str, value) -> None:
     group[name] = _typed(value, hint, key)
 
 
-def _place(values: dict, key: str) -> tuple[dict, str, type]:
+def _place(values: dict, key: str) -> tuple[dict, str, typing.Any]:
     """The innermost dict that a dotted key lies in (made where it is missing), its last part, and its type."""
     *groups, name = key.split(".")
     cls = Config

@@ -157,7 +157,7 @@ def sweep_table(report: dict[str, Any]) -> str:
     lines = [("cell", "seeds", *(COLUMNS[name] for name in shown), "gain", "p")]
     for cell in report["cells"]:
         figures = [
-            _with_spread(cell["figures"].get(name), 100 if name == "share_valid" else 1) for name in shown
+            _with_spread(cell["figures"].get(name), 100.0 if name == "share_valid" else 1.0) for name in shown
         ]
         p_values = " ".join(f"{p:.3f}" for p in cell["p_values"])
         seeds = ",".join(map(str, cell["seeds"]))
@@ -171,7 +171,7 @@ def sweep_table(report: dict[str, Any]) -> str:
     return "\n".join([*rows, *notes, *missing])
 
 
-def _with_spread(value: dict[str, Any] | None, scale: float = 1) -> str:
+def _with_spread(value: dict[str, Any] | None, scale: float = 1.0) -> str:
     if value is None:
         return "-"
     mean = f"{scale * value['mean']:.2f}"

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.config import Config, ModelConfig
-from emnat_jax.config_dict import differences, to_dict
+from emnat_jax.config_dict import differences, from_dict, to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
@@ -125,7 +125,8 @@ class Workspace:
     def _keep_config(self, new: dict) -> None:
         path = self.directory / "config.json"
         if path.exists():
-            old = json.loads(path.read_text())
+            # Options that came after the run was begun have their default there.
+            old = _as_json(to_dict(from_dict(json.loads(path.read_text()))))
             changed = [k for k in differences(old, new) if not k.startswith(FREE_TO_CHANGE)]
             if changed:
                 raise UserError(

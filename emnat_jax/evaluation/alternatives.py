@@ -66,7 +66,7 @@ def alternatives_of(
 def as_json(found: Alternatives, pieces: Sequence[str]) -> list[dict[str, Any]]:
     """The positions that hold a part of the output; `pieces` is the text of each token."""
 
-    def piece(token: int) -> str:
+    def piece(token: np.integer) -> str:
         return "blank" if token == BLANK else pieces[token] if token < len(pieces) else f"#{token}"
 
     return [

@@ -72,20 +72,24 @@ def _speed(latency: Sequence[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _first_student(report: dict[str, Any]) -> str:
-    inside = report["config"].get("em", {}).get("nar_data") == "candidates"
-    return "the E-step inside the loss" if inside else "plain distillation"
+    data = report["config"].get("em", {}).get("nar_data")
+    learned = {"candidates": "the E-step inside the loss", "raw": "the corpus' own pairs"}
+    return learned.get(data, "plain distillation")
 
 
 def _rounds(report: dict[str, Any]) -> str:
     """A line a round and system."""
     rounds = report["rounds"]
-    head = ("round", "system", "BLEU", "chrF++", "length ratio", "repeated words", "trained on", "updates")
+    several = "test_multi" in rounds[0]["nar"]
+    head = ("round", "system", "BLEU", *(("several references",) if several else ()), "chrF++", "length ratio", "repeated words",
+            "type/token", "trained on", "updates")  # fmt: skip
     lines = []
     for item in rounds:
         for name in (name for name in NAMES if name in item):
             test, trained = item[name]["test"], item[name].get("training", {})
-            lines.append((item["round"], NAMES[name], f"{test['bleu']:.2f}", f"{test['chrf']:.2f}", f"{test['length_ratio']:.3f}",
-                          f"{test['repeat_rate']:.2%}", trained.get("rows", ""), trained.get("step", "")))  # fmt: skip
+            multi = (f"{item[name]['test_multi']['bleu']:.2f}",) if several else ()
+            lines.append((item["round"], NAMES[name], f"{test['bleu']:.2f}", *multi, f"{test['chrf']:.2f}", f"{test['length_ratio']:.3f}",
+                          f"{test['repeat_rate']:.2%}", f"{test['type_token_ratio']:.3f}", trained.get("rows", ""), trained.get("step", "")))  # fmt: skip
     return f"<h2>Rounds</h2><p>Test split. The student of round 0 learned by {_first_student(report)}; each later round follows an E-step.</p>{table(head, lines)}"
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -12,13 +13,13 @@ from emnat_jax.cli.main import COMMANDS, main
 from emnat_jax.cli.options import _require_platform
 from emnat_jax.config_dict import to_dict
 from emnat_jax.errors import UserError
-from tests.em.runs import run_in_child, small_config
+from tests.em.runs import finished_run, small_config
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("cli") / "run"
-    assert run_in_child(directory, config=small_config(rounds=0)) == 0
+    shutil.copytree(finished_run(tmp_path_factory), directory)
     return directory
 
 
@@ -192,7 +193,7 @@ def test_report_is_written_anew_with_the_speed_that_was_measured(workdir, capsys
 
 
 def test_plan_shows_what_is_done(workdir, capsys):
-    code, output = run("em", f"--workdir={workdir}", "--plan", "--config.em.rounds=1", capsys=capsys)
+    code, output = run("em", f"--workdir={workdir}", "--plan", "--config.em.rounds=2", capsys=capsys)
     lines = output.out.splitlines()
     assert code == 0 and lines[0].startswith("done") and lines[-1].startswith("to do")
 
@@ -251,7 +252,7 @@ def test_unequal_text_files_are_refused(tmp_path, capsys):
 
 def test_a_workdir_keeps_its_configuration(workdir, capsys):
     assert json.loads((workdir / "config.json").read_text()) == json.loads(
-        json.dumps(to_dict(small_config(rounds=0)))
+        json.dumps(to_dict(small_config()))
     )
     message = error_of(capsys, "em", f"--workdir={workdir}", "--config.seed=7")
     assert "seed" in message

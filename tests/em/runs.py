@@ -1,5 +1,6 @@
 """Small EM runs for tests: the generated task, one-layer models, a few steps with dropout on."""
 
+import fcntl
 import os
 import signal
 import sys
@@ -71,6 +72,18 @@ def run_in_child(directory: Path, kill_at: int | None = None, config: Config | N
     child.join(timeout=180)
     assert child.exitcode is not None, "the run hangs"
     return child.exitcode
+
+
+def finished_run(tmp_path_factory) -> Path:
+    """The workdir of an unbroken `small_config()` run; made once for all workers of a session, for reading only."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    directory = root / "finished" / "run"
+    with open(root / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "report/report.json").exists():
+            assert run_in_child(directory) == 0, directory.with_suffix(".log").read_text()
+    return directory
 
 
 def _child(directory: Path, kill_at: int | None, config: Config | None) -> None:

@@ -22,14 +22,14 @@ from emnat_jax.em.workspace import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.translate import sentence_pairs
 from emnat_jax.types import EOS
-from tests.em.runs import run_em, run_in_child, small_config
+from tests.em.runs import finished_run, run_em, run_in_child, small_config
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A workdir after all rounds, and its report."""
     directory = tmp_path_factory.mktemp("em") / "run"
-    assert run_in_child(directory) == 0, directory.with_suffix(".log").read_text()
+    shutil.copytree(finished_run(tmp_path_factory), directory)
     return directory, json.loads((directory / "report/report.json").read_text())
 
 
@@ -323,6 +323,16 @@ def test_another_configuration_is_refused_by_name(finished):
     changed = dataclasses.replace(small_config(), seed=9, select=SelectConfig(alpha=0.5))
     with pytest.raises(UserError, match=r"seed, select\.alpha|select\.alpha, seed"):
         run_em(directory, changed)
+
+
+def test_an_option_that_came_later_has_its_default(finished, tmp_path):
+    """A run that was begun before the option was there goes on."""
+    values = json.loads((finished[0] / "config.json").read_text())
+    del values["em"]["update_teacher"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    workspace(tmp_path).keep_config()
+    with pytest.raises(UserError, match="different: em.rounds"):
+        workspace(tmp_path, small_config(rounds=3)).keep_config()
 
 
 def test_another_mesh_is_not_another_configuration(finished):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.em.runs import run_in_child
+from tests.em.runs import finished_run, run_in_child
 
 # Writes that each life of one run is given; together they lead through every kind of stage.
 LIVES = (3, 8, 9, 10, 9, 12, 14)
@@ -43,13 +43,11 @@ def _untimed(line: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("unbroken") / "run"
-    assert run_in_child(directory) == 0
-    return outcome(directory)
+    return outcome(finished_run(tmp_path_factory))
 
 
 def test_the_unbroken_run_has_something_to_lose(unbroken):
-    assert len(unbroken["manifests"]) == 3 + 1 + 2 * 2 + 2 + 2  # data, vocab, models, distilled, E-step
+    assert len(unbroken["manifests"]) == 3 + 1 + 2 * 2 + 2 + 3  # data, vocab, models, distilled, E-step
     assert [item["round"] for item in unbroken["report"]["rounds"]] == [0, 1]
     assert all(len(lines) >= 3 for lines in unbroken["metrics"].values())
 

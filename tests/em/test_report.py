@@ -22,6 +22,7 @@ SCORES = {
     "chrf": 30.0,
     "length_ratio": 0.9,
     "repeat_rate": 0.05,
+    "type_token_ratio": 0.2,
 }
 NCM = {"ncm": 1.2, "ar_nll": 0.9, "total_correlation": 0.3}
 
