@@ -58,7 +58,9 @@ def em_effect(outputs: dict[int, dict[str, list[str]]], references: list[str]) -
     if len(outputs) < 2:
         return None
     first, *_, last = sorted(outputs)
-    found = paired_significance(outputs[last]["nar"], outputs[first]["nar"], [references])["BLEU"]
+    found = paired_significance(outputs[last]["nar"], outputs[first]["nar"], [references], names=("BLEU",))[
+        "BLEU"
+    ]
     return {"round": last, "before": found["baseline"], "after": found["system"], "p_value": found["p_value"],
             "signature": found["signature"]}  # fmt: skip
 

@@ -96,7 +96,8 @@ def _gain(run: dict, runs: list[dict], directory: epath.Path, known: dict) -> di
     if key not in known:
         ours, theirs = (_outputs(item, directory) for item in (run, first))
         rows = read_dataset(directory / run["folder"] / "data" / "test")
-        test = paired_significance(ours, theirs, [[row.target_text for row in rows]])["BLEU"]
+        references = [[row.target_text for row in rows]]
+        test = paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"]
         known[key] = test["p_value"]
     difference = run["figures"]["student"] - first["figures"]["student"]
     return {"over": first["cell"], "bleu": difference, "p_value": known[key], "of": list(key)}

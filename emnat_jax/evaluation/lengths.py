@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emnat_jax.evaluation.bleu import quality
+from emnat_jax.evaluation.bleu import corpus_bleu
 
 LENGTHS = ((1, 5), (6, 10), (11, 20), (21, None))  # words, first and last of a bucket
 
@@ -26,9 +26,7 @@ def by_length(outputs: Mapping[str, Sequence[str]], references: Sequence[str]) -
     for place, chosen in enumerate(_members(references)):
         if chosen:
             wanted = [[references[i] for i in chosen]]
-            bleu = {
-                name: quality([lines[i] for i in chosen], wanted)["bleu"] for name, lines in outputs.items()
-            }
+            bleu = {name: corpus_bleu([lines[i] for i in chosen], wanted) for name, lines in outputs.items()}
             found.append({"words": bucket_name(place), "sentences": len(chosen), "bleu": bleu})
     return found
 

@@ -54,7 +54,11 @@ def decode_pairs(
     """
     place = {row: index for index, row in enumerate(pairs.row.tolist())}
     found: list[Candidates | None] = [None] * pairs.size
-    batches = sequential_batches(pairs, data.buckets, own_rows(layout, data.decode_rows), by="source")
+    # Targets play no part, and their width would compile the search anew for every data set.
+    batches = (
+        batch.replace(target=batch.target[:, :1])
+        for batch in sequential_batches(pairs, data.buckets, own_rows(layout, data.decode_rows), by="source")
+    )
     step = functools.partial(decode, params)
     for batch, hypotheses in each_batch(step, batches, layout=layout, processes=processes):
         _unpack(batch.row, hypotheses, place, found)

@@ -14,6 +14,8 @@ from emnat_jax.types import EOS, NEG_INF, PAD, Batch
 from tests import tiny
 
 NAMES = list(FAMILIES)
+# The networks of cmlm and glat are nar's: what tests networks alone runs on them in the slow suite.
+NETWORKS = [pytest.param(name, marks=[pytest.mark.slow] * (name in ("cmlm", "glat"))) for name in NAMES]
 
 
 def score(name, batch):
@@ -156,7 +158,7 @@ def _lesson() -> Batch:
     return tiny.batch_of(sources, targets)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_variants_keep_the_probability_space(name):
     change = {"norm": "post", "positions": "sinusoidal", "remat": True}
     targets = tiny.all_targets()
@@ -168,7 +170,7 @@ def test_variants_keep_the_probability_space(name):
     chex.assert_tree_all_finite(gradient(params, tiny.batch()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_scanned_layers_equal_unrolled_ones(name):
     layers = {"encoder_layers": 2, "decoder_layers": 2}
     plain, scanned = (tiny.family(name, scan_layers=scan, **layers) for scan in (False, True))
