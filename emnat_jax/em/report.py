@@ -6,11 +6,13 @@ import platform
 from typing import Any
 
 import jax
+from etils import epath
 
 from emnat_jax.config_dict import to_dict
 from emnat_jax.data.atomic import atomic_file
-from emnat_jax.data.manifest import is_finished, load_manifest
+from emnat_jax.data.manifest import is_finished, load_manifest, read_dataset
 from emnat_jax.em.details import details, finished_rounds
+from emnat_jax.em.evaluate import valid_share
 from emnat_jax.em.journal import read_journal
 from emnat_jax.em.plan import EVAL_NAME, make_plan
 from emnat_jax.em.workspace import ROLES, Workspace
@@ -59,8 +61,16 @@ def _round(work: Workspace, index: int) -> dict[str, Any]:
     result["selection"] = None
     if is_finished(selected):
         options = load_manifest(selected).options
-        result["selection"] = {**options["select"], **options["statistics"]}
+        result["selection"] = {**options["select"], **options["statistics"], **_valid_choices(work, selected)}
     return result
+
+
+def _valid_choices(work: Workspace, selected: epath.Path) -> dict[str, float]:
+    """On the generated task: the share of sources whose (first) chosen target is a translation of it."""
+    if work.config.data.kind != "modes":
+        return {}
+    rows = list(read_dataset(selected))
+    return valid_share(work, [work.vocabulary.decode(row.targets[0]) for row in rows], rows)
 
 
 def _provenance(work: Workspace) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def table(report: dict[str, Any]) -> str:
                "NCM train", "AR NLL", "agreement")  # fmt: skip
     modes = any("share_valid" in item["nar"]["test"] for item in report["rounds"])
     if modes:
-        columns += ("AR valid %", "NAR valid %")
+        columns += ("AR valid %", "NAR valid %", "choices valid %")
     lines = [columns]
     for item in report["rounds"]:
         ar, nar, ncm = item["ar"]["test"], item["nar"]["test"], item["ncm"]["train"]
@@ -119,7 +129,8 @@ def table(report: dict[str, Any]) -> str:
                 f"{nar['chrf']:.2f}", f"{nar['length_ratio']:.3f}", f"{100 * nar['repeat_rate']:.2f}",
                 f"{ncm['ncm']:.3f}", f"{ncm['ar_nll']:.3f}", agreement)  # fmt: skip
         if modes:
-            line += (f"{100 * ar['share_valid']:.1f}", f"{100 * nar['share_valid']:.1f}")
+            chosen = f"{100 * item['selection']['share_valid']:.2f}" if item["selection"] else "-"
+            line += (f"{100 * ar['share_valid']:.1f}", f"{100 * nar['share_valid']:.1f}", chosen)
         lines.append(line)
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]

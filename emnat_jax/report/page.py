@@ -145,33 +145,37 @@ def _curves(curves: list[dict], role: str) -> str:
 
 def _choices(rounds: list[dict]) -> str:
     """What each E-step took."""
-    steps = [item for item in rounds if item["selection"]]
+    steps = [(item["round"], item["selection"]) for item in rounds if item["selection"]]
     if not steps:
         return ""
-    widest = max(len(item["selection"]["rank_histogram"]) for item in steps)
-    shares = {}
-    for item in steps:
-        counts = item["selection"]["rank_histogram"]
-        total = max(sum(counts), 1)
-        shares[f"round {item['round']}"] = [100 * count / total for count in counts] + [0.0] * (
-            widest - len(counts)
-        )
-    chart = bar_chart([str(rank + 1) for rank in range(widest)], shares, "rank in the list", "% of sentences")
-    head = (
-        "after round",
-        "rule",
-        "the list's first taken",
-        "log p of teacher 0 a token: chosen",
-        "the list's first",
-        "tokens a target",
+    widest = max(len(chosen["rank_histogram"]) for _, chosen in steps)
+    shares = {f"round {index}": _shares(chosen["rank_histogram"], widest) for index, chosen in steps}
+    names = [str(rank + 1) for rank in range(widest)]
+    chart = bar_chart(names, shares, "rank in the list", "% of sentences")
+    about = (
+        "Which of the candidates became targets; the teacher's best is the first of its list. If the chosen ones grow "
+        "less likely under the first teacher, the loop drifts."
     )
+    drawn = figures([("Choices by rank", chart)])
+    return f"<h2>What the E-step chose</h2><p>{text(about)}</p>{drawn}{_choices_table(steps)}"
+
+
+def _shares(counts: list[float | int], width: int) -> list[float]:
+    """In per cent, with zeros up to `width`."""
+    total = max(sum(counts), 1)
+    return [100 * count / total for count in counts] + [0.0] * (width - len(counts))
+
+
+def _choices_table(steps: list[tuple[int, dict]]) -> str:
+    head = ("after round", "rule", "the list's first taken", "log p of teacher 0 a token: chosen", "the list's first",
+            "tokens a target")  # fmt: skip
+    checked = "share_valid" in steps[0][1]
     lines = []
-    for item in steps:
-        chosen = item["selection"]
-        lines.append((item["round"], chosen["rule"], f"{chosen['agreement']:.1%}", f"{chosen['ar0_log_prob_per_token']:.3f}",
-                      f"{chosen['teacher_ar0_log_prob_per_token']:.3f}", f"{chosen['tokens_per_target']:.2f}"))  # fmt: skip
-    about = "Which of the candidates became targets; the teacher's best is the first of its list. If the chosen ones grow less likely under the first teacher, the loop drifts."
-    return f"<h2>What the E-step chose</h2><p>{text(about)}</p>{figures([('', chart)])}{table(head, lines)}"
+    for index, chosen in steps:
+        valid = (f"{chosen['share_valid']:.2%}",) if checked else ()
+        lines.append((index, chosen["rule"], f"{chosen['agreement']:.1%}", f"{chosen['ar0_log_prob_per_token']:.3f}",
+                      f"{chosen['teacher_ar0_log_prob_per_token']:.3f}", f"{chosen['tokens_per_target']:.2f}", *valid))  # fmt: skip
+    return table((*head, *(("valid choices",) if checked else ())), lines)
 
 
 def _pipeline(report: dict[str, Any]) -> str:

@@ -281,6 +281,7 @@ def test_report_has_one_object_a_round(finished):
         ncm = item["ncm"]["train"]
         assert ncm["ncm"] > ncm["ncm_without_length"] > 0
         np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["ar_nll"])
+    assert 0 <= report["rounds"][0]["selection"]["share_valid"] <= 1
     assert report["rounds"][1]["selection"] is None
     assert len(table(report).splitlines()) == 4
 
