@@ -3,8 +3,6 @@
 import html.parser
 import json
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -12,6 +10,7 @@ from emnat_jax.em import details
 from emnat_jax.evaluation import lengths
 from emnat_jax.report import charts
 from emnat_jax.report.page import page
+from tests.browser import NEEDS_BROWSER, shown
 
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v"]
 OUTPUTS = {0: {"ar": ["a b c", "d e e g", "k <b> l"], "nar": ["a a c", "d e x x", "k l"]}}
@@ -167,16 +166,12 @@ def test_charts_keep_every_mark_inside():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser")
+@NEEDS_BROWSER
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_it_without_complaint(tmp_path, width):
     (tmp_path / "page.html").write_text(page(report()))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
-               "--enable-logging=stderr", "--v=0", "--dump-dom", f"file://{tmp_path / 'page.html'}"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "Did EM help?" in done.stdout and "<svg" in done.stdout
-    assert "CONSOLE" not in done.stderr
+    dom, said = shown(tmp_path / "page.html", width)
+    assert "Did EM help?" in dom and "<svg" in dom and "CONSOLE" not in said
 
 
 def test_the_report_is_json():

@@ -18,6 +18,7 @@ from emnat_jax.em.sweep import Cell, choose, describe, make_cells, run_cells
 from emnat_jax.em.sweep_report import over_seeds, sweep_table, write_sweep_report
 from emnat_jax.errors import UserError
 from emnat_jax.training.distributed import Processes
+from tests.browser import NEEDS_BROWSER, shown
 from tests.em.grid_file import get_grid
 from tests.em.runs import run_in_child, small_config
 from tests.em.test_kill import outcome
@@ -170,13 +171,18 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     return cell
 
 
-def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, monkeypatch):
+def finished_cells(directory) -> list[Cell]:
+    """Two cells with two seeds each; the second is better, surely."""
     good, bad = [f"the cat sat on mat {i}" for i in range(4)], ["a dog"] * 4
-    cells = [
-        finished_cell(tmp_path, name, seed, bleu, lines)
+    return [
+        finished_cell(directory, name, seed, bleu, lines)
         for seed, (low, high) in ((1, (10.0, 13.0)), (2, (12.0, 13.0)))
         for name, bleu, lines in (("first", low, bad), ("better", high, good))
     ]
+
+
+def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, monkeypatch):
+    cells = finished_cells(tmp_path)
     cells.append(dataclasses.replace(cells[0], name="to come"))
     report = write_sweep_report(cells, tmp_path)
     first, better = report["cells"]
@@ -196,6 +202,15 @@ def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, mon
         sweep_report, "paired_significance", lambda *a: pytest.fail("known from the report before")
     )
     assert write_sweep_report(cells, tmp_path) == report
+
+
+@pytest.mark.slow
+@NEEDS_BROWSER
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_page(tmp_path, width):
+    write_sweep_report(finished_cells(tmp_path), tmp_path)
+    dom, said = shown(tmp_path / "report/index.html", width)
+    assert "best is better" in dom and "<svg" in dom and "CONSOLE" not in said
 
 
 def test_one_seed_has_no_spread():
