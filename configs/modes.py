@@ -26,6 +26,7 @@ def get_config():
     config.data.modes.train_rows = 8_000
     config.teacher_train.steps = config.student_train.steps = 500
     config.em.candidates = 8
+    config.em.rounds = 4
     config.em.rows = None
     config.em.later_steps_ratio = 0.5
     config.em.later_lr_ratio = 0.5

@@ -51,8 +51,12 @@ def override(values: dict, key: str, text: str) -> None:
 
 
 def assign(values: dict, key: str, value) -> None:
-    """Sets the dotted `key` of a nested dict; UserError as in `override`."""
+    """Sets the dotted `key` of a nested dict; UserError as in `override`, and for a group of options."""
     group, name, hint = _place(values, key)
+    require(
+        not dataclasses.is_dataclass(hint),
+        f"{key} is a group of options; set them one by one, e.g. {key}.KEY.",
+    )
     group[name] = _typed(value, hint, key)
 
 

@@ -7,6 +7,8 @@ Examples:
   emnat evaluate --workdir=runs/tatoeba --multi-references=test_multiref.tsv.gz
 """
 
+import sys
+
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
 from emnat_jax.cli.trained import add_model, load_model
 from emnat_jax.data.multi_references import read_multi_references
@@ -54,7 +56,7 @@ def _files(args, config_arguments):
         return {}, [], []
     outputs = read_lines(args.hypotheses)
     if args.multi_references:
-        _, references = read_multi_references(args.multi_references)
+        _, references = read_multi_references(_stream(args.multi_references))
     else:
         references = [read_lines(path) for path in args.references.split(",")]
     return quality(outputs, references), outputs, references
@@ -72,9 +74,14 @@ def _model_outputs(args, config_arguments):
     if args.multi_references:
         from emnat_jax.evaluation.bleu import quality
 
-        sources, references = read_multi_references(args.multi_references)
+        sources, references = read_multi_references(_stream(args.multi_references))
         outputs = translate(sources)
         return quality(outputs, references), outputs, references
     rows = list(read_dataset(work.directory / "data" / args.split))
     outputs = translate([row.source_text for row in rows])
     return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]
+
+
+def _stream(path):
+    """A path, or standard input for "-"."""
+    return sys.stdin.buffer if path == "-" else path

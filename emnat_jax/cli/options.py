@@ -18,9 +18,9 @@ from emnat_jax.errors import UserError, require
 DEFAULT_WORKDIR = "runs/quickstart"
 
 
-def add_workdir(parser: argparse.ArgumentParser) -> None:
+def add_workdir(parser: argparse.ArgumentParser, default: str = DEFAULT_WORKDIR) -> None:
     """`--workdir`, and the two lines of help about `--config`."""
-    parser.add_argument("--workdir", default=DEFAULT_WORKDIR, help=f"default: {DEFAULT_WORKDIR}")
+    parser.add_argument("--workdir", default=default, help=f"default: {default}")
     group = parser.add_argument_group("configuration")
     text = "a file with get_config(); default: the workdir's config.json, or the bundled demo's"
     group.add_argument("--config", metavar="FILE.py", help=text)
@@ -69,6 +69,8 @@ def read_grid(arguments: list[str]) -> tuple[dict, dict]:
     """What every run of a sweep shares, and `get_grid()` of the same `--config` file."""
     files = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
     require(bool(files), "a sweep needs --config=FILE.py with get_config() and get_grid().")
+    seeded = [a for a in arguments if a.startswith("--config.seed")]
+    require(not seeded, f"{', '.join(seeded)}: a sweep takes its seeds from --seeds.")
     return to_dict(read_config(arguments)), _call(Path(files[-1]), "get_grid")
 
 
@@ -98,6 +100,7 @@ def _call(path: Path, function: str):
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        require(hasattr(module, function), f"--config={path}: the file has no function {function}().")
         return getattr(module, function)()
     except UserError:
         raise
@@ -126,13 +129,9 @@ def open_workspace(config: Config, args: argparse.Namespace):
             f"no such device: {reason} Unset JAX_PLATFORMS, or install the platform's package."
         ) from error
     _require_platform(os.environ.get("JAX_PLATFORMS", ""), jax.default_backend())
-    for model in (config.teacher, config.student):
-        require(
-            model.attention == "xla" or jax.default_backend() == "gpu",
-            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; use xla.",
-        )
-    from emnat_jax.em.workspace import Workspace
+    from emnat_jax.em.workspace import Workspace, require_kernels
 
+    require_kernels(config)
     return Workspace(config, args.workdir, make_log(args.joined), args.joined)
 
 

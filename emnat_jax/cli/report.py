@@ -23,5 +23,7 @@ def run(args, config_arguments):
     require_library()
     work.check()
     report = args.joined.agree("report", lambda: rebuild_report(work))
-    print(json.dumps(report, indent=2, ensure_ascii=False) if args.json else table(report))
-    print(f"page: {work.directory / 'report' / 'index.html'}")
+    if args.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    print(f"{table(report)}\npage: {work.directory / 'report' / 'index.html'}")

@@ -3,6 +3,7 @@
 The configuration file has get_config(), what all runs share, and get_grid(): {group: {cell: {key: value}}}. The first
 cell of a group is what the others are compared with. Each run is a workdir in WORKDIR/cells/GROUP/CELL/SEED that every
 command opens. Killed and run again, the sweep goes on; two of them in one workdir divide the cells.
+The report is of all seeds that the workdir has.
 
 Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
@@ -11,12 +12,14 @@ Examples:
 
 import json
 
+from etils import epath
+
 from emnat_jax.cli.options import add_workdir, make_log, open_workspace, read_grid
 from emnat_jax.errors import UserError
 
 
 def add_arguments(parser):
-    add_workdir(parser)
+    add_workdir(parser, default="runs/sweep")
     parser.add_argument("--seeds", default="1", metavar="N[,N]", help="default: 1")
     parser.add_argument("--only", metavar="GROUP/CELL[,...]", help="run these alone; * stands for anything")
     parser.add_argument("--plan", action="store_true", help="print the cells and how far they are")
@@ -26,23 +29,32 @@ def add_arguments(parser):
 
 def run(args, config_arguments):
     base, grid = read_grid(config_arguments)
-    from emnat_jax.em.sweep import choose, describe, make_cells, run_cells
+    from emnat_jax.em.sweep import begun_seeds, choose, describe, make_cells, run_cells
 
-    cells = make_cells(base, grid, _seeds(args.seeds))
-    chosen = choose(cells, args.only)
+    seeds = _seeds(args.seeds)
+    cells = make_cells(base, grid, sorted({*seeds, *begun_seeds(args.workdir)}))
+    chosen = choose([cell for cell in cells if cell.seed in seeds], args.only)
     if args.plan:
         print(describe(chosen, args.workdir))
         return
+    if (epath.Path(args.workdir) / "config.json").exists():
+        raise UserError(f"{args.workdir} is the workdir of one run; give a sweep a --workdir of its own.")
     open_workspace(chosen[0].config, args)  # sets JAX up
-    from emnat_jax.em.sweep_report import sweep_table, write_sweep_report
+    from emnat_jax.em.sweep_report import write_sweep_report
     from emnat_jax.evaluation.bleu import require_library
+    from emnat_jax.report.sweep_page import sweep_table
 
     require_library()
+    failed = {}
     if not args.report:
-        run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
+        failed = run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
     report = args.joined.agree("report", lambda: write_sweep_report(cells, args.workdir))
-    print(json.dumps(report, indent=2, ensure_ascii=False) if args.json else sweep_table(report))
-    print(f"page: {args.workdir}/report/index.html")
+    if args.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        print(f"{sweep_table(report)}\npage: {args.workdir}/report/index.html")
+    if failed:
+        raise UserError("; ".join(f"{folder}: {message}" for folder, message in failed.items()))
 
 
 def _seeds(text: str) -> list[int]:

@@ -76,7 +76,7 @@ def _with_lengths(model, args):
 def _directory(work, args, role: str):
     if args.model is not None and role == args.role:
         return args.model
-    return work.directory / f"rounds/{last_round(work, role) if args.round is None else args.round}" / role
+    return work.round_folder(last_round(work, role) if args.round is None else args.round, role)
 
 
 def last_round(work, role: str) -> int:

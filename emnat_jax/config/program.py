@@ -108,23 +108,26 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
-    candidates_from: tuple[str, ...] = ("ar",)  # the teacher's; ("ar", "nar"): the student's own behind
-    # them; ("nar",): the student's alone
+    # The teacher's; ("ar", "nar"): the student's own behind them; ("nar",): the student's alone.
+    candidates_from: tuple[str, ...] = ("ar",)
     update_teacher: bool = True  # False: round 0's stays, and later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
-    nar_data: str = (
-        "ar_top1"  # what students learn from: ar_top1, selected (later ones), raw (the corpus), or
-    )
-    # candidates: the teacher's N best, the E-step inside the loss (METHOD 5.3)
-    prior_beta: float = (
-        1.0  # nar_data=candidates: their prior shares are as p_AR^this of the sentence; 0: all equal
-    )
+    # What students learn from: ar_top1, selected (later ones), raw (the corpus), or candidates: the teacher's
+    # N best, the E-step inside the loss (METHOD 5.3).
+    nar_data: str = "ar_top1"
+    # nar_data=candidates: their prior shares are as p_AR^this of the sentence; 0: all equal.
+    prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
     later_steps_ratio: float = 0.1  # share of train.steps in later rounds
     later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
+
+    @property
+    def has_teachers_list(self) -> bool:
+        """Whether E-steps choose from what the teacher proposes."""
+        return "ar" in self.candidates_from
 
     def __post_init__(self):
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
@@ -207,3 +210,10 @@ class Config:
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        asked = "select.rule=ar_top1" if self.select.rule == "ar_top1" else "select.max_drift"
+        require(
+            self.em.has_teachers_list or (self.select.rule != "ar_top1" and self.select.max_drift is None),
+            f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} leaves out.",
+        )

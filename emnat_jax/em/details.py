@@ -20,7 +20,7 @@ def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     """Everything of the kind that the finished rounds give; JSON."""
     rows = list(read_dataset(work.directory / "data" / "test")) if rounds else []
     references = [row.target_text for row in rows]
-    outputs = {index: _outputs(work.directory, index) for index in rounds}
+    outputs = {index: outputs_of(work.directory, index) for index in rounds}
     return {
         "curves": _curves(work, rounds),
         "by_length": {str(index): by_length(outputs[index], references) for index in rounds},
@@ -30,28 +30,28 @@ def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     }
 
 
-def finished_rounds(work: Workspace) -> list[int]:
-    """The rounds that were evaluated, in order."""
-    rounds = range(work.config.em.rounds + 1)
-    return [index for index in rounds if (work.directory / f"rounds/{index}" / EVAL_NAME).exists()]
+def finished_rounds(directory: epath.Path, rounds: int) -> list[int]:
+    """The rounds of a workdir that were evaluated, of 0 to `rounds`, in order."""
+    return [index for index in range(rounds + 1) if (directory / f"rounds/{index}" / EVAL_NAME).exists()]
 
 
 def samples(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The example sentences, which are the same in every round, with what each round made of them."""
-    if not evaluations:
-        return []
-    about = [
-        {key: item[key] for key in ("words", "source", "reference")} for item in evaluations[0]["samples"]
+    """The example sentences that all rounds have, with what each round made of them."""
+    by_round = {
+        result["round"]: {item["source"]: item for item in result["samples"] if "words" in item}
+        for result in evaluations
+    }
+    first, *others = by_round.values() if by_round else [{}]
+    return [
+        {key: item[key] for key in ("words", "source", "reference")}
+        | {"rounds": [{"round": index, **items[source]} for index, items in by_round.items()]}
+        for source, item in first.items()
+        if all(source in items for items in others)
     ]
-    rounds = (
-        [{"round": result["round"], **result["samples"][place]} for result in evaluations]
-        for place in range(len(about))
-    )
-    return [item | {"rounds": found} for item, found in zip(about, rounds, strict=True)]
 
 
 def em_effect(outputs: dict[int, dict[str, list[str]]], references: list[str]) -> dict[str, Any] | None:
-    """The last student against round 0's, which no E-step between rounds has touched: paired bootstrap on the test split.
+    """The last student against round 0's: paired bootstrap on the test split.
 
     None without a later round.
     """
@@ -69,7 +69,7 @@ def _evaluation(work: Workspace, index: int) -> dict[str, Any]:
     return json.loads((work.directory / f"rounds/{index}" / EVAL_NAME).read_text())
 
 
-def _outputs(directory: epath.Path, index: int) -> dict[str, list[str]]:
+def outputs_of(directory: epath.Path, index: int) -> dict[str, list[str]]:
     """The test translations of each system of a round."""
     folder = directory / f"rounds/{index}/outputs"
     paths = {name: folder / f"test.{name}.txt" for name in SYSTEMS}
@@ -97,7 +97,9 @@ def keep_latency(
 
     `index` is the round, None for the last finished one; `changes` are options that the round did not have.
     """
-    index = max(finished_rounds(work), default=None) if index is None else index
+    index = (
+        max(finished_rounds(work.directory, work.config.em.rounds), default=None) if index is None else index
+    )
     bleu, path = None, work.directory / f"rounds/{index}/{EVAL_NAME}"
     if not changes and path.exists():
         bleu = json.loads(path.read_text())[role]["test"]["bleu"]

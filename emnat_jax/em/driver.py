@@ -182,7 +182,7 @@ def rebuild_report(work: Workspace) -> dict[str, Any]:
     """The report of whatever is finished. UserError where no run was begun."""
     begun = (work.directory / "config.json").exists()
     require(begun, f"{work.directory} holds no run; begin one: emnat em --workdir={work.directory}")
-    last = max(finished_rounds(work), default=0)
+    last = max(finished_rounds(work.directory, work.config.em.rounds), default=0)
     return write_report(work, stop_reason(work, last))
 
 

@@ -65,7 +65,15 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold(processes: Processes, directory: epath.PathLike) -> Iterator[None]:
-    """`exclusive` for all processes of a run together: the first holds the folder."""
+    """`exclusive` for all processes of a run together: the first holds the folder, InUse is raised on all."""
     with contextlib.ExitStack() as held:
-        processes.agree(f"{directory}: lock", lambda: held.enter_context(exclusive(directory)))
+
+        def enter() -> str | None:
+            try:
+                held.enter_context(exclusive(directory))
+            except InUse as error:
+                return str(error)
+
+        if busy := processes.agree(f"{directory}: lock", enter):
+            raise InUse(busy)
         yield

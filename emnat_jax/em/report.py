@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from emnat_jax.em.evaluate import valid_share
 from emnat_jax.em.journal import read_journal
 from emnat_jax.em.plan import EVAL_NAME, make_plan
 from emnat_jax.em.workspace import ROLES, Workspace
+from emnat_jax.report.markup import columns_of_text
 from emnat_jax.report.page import page
 
 PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
@@ -23,7 +25,7 @@ PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
     """Writes report/report.json, report/index.html and report/table.txt from the rounds that are finished."""
-    rounds = finished_rounds(work)
+    rounds = finished_rounds(work.directory, work.config.em.rounds)
     report = {
         "rounds": [_round(work, index) for index in rounds],
         **details(work, rounds),
@@ -33,16 +35,20 @@ def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
         "environment": environment(),
         "seconds": _seconds(work),
     }
-    folder = work.directory / "report"
+    write_texts(work.directory / "report", {
+        "report.json": json.dumps(report, indent=2, ensure_ascii=False),
+        "index.html": page(report),
+        "table.txt": table(report),
+    })  # fmt: skip
+    return report
+
+
+def write_texts(folder: epath.Path, texts: Mapping[str, str]) -> None:
+    """Files of a folder, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("report.json", json.dumps(report, indent=2, ensure_ascii=False)),
-        ("index.html", page(report)),
-        ("table.txt", table(report)),
-    ):
+    for name, text in texts.items():
         with atomic_file(folder / name) as file:
             file.write(text.encode() + b"\n")
-    return report
 
 
 def _round(work: Workspace, index: int) -> dict[str, Any]:
@@ -132,8 +138,6 @@ def table(report: dict[str, Any]) -> str:
             chosen = f"{100 * item['selection']['share_valid']:.2f}" if item["selection"] else "-"
             line += (f"{100 * ar['share_valid']:.1f}", f"{100 * nar['share_valid']:.1f}", chosen)
         lines.append(line)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    rows = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     notes = [f"test split; {report['rounds'][0]['ar']['test']['bleu_signature']}"] if report["rounds"] else []
     notes += [f"stopped: {report['stopped']}"] if report["stopped"] else []
-    return "\n".join([*rows, *notes])
+    return "\n".join([*columns_of_text(lines), *notes])

@@ -12,20 +12,21 @@ from emnat_jax.data.manifest import MANIFEST_NAME
 from emnat_jax.em.plan import Stage, make_plan
 
 # What a stage reads of the configuration, beside its own fields and what the stages before it made.
-_TEACHER = ("data.", "teacher.", "em.rows")
+_TEACHER = ("data.", "teacher.")
 _BOTH = (*_TEACHER, "student.")
-_LATER = ("em.warm_start", "em.later_steps_ratio", "em.later_lr_ratio")
 _READS = {
     "prepare": ("data.", "vocab."),
-    "train ar": ("data.", "vocab.", "teacher.", "teacher_train.", *_LATER),
-    "train nar": ("data.", "vocab.", "student.", "student_train.", "em.prior_beta", *_LATER),
+    "train ar": ("data.", "vocab.", "teacher.", "teacher_train."),
+    "train nar": ("data.", "vocab.", "student.", "student_train.", "em.prior_beta"),
     "distill": _TEACHER,
-    "n_best": (*_TEACHER, "em.candidates", "select.include_reference"),
-    "candidates": (*_BOTH, "em.candidates", "em.candidates_from", "select.include_reference"),
+    "n_best": (*_TEACHER, "em.rows", "em.candidates", "select.include_reference"),
+    "candidates": (*_BOTH, "em.rows", "em.candidates", "em.candidates_from", "select.include_reference"),
     "score": (*_BOTH, "select.include_reference"),
     "select": ("select.",),
     "evaluate": (*_BOTH, "evaluation."),
 }
+# Every stage after round 0, too: how short a training is, which rows, and whether there is such a round at all.
+_READ_LATER = ("em.warm_start", "em.later_", "em.rows", "em.stop_")
 
 
 def common_stages(ours: Config, theirs: Config) -> list[Stage]:
@@ -33,33 +34,30 @@ def common_stages(ours: Config, theirs: Config) -> list[Stage]:
     if ours.seed != theirs.seed:
         return []
     changed = differences(to_dict(ours), to_dict(theirs))
-    other, common = make_plan(theirs), {}
-    for stage in make_plan(ours):
-        unread = not any(name.startswith(_reads(stage)) for name in changed)
-        if unread and stage in other and all(name in common for name in _inputs(stage)):
+    plan, other, common = make_plan(ours), make_plan(theirs), {}
+    for stage in plan:
+        untouched = not any(name.startswith(_reads(stage)) for name in changed)
+        if untouched and stage in other and all(name in common for name in _inputs(stage, plan)):
             common[stage.output] = stage
     return list(common.values())
 
 
 def _reads(stage: Stage) -> tuple[str, ...]:
-    return _READS[f"train {stage.role}" if stage.kind == "train" else stage.kind]
+    own = _READS[f"train {stage.role}" if stage.kind == "train" else stage.kind]
+    return (*own, *_READ_LATER) if stage.round else own
 
 
-def _inputs(stage: Stage) -> list[str]:
+def _inputs(stage: Stage, plan: list[Stage]) -> list[str]:
     """Outputs of the stages that this one needs; all need the first, which makes vocabulary and data."""
     if stage.kind == "prepare":
         return []
+    made = {other.output for other in plan}
     here = f"rounds/{stage.round}"
-    teachers, students = [f"{here}/ar", "rounds/0/ar"], [f"{here}/nar"]
-    models = {
-        "distill": teachers[:1],
-        "n_best": teachers[:1],
-        "candidates": teachers + students,
-        "score": teachers + students,
-        "evaluate": teachers + students,
-    }.get(stage.kind, [])
+    teacher = f"{here}/ar" if f"{here}/ar" in made else "rounds/0/ar"  # one that stays
+    both = [teacher, "rounds/0/ar", f"{here}/nar"]
+    models = {"distill": [teacher], "n_best": [teacher], "candidates": both, "score": both, "evaluate": both}
     sets = [name for name in (stage.data, stage.base, stage.start) if name and not name.startswith("data/")]
-    return ["data", *sets, *models]
+    return ["data", *sets, *models.get(stage.kind, [])]
 
 
 def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
@@ -79,12 +77,15 @@ def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
 
 
 def _take_folder(source: epath.Path, target: epath.Path) -> None:
-    """All files below `source` and no others, the manifest last."""
-    if target.exists():  # of a stage that was cut off
-        target.rmtree()
-    files = sorted(_files(source), key=lambda path: path.name == MANIFEST_NAME)
-    for path in files:
-        _place(path, target / os.path.relpath(os.fspath(path), os.fspath(source)))
+    """All files below `source` and no others: at once where a folder can be renamed, else the manifest last."""
+    beside = target.parent / f".{target.name}.taken" if is_local(target) else target
+    for left in {beside, target}:  # of a stage that was cut off
+        if left.exists():
+            left.rmtree()
+    for path in sorted(_files(source), key=lambda path: path.name == MANIFEST_NAME):
+        _place(path, beside / os.path.relpath(os.fspath(path), os.fspath(source)))
+    if beside != target:
+        beside.rename(target)
 
 
 def _files(folder: epath.Path) -> list[epath.Path]:
@@ -102,12 +103,8 @@ def _place(source: epath.Path, target: epath.Path) -> None:
         return
     beside = target.parent / f".{target.name}.tmp"
     beside.unlink(missing_ok=True)
-    _link(os.fspath(source), os.fspath(beside))
-    beside.replace(target)
-
-
-def _link(source: str, target: str) -> None:
     try:
-        os.link(source, target)
+        os.link(os.fspath(source), os.fspath(beside))
     except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
+        shutil.copyfile(os.fspath(source), os.fspath(beside))
+    beside.replace(target)

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import fnmatch
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,11 +16,10 @@ from emnat_jax.em.driver import run
 from emnat_jax.em.journal import InUse, hold, write_journal
 from emnat_jax.em.plan import EVAL_NAME, make_plan
 from emnat_jax.em.sharing import common_stages, take_over
-from emnat_jax.em.workspace import Log, Workspace
+from emnat_jax.em.workspace import Log, Workspace, begun_with_other
 from emnat_jax.errors import UserError, require
 from emnat_jax.training.distributed import Processes
 
-Grid = Mapping[str, Mapping[str, Mapping[str, Any]]]  # group -> cell -> dotted key -> value
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -38,36 +38,51 @@ class Cell:
         return f"cells/{self.group}/{self.name}/{self.seed}"
 
     def is_finished(self, directory: epath.Path) -> bool:
-        """Whether its last round was evaluated, or a rule ended the rounds before."""
+        """Whether its last round was evaluated, or a rule has ended the rounds before."""
         here = directory / self.folder
-        return (here / f"rounds/{self.config.em.rounds}/{EVAL_NAME}").exists() or (
-            here / "report/report.json"
-        ).exists()
+        if (here / f"rounds/{self.config.em.rounds}/{EVAL_NAME}").exists():
+            return True
+        report = here / "report/report.json"
+        return report.exists() and json.loads(report.read_text())["stopped"] is not None
 
 
-def make_cells(base: dict, grid: Grid, seeds: Sequence[int]) -> list[Cell]:
+def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:
     """All cells, seed by seed, so that a sweep cut short has whole comparisons of its first seeds.
 
-    `base` holds what all cells share. UserError for names that are no folder's, and for what `base` refuses.
+    `base` holds what all cells share, `grid` is {group: {cell: {dotted key: value}}}. UserError for a grid of another form and for what `base` refuses.
     """
-    require(isinstance(grid, Mapping) and len(grid) > 0, "get_grid() gives {group: {cell: {key: value}}}.")
-    cells = []
-    for seed in seeds:
-        for group, members in grid.items():
-            for name, changes in members.items():
-                _require_names(group, name)
-                cells.append(
-                    Cell(group, name, seed, _changed(base, changes | {"seed": seed}, f"{group}/{name}"))
-                )
-    return cells
+    _require_grid(grid)
+    return [
+        Cell(group, name, seed, _changed(base, {**changes, "seed": seed}, f"{group}/{name}"))
+        for seed in seeds
+        for group, members in grid.items()
+        for name, changes in members.items()
+    ]
 
 
-def _require_names(*names: str) -> None:
-    for name in names:
-        require(
-            bool(_NAME.fullmatch(name)),
-            f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'.",
-        )
+def begun_seeds(directory: epath.PathLike) -> set[int]:
+    """The seeds that a sweep in this workdir was run with before."""
+    return {int(path.name) for path in epath.Path(directory).glob("cells/*/*/*") if path.name.isdigit()}
+
+
+def _require_grid(grid: Any) -> None:
+    """UserError where this is not what get_grid() is to give."""
+    form = "get_grid() gives {group: {cell: {key: value}}}"
+    require(isinstance(grid, Mapping) and bool(grid), f"{form}, not {grid!r}.")
+    for group, members in grid.items():
+        _require_name(group)
+        require(isinstance(members, Mapping) and bool(members), f"group {group}: {form}, not {members!r}.")
+        for name, changes in members.items():
+            _require_name(name)
+            where = f"cell {group}/{name}"
+            keyed = isinstance(changes, Mapping) and all(isinstance(key, str) for key in changes)
+            require(keyed, f"{where}: {form}, not {changes!r}.")
+            require("seed" not in changes, f"{where}: a sweep takes its seeds from --seeds.")
+
+
+def _require_name(name: Any) -> None:
+    fits = isinstance(name, str) and bool(_NAME.fullmatch(name))
+    require(fits, f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'.")
 
 
 def _changed(base: dict, changes: Mapping[str, Any], where: str) -> Config:
@@ -81,55 +96,76 @@ def _changed(base: dict, changes: Mapping[str, Any], where: str) -> Config:
 
 
 def choose(cells: Iterable[Cell], pattern: str | None) -> list[Cell]:
-    """The cells that one of the comma-separated patterns names, e.g. nar/*; UserError where none does."""
-    cells = list(cells)
-    patterns = (pattern or "*").split(",")
-    chosen = [c for c in cells if any(fnmatch.fnmatchcase(f"{c.group}/{c.name}", p) for p in patterns)]
-    known = ", ".join(dict.fromkeys(f"{cell.group}/{cell.name}" for cell in cells))
-    require(bool(chosen), f"--only={pattern} names no cell; there are {known}.")
-    return chosen
+    """The cells that one of the comma-separated patterns names, e.g. nar/*; UserError for one that names none."""
+    names = {cell: f"{cell.group}/{cell.name}" for cell in cells}
+    patterns = [part.strip() for part in (pattern or "*").split(",")]
+    for part in patterns:
+        known = ", ".join(dict.fromkeys(names.values()))
+        require(
+            bool(fnmatch.filter(names.values(), part)), f"--only={part} names no cell; there are {known}."
+        )
+    return [cell for cell, name in names.items() if any(fnmatch.fnmatchcase(name, part) for part in patterns)]
 
 
 def run_cells(
     cells: Sequence[Cell], chosen: Sequence[Cell], directory: epath.PathLike, log: Log, processes: Processes
-) -> None:
+) -> dict[str, str]:
     """Runs or resumes the chosen cells, one after the other; each takes over what any of `cells` has made alike.
 
-    A cell in which another process works is left to it.
+    A cell in which another process works is left to it. Returns what went wrong (UserError) by the cell's
+    folder: the others are run all the same. Raises UserError before anything runs for what a check finds.
     """
-    directory = epath.Path(directory)
+    directory, failed = epath.Path(directory), {}
     for cell in chosen:
-        work = Workspace(cell.config, directory / cell.folder, _prefixed(log, cell), processes)
+        _workspace(cell, directory, log, processes).check()
+    for cell in chosen:
         try:
-            _borrow(work, cell, cells, directory)
-            run(work)
+            _run_cell(_workspace(cell, directory, log, processes), cell, cells, directory)
         except InUse as error:
             log(f"{cell.folder}: left out: {error}")
+        except UserError as error:
+            log(f"{cell.folder}: {error}")
+            failed[cell.folder] = str(error)
+    return failed
 
 
-def _borrow(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epath.Path) -> None:
-    """Takes over the stages that other cells have finished and this one has not."""
-    work.check()
+def _workspace(cell: Cell, directory: epath.Path, log: Log, processes: Processes) -> Workspace:
+    return Workspace(
+        cell.config,
+        directory / cell.folder,
+        lambda text: log(f"{cell.group}/{cell.name}/{cell.seed}: {text}"),
+        processes,
+    )
+
+
+def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epath.Path) -> None:
+    """Takes over the stages that other cells have finished and this one has not, and runs the rest."""
+    agree = work.processes.agree
     with hold(work.processes, work.directory):
         work.keep_config()
+        if agree(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
+            work.log("finished before")
+            return
         for other in cells:
             if other.folder != cell.folder:
-                work.processes.agree(
-                    f"{cell.folder}: shared", lambda other=other: _take(work, other, directory)
-                )
+                agree(f"{cell.folder}: shared", lambda other=other: _take(work, other, directory))
+    run(work)
+
+
+def _has_report(cell: Cell, directory: epath.Path) -> bool:
+    return cell.is_finished(directory) and (directory / cell.folder / "report/index.html").exists()
 
 
 def _take(work: Workspace, other: Cell, directory: epath.Path) -> None:
+    """What `other` has finished, unless its workdir was begun with another configuration than it has now."""
     source = directory / other.folder
+    if begun_with_other(source, other.config) != []:
+        return
     for stage in common_stages(work.config, other.config):
         if stage.is_finished(source) and not stage.is_finished(work.directory):
             take_over(stage, source, work.directory)
             write_journal(work.directory, event="taken over", stage=stage.output, cell=other.folder)
             work.log(f"{stage.output}: taken over from {other.folder}")
-
-
-def _prefixed(log: Log, cell: Cell) -> Log:
-    return lambda text: log(f"{cell.group}/{cell.name}/{cell.seed}: {text}")
 
 
 def describe(cells: Sequence[Cell], directory: epath.PathLike) -> str:

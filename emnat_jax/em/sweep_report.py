@@ -1,5 +1,6 @@
 """What a sweep found: each cell's figures with mean and spread over its seeds, and what it gains over its group's first."""
 
+import contextlib
 import hashlib
 import json
 import statistics
@@ -8,12 +9,16 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.manifest import is_finished, load_manifest, read_dataset
+from emnat_jax.em.details import finished_rounds, outputs_of
+from emnat_jax.em.journal import exclusive
 from emnat_jax.em.plan import EVAL_NAME
+from emnat_jax.em.report import write_texts
 from emnat_jax.em.sweep import Cell
+from emnat_jax.em.workspace import begun_with_other
+from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import paired_significance
-from emnat_jax.report.sweep_page import sweep_page
+from emnat_jax.report.sweep_page import sweep_page, sweep_table
 
 REPORT_NAME = "sweep.json"
 FIGURES = {  # name -> place in eval.json of the last round
@@ -35,44 +40,59 @@ FIGURES = {  # name -> place in eval.json of the last round
 
 
 def write_sweep_report(cells: Sequence[Cell], directory: epath.PathLike) -> dict[str, Any]:
-    """Writes report/sweep.json, report/table.txt and report/index.html from whatever is finished."""
+    """Writes report/sweep.json, report/table.txt and report/index.html from whatever is finished.
+
+    UserError for a folder that holds no sweep.
+    """
     directory = epath.Path(directory)
-    found = [run for cell in cells if (run := _run(cell, directory)) is not None]
-    known = _known(directory / "report" / REPORT_NAME)
-    runs = [{**run, "gain": _gain(run, found, directory, known)} for run in found]
-    report = {
-        "runs": runs,
-        "cells": _summary(cells, runs),
-        "missing": [cell.folder for cell in cells if not cell.is_finished(directory)],
-        "signatures": _signatures(runs, directory),
-    }
+    if not (directory / "cells").exists():
+        raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
     folder = directory / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    texts = {
-        REPORT_NAME: json.dumps(report, indent=2, ensure_ascii=False),
-        "table.txt": sweep_table(report),
-        "index.html": sweep_page(report),
-    }
-    for name, text in texts.items():
-        with atomic_file(folder / name) as file:
-            file.write(text.encode() + b"\n")
+    with exclusive(folder):
+        report = _report(cells, directory, _known(folder / REPORT_NAME))
+        write_texts(folder, {
+            REPORT_NAME: json.dumps(report, indent=2, ensure_ascii=False),
+            "table.txt": sweep_table(report),
+            "index.html": sweep_page(report),
+        })  # fmt: skip
     return report
 
 
+def _report(cells: Sequence[Cell], directory: epath.Path, known: dict) -> dict[str, Any]:
+    found = {cell: run for cell in cells if (run := _run(cell, directory)) is not None}
+    firsts = {cell.group: cell.name for cell in reversed(cells)}
+    for cell, run in found.items():
+        run["gain"] = None
+        first = next((r for c, r in found.items() if (c.group, c.name, c.seed) == (cell.group, firsts[cell.group], cell.seed)), None)  # fmt: skip
+        if cell.name != firsts[cell.group] and first is not None:
+            run["gain"] = _gain(run, first, directory, known)
+    runs = list(found.values())
+    return {
+        "runs": runs,
+        "firsts": firsts,
+        "cells": _summary(cells, runs),
+        "missing": [cell.folder for cell in cells if cell not in found],
+        "signatures": _signatures(runs, directory),
+    }
+
+
 def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
-    """The figures of a finished run; None before."""
-    if not cell.is_finished(directory):
-        return None
+    """The figures of a finished run; None before, and of one that was begun with another configuration."""
     here = directory / cell.folder
-    last = max(n for n in range(cell.config.em.rounds + 1) if (here / f"rounds/{n}/{EVAL_NAME}").exists())
+    if not cell.is_finished(directory) or begun_with_other(here, cell.config) != []:
+        return None
+    last = max(finished_rounds(here, cell.config.em.rounds))
     result = json.loads((here / f"rounds/{last}/{EVAL_NAME}").read_text())
     updates = {
         role: sum(_updates(here / f"rounds/{n}/{role}") for n in range(last + 1)) for role in ("ar", "nar")
     }
-    figures = {name: value for name, path in FIGURES.items() if (value := _at(result, path)) is not None}
-    outputs = (here / f"rounds/{last}/outputs/test.nar.txt").read_bytes()
-    return {"group": cell.group, "cell": cell.name, "seed": cell.seed, "folder": cell.folder, "round": last,
-            "updates": updates, "figures": figures, "outputs": hashlib.sha256(outputs).hexdigest()}  # fmt: skip
+    return {
+        "group": cell.group, "cell": cell.name, "seed": cell.seed, "folder": cell.folder, "round": last, "updates": updates,
+        "figures": {name: value for name, path in FIGURES.items() if (value := _at(result, path)) is not None},
+        "outputs": _hash(outputs_of(here, last)["nar"]),
+        "references": _hash(_references(here)),
+        "signature": result["nar"]["test"]["bleu_signature"],
+    }  # fmt: skip
 
 
 def _updates(folder: epath.Path) -> int:
@@ -86,34 +106,37 @@ def _at(tree: Any, path: Sequence[str]) -> Any:
     return tree
 
 
-def _gain(run: dict, runs: list[dict], directory: epath.Path, known: dict) -> dict[str, Any] | None:
-    """Test BLEU of the student against that of the group's first cell, same seed: difference and paired bootstrap."""
-    group = [other for other in runs if (other["group"], other["seed"]) == (run["group"], run["seed"])]
-    first = group[0]
-    if first["cell"] == run["cell"]:
+def _references(workdir: epath.Path) -> list[str]:
+    return [row.target_text for row in read_dataset(workdir / "data" / "test")]
+
+
+def _hash(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _gain(run: dict, first: dict, directory: epath.Path, known: dict) -> dict[str, Any] | None:
+    """Test BLEU of the student over that of the group's first cell, same seed: difference and paired bootstrap.
+
+    None where they were tested on different references.
+    """
+    if run["references"] != first["references"]:
         return None
-    key = (run["outputs"], first["outputs"])
+    key = (run["outputs"], first["outputs"], run["references"], run["signature"])
     if key not in known:
-        ours, theirs = (_outputs(item, directory) for item in (run, first))
-        rows = read_dataset(directory / run["folder"] / "data" / "test")
-        references = [[row.target_text for row in rows]]
-        test = paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"]
+        here = directory / run["folder"]
+        ours, theirs = (outputs_of(directory / item["folder"], item["round"])["nar"] for item in (run, first))
+        test = paired_significance(ours, theirs, [_references(here)], names=("BLEU",))["BLEU"]
         known[key] = test["p_value"]
     difference = run["figures"]["student"] - first["figures"]["student"]
     return {"over": first["cell"], "bleu": difference, "p_value": known[key], "of": list(key)}
 
 
-def _known(path: epath.Path) -> dict[tuple[str, str], float]:
-    """The p values of the report before, by the outputs that were compared: a bootstrap takes seconds."""
-    if not path.exists():
-        return {}
-    gains = [run["gain"] for run in json.loads(path.read_text())["runs"]]
-    return {tuple(gain["of"]): gain["p_value"] for gain in gains if gain is not None}
-
-
-def _outputs(run: dict, directory: epath.Path) -> list[str]:
-    path = directory / run["folder"] / f"rounds/{run['round']}/outputs/test.nar.txt"
-    return path.read_text().split("\n")[:-1]
+def _known(path: epath.Path) -> dict[tuple[str, ...], float]:
+    """The p values of the report before, by what was compared: a bootstrap takes seconds."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        gains = [run["gain"] for run in json.loads(path.read_text())["runs"]]
+        return {tuple(gain["of"]): gain["p_value"] for gain in gains if gain is not None}
+    return {}
 
 
 def _summary(cells: Sequence[Cell], runs: list[dict]) -> list[dict[str, Any]]:
@@ -146,34 +169,3 @@ def _signatures(runs: list[dict], directory: epath.Path) -> dict[str, str]:
     path = directory / runs[0]["folder"] / f"rounds/{runs[0]['round']}/{EVAL_NAME}"
     student = json.loads(path.read_text())["nar"]
     return {split: scores["bleu_signature"] for split, scores in student.items() if split.startswith("test")}
-
-
-COLUMNS = {"teacher": "teacher", "student": "student", "rescored": "rescored", "student_multi": "student, multi",
-           "share_valid": "valid %", "ncm": "NCM"}  # fmt: skip
-
-
-def sweep_table(report: dict[str, Any]) -> str:
-    """A line a cell as plain text."""
-    shown = [name for name in COLUMNS if any(name in cell["figures"] for cell in report["cells"])]
-    lines = [("cell", "seeds", *(COLUMNS[name] for name in shown), "gain", "p")]
-    for cell in report["cells"]:
-        figures = [
-            _with_spread(cell["figures"].get(name), 100.0 if name == "share_valid" else 1.0) for name in shown
-        ]
-        p_values = " ".join(f"{p:.3f}" for p in cell["p_values"])
-        seeds = ",".join(map(str, cell["seeds"]))
-        lines.append(
-            (f"{cell['group']}/{cell['cell']}", seeds, *figures, _with_spread(cell["gain"]), p_values)
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    rows = ["  ".join(x.rjust(w) for x, w in zip(line, widths, strict=True)) for line in lines]
-    notes = [f"{split}: {signature}" for split, signature in report["signatures"].items()]
-    missing = [f"not finished: {', '.join(report['missing'])}"] if report["missing"] else []
-    return "\n".join([*rows, *notes, *missing])
-
-
-def _with_spread(value: dict[str, Any] | None, scale: float = 1.0) -> str:
-    if value is None:
-        return "-"
-    mean = f"{scale * value['mean']:.2f}"
-    return mean if value["sd"] is None else f"{mean} ± {scale * value['sd']:.2f}"

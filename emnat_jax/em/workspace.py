@@ -5,6 +5,7 @@ import functools
 import json
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from etils import epath
 
@@ -12,6 +13,7 @@ from emnat_jax.config import Config, ModelConfig
 from emnat_jax.config_dict import differences, from_dict, to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.corpora import find_file
+from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.em.shards import Crew
 from emnat_jax.errors import UserError, require
@@ -25,6 +27,7 @@ from emnat_jax.types import Params
 
 Log = Callable[[str], None]
 ROLES = ("ar", "nar")
+CONFIG_NAME = "config.json"
 ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers",
                    "max_length", "vocab_size")  # fmt: skip
 # What may differ between a run and its resumption: layout of devices, places of files, logging.
@@ -56,10 +59,13 @@ class Workspace:
         """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
         for model in (self.config.teacher, self.config.student):
             require_family(model.family)
+        require_kernels(self.config)
+        student = self.config.student.family
+        require(student != "ar", f"student.family={student}: a student is parallel; choose another family.")
         if self.config.em.share_encoder:
             _require_same_encoder(self.config.teacher, self.config.student)
         if self.config.data.test_multi is not None:
-            find_file(self.config.data, "test_multi")
+            read_multi_references(find_file(self.config.data, "test_multi"))
         self.layout  # noqa: B018 - made here for its errors
 
     @functools.cached_property
@@ -123,20 +129,42 @@ class Workspace:
         self.processes.agree("config.json", lambda: self._keep_config(new))
 
     def _keep_config(self, new: dict) -> None:
-        path = self.directory / "config.json"
-        if path.exists():
-            # Options that came after the run was begun have their default there.
-            old = _as_json(to_dict(from_dict(json.loads(path.read_text()))))
-            changed = [k for k in differences(old, new) if not k.startswith(FREE_TO_CHANGE)]
-            if changed:
-                raise UserError(
-                    f"{self.directory} was begun with another configuration; different: {', '.join(changed)}. "
-                    "Go back to those values, or use a new workdir."
-                )
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            file.write(json.dumps(new, indent=2).encode() + b"\n")
+        changed = begun_with_other(self.directory, self.config)
+        if changed:
+            raise UserError(
+                f"{self.directory} was begun with another configuration; different: {', '.join(changed)}. "
+                "Go back to those values, or use a new workdir."
+            )
+        if changed is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with atomic_file(self.directory / CONFIG_NAME) as file:
+                file.write(json.dumps(new, indent=2).encode() + b"\n")
+
+
+def require_kernels(config: Config) -> None:
+    """UserError where a model asks for a kernel that the devices at hand do not have."""
+    for model in (config.teacher, config.student):
+        require(
+            model.attention == "xla" or jax.default_backend() == "gpu",
+            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; use xla.",
+        )
+
+
+def begun_with_other(directory: epath.Path, config: Config) -> list[str] | None:
+    """The options in which a workdir was begun with another configuration; None where it was not begun.
+
+    Options that came after the run was begun have their default there.
+    """
+    path = directory / CONFIG_NAME
+    if not path.exists():
+        return None
+    old, new = to_dict(from_dict(json.loads(path.read_text()))), to_dict(config)
+    moved = ("data.test_multi",) * (
+        old["data"]["test_multi"] is not None and new["data"]["test_multi"] is not None
+    )
+    return [
+        k for k in differences(_as_json(old), _as_json(new)) if not k.startswith((*FREE_TO_CHANGE, *moved))
+    ]
 
 
 def _require_same_encoder(teacher: ModelConfig, student: ModelConfig) -> None:

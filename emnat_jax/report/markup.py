@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from emnat_jax.report.style import STYLE
 
+SURE = 0.05  # p value under which a difference is called one
+
 
 def document(title: str, body: str) -> str:
     """A whole page; it needs nothing from elsewhere, not even an icon."""
@@ -36,6 +38,12 @@ def table(head: Sequence[str], lines: Iterable[Sequence]) -> str:
     top = "".join(f"<th>{text(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in line)}</tr>" for line in lines)
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def columns_of_text(lines: Sequence[Sequence[str]]) -> list[str]:
+    """The same as plain text, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
 
 
 def text(value) -> str:

@@ -1,15 +1,15 @@
 """The report as one HTML page: no script, no network, readable on a phone. A function of report.json alone."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from emnat_jax.report.charts import bar_chart, line_chart, scatter
-from emnat_jax.report.markup import cards, document, figures, table, text
+from emnat_jax.report.markup import SURE, cards, document, figures, table, text
 from emnat_jax.report.sentences import sentences
 
 NAMES = {"ar": "teacher (AR)", "nar": "student (one pass)", "nar_rescored": "student, rescored by teacher 0"}
-SURE = 0.05  # p value under which a difference is called one
 
 
 def page(report: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def _rounds(report: dict[str, Any]) -> str:
             test, trained = item[name]["test"], item[name].get("training", {})
             multi = (f"{item[name]['test_multi']['bleu']:.2f}",) if several else ()
             lines.append((item["round"], NAMES[name], f"{test['bleu']:.2f}", *multi, f"{test['chrf']:.2f}", f"{test['length_ratio']:.3f}",
-                          f"{test['repeat_rate']:.2%}", f"{test['type_token_ratio']:.3f}", trained.get("rows", ""), trained.get("step", "")))  # fmt: skip
+                          f"{test['repeat_rate']:.2%}", f"{test.get('type_token_ratio', math.nan):.3f}", trained.get("rows", ""), trained.get("step", "")))  # fmt: skip
     return f"<h2>Rounds</h2><p>Test split. The student of round 0 learned by {_first_student(report)}; each later round follows an E-step.</p>{table(head, lines)}"
 
 
@@ -153,8 +153,8 @@ def _choices(rounds: list[dict]) -> str:
     names = [str(rank + 1) for rank in range(widest)]
     chart = bar_chart(names, shares, "rank in the list", "% of sentences")
     about = (
-        "Which of the candidates became targets; the teacher's best is the first of its list. If the chosen ones grow "
-        "less likely under the first teacher, the loop drifts."
+        "Which of the candidates became targets, by their place in the proposer's list. If the chosen ones grow less "
+        "likely under the first teacher, the loop drifts."
     )
     drawn = figures([("Choices by rank", chart)])
     return f"<h2>What the E-step chose</h2><p>{text(about)}</p>{drawn}{_choices_table(steps)}"

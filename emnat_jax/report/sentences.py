@@ -20,7 +20,7 @@ def sentences(samples: list[dict]) -> str:
             lines.append(_line("the last, rescored", _marked(item["rounds"][-1]["nar_rescored"], known)))
         blocks.append(
             f'<table class="sample"><caption>{text(item["words"])} words</caption>{"".join(lines)}</table>'
-            + _alternatives(item["rounds"][-1]["alternatives"])
+            + _alternatives(item["rounds"][-1].get("alternatives", []))
         )
     about = (
         "<p><mark>Marked</mark>: a word that repeats its neighbour. <u>Underlined</u>: a word of the student that neither the "

@@ -1,11 +1,18 @@
-"""The page of a sweep: which cell is best, by how much, and how far seeds differ. A function of sweep.json alone."""
+"""The page and the table of a sweep: which cell is best, by how much, how far seeds differ. Functions of sweep.json alone."""
 
 from typing import Any
 
 from emnat_jax.report.charts import strip_chart
-from emnat_jax.report.markup import cards, document, figures, table, text
+from emnat_jax.report.markup import SURE, cards, columns_of_text, document, figures, table, text
 
-SURE = 0.05  # p value under which a difference is called one
+NAMES = {
+    "teacher": "teacher", "student": "student", "teacher_multi": "teacher, several references",
+    "student_multi": "student, several references", "rescored": "student, rescored", "chrf": "student chrF++",
+    "share_valid": "valid share", "ncm": "NCM of its targets", "total_correlation": "total correlation",
+    "length_ratio": "length ratio", "repeat_rate": "repeated words", "type_token_ratio": "type/token",
+}  # fmt: skip
+_IN_TEXT = ("teacher", "student", "rescored", "student_multi", "share_valid", "ncm")
+_FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
 
 
 def sweep_page(report: dict[str, Any]) -> str:
@@ -20,31 +27,77 @@ def sweep_page(report: dict[str, Any]) -> str:
     return document("Sweep", "".join(parts) if groups else "<p>No cell is finished.</p>")
 
 
+def sweep_table(report: dict[str, Any]) -> str:
+    """A line a cell as plain text."""
+    shown = _shown(report["cells"], _IN_TEXT)
+    lines = [("cell", "seeds", *(NAMES[name] for name in shown), "gain", "p")]
+    for cell in report["cells"]:
+        seeds, p_values = ",".join(map(str, cell["seeds"])), " ".join(f"{p:.3f}" for p in cell["p_values"])
+        own = (_figure(cell, name) for name in shown)
+        lines.append(
+            (f"{cell['group']}/{cell['cell']}", seeds, *own, with_spread(cell["gain"], sign="+"), p_values)
+        )
+    notes = [f"{split}: {signature}" for split, signature in report["signatures"].items()]
+    missing = [f"not finished: {', '.join(report['missing'])}"] if report["missing"] else []
+    return "\n".join([*columns_of_text(lines), *notes, *missing])
+
+
+def _shown(cells: list[dict], names) -> list[str]:
+    return [name for name in names if any(name in cell["figures"] for cell in cells)]
+
+
+def _figure(cell: dict[str, Any], name: str) -> str:
+    return with_spread(cell["figures"].get(name), 4 if name in _FINE else 2)
+
+
+def with_spread(value: dict[str, Any] | None, digits: int = 2, sign: str = "") -> str:
+    """Mean ± standard deviation; the mean alone of one seed."""
+    if value is None:
+        return "-"
+    mean = f"{value['mean']:{sign}.{digits}f}"
+    return mean if value["sd"] is None else f"{mean} ± {value['sd']:.{digits}f}"
+
+
 def _summary(report: dict[str, Any], groups: list[str]) -> str:
     """For each group the best student, and whether it beats the first."""
     shown = []
     for name in groups:
-        cells = [cell for cell in report["cells"] if cell["group"] == name]
-        best = max(cells, key=lambda cell: cell["figures"]["student"]["mean"])
+        best = _best([cell for cell in report["cells"] if cell["group"] == name])
+        if best is None:
+            shown.append((name, "no comparison yet", "no seed is finished in all of its cells"))
+            continue
         student = with_spread(best["figures"]["student"])
-        shown.append((f"{name}: best is {best['cell']}", f"{student} BLEU", _verdict(best, cells[0])))
+        shown.append(
+            (f"{name}: best is {best['cell']}", f"{student} BLEU", _verdict(best, report["firsts"][name]))
+        )
     note = "; ".join(f"{split}: {signature}" for split, signature in report["signatures"].items())
     missing = f"<p>Not finished: {text(', '.join(report['missing']))}</p>" if report["missing"] else ""
     return f'{cards(shown)}{missing}<p class="note">sacreBLEU against the raw references, {text(note)}</p>'
 
 
-def _verdict(best: dict[str, Any], first: dict[str, Any]) -> str:
+def _best(cells: list[dict]) -> dict[str, Any] | None:
+    """The cell with the best mean over the seeds that all of them have; a lucky seed alone wins nothing."""
+    common = set.intersection(*(set(cell["seeds"]) for cell in cells))
+    if not common:
+        return None
+
+    def mean(cell: dict[str, Any]) -> float:
+        values = zip(cell["seeds"], cell["figures"]["student"]["values"], strict=True)
+        return sum(value for seed, value in values if seed in common)
+
+    return max(cells, key=mean)
+
+
+def _verdict(best: dict[str, Any], first: str) -> str:
+    if best["cell"] == first:
+        return "nothing beats the first of the group"
     if best["gain"] is None:
-        return (
-            "nothing beats the first of the group"
-            if best["cell"] == first["cell"]
-            else "nothing to compare with"
-        )
-    sure = sum(p < SURE for p in best["p_values"])
-    return (
-        f"{with_spread(best['gain'], sign='+')} over {first['cell']}; p < {SURE} in {sure} of {len(best['p_values'])} "
-        f"seeds (paired bootstrap)"
-    )
+        return f"{first} is not finished: nothing to compare with"
+    pairs = list(zip(best["gain"]["values"], best["p_values"], strict=True))
+    better = sum(gain > 0 and p_value < SURE for gain, p_value in pairs)
+    worse = sum(gain < 0 and p_value < SURE for gain, p_value in pairs)
+    surely = f"surely better (p < {SURE}) in {better}" + (f", surely worse in {worse}" if worse else "")
+    return f"{with_spread(best['gain'], sign='+')} over {first}; {surely} of {len(pairs)} seeds (paired bootstrap)"
 
 
 def _charts(report: dict[str, Any], groups: list[str]) -> str:
@@ -52,35 +105,29 @@ def _charts(report: dict[str, Any], groups: list[str]) -> str:
     for name in groups:
         cells = [cell for cell in report["cells"] if cell["group"] == name]
         students = {cell["cell"]: cell["figures"]["student"]["values"] for cell in cells}
-        teacher = cells[0]["figures"]["teacher"]["mean"]
-        drawn.append((f"{name}: students by seed", strip_chart(students, "BLEU", {"teacher": teacher})))
+        first = next((cell for cell in cells if cell["cell"] == report["firsts"][name]), None)
+        levels = {f"teacher of {first['cell']}": first["figures"]["teacher"]["mean"]} if first else {}
+        drawn.append((f"{name}: students by seed", strip_chart(students, "BLEU", levels)))
     return f"<h2>Students</h2><p>A point a seed, a bar their mean.</p>{figures(drawn)}"
-
-
-_COLUMNS = {
-    "teacher": "teacher", "student": "student", "teacher_multi": "teacher, several references",
-    "student_multi": "student, several references", "rescored": "student, rescored", "chrf": "student chrF++",
-    "share_valid": "valid share", "ncm": "NCM of its targets", "total_correlation": "total correlation",
-    "length_ratio": "length ratio", "repeat_rate": "repeated words", "type_token_ratio": "type/token",
-}  # fmt: skip
-_FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
 
 
 def _group(report: dict[str, Any], name: str) -> str:
     cells = [cell for cell in report["cells"] if cell["group"] == name]
-    shown = [figure for figure in _COLUMNS if figure in cells[0]["figures"]]
-    head = ("cell", "seeds", "gain", *(_COLUMNS[figure] for figure in shown), "updates of teacher, student")
+    shown = _shown(cells, NAMES)
+    head = ("cell", "seeds", "gain", *(NAMES[figure] for figure in shown), "updates of teacher, student")
     lines = [
         (
             cell["cell"],
             len(cell["seeds"]),
-            "-" if cell["gain"] is None else with_spread(cell["gain"], sign="+"),
-            *(with_spread(cell["figures"].get(figure), 4 if figure in _FINE else 2) for figure in shown),
+            with_spread(cell["gain"], sign="+"),
+            *(_figure(cell, figure) for figure in shown),
             f"{cell['updates']['ar']}, {cell['updates']['nar']}",
         )
         for cell in cells
     ]
-    about = f"Gains in BLEU over {cells[0]['cell']}, seed by seed; ± is the standard deviation over seeds."
+    about = (
+        f"Gains in BLEU over {report['firsts'][name]}, seed by seed; ± is the standard deviation over seeds."
+    )
     return f"<h2>{text(name)}</h2><p>{text(about)}</p>{table(head, lines)}"
 
 
@@ -97,11 +144,3 @@ def _runs(report: dict[str, Any]) -> str:
         lines.append(f"<tr><td>{link}</td><td>{student}</td><td>{text(against)}</td></tr>")
     head = "<tr><th>run</th><th>student</th><th>against the first, same seed</th></tr>"
     return f'<h2>Runs</h2><div class="wide"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'
-
-
-def with_spread(value: dict[str, Any] | None, digits: int = 2, sign: str = "") -> str:
-    """Mean ± standard deviation; the mean alone of one seed."""
-    if value is None:
-        return "-"
-    mean = f"{value['mean']:{sign}.{digits}f}"
-    return mean if value["sd"] is None else f"{mean} ± {value['sd']:.{digits}f}"

@@ -13,7 +13,7 @@ from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.pipeline import load_pairs
 from emnat_jax.em.distill import distill
 from emnat_jax.em.driver import stop_reason
-from emnat_jax.em.evaluate import multimodality_figures
+from emnat_jax.em.evaluate import evaluate_round, multimodality_figures
 from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import describe, make_plan
 from emnat_jax.em.report import table
@@ -91,6 +91,8 @@ def test_a_teacher_that_stays_is_trained_once():
     assert [stage.kind for stage in plan if stage.round == 1] == ["train", "evaluate", "candidates", "select"]
     with pytest.raises(UserError, match="set em.nar_data=selected"):
         small_config(update_teacher=False)
+    with pytest.raises(UserError, match="select.rule=ar_top1 looks at the teacher's best"):
+        dataclasses.replace(config, select=SelectConfig(rule="ar_top1"))
 
 
 @pytest.mark.slow
@@ -284,6 +286,33 @@ def test_report_has_one_object_a_round(finished):
     assert 0 <= report["rounds"][0]["selection"]["share_valid"] <= 1
     assert report["rounds"][1]["selection"] is None
     assert len(table(report).splitlines()) == 4
+
+
+def test_several_references_are_scored_in_every_round(finished, tmp_path):
+    directory, report = finished
+    rows = list(read_dataset(directory / "data/test"))
+    lines = [f"{row.source_text}\tnothing like it\t{row.target_text}\n" for row in rows]
+    (tmp_path / "refs.tsv").write_text("".join(lines))
+    shutil.copytree(directory, tmp_path / "run")
+    config = small_config()
+    data = dataclasses.replace(config.data, test_multi=str(tmp_path / "refs.tsv"))
+    work = workspace(tmp_path / "run", dataclasses.replace(config, data=data))
+    work.check()
+    evaluate_round(work, 0, directory / "rounds/0/distilled")
+    result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
+    for role in ("ar", "nar", "nar_rescored"):
+        assert result[role]["test_multi"]["bleu_signature"].startswith("nrefs:2")
+        assert result[role]["test_multi"]["bleu"] == pytest.approx(result[role]["test"]["bleu"], abs=5)
+        assert result[role]["test"] == report["rounds"][0][role]["test"]
+    (tmp_path / "refs.tsv").write_text("no tab\n")
+    with pytest.raises(UserError, match="refs.tsv:1: give a source"):
+        work.check()
+
+
+def test_students_are_parallel(tmp_path):
+    config = dataclasses.replace(small_config(), student=small_config().teacher)
+    with pytest.raises(UserError, match="a student is parallel"):
+        workspace(tmp_path, config).check()
 
 
 def test_ncm_is_the_pooled_score_of_the_students_targets(finished):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from emnat_jax.em import sharing, sweep_report
 from emnat_jax.em.plan import Stage, make_plan
 from emnat_jax.em.sharing import common_stages, take_over
 from emnat_jax.em.sweep import Cell, choose, describe, make_cells, run_cells
-from emnat_jax.em.sweep_report import over_seeds, sweep_table, write_sweep_report
+from emnat_jax.em.sweep_report import over_seeds, write_sweep_report
+from emnat_jax.em.workspace import Workspace
 from emnat_jax.errors import UserError
+from emnat_jax.report import sweep_page
 from emnat_jax.training.distributed import Processes
 from tests.browser import NEEDS_BROWSER, shown
 from tests.em.grid_file import get_grid
@@ -56,6 +59,9 @@ EVERYTHING = [stage.output for stage in make_plan(small_config())]
         ({"em__rounds": 0}, ["data", *FIRST_ROUND[:4]]),
         ({"em__nar_data": "raw"}, ["data", "rounds/0/ar", "rounds/0/n_best"]),
         ({"em__nar_data": "candidates", "em__rows": None}, ["data", "rounds/0/ar"]),
+        ({"em__rows": 40}, ["data", *FIRST_ROUND[:4]]),
+        ({"em__later_lr_ratio": 0.1}, ["data", *FIRST_ROUND, "rounds/0/selected"]),
+        ({"em__stop_min_gain": 0.1}, ["data", *FIRST_ROUND, "rounds/0/selected"]),
         ({"evaluation__samples": 3}, [name for name in EVERYTHING if "eval" not in name]),
     ],
 )  # fmt: skip
@@ -63,8 +69,12 @@ def test_runs_share_what_no_option_between_them_touches(keys, outputs):
     assert shared(**keys) == outputs
 
 
-def test_a_run_shares_all_of_itself():
-    assert shared() == EVERYTHING
+@pytest.mark.parametrize(
+    "em", [{}, {"nar_data": "candidates"}, {"candidates_from": ("nar",), "nar_data": "selected", "update_teacher": False}]
+)  # fmt: skip
+def test_a_run_shares_all_of_itself(em):
+    config = small_config(rounds=2, **em)
+    assert [stage.output for stage in common_stages(config, config)] == [s.output for s in make_plan(config)]
 
 
 def test_a_stage_is_taken_over_whole(tmp_path):
@@ -83,18 +93,26 @@ def test_a_stage_is_taken_over_whole(tmp_path):
     assert stage.is_finished(epath.Path(ours))
 
 
-def test_a_take_over_that_is_cut_off_is_not_finished(tmp_path, monkeypatch):
-    """The manifest comes last, whatever its name sorts before."""
-    folder = tmp_path / "theirs/rounds/0/ar"
+@pytest.mark.parametrize("placed", [0, 1])
+def test_a_take_over_that_is_cut_off_is_not_finished_and_made_again(tmp_path, monkeypatch, placed):
+    stage, ours, theirs = Stage("train", "rounds/0/ar", 0, "ar"), tmp_path / "ours", tmp_path / "theirs"
+    folder = theirs / "rounds/0/ar"
     folder.mkdir(parents=True)
     for name in ("MANIFEST.json", "weights"):
         (folder / name).write_text(name)
-    placed = []
-    monkeypatch.setattr(sharing, "_place", lambda source, target: placed.append(target.name))
-    take_over(
-        Stage("train", "rounds/0/ar", 0, "ar"), epath.Path(tmp_path / "theirs"), epath.Path(tmp_path / "ours")
-    )
-    assert placed == ["weights", "MANIFEST.json"]
+    real, count = sharing._place, iter(range(9))
+
+    def place(source, target):
+        if next(count) == placed:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(sharing, "_place", place)
+    with pytest.raises(KeyboardInterrupt):
+        take_over(stage, epath.Path(theirs), epath.Path(ours))
+    assert not stage.is_finished(epath.Path(ours)) and not (ours / "rounds/0/ar").exists()
+    take_over(stage, epath.Path(theirs), epath.Path(ours))
+    assert sorted(path.name for path in (ours / "rounds/0/ar").iterdir()) == ["MANIFEST.json", "weights"]
 
 
 def test_cells_are_every_seed_of_every_change():
@@ -117,6 +135,13 @@ def test_cells_are_every_seed_of_every_change():
         ({"nar": {"a": {"em.rounds": "x"}}}, "cell nar/a: em.rounds='x': expected a value of type int."),
         ({"nar": {"../x": {}}}, "'../x' cannot name a folder"),
         ({}, r"get_grid\(\) gives"),
+        ({"nar": [1]}, r"group nar: get_grid\(\) gives"),
+        ({"nar": {}}, r"group nar: get_grid\(\) gives"),
+        ({"nar": {"a": None}}, r"cell nar/a: get_grid\(\) gives"),
+        ({"nar": {"a": {1: 2}}}, r"cell nar/a: get_grid\(\) gives"),
+        ({"nar": {1: {}}}, "1 cannot name a folder"),
+        ({"nar": {"a": {"seed": 3}}}, "cell nar/a: a sweep takes its seeds from --seeds"),
+        ({"nar": {"a": {"student.nar": {}}}}, "cell nar/a: student.nar is a group of options"),
     ],
 )  # fmt: skip
 def test_a_grid_that_cannot_be_is_refused(grid, says):
@@ -128,6 +153,9 @@ def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
     grid = CONFIG.replace("config_file", "grid_file")
     for options, says in (
         ([f"--config={grid}", "--only=nar/x"], "names no cell; there are nar/distilled"),
+        ([f"--config={grid}", "--only=nar/raw, nar/x"], "--only=nar/x names no cell"),
+        ([f"--config={grid}", "--config.seed=3"], "takes its seeds from --seeds"),
+        ([f"--config={grid}", "--report"], "holds no sweep"),
         ([f"--config={grid}", "--seeds=1,a"], "--seeds=1,a: give whole numbers"),
         ([f"--config={grid}", "--seeds=1,1"], "different seeds"),
         ([f"--config={CONFIG}"], "get_grid"),
@@ -153,6 +181,7 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     config = dataclasses.replace(small_config(rounds=0), seed=seed)
     cell = Cell("nar", name, seed, config)
     here = directory / cell.folder
+    Workspace(config, here, print).keep_config()
     (here / "rounds/0/outputs").mkdir(parents=True)
     (here / "rounds/0/outputs/test.nar.txt").write_text("".join(f"{line}\n" for line in lines))
     systems = {role: {split: {"bleu": bleu + (role == "ar"), **SCORES} for split in ("valid", "test", "test_multi")} for role in ("ar", "nar")}  # fmt: skip
@@ -160,15 +189,17 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     model = Manifest("model", "hash", 2, 2, {}, [], {}, {"step": 40}, seed)
     for role in ("ar", "nar"):
         write_manifest(here / f"rounds/0/{role}", model)
-    test = here / "data/test"
+    write_test_split(here, "the cat sat on mat")
+    return cell
+
+
+def write_test_split(workdir, reference: str) -> None:
+    """Four rows with numbered references."""
+    test, none = workdir / "data/test", np.array([1], np.int32)
     test.mkdir(parents=True)
-    none = np.array([1], np.int32)
-    write_shard(
-        test / shard_name(0, 1), [Row(i, none, [none], "s", f"the cat sat on mat {i}") for i in range(4)]
-    )
+    write_shard(test / shard_name(0, 1), [Row(i, none, [none], "s", f"{reference} {i}") for i in range(4)])
     shards = [describe_shard(test / shard_name(0, 1))]
     finish_dataset(test, "bitext", shards=shards, rows_in=4, dropped={}, fingerprints={}, options={}, seed=1)
-    return cell
 
 
 def finished_cells(directory) -> list[Cell]:
@@ -192,7 +223,7 @@ def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, mon
     )
     assert better["gain"]["values"] == [3.0, 1.0] and better["gain"]["mean"] == 2.0
     assert max(better["p_values"]) < 0.05 and report["missing"] == ["cells/nar/to come/1"]
-    table = sweep_table(report)
+    table = sweep_page.sweep_table(report)
     assert "11.00 ± 1.41" in table and "2.00 ± 1.41" in table and "nrefs:1" in table
     page = (tmp_path / "report/index.html").read_text()
     for part in ("nar: best is better", "13.00 ± 0.00 BLEU", "+2.00 ± 1.41 over first", "in 2 of 2 seeds", "cells/nar/to come/1",
@@ -211,6 +242,37 @@ def test_a_browser_shows_the_page(tmp_path, width):
     write_sweep_report(finished_cells(tmp_path), tmp_path)
     dom, said = shown(tmp_path / "report/index.html", width)
     assert "best is better" in dom and "<svg" in dom and "CONSOLE" not in said
+
+
+def test_gains_are_over_the_groups_first_and_nothing_else(tmp_path):
+    cells = finished_cells(tmp_path)
+    shutil.rmtree(tmp_path / cells[2].folder)  # the first of seed 2
+    report = write_sweep_report(cells, tmp_path)
+    assert report["cells"][1]["gain"] == over_seeds([3.0]) and report["missing"] == ["cells/nar/first/2"]
+    assert "13.00 ± 0.00" in (tmp_path / "report/index.html").read_text()
+
+
+def test_no_gain_where_references_differ(tmp_path):
+    cells = finished_cells(tmp_path)
+    shutil.rmtree(tmp_path / cells[0].folder / "data/test")
+    write_test_split(tmp_path / cells[0].folder, "other words than those")
+    gains = [run["gain"] and run["gain"]["bleu"] for run in write_sweep_report(cells, tmp_path)["runs"]]
+    assert gains == [None, None, None, 1.0]
+
+
+def test_a_damaged_report_is_made_anew(tmp_path):
+    cells = finished_cells(tmp_path)
+    report = write_sweep_report(cells, tmp_path)
+    (tmp_path / "report/sweep.json").write_text("{")
+    assert write_sweep_report(cells, tmp_path) == report
+
+
+def test_a_significant_loss_is_no_gain():
+    best = {"cell": "b", "gain": over_seeds([0.8, -0.6]), "p_values": [0.01, 0.02]}
+    assert "surely better (p < 0.05) in 1, surely worse in 1 of 2 seeds" in sweep_page._verdict(best, "a")
+    alone = {"cell": "lucky", "seeds": [1], "figures": {"student": over_seeds([20.0])}}
+    both = {"cell": "both", "seeds": [1, 2], "figures": {"student": over_seeds([21.0, 10.0])}}
+    assert sweep_page._best([alone, both])["cell"] == "both"
 
 
 def test_one_seed_has_no_spread():

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,6 +10,7 @@ from emnat_jax.config import DataConfig, MeshConfig
 from emnat_jax.evaluation.alternatives import as_json
 from emnat_jax.evaluation.system import System
 from emnat_jax.evaluation.translate import sentence_pairs
+from emnat_jax.families.nar import length_trials
 from emnat_jax.training.layout import make_layout
 from emnat_jax.types import BLANK, EOS, HIDDEN
 from tests import tiny
@@ -24,6 +26,13 @@ def words(name: str, taken: np.ndarray) -> list[int]:
     return shown
 
 
+def length_log_prob(params, source: np.ndarray, length: int) -> float:
+    """log p(T | x) of `nar`."""
+    trials = length_trials(tiny.config("nar"), params, jnp.asarray(source[None]), tiny.MAX_LENGTH)
+    place = trials.lengths[0].tolist().index(length)
+    return float(trials.log_prob[0, place])
+
+
 @pytest.mark.parametrize("name", ["nar", "ctc", "dag"])
 def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
     data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=2)
@@ -31,7 +40,8 @@ def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
     outputs = [found.tokens[0] for found in system.decode(params, sentence_pairs(SOURCES))]
     pairs = sentence_pairs(SOURCES, outputs)
     scores = system.score(params, pairs)
-    for output, found, score in zip(outputs, system.alternatives(params, pairs, 2), scores, strict=True):
+    told = zip(SOURCES, outputs, system.alternatives(params, pairs, 2), scores, strict=True)
+    for source, output, found, score in told:
         assert words(name, found.taken) == output.tolist()[:-1]
         on_path = found.taken != HIDDEN
         assert (found.taken_log_prob[on_path] <= found.log_prob[on_path, 0] + 1e-6).all()
@@ -41,11 +51,11 @@ def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
             found.taken_log_prob[on_path & same], found.log_prob[on_path & same, 0], rtol=1e-6
         )
         total = found.taken_log_prob[on_path].sum()
-        if name == "nar":  # its length has a probability too
-            assert score <= total + 1e-5
+        if name == "nar":
+            assert score == pytest.approx(total + length_log_prob(params, source, len(output)), abs=1e-4)
         if name == "ctc":  # other alignments add
             assert total <= score + 1e-5
-        told = as_json(found, [f"p{i}" for i in range(5)])
-        assert len(told) == on_path.sum() and all(
-            0 <= item["probability"] <= item["likely"][0][1] + 1e-4 for item in told
+        shown = as_json(found, [f"p{i}" for i in range(5)])
+        assert len(shown) == on_path.sum() and all(
+            0 <= item["probability"] <= item["likely"][0][1] + 1e-4 for item in shown
         )

@@ -1,0 +1,30 @@
+"""Every E-step on the generated multi-modal task, where a checker knows each output that is right.
+
+    emnat sweep --config=configs/modes_grid.py --workdir=runs/modes-grid --seeds=1,2,3
+
+Every student has the same number of updates in all. About 15 minutes a seed on one CPU core; measured:
+docs/results/modes.md.
+"""
+
+from emnat_jax.config_dict import load_sibling
+
+
+def get_config():
+    return load_sibling(__file__, "modes").get_config()
+
+
+def get_grid():
+    """The first cell is what the others are compared with."""
+    config = get_config()
+    steps = round(config.student_train.steps * (1 + config.em.rounds * config.em.later_steps_ratio))
+    alone = {"em.rounds": 0, "student_train.steps": steps}
+    return {
+        "nar": {
+            "distilled": alone,
+            "raw": alone | {"em.nar_data": "raw"},
+            # As the paper has it: scores of whole sentences.
+            "nar_top1": {"select.rule": "nar_top1", "select.normalise_length": False},
+            "posterior": {"select.rule": "posterior"},
+            "in_loss": alone | {"em.nar_data": "candidates"},
+        }
+    }
