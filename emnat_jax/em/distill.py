@@ -35,8 +35,8 @@ def distill(
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
     Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
-    of a single proposer gets its score as the column ar_log_prob, a student's as nar_log_prob; with several, `proposer` says which (from
-    0). With `include_reference` the corpus' own target stands behind them, marked in the column
+    of a single proposer gets its score as the column ar_log_prob, a student's as nar_log_prob; with several,
+    `proposer` says which (from 0). With `include_reference` the corpus' own target stands behind them, marked in the column
     from_reference, unless one of them reads like it. `scorers` (column -> model) add or replace columns.
     `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
     set, of which each process makes its own; finished ones are kept when a run is repeated.
@@ -55,17 +55,8 @@ def distill(
     options |= {"include_reference": True} if include_reference else {}
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
 
-    column = "ar_log_prob" if proposers[0].system.model.family == "ar" else "nar_log_prob"
-
     def make_rows(rows: list[Row]) -> list[Row]:
-        pairs = make_pairs(
-            dataclasses.replace(row, scores={}) for row in rows
-        )  # each source once, whatever its targets
-        decoded = [model.system.decode(model.params, pairs, num_candidates) for model in proposers]
-        made = [
-            _with_candidates(row, found, column, vocabulary)
-            for row, *found in zip(rows, *decoded, strict=True)
-        ]
+        made = _propose(proposers, rows, num_candidates, vocabulary)
         if include_reference:
             made = [
                 _with_reference(row, old.targets[0], vocabulary) for row, old in zip(made, rows, strict=True)
@@ -147,6 +138,16 @@ def _run(
 
     plan = {"options": job.options, "fingerprints": job.fingerprints}
     return make_shards(read, output, plan, make, finish, crew)
+
+
+def _propose(proposers: Sequence[Model], rows: list[Row], count: int, vocabulary: Vocabulary) -> list[Row]:
+    """Each row with the `count` best of all proposers in the place of its targets."""
+    sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
+    decoded = [model.system.decode(model.params, sources, count) for model in proposers]
+    column = "ar_log_prob" if proposers[0].system.model.family == "ar" else "nar_log_prob"
+    return [
+        _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
+    ]
 
 
 def _decoding(model: Model) -> dict:

@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -30,6 +30,14 @@ SPLITS = ("valid", "test")
 MULTI = "test_multi"  # beside the splits: the sentences of data.test_multi
 
 
+class _Texts(NamedTuple):
+    """What a round translates, by split; without rows and pairs where they are another process's."""
+
+    rows: dict[str, list[Row]]  # of SPLITS
+    references: dict[str, References]
+    pairs: dict[str, Pairs]
+
+
 def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) -> None:
     """Writes rounds/N/outputs and rounds/N/eval.json.
 
@@ -37,44 +45,42 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     """
     models = {role: work.round_model(index, role) for role in ROLES}
     has_part = work.crew.part.index == 0
+    texts = _texts(work, has_part)
+    decoded = {
+        (name, split): decode(pairs)
+        for name, decode in _decoders(work, models).items()
+        for split, pairs in texts.pairs.items()
+    }
+    first_rows = work.config.evaluation.ncm_rows if has_part else 0
+    ncm = {
+        "train": multimodality_figures(models, _first_rows(student_data, first_rows)),
+        "valid": multimodality_figures(models, _as_targets(texts.rows["valid"], decoded["ar", "valid"])),
+    }
+    places = spread_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
+    chosen = _outputs_at(texts.rows["test"], decoded["nar", "test"], places)
+    alternatives = dict(zip(places, models["nar"].system.alternatives(models["nar"].params, chosen)))
+    name = f"rounds/{index}/{EVAL_NAME}"
+    work.processes.agree(name, lambda: _write(work, index, texts, decoded, ncm, alternatives))
+
+
+def _texts(work: Workspace, has_part: bool) -> _Texts:
     rows = {
         split: list(read_dataset(work.directory / "data" / split)) if has_part else [] for split in SPLITS
     }
     references = {split: [[row.target_text for row in rows[split]]] for split in SPLITS}
     pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
-    if work.config.data.test_multi is not None:
-        pairs[MULTI], references[MULTI] = _several_references(work, has_part)
-    decoded = {
-        (name, split): decode(pairs[split])
-        for name, decode in _decoders(work, models).items()
-        for split in pairs
-    }
-    first_rows = work.config.evaluation.ncm_rows if has_part else 0
-    ncm = {
-        "train": multimodality_figures(models, _first_rows(student_data, first_rows)),
-        "valid": multimodality_figures(models, _as_targets(rows["valid"], decoded["ar", "valid"])),
-    }
-    places = spread_over_lengths(references["test"][0], work.config.evaluation.samples)
-    chosen = _outputs_at(rows["test"], decoded["nar", "test"], places)
-    alternatives = models["nar"].system.alternatives(models["nar"].params, chosen)
-    name = f"rounds/{index}/{EVAL_NAME}"
-    work.processes.agree(
-        name, lambda: _write(work, index, rows, references, decoded, ncm, dict(zip(places, alternatives)))
-    )
-
-
-def _several_references(work: Workspace, has_part: bool) -> tuple[Pairs, References]:
-    """The sentences of data.test_multi and their reference sets; no pairs where they are another process's."""
-    sources, references = read_multi_references(find_file(work.config.data, "test_multi"))
-    lines = encode_lines(sources if has_part else [], work.vocabulary, work.config.data.max_length)
-    return sentence_pairs(lines), references
+    data = work.config.data
+    if data.test_multi is not None:
+        sources, references[MULTI] = read_multi_references(find_file(data, "test_multi"))
+        lines = encode_lines(sources if has_part else [], work.vocabulary, data.max_length)
+        pairs[MULTI] = sentence_pairs(lines)
+    return _Texts(rows, references, pairs)
 
 
 def _write(
     work: Workspace,
     index: int,
-    rows: dict[str, list[Row]],
-    references: dict[str, References],
+    texts: _Texts,
     decoded: dict[tuple[str, str], list[Candidates]],
     ncm: dict[str, Any],
     alternatives: dict[int, Alternatives],
@@ -84,14 +90,11 @@ def _write(
     outputs = {key: [best_text(found, work.vocabulary) for found in value] for key, value in decoded.items()}
     for (role, split), lines in outputs.items():
         _write_text(folder / f"outputs/{split}.{role}.txt", "".join(f"{line}\n" for line in lines))
-    systems = {
-        name: {split: quality(outputs[name, split], references[split]) for split in references}
-        for name in dict.fromkeys(name for name, _ in outputs)
-    }
-    for name, scores in systems.items():
-        for split in SPLITS:
-            scores[split] |= valid_share(work, outputs[name, split], rows[split])
-    samples = _samples(work, rows["test"], outputs, alternatives)
+    systems: dict[str, Any] = {name: {} for name, _ in outputs}
+    for (name, split), lines in outputs.items():
+        systems[name][split] = quality(lines, texts.references[split])
+        systems[name][split] |= valid_share(work, lines, texts.rows[split]) if split in SPLITS else {}
+    samples = _samples(work, texts.rows["test"], outputs, alternatives)
     result = {"round": index} | systems | {"ncm": ncm, "samples": samples}
     _write_text(folder / EVAL_NAME, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
