@@ -16,6 +16,7 @@ from emnat_jax.data.manifest import read_dataset
 from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.data.pipeline import Pairs, make_pairs
 from emnat_jax.data.records import Row
+from emnat_jax.em.distill import add_scores
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Model, Workspace
 from emnat_jax.evaluation.alternatives import Alternatives, as_json
@@ -53,7 +54,7 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     }
     first_rows = work.config.evaluation.ncm_rows if has_part else 0
     ncm = {
-        "train": multimodality_figures(models, _first_rows(student_data, first_rows)),
+        "train": multimodality_figures(models, learned_pairs(student_data, first_rows, models["nar"])),
         "valid": multimodality_figures(models, _as_targets(texts.rows["valid"], decoded["ar", "valid"])),
     }
     places = spread_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
@@ -164,9 +165,14 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
     return sentence_pairs(sources, targets)
 
 
-def _first_rows(directory: epath.PathLike, count: int) -> Pairs:
-    """The first `count` pairs of a set; the corpus is in no order that this would favour."""
-    return make_pairs(itertools.islice(read_dataset(directory), count))
+def learned_pairs(directory: epath.PathLike, count: int, student: Model) -> Pairs:
+    """The first `count` sources of a set with what the student learns; the corpus is in no order that this would favour.
+
+    Of several targets that is the one that it finds likeliest: the E-step inside the loss ends with that one alone.
+    """
+    rows = add_scores(list(itertools.islice(read_dataset(directory), count)), {"student": student})
+    chosen = (row.targets[int(np.argmax(row.scores["student"]))] for row in rows)
+    return sentence_pairs([row.source for row in rows], list(chosen))
 
 
 def _as_targets(rows: list[Row], decoded: list[Candidates]) -> Pairs:

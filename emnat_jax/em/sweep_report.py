@@ -68,12 +68,29 @@ def _report(cells: Sequence[Cell], directory: epath.Path, known: dict) -> dict[s
             run["gain"] = _gain(run, first, directory, known)
     runs = list(found.values())
     return {
+        "about": _about(cells, runs, directory),
         "runs": runs,
         "firsts": firsts,
         "cells": _summary(cells, runs),
         "missing": [cell.folder for cell in cells if cell not in found],
         "signatures": _signatures(runs, directory),
     }
+
+
+def _about(cells: Sequence[Cell], runs: list[dict], directory: epath.Path) -> dict[str, str]:
+    """What the runs have in common, as the first of them has it."""
+    data = cells[0].config.data
+    pairs = (
+        load_manifest(directory / runs[0]["folder"] / "data/train", verify_shards=False).rows_out
+        if runs
+        else 0
+    )
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(run["seed"] for run in runs))
+    kind = {"text": "text files", "modes": "generated task", "tfds": str(data.tfds)}.get(
+        data.kind, "bundled demo"
+    )
+    return {"source_language": data.source_language, "target_language": data.target_language, "kind": kind,
+            "pairs": f"{pairs:,}", "seeds": seeds}  # fmt: skip
 
 
 def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:

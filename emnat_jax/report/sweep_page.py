@@ -24,7 +24,8 @@ def sweep_page(report: dict[str, Any]) -> str:
         *(_group(report, name) for name in groups),
         _runs(report),
     ]
-    return document("Sweep", "".join(parts) if groups else "<p>No cell is finished.</p>")
+    title = "Sweep: {source_language} to {target_language}".format(**report["about"])
+    return document(title, "".join(parts) if groups else "<p>No cell is finished.</p>")
 
 
 def sweep_table(report: dict[str, Any]) -> str:
@@ -55,7 +56,11 @@ def with_spread(value: dict[str, Any] | None, digits: int = 2, sign: str = "") -
     if value is None:
         return "-"
     mean = f"{value['mean']:{sign}.{digits}f}"
-    return mean if value["sd"] is None else f"{mean} ± {value['sd']:.{digits}f}"
+    return (
+        mean
+        if value["sd"] is None
+        else f"{mean}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{value['sd']:.{digits}f}"
+    )
 
 
 def _summary(report: dict[str, Any], groups: list[str]) -> str:
@@ -70,9 +75,10 @@ def _summary(report: dict[str, Any], groups: list[str]) -> str:
         shown.append(
             (f"{name}: best is {best['cell']}", f"{student} BLEU", _verdict(best, report["firsts"][name]))
         )
+    about = "{pairs} training pairs ({kind}); seeds {seeds}".format(**report["about"])
     note = "; ".join(f"{split}: {signature}" for split, signature in report["signatures"].items())
     missing = f"<p>Not finished: {text(', '.join(report['missing']))}</p>" if report["missing"] else ""
-    return f'{cards(shown)}{missing}<p class="note">sacreBLEU against the raw references, {text(note)}</p>'
+    return f'<p>{text(about)}</p>{cards(shown)}{missing}<p class="note">sacreBLEU against the raw references, {text(note)}</p>'
 
 
 def _best(cells: list[dict]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.pipeline import load_pairs
 from emnat_jax.em.distill import distill
 from emnat_jax.em.driver import stop_reason
-from emnat_jax.em.evaluate import evaluate_round, multimodality_figures
+from emnat_jax.em.evaluate import evaluate_round, learned_pairs, multimodality_figures
 from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import describe, make_plan
 from emnat_jax.em.report import table
@@ -324,6 +324,16 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
     log_prob = model.system.score(model.params, pairs)[keep]
     expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
     np.testing.assert_allclose(report["rounds"][0]["ncm"]["train"]["ncm"], expected, rtol=1e-5)
+
+
+def test_of_several_targets_the_student_learns_the_likeliest(finished):
+    directory, _ = finished
+    student = workspace(directory).round_model(0, "nar")
+    pairs = learned_pairs(directory / "rounds/0/n_best", 20, student)
+    rows = list(read_dataset(directory / "rounds/0/candidates"))[:20]
+    best = [row.targets[int(np.argmax(row.scores["nar_log_prob"]))] for row in rows]
+    assert any(target is not row.targets[0] for target, row in zip(best, rows, strict=True))
+    np.testing.assert_array_equal(pairs.target_tokens, np.concatenate(best))
 
 
 def test_targets_out_of_reach_count_for_neither_model(finished):

@@ -189,17 +189,20 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     model = Manifest("model", "hash", 2, 2, {}, [], {}, {"step": 40}, seed)
     for role in ("ar", "nar"):
         write_manifest(here / f"rounds/0/{role}", model)
-    write_test_split(here, "the cat sat on mat")
+    write_split(here / "data/test", "the cat sat on mat")
+    write_split(here / "data/train", "a dog")
     return cell
 
 
-def write_test_split(workdir, reference: str) -> None:
+def write_split(folder, reference: str) -> None:
     """Four rows with numbered references."""
-    test, none = workdir / "data/test", np.array([1], np.int32)
-    test.mkdir(parents=True)
-    write_shard(test / shard_name(0, 1), [Row(i, none, [none], "s", f"{reference} {i}") for i in range(4)])
-    shards = [describe_shard(test / shard_name(0, 1))]
-    finish_dataset(test, "bitext", shards=shards, rows_in=4, dropped={}, fingerprints={}, options={}, seed=1)
+    none = np.array([1], np.int32)
+    folder.mkdir(parents=True)
+    write_shard(folder / shard_name(0, 1), [Row(i, none, [none], "s", f"{reference} {i}") for i in range(4)])
+    shards = [describe_shard(folder / shard_name(0, 1))]
+    finish_dataset(
+        folder, "bitext", shards=shards, rows_in=4, dropped={}, fingerprints={}, options={}, seed=1
+    )
 
 
 def finished_cells(directory) -> list[Cell]:
@@ -224,9 +227,9 @@ def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, mon
     assert better["gain"]["values"] == [3.0, 1.0] and better["gain"]["mean"] == 2.0
     assert max(better["p_values"]) < 0.05 and report["missing"] == ["cells/nar/to come/1"]
     table = sweep_page.sweep_table(report)
-    assert "11.00 ± 1.41" in table and "2.00 ± 1.41" in table and "nrefs:1" in table
+    assert "11.00\xa0±\xa01.41" in table and "+2.00\xa0±\xa01.41" in table and "nrefs:1" in table
     page = (tmp_path / "report/index.html").read_text()
-    for part in ("nar: best is better", "13.00 ± 0.00 BLEU", "+2.00 ± 1.41 over first", "in 2 of 2 seeds", "cells/nar/to come/1",
+    for part in ("nar: best is better", "13.00\xa0±\xa00.00 BLEU", "+2.00\xa0±\xa01.41 over first", "4 training pairs", "Sweep: de to en", "in 2 of 2 seeds", "cells/nar/to come/1",
                  'href="../cells/nar/better/2/report/index.html"', "<svg"):  # fmt: skip
         assert part in page, part
     monkeypatch.setattr(
@@ -249,13 +252,13 @@ def test_gains_are_over_the_groups_first_and_nothing_else(tmp_path):
     shutil.rmtree(tmp_path / cells[2].folder)  # the first of seed 2
     report = write_sweep_report(cells, tmp_path)
     assert report["cells"][1]["gain"] == over_seeds([3.0]) and report["missing"] == ["cells/nar/first/2"]
-    assert "13.00 ± 0.00" in (tmp_path / "report/index.html").read_text()
+    assert "13.00\xa0±\xa00.00" in (tmp_path / "report/index.html").read_text()
 
 
 def test_no_gain_where_references_differ(tmp_path):
     cells = finished_cells(tmp_path)
     shutil.rmtree(tmp_path / cells[0].folder / "data/test")
-    write_test_split(tmp_path / cells[0].folder, "other words than those")
+    write_split(tmp_path / cells[0].folder / "data/test", "other words than those")
     gains = [run["gain"] and run["gain"]["bleu"] for run in write_sweep_report(cells, tmp_path)["runs"]]
     assert gains == [None, None, None, 1.0]
 
