@@ -10,7 +10,7 @@ from emnat_jax.config import Config, MeshConfig, ModelConfig, TrainConfig
 from emnat_jax.data.pipeline import bucket_rows
 from emnat_jax.evaluation.score import make_score_step
 from emnat_jax.evaluation.translate import make_decode_step
-from emnat_jax.families import make_family
+from emnat_jax.families import in_loss_family, make_family
 from emnat_jax.training.aot import CHIPS, Chip, compile_program
 from emnat_jax.training.layout import (
     Layout,
@@ -60,9 +60,11 @@ def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step
         m.resolve(vocabulary, config.data.max_length) for m in (config.teacher, config.student)
     )
     count = config.em.candidates
+    inside = config.em.nar_data == "candidates"
+    targets = count + config.select.include_reference if inside else 1
     steps = [
         _train(f"train {teacher.family}", teacher, config.teacher_train, config, there),
-        _train(f"train {student.family}", student, config.student_train, config, there),
+        _train(f"train {student.family}", student, config.student_train, config, there, targets),
         _decode(f"distill with {teacher.family}", teacher, 1, config, there),
         _decode(f"{count} candidates of {teacher.family}", teacher, count, config, there),
         _score(f"score with {teacher.family}", teacher, config, there),
@@ -72,13 +74,16 @@ def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step
     return {step.name: step for step in steps}
 
 
-def _train(name: str, model: ModelConfig, train: TrainConfig, config: Config, there: Slice) -> Step:
+def _train(
+    name: str, model: ModelConfig, train: TrainConfig, config: Config, there: Slice, targets: int = 1
+) -> Step:
     layout, width, accumulate = there.layout, config.data.max_length, train.accumulate
     require_rows_divide(layout, config.data.row_multiple, accumulate)
-    rows = bucket_rows(width, config.data.batch_tokens, config.data.row_multiple)
+    rows = targets * bucket_rows(width * targets, config.data.batch_tokens, config.data.row_multiple)
 
     def lower():
-        family, ema = make_family(model), train.ema_decay is not None
+        family = make_family(model) if targets == 1 else in_loss_family(model, targets, train.steps)
+        ema = train.ema_decay is not None
         tx = make_optimizer(train.optim, train.steps, family.axes)
         shardings = state_shardings(family.axes, tx, layout, ema=ema)
         step = make_train_step(family.loss, tx, shardings, accumulate=accumulate, ema_decay=train.ema_decay)

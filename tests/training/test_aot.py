@@ -41,6 +41,21 @@ def test_a_train_step_is_compiled_for_eight_chips():
     assert step["collectives"]["all-reduce"] <= 3  # gradients and metrics, not one for each weight
 
 
+@pytest.mark.slow
+@NEEDS_LIBTPU
+def test_the_e_step_inside_the_loss_moves_no_rows():
+    """Groups of targets lie whole on a device: the collectives are those of a step without it."""
+    options = (
+        "--steps=train nar",
+        *TINY,
+        "--config.data.batch_tokens=16384",
+        "--config.em.nar_data=candidates",
+    )
+    status, output, errors = compile_for("v5e:2x4", *options)
+    assert status == 0, errors
+    assert set(json.loads(output)["steps"]["train nar"]["collectives"]) == {"all-reduce"}
+
+
 @NEEDS_LIBTPU
 def test_what_is_unknown_ends_with_status_2():
     status, _, errors = compile_for("v9:2x4")
