@@ -112,7 +112,16 @@ def _call(path: Path, function: str):
 
 
 def open_workspace(config: Config, args: argparse.Namespace):
-    """The workspace, with JAX set up: a persistent compilation cache unless one is already chosen."""
+    """The workspace, with JAX set up. UserError for a device or kernel that is not here."""
+    set_up_jax()
+    from emnat_jax.em.workspace import Workspace, require_kernels
+
+    require_kernels(config)
+    return Workspace(config, args.workdir, make_log(args.joined), args.joined)
+
+
+def set_up_jax() -> None:
+    """A persistent compilation cache unless one is already chosen. UserError where the devices asked for are not here."""
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
@@ -129,10 +138,6 @@ def open_workspace(config: Config, args: argparse.Namespace):
             f"no such device: {reason} Unset JAX_PLATFORMS, or install the platform's package."
         ) from error
     _require_platform(os.environ.get("JAX_PLATFORMS", ""), jax.default_backend())
-    from emnat_jax.em.workspace import Workspace, require_kernels
-
-    require_kernels(config)
-    return Workspace(config, args.workdir, make_log(args.joined), args.joined)
 
 
 def _require_platform(asked: str, found: str) -> None:

@@ -14,7 +14,7 @@ import json
 
 from etils import epath
 
-from emnat_jax.cli.options import add_workdir, make_log, open_workspace, read_grid
+from emnat_jax.cli.options import add_workdir, make_log, read_grid, set_up_jax
 from emnat_jax.errors import UserError
 
 
@@ -39,7 +39,7 @@ def run(args, config_arguments):
         return
     if (epath.Path(args.workdir) / "config.json").exists():
         raise UserError(f"{args.workdir} is the workdir of one run; give a sweep a --workdir of its own.")
-    open_workspace(chosen[0].config, args)  # sets JAX up
+    set_up_jax()
     from emnat_jax.em.sweep_report import write_sweep_report
     from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.sweep_page import sweep_table

@@ -124,11 +124,6 @@ class EMConfig:
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
 
-    @property
-    def has_teachers_list(self) -> bool:
-        """Whether E-steps choose from what the teacher proposes."""
-        return "ar" in self.candidates_from
-
     def __post_init__(self):
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
         require(
@@ -214,6 +209,7 @@ class Config:
     def __post_init__(self):
         asked = "select.rule=ar_top1" if self.select.rule == "ar_top1" else "select.max_drift"
         require(
-            self.em.has_teachers_list or (self.select.rule != "ar_top1" and self.select.max_drift is None),
+            "ar" in self.em.candidates_from
+            or (self.select.rule != "ar_top1" and self.select.max_drift is None),
             f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} leaves out.",
         )

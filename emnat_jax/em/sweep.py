@@ -49,7 +49,8 @@ class Cell:
 def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:
     """All cells, seed by seed, so that a sweep cut short has whole comparisons of its first seeds.
 
-    `base` holds what all cells share, `grid` is {group: {cell: {dotted key: value}}}. UserError for a grid of another form and for what `base` refuses.
+    `base` holds what all cells share, `grid` is {group: {cell: {dotted key: value}}}. UserError for a grid of
+    another form, a key that there is not and a value that it refuses.
     """
     _require_grid(grid)
     return [

@@ -18,6 +18,7 @@ from emnat_jax.em.sweep import Cell
 from emnat_jax.em.workspace import begun_with_other
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import paired_significance
+from emnat_jax.report.page import corpus_name
 from emnat_jax.report.sweep_page import sweep_page, sweep_table
 
 REPORT_NAME = "sweep.json"
@@ -61,11 +62,10 @@ def write_sweep_report(cells: Sequence[Cell], directory: epath.PathLike) -> dict
 def _report(cells: Sequence[Cell], directory: epath.Path, known: dict) -> dict[str, Any]:
     found = {cell: run for cell in cells if (run := _run(cell, directory)) is not None}
     firsts = {cell.group: cell.name for cell in reversed(cells)}
+    runs_of = {(cell.group, cell.name, cell.seed): run for cell, run in found.items()}
     for cell, run in found.items():
-        run["gain"] = None
-        first = next((r for c, r in found.items() if (c.group, c.name, c.seed) == (cell.group, firsts[cell.group], cell.seed)), None)  # fmt: skip
-        if cell.name != firsts[cell.group] and first is not None:
-            run["gain"] = _gain(run, first, directory, known)
+        first = runs_of.get((cell.group, firsts[cell.group], cell.seed))
+        run["gain"] = None if first in (None, run) else _gain(run, first, directory, known)
     runs = list(found.values())
     return {
         "about": _about(cells, runs, directory),
@@ -73,24 +73,24 @@ def _report(cells: Sequence[Cell], directory: epath.Path, known: dict) -> dict[s
         "firsts": firsts,
         "cells": _summary(cells, runs),
         "missing": [cell.folder for cell in cells if cell not in found],
-        "signatures": _signatures(runs, directory),
+        "signatures": runs[0]["signatures"] if runs else {},
     }
 
 
 def _about(cells: Sequence[Cell], runs: list[dict], directory: epath.Path) -> dict[str, str]:
     """What the runs have in common, as the first of them has it."""
-    data = cells[0].config.data
-    pairs = (
-        load_manifest(directory / runs[0]["folder"] / "data/train", verify_shards=False).rows_out
-        if runs
-        else 0
-    )
+    data, pairs = cells[0].config.data, 0
+    if runs:
+        train = directory / runs[0]["folder"] / "data/train"
+        pairs = load_manifest(train, verify_shards=False).rows_out
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(run["seed"] for run in runs))
-    kind = {"text": "text files", "modes": "generated task", "tfds": str(data.tfds)}.get(
-        data.kind, "bundled demo"
-    )
-    return {"source_language": data.source_language, "target_language": data.target_language, "kind": kind,
-            "pairs": f"{pairs:,}", "seeds": seeds}  # fmt: skip
+    return {
+        "source_language": data.source_language,
+        "target_language": data.target_language,
+        "corpus": corpus_name(data.kind, data.tfds),
+        "pairs": f"{pairs:,}",
+        "seeds": seeds,
+    }
 
 
 def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
@@ -108,7 +108,7 @@ def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
         "figures": {name: value for name, path in FIGURES.items() if (value := _at(result, path)) is not None},
         "outputs": _hash(outputs_of(here, last)["nar"]),
         "references": _hash(_references(here)),
-        "signature": result["nar"]["test"]["bleu_signature"],
+        "signatures": {split: scores["bleu_signature"] for split, scores in result["nar"].items() if split != "valid"},
     }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def _gain(run: dict, first: dict, directory: epath.Path, known: dict) -> dict[st
     """
     if run["references"] != first["references"]:
         return None
-    key = (run["outputs"], first["outputs"], run["references"], run["signature"])
+    key = (run["outputs"], first["outputs"], run["references"], run["signatures"]["test"])
     if key not in known:
         here = directory / run["folder"]
         ours, theirs = (outputs_of(directory / item["folder"], item["round"])["nar"] for item in (run, first))
@@ -177,12 +177,3 @@ def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     """Mean and sample standard deviation (None of one value)."""
     spread = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "sd": spread, "values": list(values)}
-
-
-def _signatures(runs: list[dict], directory: epath.Path) -> dict[str, str]:
-    """How BLEU was computed, by split."""
-    if not runs:
-        return {}
-    path = directory / runs[0]["folder"] / f"rounds/{runs[0]['round']}/{EVAL_NAME}"
-    student = json.loads(path.read_text())["nar"]
-    return {split: scores["bleu_signature"] for split, scores in student.items() if split.startswith("test")}

@@ -72,6 +72,5 @@ def _log_prob(parts: Parallel, count: int, params: Params, batch: Batch) -> Floa
 
 def _encode_once(encode: Callable, count: int, params: Params, batch: Batch, key: Key | None):
     """The memory of the sources, computed for the first row of each group and given to all of it."""
-    # Not [::count]: groups lie whole on a device, and a reshape lets the compiler see it.
-    firsts = jax.tree.map(lambda leaf: leaf.reshape(-1, count, *leaf.shape[1:])[:, 0], batch)
+    firsts = jax.tree.map(lambda leaf: leaf[::count], batch)
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), encode(params, firsts, key))

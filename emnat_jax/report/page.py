@@ -209,16 +209,15 @@ def _languages(report: dict[str, Any]) -> str:
 
 
 def _data(report: dict[str, Any]) -> str:
-    kinds = {
-        "demo": "bundled demo",
-        "text": "own text",
-        "tfds": report["config"]["data"]["tfds"],
-        "modes": "generated task",
-    }
-    kind = report["config"]["data"]["kind"]
-    return (
-        f"{report['provenance']['data/train']['rows']:,} pairs, {kinds.get(kind, kind)}, {_languages(report)}"
-    )
+    data = report["config"]["data"]
+    name = corpus_name(data["kind"], data["tfds"])
+    return f"{report['provenance']['data/train']['rows']:,} pairs, {name}, {_languages(report)}"
+
+
+def corpus_name(kind: str, tfds: str | None) -> str:
+    """A data.kind as a reader knows it."""
+    names = {"demo": "bundled demo", "text": "own text", "tfds": tfds or "tfds", "modes": "generated task"}
+    return names[kind]
 
 
 def _family(report: dict[str, Any], role: str) -> str:

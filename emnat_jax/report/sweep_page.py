@@ -75,7 +75,7 @@ def _summary(report: dict[str, Any], groups: list[str]) -> str:
         shown.append(
             (f"{name}: best is {best['cell']}", f"{student} BLEU", _verdict(best, report["firsts"][name]))
         )
-    about = "{pairs} training pairs ({kind}); seeds {seeds}".format(**report["about"])
+    about = "{pairs} training pairs, {corpus}; seeds {seeds}".format(**report["about"])
     note = "; ".join(f"{split}: {signature}" for split, signature in report["signatures"].items())
     missing = f"<p>Not finished: {text(', '.join(report['missing']))}</p>" if report["missing"] else ""
     return f'<p>{text(about)}</p>{cards(shown)}{missing}<p class="note">sacreBLEU against the raw references, {text(note)}</p>'
