@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from emnat_jax.config import Config, MeshConfig, ModelConfig, TrainConfig
 from emnat_jax.data.pipeline import bucket_rows
+from emnat_jax.em.plan import make_plan
 from emnat_jax.evaluation.score import make_score_step
 from emnat_jax.evaluation.translate import make_decode_step
 from emnat_jax.families import in_loss_family, make_family
@@ -55,23 +56,32 @@ def make_slice(config: MeshConfig, devices: list[jax.Device]) -> Slice:
 
 
 def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step]:
-    """Every program of a round by name, at the widest bucket: training, decoding and scoring of both models."""
+    """Every program of the plan's rounds by name, at the widest bucket: training, decoding and scoring."""
     teacher, student = (
         m.resolve(vocabulary, config.data.max_length) for m in (config.teacher, config.student)
     )
-    count = config.em.candidates
-    inside = config.em.nar_data == "candidates"
-    targets = count + config.select.include_reference if inside else 1
+    models, plan, count = {"ar": teacher, "nar": student}, make_plan(config), config.em.candidates
+    targets = max(stage.targets for stage in plan)
     steps = [
         _train(f"train {teacher.family}", teacher, config.teacher_train, config, there),
         _train(f"train {student.family}", student, config.student_train, config, there, targets),
         _decode(f"distill with {teacher.family}", teacher, 1, config, there),
-        _decode(f"{count} candidates of {teacher.family}", teacher, count, config, there),
+        *(
+            _decode(f"{count} candidates of {models[name].family}", models[name], count, config, there)
+            for name in _proposers(config, {stage.kind for stage in plan})
+        ),
         _score(f"score with {teacher.family}", teacher, config, there),
         _score(f"score with {student.family}", student, config, there),
         _decode(f"decode with {student.family}", student, 1, config, there),
     ]
     return {step.name: step for step in steps}
+
+
+def _proposers(config: Config, kinds: set[str]) -> tuple[str, ...]:
+    """The roles whose N best some stage of a plan with such stages makes."""
+    if "candidates" in kinds:
+        return config.em.candidates_from
+    return ("ar",) if "n_best" in kinds else ()
 
 
 def _train(
@@ -119,7 +129,8 @@ def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
             step = make_score_step(family, layout)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
-    return Step(name, lower, rows, width, None, config.em.candidates)
+    targets = config.em.candidates * len(config.em.candidates_from) + config.select.include_reference
+    return Step(name, lower, rows, width, None, targets)
 
 
 def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
