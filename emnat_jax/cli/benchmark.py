@@ -1,7 +1,8 @@
 """Honest timings: one training update, or translation by batch size.
 
 `train` times the compiled update of a role's configuration on random tokens and needs no data.
-`latency` times a finished model from raw lines to raw translations, and keeps the figures for `emnat report`.
+`latency` times a finished model from raw lines to raw translations, and keeps the figures, with the BLEU of
+the test split decoded that way, for `emnat report`.
 
 Examples:
   emnat benchmark train --role=nar --config.student.size=base --config.student.family=ctc
@@ -11,7 +12,7 @@ Examples:
 import dataclasses
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
-from emnat_jax.cli.trained import add_model, load_model
+from emnat_jax.cli.trained import add_model, last_round, load_model
 from emnat_jax.errors import UserError
 
 
@@ -59,23 +60,38 @@ def _latency(work, args):
     from emnat_jax.evaluation.benchmark import latency_figures
 
     sizes = _sizes(args.batch)
-    rows = read_dataset(work.directory / "data" / "test")
-    lines = [row.source_text for row, _ in zip(rows, range(args.sentences))]
+    rows = list(read_dataset(work.directory / "data" / "test"))
+    lines = [row.source_text for row in rows[: args.sentences]]
     translators = {size: load_model(_decoding(work, size), args) for size in sizes}
     figures = latency_figures(translators, lines)
-    if args.joined.is_first:
-        _keep(work, args, figures)
-    return {"sentences": len(lines)} | figures
+    bleu = _keep(work, args, figures, translators[max(sizes)], rows)
+    return {"sentences": len(lines), "bleu": bleu} | figures
 
 
-def _keep(work, args, figures):
-    """For the report's page: with the quality of the same outputs, where the rounds measured that."""
-    from emnat_jax.em.details import keep_latency
+def _keep(work, args, figures, translate, rows):
+    """Keeps the timing for the report's page; the BLEU beside it, of the whole test split.
 
+    That is the round's own where it decoded the same way; else the split is translated once more.
+    """
+    from emnat_jax.em.details import keep_latency, round_bleu
+    from emnat_jax.evaluation.benchmark import environment
+    from emnat_jax.evaluation.bleu import corpus_bleu
+
+    index = args.round
+    if index is None and args.model is None:
+        index = last_round(work, args.role)
     changes = {name: getattr(args, name) for name in ("model", "decoder", "length_candidates", "rescore")}
-    keep_latency(
-        work, args.role, args.round, {name: x for name, x in changes.items() if x is not None}, figures
-    )
+    changes = {name: value for name, value in changes.items() if value is not None}
+    bleu = None if changes else round_bleu(work, args.role, index)
+    if bleu is None:
+        outputs = translate([row.source_text for row in rows])
+        bleu = corpus_bleu(outputs, [[row.target_text for row in rows]])
+    about = [] if args.model else [f"round {index}"]
+    name = ", ".join([args.role, *about, *(f"{key}={value}" for key, value in changes.items())])
+    device = "{devices} x {device}".format(**environment())
+    if args.joined.is_first:
+        keep_latency(work, {"name": name, "role": args.role, "round": index, "device": device, "bleu": bleu, "figures": figures})  # fmt: skip
+    return bleu
 
 
 def _decoding(work, size: int):

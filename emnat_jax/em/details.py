@@ -1,15 +1,20 @@
 """What a report shows beside the figures of the rounds: curves, lengths, sentences, whether EM helped."""
 
+import contextlib
 import json
 from typing import Any
 
 from etils import epath
 
 from emnat_jax.data.atomic import append
+from emnat_jax.data.corpora import find_file
 from emnat_jax.data.manifest import read_dataset
+from emnat_jax.data.multi_references import read_multi_references
+from emnat_jax.em.evaluate import MULTI
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workspace import ROLES, Workspace
-from emnat_jax.evaluation.bleu import paired_significance
+from emnat_jax.errors import UserError
+from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.evaluation.lengths import by_length
 
 SYSTEMS = ("ar", "nar", "nar_rescored")
@@ -18,16 +23,26 @@ LATENCY_NAME = "latency.jsonl"
 
 def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     """Everything of the kind that the finished rounds give; JSON."""
-    rows = list(read_dataset(work.directory / "data" / "test")) if rounds else []
-    references = [row.target_text for row in rows]
-    outputs = {index: outputs_of(work.directory, index) for index in rounds}
+    references = _references(work) if rounds else {}
+    outputs = {
+        index: {split: outputs_of(work.directory, index, split) for split in references} for index in rounds
+    }
     return {
         "curves": _curves(work, rounds),
-        "by_length": {str(index): by_length(outputs[index], references) for index in rounds},
+        "by_length": {str(index): by_length(found["test"], references["test"][0]) for index, found in outputs.items()},
         "samples": samples([_evaluation(work, index) for index in rounds]),
-        "em_effect": em_effect(outputs, references),
+        "em_effects": em_effects(outputs, references),
         "latency": _latency(work),
-    }
+    }  # fmt: skip
+
+
+def _references(work: Workspace) -> dict[str, References]:
+    """Of the test split, and of the sentences with several references where their file is still there."""
+    found = {"test": [[row.target_text for row in read_dataset(work.directory / "data" / "test")]]}
+    if work.config.data.test_multi is not None:
+        with contextlib.suppress(UserError):
+            found[MULTI] = read_multi_references(find_file(work.config.data, "test_multi"))[1]
+    return found
 
 
 def finished_rounds(directory: epath.Path, rounds: int) -> list[int]:
@@ -50,29 +65,34 @@ def samples(evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def em_effect(outputs: dict[int, dict[str, list[str]]], references: list[str]) -> dict[str, Any] | None:
-    """The last student against round 0's: paired bootstrap on the test split.
+def em_effects(
+    outputs: dict[int, dict[str, dict[str, list[str]]]], references: dict[str, References]
+) -> list[dict[str, Any]]:
+    """Each system of the last round against that of round 0, by split: BLEU with paired bootstrap.
 
-    None without a later round.
+    `outputs` are lines by round, split and system. Nothing without a later round.
     """
     if len(outputs) < 2:
-        return None
+        return []
     first, *_, last = sorted(outputs)
-    found = paired_significance(outputs[last]["nar"], outputs[first]["nar"], [references], names=("BLEU",))[
-        "BLEU"
-    ]
-    return {"round": last, "before": found["baseline"], "after": found["system"], "p_value": found["p_value"],
-            "signature": found["signature"]}  # fmt: skip
+    effects = []
+    for split, lines in references.items():
+        for system in outputs[last][split]:
+            pair = outputs[last][split][system], outputs[first][split][system]
+            found = paired_significance(*pair, lines, names=("BLEU",))["BLEU"]
+            effects.append({"system": system, "split": split, "round": last, "before": found["baseline"],
+                            "after": found["system"], "p_value": found["p_value"], "signature": found["signature"]})  # fmt: skip
+    return effects
 
 
 def _evaluation(work: Workspace, index: int) -> dict[str, Any]:
     return json.loads((work.directory / f"rounds/{index}" / EVAL_NAME).read_text())
 
 
-def outputs_of(directory: epath.Path, index: int) -> dict[str, list[str]]:
-    """The test translations of each system of a round."""
+def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[str, list[str]]:
+    """The translations of each system of a round."""
     folder = directory / f"rounds/{index}/outputs"
-    paths = {name: folder / f"test.{name}.txt" for name in SYSTEMS}
+    paths = {name: folder / f"{split}.{name}.txt" for name in SYSTEMS}
     return {name: path.read_text().split("\n")[:-1] for name, path in paths.items() if path.exists()}
 
 
@@ -90,24 +110,17 @@ def _curves(work: Workspace, rounds: list[int]) -> list[dict[str, Any]]:
     return curves
 
 
-def keep_latency(
-    work: Workspace, role: str, index: int | None, changes: dict[str, Any], figures: dict[str, Any]
-) -> None:
-    """Adds a timing to report/latency.jsonl. `bleu` is that of the round's own outputs, None where they differ.
+def round_bleu(work: Workspace, role: str, index: int) -> float | None:
+    """BLEU of a round's own outputs on the test split; None of a round that was not evaluated."""
+    path = work.directory / f"rounds/{index}/{EVAL_NAME}"
+    return json.loads(path.read_text())[role]["test"]["bleu"] if path.exists() else None
 
-    `index` is the round, None for the last finished one; `changes` are options that the round did not have.
-    """
-    index = (
-        max(finished_rounds(work.directory, work.config.em.rounds), default=None) if index is None else index
-    )
-    bleu, path = None, work.directory / f"rounds/{index}/{EVAL_NAME}"
-    if not changes and path.exists():
-        bleu = json.loads(path.read_text())[role]["test"]["bleu"]
-    name = ", ".join([f"{role}, round {index}", *(f"{key}={value}" for key, value in changes.items())])
-    line = {"name": name, "role": role, "round": index, "bleu": bleu, "figures": figures}
+
+def keep_latency(work: Workspace, timing: dict[str, Any]) -> None:
+    """Adds a timing to report/latency.jsonl: its name, role, round, device, `bleu` and figures by batch size."""
     path = work.directory / "report" / LATENCY_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    append(path, (json.dumps(line) + "\n").encode())
+    append(path, (json.dumps(timing) + "\n").encode())
 
 
 def _latency(work: Workspace) -> list[dict[str, Any]]:

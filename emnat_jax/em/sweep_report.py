@@ -1,6 +1,7 @@
 """What a sweep found: each cell's figures with mean and spread over its seeds, and what it gains over its group's first."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import statistics
@@ -18,7 +19,7 @@ from emnat_jax.em.sweep import Cell
 from emnat_jax.em.workspace import begun_with_other
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import paired_significance
-from emnat_jax.report.page import corpus_name
+from emnat_jax.report.summary import corpus_name
 from emnat_jax.report.sweep_page import sweep_page, sweep_table
 
 REPORT_NAME = "sweep.json"
@@ -87,7 +88,7 @@ def _about(cells: Sequence[Cell], runs: list[dict], directory: epath.Path) -> di
     return {
         "source_language": data.source_language,
         "target_language": data.target_language,
-        "corpus": corpus_name(data.kind, data.tfds),
+        "corpus": corpus_name(dataclasses.asdict(data)),
         "pairs": f"{pairs:,}",
         "seeds": seeds,
     }

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 40
-COLOURS = ("#0b62a4", "#c4570a", "#2b7a3d", "#8a3ffc", "#9b1c31", "#5a5a5a")
+# Told apart on white and on black.
+COLOURS = ("#2f7fc1", "#d9600a", "#3d9950", "#9a5cf5", "#c2385a", "#7a7a7a")
+STROKES = (("none", "solid"), ("8 4", "dashed"), ("2 3", "dotted"))  # and without colours: of SVG, of CSS
 Number = float | int
 Points = Sequence[Sequence[Number]]  # (across, up)
 
@@ -16,19 +18,22 @@ def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
     points = [point for line in series.values() for point in line]
     frame = _Frame([x for x, _ in points], [y for _, y in points])
     marks = []
-    for (name, line), colour in zip(series.items(), _cycle(len(series))):
+    for number, ((name, line), colour) in enumerate(zip(series.items(), _cycle(len(series)))):
         place = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
-        marks.append(f'<polyline points="{place}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        dashes = STROKES[number % len(STROKES)][0]
+        marks.append(
+            f'<polyline points="{place}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+        )
         if len(line) <= 30:
             marks += [
                 _dot(frame, x, y, colour, f"{name}: {_number(y)} at {across} {_number(x)}") for x, y in line
             ]
-    return _figure(frame, marks, across, up, _legend(list(series)))
+    return _figure(frame, marks, across, up, _legend(list(series), lines=True))
 
 
 def scatter(points: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
     """A point a system."""
-    frame = _Frame([0.0, *(x for x, _ in points.values())], [y for _, y in points.values()])
+    frame = _Frame([0.0, *(1.05 * x for x, _ in points.values())], [y for _, y in points.values()])
     marks = [
         _dot(frame, x, y, colour, f"{name}: {_number(y)} {up}, {_number(x)} {across}", radius=6)
         for (name, (x, y)), colour in zip(points.items(), _cycle(len(points)))
@@ -120,13 +125,13 @@ def _figure(
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     grid = [
         f'<line x1="{LEFT}" x2="{right}" y1="{frame.y(tick):.1f}" y2="{frame.y(tick):.1f}" class="grid"/>'
-        f'<text x="{LEFT - 6}" y="{frame.y(tick) + 4:.1f}" text-anchor="end">{_number(tick)}</text>'
+        f'<text x="{LEFT - 6}" y="{frame.y(tick) + 4:.1f}" text-anchor="end">{_tick(tick, frame.ticks)}</text>'
         for tick in frame.ticks
     ]
     if ticks_across:
         shown = _whole_ticks(frame.first, frame.last)
         grid += [
-            f'<text x="{frame.x(tick):.1f}" y="{bottom + 15}" text-anchor="middle">{_number(tick)}</text>'
+            f'<text x="{frame.x(tick):.1f}" y="{bottom + 15}" text-anchor="middle">{_tick(tick, shown)}</text>'
             for tick in shown
         ]
     middle = (TOP + bottom) / 2
@@ -152,14 +157,20 @@ def _dot(frame: _Frame, x: Number, y: Number, colour: str, about: str, radius: N
     return f'<circle {place} fill="{colour}"><title>{html.escape(about)}</title></circle>'
 
 
-def _legend(names: list[str]) -> str:
+def _legend(names: list[str], *, lines: bool = False) -> str:
     if len(names) < 2:
         return ""
     items = (
-        f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
-        for name, colour in zip(names, _cycle(len(names)))
+        f'<span><i style="{_key(place, colour, lines)}"></i>{html.escape(name)}</span>'
+        for place, (name, colour) in enumerate(zip(names, _cycle(len(names))))
     )
     return f'<p class="legend">{"".join(items)}</p>'
+
+
+def _key(place: int, colour: str, line: bool) -> str:
+    if not line:
+        return f"background:{colour}"
+    return f"height:0;width:24px;border-radius:0;border-top:3px {STROKES[place % len(STROKES)][1]} {colour}"
 
 
 def _cycle(count: int) -> list[str]:
@@ -169,3 +180,10 @@ def _cycle(count: int) -> list[str]:
 def _number(value: Number) -> str:
     """Three significant digits, or all of a whole number."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def _tick(value: Number, ticks: Sequence[Number]) -> str:
+    """With as many decimals as the distance of the ticks needs."""
+    step = abs(ticks[1] - ticks[0]) if len(ticks) > 1 else value
+    digits = next((n for n in range(9) if abs(round(step, n) - step) <= 1e-9 * abs(step)), 9)
+    return f"{value:,.{digits}f}"

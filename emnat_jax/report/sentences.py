@@ -7,11 +7,12 @@ def sentences(samples: list[dict]) -> str:
     """Test sentences by length with every round's outputs."""
     blocks = []
     for item in samples:
-        known = {
-            _bare(word) for line in (item["reference"], item["rounds"][0]["ar"]) for word in line.split()
-        }
+        teachers: dict[str, int] = {}
+        for found in item["rounds"]:
+            teachers.setdefault(found["ar"], found["round"])
+        known = {_bare(word) for line in (item["reference"], *teachers) for word in line.split()}
         lines = [_line("source", text(item["source"])), _line("reference", text(item["reference"]))]
-        lines.append(_line("teacher, round 0", _marked(item["rounds"][0]["ar"], None)))
+        lines += [_line(f"teacher, round {index}", _marked(line, None)) for line, index in teachers.items()]
         lines += [
             _line(f"student, round {found['round']}", _marked(found["nar"], known))
             for found in item["rounds"]
@@ -23,9 +24,10 @@ def sentences(samples: list[dict]) -> str:
             + _alternatives(item["rounds"][-1].get("alternatives", []))
         )
     about = (
-        "<p><mark>Marked</mark>: a word that repeats its neighbour. <u>Underlined</u>: a word of the student that neither the "
-        "reference nor the teacher has, as where two translations are mixed. Below each: the likely tokens (per cent) at the "
-        "positions of the last student's single pass; its path need not take the likeliest, so that neighbours agree.</p>"
+        "<p><mark>Marked</mark>: a word equal to its neighbour. <u>Underlined</u>: a word of the student that neither the "
+        "reference nor any teacher here has. A teacher whose output did not change is shown once. Below each: the likely tokens "
+        "(per cent) at the positions of the last student's single pass; its path need not take the likeliest, so that "
+        "neighbours agree.</p>"
     )
     return f"<h2>Sentences</h2>{about}{''.join(blocks)}"
 
@@ -39,7 +41,7 @@ def _alternatives(positions: list[dict]) -> str:
     rows = [f"<tr><th>taken</th>{taken}</tr>"]
     for rank in range(len(positions[0]["likely"])):
         cells = "".join(_option(*found["likely"][rank]) for found in positions)
-        rows.append(f"<tr><th>{rank + 1}. likely</th>{cells}</tr>")
+        rows.append(f"<tr><th>likely, {rank + 1}</th>{cells}</tr>")
     return (
         '<details class="choice"><summary>What the student chose between, position by position</summary><div class="wide"><table>'
         f"<thead><tr><th>position</th>{places}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"

@@ -14,8 +14,11 @@ h1 { font-size: 1.6em; margin: .3em 0 .6em; } h2 { margin: 1.6em 0 .4em; }
 figure { margin: 0; } figcaption { font-weight: 600; font-size: .95em; }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: currentColor; } .grid { stroke: var(--line); }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: .2em 0; font-size: .85em; }
-.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px; }
-.wide { overflow-x: auto; } .wide td:nth-child(2) { min-width: 7em; } table { border-collapse: collapse; font-size: .9em; width: 100%; }
+.legend i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 6px; vertical-align: middle; }
+.lead { font-size: 1.1em; max-width: 60em; }
+.wide { overflow-x: auto; background: linear-gradient(to left, Canvas 40%, transparent) right / 48px 100% no-repeat local,
+  linear-gradient(to left, #8887, transparent) right / 16px 100% no-repeat scroll; }
+.wide td:nth-child(2) { min-width: 7em; } table { border-collapse: collapse; font-size: .9em; width: 100%; }
 th, td { text-align: left; padding: 4px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
 thead th { background: var(--soft); }
 .sample { margin: 0 0 18px; table-layout: fixed; } .sample caption { text-align: left; opacity: .7; }

@@ -9,7 +9,7 @@ NAMES = {
     "teacher": "teacher", "student": "student", "teacher_multi": "teacher, several references",
     "student_multi": "student, several references", "rescored": "student, rescored", "chrf": "student chrF++",
     "share_valid": "valid share", "ncm": "NCM of its targets", "total_correlation": "total correlation",
-    "length_ratio": "length ratio", "repeat_rate": "repeated words", "type_token_ratio": "type/token",
+    "length_ratio": "length ratio", "repeat_rate": "repeats", "type_token_ratio": "type/token",
 }  # fmt: skip
 _IN_TEXT = ("teacher", "student", "rescored", "student_multi", "share_valid", "ncm")
 _FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")

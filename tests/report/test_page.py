@@ -1,6 +1,7 @@
 """The report's page: what it says, that it needs nothing from elsewhere, that a browser shows it."""
 
 import html.parser
+import itertools
 import json
 import re
 
@@ -22,6 +23,16 @@ SCORES = {
     "length_ratio": 0.9,
     "repeat_rate": 0.05,
     "type_token_ratio": 0.2,
+    "sentences": 3,
+}
+EFFECT = {
+    "system": "nar",
+    "split": "test",
+    "round": 1,
+    "before": 20.0,
+    "after": 21.0,
+    "p_value": 0.3,
+    "signature": "bs:1000",
 }
 NCM = {"ncm": 1.2, "ar_nll": 0.9, "total_correlation": 0.3}
 
@@ -52,7 +63,14 @@ def report(rounds: int = 2) -> dict:
         | {role: {"test": {**SCORES, "bleu": 20.0 + index}, "training": trained} for role in ("ar", "nar")}
         for index in range(rounds)
     ]
-    data = {"source_language": "de", "target_language": "en", "kind": "text", "tfds": None}
+    data = {
+        "source_language": "de",
+        "target_language": "en",
+        "kind": "text",
+        "tfds": None,
+        "train_source": "mine/train.de",
+    }
+    em, evaluated = {"warm_start": True, "nar_data": "ar_top1"}, {"rescored_candidates": 3}
     made = {
         "content_hash": "f" * 64,
         "fingerprints": {"corpus": "e" * 64},
@@ -64,9 +82,9 @@ def report(rounds: int = 2) -> dict:
         "curves": [{"round": 0, "role": role, "loss": [[1, 5.0], [2, 3.0]], "valid_loss": [[2, 4.0]]} for role in ("ar", "nar")],
         "by_length": {str(index): lengths.by_length(lines, REFERENCES) for index, lines in outputs.items()},
         "samples": details.samples([evaluation(index, lines) for index, lines in outputs.items()]),
-        "em_effect": {"round": 1, "before": 20.0, "after": 21.0, "p_value": 0.3, "signature": "s"} if rounds > 1 else None,
+        "em_effects": [EFFECT, EFFECT | {"system": "ar", "p_value": 0.01}] if rounds > 1 else [],
         "latency": [], "stopped": None, "provenance": {"data/train": made}, "seconds": {"data/train": 3.0},
-        "config": {"seed": 1, "data": data, "teacher": {"family": "ar"}, "student": {"family": "nar"}},
+        "config": {"seed": 1, "data": data, "em": em, "evaluation": evaluated, "teacher": {"family": "ar"}, "student": {"family": "nar"}},
         "environment": {"devices": "1 x cpu", "platform": "p", "python": "3", "versions": {"jax": "0"}},
     }  # fmt: skip
 
@@ -94,8 +112,29 @@ class Well(html.parser.HTMLParser):
 
 def test_the_page_says_what_was_trained_how_good_and_whether_em_helped():
     text = page(report())
-    for part in ("de to en", "100 pairs", "20.0 BLEU", "21.0 BLEU", "Did EM help?", "cannot tell", "paired bootstrap",
-                 "one seed", "nrefs:1|tok:13a", "not measured", "data/train", "empty_line 2", "posterior", "75.0%"):  # fmt: skip
+    for part in ("de to en", "100 sentence pairs", "mine/train.de", "Tested on 3 sentences", "20.00 BLEU", "21.00 BLEU", "Did EM help?",
+                 "cannot tell: +1.00", "paired bootstrap", "one seed", "40 more updates than its 40", "bs:1000", "nrefs:1|tok:13a", "not measured",
+                 "data/train", "empty_line 2", "posterior", "75.0%", "-0.100"):  # fmt: skip
+        assert part in text, part
+
+
+def test_updates_add_up_where_a_model_goes_on():
+    assert "<td>+40 (80 in all)</td>" in page(report())
+    anew = report()
+    anew["config"]["em"]["warm_start"] = False
+    text = page(anew)
+    assert "in all" not in text and "trained anew, 40 updates against 40" in text
+
+
+def test_another_test_set_is_named_where_its_figures_stand():
+    several = report()
+    for item in several["rounds"]:
+        for role in ("ar", "nar"):
+            item[role]["test_multi"] = {**SCORES, "bleu": 33.0, "sentences": 7, "bleu_signature": "nrefs:var"}
+    several["em_effects"].append(EFFECT | {"split": "test_multi", "signature": "var:bs"})
+    text = page(several)
+    for part in ("several references (7 other sentences)", "33.00", "nrefs:var", "7 sentences with several references", "3 sentences of the test split",
+                 "sentences with several references: var:bs"):  # fmt: skip
         assert part in text, part
 
 
@@ -119,26 +158,50 @@ def test_without_a_later_round_nothing_is_claimed():
     assert "No round is finished" in page(report() | {"rounds": []})
 
 
-@pytest.mark.parametrize(("after", "p_value", "says"), [(22.0, 0.01, "yes: +2.0"), (18.0, 0.01, "no, it hurt: -2.0"), (22.0, 0.2, "cannot tell")])  # fmt: skip
+@pytest.mark.parametrize(("after", "p_value", "says"), [(22.0, 0.01, "yes: +2.00"), (18.0, 0.01, "no, it hurt: -2.00"), (22.0, 0.2, "cannot tell")])  # fmt: skip
 def test_a_difference_counts_where_the_test_can_tell(after, p_value, says):
-    effect = {"round": 1, "before": 20.0, "after": after, "p_value": p_value, "signature": "s"}
-    assert says in page(report() | {"em_effect": effect})
+    assert says in page(report() | {"em_effects": [EFFECT | {"after": after, "p_value": p_value}]})
 
 
-def test_speed_is_set_beside_quality():
-    timing = {"median_ms": 10.0, "sentences_per_second": 100.0}
+def timing(
+    role: str, rate: float, bleu: float | None = 20.0, device: str = "1 x cpu", about: str = "", size: int = 1
+) -> dict:
+    figures = {"median_ms": 900.0 / rate, "p95_ms": 2e3 / rate, "sentences_per_second": rate}
+    name = f"{role}, round 1{about}"
+    return {
+        "name": name,
+        "role": role,
+        "round": 1,
+        "device": device,
+        "bleu": bleu,
+        "figures": {f"batch_{size}": figures},
+    }
+
+
+def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_device():
     latency = [
-        {
-            "name": f"{role}, round 1",
-            "role": role,
-            "round": 1,
-            "bleu": 20.0,
-            "figures": {"batch_1": timing | {"median_ms": ms}},
-        }
-        for role, ms in (("ar", 30.0), ("nar", 10.0))
+        timing("ar", 20.0, about=", beam"),
+        timing("ar", 50.0),
+        timing("ar", 900.0, device="1 x gpu"),
+        timing("nar", 100.0),
     ]
     text = page(report() | {"latency": latency})
-    assert "3.0 times the teacher" in text and "Quality and speed" in text and "nar, round 1, batch 1" in text
+    for part in ("2.0 times the teacher", "1 at a time: 10.0 against 20.0 ms a sentence", "Quality and speed", "nar, round 1, 1 at a time",
+                 "<td>ar, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td><td>20.0</td><td>45.0</td><td>100.0</td>"):  # fmt: skip
+        assert part in text, part
+
+
+def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
+    text = page(
+        report()
+        | {"latency": [timing("nar", 100.0), timing("ar", 10.0, size=64), timing("nar", 50.0, bleu=None)]}
+    )
+    assert (
+        "20.0 ms a sentence" in text
+        and "no teacher timed" in text
+        and "<td>10.0</td><td>100.0</td>" not in text
+    )
+    assert "<td>nar, round 1</td><td>1</td><td>-</td>" in text
 
 
 def test_examples_show_every_round_and_what_the_last_student_chose_between():
@@ -149,10 +212,36 @@ def test_examples_show_every_round_and_what_the_last_student_chose_between():
     assert "position by position" in text and "<th>3</th>" in text and "▁a&lt;b&gt;<small>25</small>" in text
 
 
-def test_the_effect_is_that_of_the_last_student_on_round_0():
-    effect = details.em_effect(OUTPUTS, REFERENCES)
-    assert effect["round"] == 1 and effect["after"] > effect["before"] and 0 <= effect["p_value"] <= 1
-    assert details.em_effect({0: OUTPUTS[0]}, REFERENCES) is None
+def test_effects_are_of_the_last_round_on_the_first_for_every_system_and_test():
+    outputs = {index: {"test": lines, "test_multi": lines} for index, lines in OUTPUTS.items()}
+    several = [REFERENCES, ["a c", None, None]]
+    effects = details.em_effects(outputs, {"test": [REFERENCES], "test_multi": several})
+    assert [(item["split"], item["system"]) for item in effects] == [
+        ("test", "ar"), ("test", "nar"), ("test_multi", "ar"), ("test_multi", "nar")
+    ]  # fmt: skip
+    student = effects[1]
+    assert student["round"] == 1 and student["after"] > student["before"] and 0 <= student["p_value"] <= 1
+    assert details.em_effects({0: outputs[0]}, {"test": [REFERENCES]}) == []
+
+
+def test_words_of_any_teacher_shown_are_not_the_students_own():
+    found = report()
+    sample = found["samples"][1]
+    sample["rounds"] = [
+        {"round": 0, "ar": "d e", "nar": "d y"},
+        {"round": 1, "ar": "d y", "nar": "d y z"},
+        {"round": 2, "ar": "d e", "nar": "d y"},
+    ]
+    text = page(found | {"samples": [sample]})
+    assert "<u>y</u>" not in text and "d y <u>z</u>" in text
+    assert text.count("teacher, round") == 2  # what did not change is shown once
+
+
+def test_ticks_have_the_decimals_that_tell_them_apart():
+    drawn = charts.line_chart({"a": [(0, 17.2), (1, 17.8)]}, "round", "BLEU")
+    shown = re.findall(r'text-anchor="end">([\d.]+)<', drawn)
+    steps = {round(float(b) - float(a), 6) for a, b in itertools.pairwise(shown)}
+    assert len(shown) >= 3 and len(steps) == 1
 
 
 def test_charts_keep_every_mark_inside():
