@@ -6,6 +6,7 @@ from typing import Any
 
 from etils import epath
 
+from emnat_jax.config import DataConfig
 from emnat_jax.data.atomic import append
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.manifest import read_dataset
@@ -23,7 +24,7 @@ LATENCY_NAME = "latency.jsonl"
 
 def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     """Everything of the kind that the finished rounds give; JSON."""
-    references = _references(work) if rounds else {}
+    references = references_of(work.config.data, work.directory) if rounds else {}
     outputs = {
         index: {split: outputs_of(work.directory, index, split) for split in references} for index in rounds
     }
@@ -36,12 +37,12 @@ def details(work: Workspace, rounds: list[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _references(work: Workspace) -> dict[str, References]:
-    """Of the test split, and of the sentences with several references where their file is still there."""
-    found = {"test": [[row.target_text for row in read_dataset(work.directory / "data" / "test")]]}
-    if work.config.data.test_multi is not None:
+def references_of(config: DataConfig, directory: epath.Path) -> dict[str, References]:
+    """Of a workdir's test split, and of the sentences with several references where their file is still there."""
+    found = {"test": [[row.target_text for row in read_dataset(directory / "data" / "test")]]}
+    if config.test_multi is not None:
         with contextlib.suppress(UserError):
-            found[MULTI] = read_multi_references(find_file(work.config.data, "test_multi"))[1]
+            found[MULTI] = read_multi_references(find_file(config, "test_multi"))[1]
     return found
 
 

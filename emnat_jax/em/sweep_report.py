@@ -1,7 +1,6 @@
 """What a sweep found: each cell's figures with mean and spread over its seeds, and what it gains over its group's first."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import statistics
@@ -10,19 +9,21 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.data.manifest import is_finished, load_manifest, read_dataset
-from emnat_jax.em.details import finished_rounds, outputs_of
+from emnat_jax.data.manifest import is_finished, load_manifest
+from emnat_jax.em.details import finished_rounds, outputs_of, references_of
+from emnat_jax.em.evaluate import MULTI
 from emnat_jax.em.journal import exclusive
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.report import write_texts
 from emnat_jax.em.sweep import Cell
 from emnat_jax.em.workspace import begun_with_other
 from emnat_jax.errors import UserError
-from emnat_jax.evaluation.bleu import paired_significance
+from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.summary import corpus_name
 from emnat_jax.report.sweep_page import sweep_page, sweep_table
 
 REPORT_NAME = "sweep.json"
+FIGURE_OF = {"test": "student", MULTI: "student_multi"}  # what a gain is of, by split
 FIGURES = {  # name -> place in eval.json of the last round
     "teacher": ("ar", "test", "bleu"),
     "student": ("nar", "test", "bleu"),
@@ -66,7 +67,7 @@ def _report(cells: Sequence[Cell], directory: epath.Path, known: dict) -> dict[s
     runs_of = {(cell.group, cell.name, cell.seed): run for cell, run in found.items()}
     for cell, run in found.items():
         first = runs_of.get((cell.group, firsts[cell.group], cell.seed))
-        run["gain"] = None if first in (None, run) else _gain(run, first, directory, known)
+        run["gains"] = {} if first in (None, run) else _gains(run, first, directory, cell, known)
     runs = list(found.values())
     return {
         "about": _about(cells, runs, directory),
@@ -88,7 +89,7 @@ def _about(cells: Sequence[Cell], runs: list[dict], directory: epath.Path) -> di
     return {
         "source_language": data.source_language,
         "target_language": data.target_language,
-        "corpus": corpus_name(dataclasses.asdict(data)),
+        "corpus": corpus_name(vars(data)),
         "pairs": f"{pairs:,}",
         "seeds": seeds,
     }
@@ -107,8 +108,8 @@ def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
     return {
         "group": cell.group, "cell": cell.name, "seed": cell.seed, "folder": cell.folder, "round": last, "updates": updates,
         "figures": {name: value for name, path in FIGURES.items() if (value := _at(result, path)) is not None},
-        "outputs": _hash(outputs_of(here, last)["nar"]),
-        "references": _hash(_references(here)),
+        "outputs": {split: _hash(lines) for split in FIGURE_OF if (lines := outputs_of(here, last, split).get("nar"))},
+        "references": {split: _hash(sets) for split, sets in references_of(cell.config.data, here).items()},
         "signatures": {split: scores["bleu_signature"] for split, scores in result["nar"].items() if split != "valid"},
     }  # fmt: skip
 
@@ -124,36 +125,39 @@ def _at(tree: Any, path: Sequence[str]) -> Any:
     return tree
 
 
-def _references(workdir: epath.Path) -> list[str]:
-    return [row.target_text for row in read_dataset(workdir / "data" / "test")]
+def _hash(lines: References | list[str]) -> str:
+    return hashlib.sha256(json.dumps(lines, ensure_ascii=False).encode()).hexdigest()
 
 
-def _hash(lines: list[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _gains(run: dict, first: dict, directory: epath.Path, cell: Cell, known: dict) -> dict[str, Any]:
+    """BLEU of the student over that of the group's first cell, same seed, by split: difference and paired bootstrap.
 
-
-def _gain(run: dict, first: dict, directory: epath.Path, known: dict) -> dict[str, Any] | None:
-    """Test BLEU of the student over that of the group's first cell, same seed: difference and paired bootstrap.
-
-    None where they were tested on different references.
+    Without the splits that were tested on different references.
     """
-    if run["references"] != first["references"]:
-        return None
-    key = (run["outputs"], first["outputs"], run["references"], run["signatures"]["test"])
-    if key not in known:
-        here = directory / run["folder"]
-        ours, theirs = (outputs_of(directory / item["folder"], item["round"])["nar"] for item in (run, first))
-        test = paired_significance(ours, theirs, [_references(here)], names=("BLEU",))["BLEU"]
-        known[key] = test["p_value"]
-    difference = run["figures"]["student"] - first["figures"]["student"]
-    return {"over": first["cell"], "bleu": difference, "p_value": known[key], "of": list(key)}
+    gains = {}
+    for split, references in run["references"].items():
+        if references != first["references"].get(split) or split not in run["outputs"]:
+            continue
+        key = (run["outputs"][split], first["outputs"][split], references, run["signatures"][split])
+        if key not in known:
+            known[key] = _p_value(run, first, directory, cell, split)
+        name = FIGURE_OF[split]
+        difference = run["figures"][name] - first["figures"][name]
+        gains[split] = {"over": first["cell"], "bleu": difference, "p_value": known[key], "of": list(key)}
+    return gains
+
+
+def _p_value(run: dict, first: dict, directory: epath.Path, cell: Cell, split: str) -> float:
+    ours, theirs = (outputs_of(directory / x["folder"], x["round"], split)["nar"] for x in (run, first))
+    references = references_of(cell.config.data, directory / run["folder"])[split]
+    return paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"]["p_value"]
 
 
 def _known(path: epath.Path) -> dict[tuple[str, ...], float]:
     """The p values of the report before, by what was compared: a bootstrap takes seconds."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        gains = [run["gain"] for run in json.loads(path.read_text())["runs"]]
-        return {tuple(gain["of"]): gain["p_value"] for gain in gains if gain is not None}
+        runs = json.loads(path.read_text())["runs"]
+        return {tuple(gain["of"]): gain["p_value"] for run in runs for gain in run["gains"].values()}
     return {}
 
 
@@ -164,14 +168,19 @@ def _summary(cells: Sequence[Cell], runs: list[dict]) -> list[dict[str, Any]]:
         ours = [run for run in runs if (run["group"], run["cell"]) == (group, name)]
         if not ours:
             continue
-        gains = [run["gain"] for run in ours if run["gain"] is not None]
         lines.append({
             "group": group, "cell": name, "seeds": [run["seed"] for run in ours], "updates": ours[0]["updates"],
             "figures": {figure: over_seeds([run["figures"][figure] for run in ours]) for figure in ours[0]["figures"]},
-            "gain": over_seeds([gain["bleu"] for gain in gains]) if gains else None,
-            "p_values": [gain["p_value"] for gain in gains],
+            "gains": {split: gains for split in FIGURE_OF if (gains := _gains_over_seeds(ours, split))},
         })  # fmt: skip
     return lines
+
+
+def _gains_over_seeds(runs: list[dict], split: str) -> dict[str, Any] | None:
+    found = [run["gains"][split] for run in runs if split in run["gains"]]
+    if not found:
+        return None
+    return over_seeds([gain["bleu"] for gain in found]) | {"p_values": [gain["p_value"] for gain in found]}
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, Any]:

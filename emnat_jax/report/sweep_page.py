@@ -11,6 +11,7 @@ NAMES = {
     "share_valid": "valid share", "ncm": "NCM of its targets", "total_correlation": "total correlation",
     "length_ratio": "length ratio", "repeat_rate": "repeats", "type_token_ratio": "type/token",
 }  # fmt: skip
+GAINS = {"test": "gain", "test_multi": "gain, several references"}
 _IN_TEXT = ("teacher", "student", "rescored", "student_multi", "share_valid", "ncm")
 _FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
 
@@ -33,11 +34,10 @@ def sweep_table(report: dict[str, Any]) -> str:
     shown = _shown(report["cells"], _IN_TEXT)
     lines = [("cell", "seeds", *(NAMES[name] for name in shown), "gain", "p")]
     for cell in report["cells"]:
-        seeds, p_values = ",".join(map(str, cell["seeds"])), " ".join(f"{p:.3f}" for p in cell["p_values"])
+        seeds, gain = ",".join(map(str, cell["seeds"])), cell["gains"].get("test")
+        p_values = " ".join(f"{p:.3f}" for p in gain["p_values"]) if gain else ""
         own = (_figure(cell, name) for name in shown)
-        lines.append(
-            (f"{cell['group']}/{cell['cell']}", seeds, *own, with_spread(cell["gain"], sign="+"), p_values)
-        )
+        lines.append((f"{cell['group']}/{cell['cell']}", seeds, *own, with_spread(gain, sign="+"), p_values))
     notes = [f"{split}: {signature}" for split, signature in report["signatures"].items()]
     missing = [f"not finished: {', '.join(report['missing'])}"] if report["missing"] else []
     return "\n".join([*columns_of_text(lines), *notes, *missing])
@@ -97,13 +97,19 @@ def _best(cells: list[dict]) -> dict[str, Any] | None:
 def _verdict(best: dict[str, Any], first: str) -> str:
     if best["cell"] == first:
         return "nothing beats the first of the group"
-    if best["gain"] is None:
+    if "test" not in best["gains"]:
         return f"{first} is not finished: nothing to compare with"
-    pairs = list(zip(best["gain"]["values"], best["p_values"], strict=True))
+    gain = best["gains"]["test"]
+    return f"{with_spread(gain, sign='+')} over {first}; {_certainty(gain)}"
+
+
+def _certainty(gain: dict[str, Any]) -> str:
+    """In how many seeds a gain or a loss is one."""
+    pairs = list(zip(gain["values"], gain["p_values"], strict=True))
     better = sum(gain > 0 and p_value < SURE for gain, p_value in pairs)
     worse = sum(gain < 0 and p_value < SURE for gain, p_value in pairs)
     surely = f"surely better (p < {SURE}) in {better}" + (f", surely worse in {worse}" if worse else "")
-    return f"{with_spread(best['gain'], sign='+')} over {first}; {surely} of {len(pairs)} seeds (paired bootstrap)"
+    return f"{surely} of {len(pairs)} seeds (paired bootstrap)"
 
 
 def _charts(report: dict[str, Any], groups: list[str]) -> str:
@@ -120,33 +126,39 @@ def _charts(report: dict[str, Any], groups: list[str]) -> str:
 def _group(report: dict[str, Any], name: str) -> str:
     cells = [cell for cell in report["cells"] if cell["group"] == name]
     shown = _shown(cells, NAMES)
-    head = ("cell", "seeds", "gain", *(NAMES[figure] for figure in shown), "updates of teacher, student")
+    gains = [split for split in GAINS if any(split in cell["gains"] for cell in cells)]
+    head = ("cell", "seeds", *(GAINS[split] for split in gains), *(NAMES[figure] for figure in shown),
+            "updates of teacher, student")  # fmt: skip
     lines = [
         (
             cell["cell"],
             len(cell["seeds"]),
-            with_spread(cell["gain"], sign="+"),
+            *(_gain(cell["gains"].get(split)) for split in gains),
             *(_figure(cell, figure) for figure in shown),
             f"{cell['updates']['ar']}, {cell['updates']['nar']}",
         )
         for cell in cells
     ]
     about = (
-        f"Gains in BLEU over {report['firsts'][name]}, seed by seed; ± is the standard deviation over seeds."
+        f"Gains in BLEU over {report['firsts'][name]}, seed by seed, with the p value of each seed's paired bootstrap; ± is the "
+        "standard deviation over seeds."
     )
     return f"<h2>{text(name)}</h2><p>{text(about)}</p>{table(head, lines)}"
+
+
+def _gain(gain: dict[str, Any] | None) -> str:
+    if gain is None:
+        return "-"
+    return f"{with_spread(gain, sign='+')} (p {', '.join(f'{p:.3f}' for p in gain['p_values'])})"
 
 
 def _runs(report: dict[str, Any]) -> str:
     """Every run, with its own report."""
     lines = []
     for run in report["runs"]:
-        gain = run["gain"]
-        against = (
-            "" if gain is None else f"{gain['bleu']:+.2f} over {gain['over']}, p = {gain['p_value']:.3f}"
-        )
+        gains = (f"{GAINS[split]} {gain['bleu']:+.2f} over {gain['over']}, p = {gain['p_value']:.3f}" for split, gain in run["gains"].items())  # fmt: skip
         link = f'<a href="../{text(run["folder"])}/report/index.html">{text(run["folder"])}</a>'
         student = f"{run['figures']['student']:.2f}"
-        lines.append(f"<tr><td>{link}</td><td>{student}</td><td>{text(against)}</td></tr>")
+        lines.append(f"<tr><td>{link}</td><td>{student}</td><td>{text('; '.join(gains))}</td></tr>")
     head = "<tr><th>run</th><th>student</th><th>against the first, same seed</th></tr>"
     return f'<h2>Runs</h2><div class="wide"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'
