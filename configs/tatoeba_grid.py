@@ -44,7 +44,8 @@ def get_grid():
         # As the paper has it: scores of whole sentences.
         "nar_top1": {"select.rule": "nar_top1", "select.normalise_length": False},
         # Four targets of a source, and as many sources an update as the others have.
-        "in_loss": alone | {"em.nar_data": "candidates", "em.candidates": 4, "student_train.accumulate": 4},
+        "in_loss": alone
+        | {"em.nar_data": "candidates", "em.candidates": 4, "student_train.batch_tokens": 4_096},
         "raw": alone | {"em.nar_data": "raw"},
     }
     return {

@@ -95,7 +95,7 @@ def _refuse_what_does_not_fit(steps: dict, topology: str) -> None:
     large = [name for name, found in steps.items() if not found["fits"]]
     if large:
         raise UserError(
-            f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens, raise train.accumulate or "
+            f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or train.batch_tokens), raise train.accumulate or "
             "set remat=True in the model; for decoding and scoring lower data.decode_rows; for both spread the weights with "
             "mesh.fsdp or mesh.model."
         )

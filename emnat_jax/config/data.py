@@ -82,6 +82,10 @@ class DataConfig:
         )
         positive("data", self, "batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows")
 
+    def with_batch(self, batch_tokens: int | None) -> "DataConfig":
+        """The same with batches of so many tokens; None changes nothing."""
+        return self if batch_tokens is None else dataclasses.replace(self, batch_tokens=batch_tokens)
+
     @property
     def max_length(self) -> int:
         """Longest sequence in tokens, EOS included."""

@@ -33,7 +33,8 @@ class TrainConfig:
     """One training run."""
 
     steps: int = 870
-    accumulate: int = 1  # micro-batches an update
+    batch_tokens: int | None = None  # of an update, rows x width; None: data.batch_tokens
+    accumulate: int = 1  # micro-batches that a batch is cut into
     ema_decay: float | None = 0.99  # weights of the exponential average that is used; None: the last
     log_every: int = 50  # steps
     eval_every: int = 300  # steps between losses on the valid split
@@ -43,8 +44,8 @@ class TrainConfig:
 
     def __post_init__(self):
         positive(
-            "train", self, "steps", "accumulate", "log_every", "eval_every", "checkpoint_every", "patience"
-        )
+            "train", self, "steps", "batch_tokens", "accumulate", "log_every", "eval_every", "checkpoint_every", "patience"
+        )  # fmt: skip
         require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
             f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",

@@ -188,7 +188,7 @@ class BatchStream:
         if not 0 <= state["batch"] < self.batches_per_epoch:
             raise UserError(
                 f"position {state} is not in an epoch of {self.batches_per_epoch} batches: the data or their "
-                "batches were changed; resume with the data, data.buckets and data.batch_tokens of before."
+                "batches were changed; resume with the data, data.buckets and batch_tokens (of data, or of the training) of before."
             )
         self._move(state["epoch"], state["batch"])
 

@@ -89,7 +89,8 @@ def _train(
 ) -> Step:
     layout, width, accumulate = there.layout, config.data.max_length, train.accumulate
     require_rows_divide(layout, config.data.row_multiple, accumulate)
-    rows = targets * bucket_rows(width * targets, config.data.batch_tokens, config.data.row_multiple)
+    data = config.data.with_batch(train.batch_tokens)
+    rows = targets * bucket_rows(width * targets, data.batch_tokens, data.row_multiple)
 
     def lower():
         family = make_family(model) if targets == 1 else in_loss_family(model, targets, train.steps)

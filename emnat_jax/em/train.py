@@ -52,7 +52,7 @@ def train_model(
         fingerprints["start"] = initial.fingerprint
     run = Run(
         family=work.system(model).family if targets == 1 else in_loss_family(model, targets, train.steps),
-        stream=_stream(work, pairs, train, seed, targets),
+        stream=make_stream(work, pairs, train, seed, targets),
         config=train,
         layout=work.layout,
         seed=seed,
@@ -82,11 +82,12 @@ def _training_pairs(
     return pairs, made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
 
 
-def _stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, targets: int) -> BatchStream:
+def make_stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, targets: int) -> BatchStream:
     """Endless batches of this process's rows. UserError where they cannot be shared out over the devices."""
     require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
     local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
-    return BatchStream(pairs, work.config.data, seed=seed, local=local, together=targets)
+    data = work.config.data.with_batch(train.batch_tokens)
+    return BatchStream(pairs, data, seed=seed, local=local, together=targets)
 
 
 def _taken_over(start: Model, model: ModelConfig) -> Params:

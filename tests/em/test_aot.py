@@ -11,8 +11,8 @@ from emnat_jax.training.aot import CHIPS
 from emnat_jax.training.layout import make_layout
 
 
-def _steps(**em):
-    config = dataclasses.replace(Config(), em=EMConfig(**em))
+def _steps(config=Config(), **em):
+    config = dataclasses.replace(config, em=EMConfig(**em))
     there = Slice(next(iter(CHIPS.values())), 1, 1, make_layout(config.mesh, jax.devices()[:1]))
     return round_steps(config, 100, there)
 
@@ -35,3 +35,11 @@ def test_lists_are_counted_for_the_models_that_make_them(em, proposing, scored):
     steps = _steps(**em)
     assert [name for name in steps if "candidates of" in name] == proposing
     assert steps["score with nar"].targets == scored
+
+
+def test_a_training_has_batches_of_its_own_where_it_asks():
+    config = Config()  # buckets of 12 and 24
+    data = dataclasses.replace(config.data, batch_tokens=960)
+    student = dataclasses.replace(config.student_train, batch_tokens=1_920)
+    steps = _steps(dataclasses.replace(config, data=data, student_train=student))
+    assert (steps["train ar"].pairs, steps["train nar"].pairs) == (40, 80)

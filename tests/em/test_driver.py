@@ -18,11 +18,12 @@ from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import describe, make_plan
 from emnat_jax.em.report import table
 from emnat_jax.em.selection import select
+from emnat_jax.em.train import make_stream
 from emnat_jax.em.workspace import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.translate import sentence_pairs
 from emnat_jax.types import EOS
-from tests.em.runs import finished_run, run_em, run_in_child, small_config
+from tests.em.runs import TRAIN, finished_run, run_em, run_in_child, small_config
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,12 @@ def test_an_encoder_of_another_shape_is_refused_before_anything_is_trained(tmp_p
     with pytest.raises(UserError, match=r"student\.encoder_layers=2 .*em\.share_encoder=False"):
         run_em(tmp_path, config)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_training_has_batches_of_its_own_where_it_asks(finished):
+    work, pairs = workspace(finished[0]), load_pairs(finished[0] / "data/train")
+    trainings = TRAIN, dataclasses.replace(TRAIN, batch_tokens=64)
+    assert [len(next(make_stream(work, pairs, train, 1, 1)).target) for train in trainings] == [32, 8]
 
 
 def test_rows_outside_a_partial_e_step_keep_their_targets(finished):
