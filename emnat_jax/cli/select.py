@@ -32,4 +32,5 @@ def run(args, config_arguments):
         manifest = select(
             args.candidates, args.output, config.select, vocabulary=vocabulary, seed=config.seed, crew=crew
         )
-    show({"set": args.output, "rows": manifest.rows_out, **manifest.options["statistics"]}, args.json)
+    used = {"weights": manifest.options["weights"]} if config.select.rule == "posterior" else {}
+    show({"set": args.output, "rows": manifest.rows_out, **used, **manifest.options["statistics"]}, args.json)

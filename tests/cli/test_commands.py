@@ -154,7 +154,8 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
     code, output = run(
         "select", common, f"--candidates={sets / 'e'}", f"--output={sets / 's'}", "--json", capsys=capsys
     )
-    assert code == 0 and json.loads(output.out)["rows"] == 120
+    chosen = json.loads(output.out)
+    assert code == 0 and chosen["rows"] == 120 and chosen["weights"] == {"alpha": 1, "beta": 1, "quality": 0}
     assert "nar_log_prob" in error_of(
         capsys, "select", common, f"--candidates={sets / 'c'}", f"--output={sets / 'x'}"
     )
