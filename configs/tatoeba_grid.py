@@ -35,10 +35,16 @@ def get_config():
 
 def get_grid():
     """The first cell of a group is what the others are compared with."""
-    steps = round((1 + LATER) * 1_500)
-    alone = {"em.rounds": 0, "student_train.steps": steps}
+    config = get_config()
+    teacher, student = (
+        round((1 + LATER) * train.steps) for train in (config.teacher_train, config.student_train)
+    )
+    alone = {"em.rounds": 0, "student_train.steps": student}
     rules = {
         "distilled": alone,
+        # What the round is worth without an E-step: a teacher with as many updates, and one that learns from its own best.
+        "longer_teacher": alone | {"teacher_train.steps": teacher},
+        "ar_top1": {"select.rule": "ar_top1"},
         "posterior": {"select.rule": "posterior"},
         "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
         # As the paper has it: scores of whole sentences.
