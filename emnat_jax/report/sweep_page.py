@@ -39,8 +39,13 @@ def sweep_table(report: dict[str, Any]) -> str:
         own = (_figure(cell, name) for name in shown)
         lines.append((f"{cell['group']}/{cell['cell']}", seeds, *own, with_spread(gain, sign="+"), p_values))
     notes = [f"{split}: {signature}" for split, signature in report["signatures"].items()]
-    missing = [f"not finished: {', '.join(report['missing'])}"] if report["missing"] else []
+    missing = [f"{_missing(report)}; --plan shows them"] if report["missing"] else []
     return "\n".join([*columns_of_text(lines), *notes, *missing])
+
+
+def _missing(report: dict[str, Any]) -> str:
+    count = len(report["missing"])
+    return f"{count} of {count + len(report['runs'])} runs are not finished"
 
 
 def _shown(cells: list[dict], names) -> list[str]:
@@ -77,7 +82,11 @@ def _summary(report: dict[str, Any], groups: list[str]) -> str:
         )
     about = "{pairs} training pairs, {corpus}; seeds {seeds}".format(**report["about"])
     note = "; ".join(f"{split}: {signature}" for split, signature in report["signatures"].items())
-    missing = f"<p>Not finished: {text(', '.join(report['missing']))}</p>" if report["missing"] else ""
+    missing = (
+        f"<details><summary>{text(_missing(report))}</summary><p>{text(', '.join(report['missing']))}</p></details>"
+        if report["missing"]
+        else ""
+    )
     return f'<p>{text(about)}</p>{cards(shown)}{missing}<p class="note">sacreBLEU against the raw references, {text(note)}</p>'
 
 
