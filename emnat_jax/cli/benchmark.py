@@ -90,7 +90,8 @@ def _keep(work, args, figures, translate, rows):
     name = ", ".join([args.role, *about, *(f"{key}={value}" for key, value in changes.items())])
     device = "{devices} x {device}".format(**environment())
     if args.joined.is_first:
-        keep_latency(work, {"name": name, "role": args.role, "round": index, "device": device, "bleu": bleu, "figures": figures})  # fmt: skip
+        timing = {"name": name, "role": args.role, "round": index, "changes": changes, "device": device}
+        keep_latency(work, timing | {"bleu": bleu, "figures": figures})
     return bleu
 
 

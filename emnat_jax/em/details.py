@@ -118,7 +118,10 @@ def round_bleu(work: Workspace, role: str, index: int) -> float | None:
 
 
 def keep_latency(work: Workspace, timing: dict[str, Any]) -> None:
-    """Adds a timing to report/latency.jsonl: its name, role, round, device, `bleu` and figures by batch size."""
+    """Adds a timing to report/latency.jsonl: its name, role, round, device, `bleu` and figures by batch size.
+
+    Its `changes` are the options of decoding that the round did not have.
+    """
     path = work.directory / "report" / LATENCY_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     append(path, (json.dumps(timing) + "\n").encode())

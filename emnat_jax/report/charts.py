@@ -31,14 +31,19 @@ def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
     return _figure(frame, marks, across, up, _legend(list(series), lines=True))
 
 
-def scatter(points: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
-    """A point a system."""
-    frame = _Frame([0.0, *(1.05 * x for x, _ in points.values())], [y for _, y in points.values()])
-    marks = [
-        _dot(frame, x, y, colour, f"{name}: {_number(y)} {up}, {_number(x)} {across}", radius=6)
-        for (name, (x, y)), colour in zip(points.items(), _cycle(len(points)))
-    ]
-    return _figure(frame, marks, across, up, _legend(list(points)))
+def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: str, up: str) -> str:
+    """Points (across, up, label), a colour a series."""
+    points = [point for group in series.values() for point in group]
+    frame = _Frame([0.0, *(1.05 * x for x, _, _ in points)], [y for _, y, _ in points])
+    marks = []
+    for (name, group), colour in zip(series.items(), _cycle(len(series))):
+        for x, y, label in group:
+            about = f"{name}, {label}: {_number(y)} {up}, {_number(x)} {across}"
+            marks.append(_dot(frame, x, y, colour, about, radius=6))
+            marks.append(
+                f'<text x="{frame.x(x):.1f}" y="{frame.y(y) - 9:.1f}" text-anchor="middle">{html.escape(label)}</text>'
+            )
+    return _figure(frame, marks, across, up, _legend(list(series)))
 
 
 def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], across: str, up: str) -> str:

@@ -10,8 +10,8 @@ Timings = Sequence[dict[str, Any]]
 
 
 def speed(latency: Timings) -> tuple[str, str]:
-    """Value and note of a box: the student timed last against the fastest teacher on the same device."""
-    students = [item for item in latency if item["role"] == "nar"]
+    """Value and note of a box: the student, decoding as in the rounds, against the fastest teacher on the same device."""
+    students = [item for item in latency if item["role"] == "nar" and not item.get("changes")]
     if not students:
         return "not measured", "emnat benchmark latency --role=nar, and --role=ar"
     student, device = students[-1], _device(students[-1])
@@ -39,12 +39,16 @@ def speed_section(latency: Timings) -> str:
     }
     if not timings:
         return ""
-    points = {
-        f"{item['name']}, {_rows(size)} at a time": (_mean_ms(item, size), item["bleu"])
-        for item, size in timings.values()
-        if item["bleu"] is not None
-    }
-    drawn = figures([("Quality and speed", scatter(points, "ms a sentence", "BLEU"))]) if points else ""
+    points: dict[str, list[tuple[float, float, str]]] = {}
+    for item, size in timings.values():
+        if item["bleu"] is not None:
+            points.setdefault(item["name"], []).append((_mean_ms(item, size), item["bleu"], _rows(size)))
+    chart = scatter(points, "ms a sentence", "BLEU") if points else ""
+    drawn = (
+        figures([("Quality and speed; at each point the sentences translated at a time", chart)])
+        if points
+        else ""
+    )
     about = (
         "From raw lines to raw translations, compilation left out; decoding, rescoring and the choice of a length are inside the "
         "time. BLEU is of the whole test split, decoded that way."

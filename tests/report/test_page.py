@@ -186,9 +186,16 @@ def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_dev
         timing("nar", 100.0),
     ]
     text = page(report() | {"latency": latency})
-    for part in ("2.0 times the teacher", "1 at a time: 10.0 against 20.0 ms a sentence", "Quality and speed", "nar, round 1, 1 at a time",
+    for part in ("2.0 times the teacher", "1 at a time: 10.0 against 20.0 ms a sentence", "Quality and speed", "nar, round 1, 1: 20 BLEU, 10 ms a sentence",
                  "<td>ar, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td><td>20.0</td><td>45.0</td><td>100.0</td>"):  # fmt: skip
         assert part in text, part
+
+
+def test_the_speed_of_the_student_is_not_that_of_another_decoding():
+    slow = timing("nar", 5.0, about=", rescore=ar") | {"changes": {"rescore": "ar"}}
+    text = page(report() | {"latency": [timing("ar", 50.0), timing("nar", 100.0), slow]})
+    assert "2.0 times the teacher" in text and "nar, round 1, rescore=ar" in text
+    assert "not measured" in page(report() | {"latency": [timing("ar", 50.0), slow]})
 
 
 def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
@@ -247,7 +254,7 @@ def test_ticks_have_the_decimals_that_tell_them_apart():
 def test_charts_keep_every_mark_inside():
     drawn = charts.line_chart({"one": [(0, -3.0), (1000, 8.0)], "flat": [(500, 2.0)]}, "update", "loss")
     drawn += charts.bar_chart(["a", "b"], {"x": [0.0, 1e-3]}, "g", "v") + charts.scatter(
-        {"s": (2.0, 5.0)}, "ms", "BLEU"
+        {"s": [(2.0, 5.0, "1"), (4.0, 5.0, "8")]}, "ms", "BLEU"
     )
     places = [float(y) for y in re.findall(r' c?y="([\d.]+)"', drawn)]
     assert len(places) >= 6 and all(0 <= place <= charts.HEIGHT for place in places)
