@@ -15,21 +15,21 @@ def speed(latency: Timings) -> tuple[str, str]:
     if not students:
         return "not measured", "emnat benchmark latency --role=nar, and --role=ar"
     student, device = students[-1], _device(students[-1])
-    ours = {size: _mean_ms(student, size) for size in student["figures"]}
-    theirs = {size: _fastest_teacher(latency, device, size) for size in ours}
-    compared = [
-        f"{_rows(size)} at a time: {ours[size]:.1f} against {theirs[size]:.1f} ms a sentence"
-        for size in ours
-        if theirs[size] is not None
-    ]
+    means = {
+        size: (_mean_ms(student, size), _fastest_teacher(latency, device, size))
+        for size in student["figures"]
+    }
+    compared = {size: (ours, theirs) for size, (ours, theirs) in means.items() if theirs is not None}
     if not compared:
-        size, mean = next(iter(ours.items()))
-        return f"{mean:.1f} ms a sentence", f"student, {_rows(size)} at a time, no teacher timed; {device}"
-    ratio = next(theirs[size] / ours[size] for size in ours if theirs[size] is not None)
-    return (
-        f"{ratio:.1f} times the teacher's",
-        f"student against the fastest teacher, {'; '.join(compared)}; {device}",
-    )
+        size, (ours, _) = next(iter(means.items()))
+        return f"{ours:.1f} ms a sentence", f"student, {_rows(size)} at a time, no teacher timed; {device}"
+    notes = [
+        f"{_rows(size)} at a time: {ours:.1f} against {theirs:.1f} ms a sentence"
+        for size, (ours, theirs) in compared.items()
+    ]
+    ours, theirs = next(iter(compared.values()))
+    note = f"student against the fastest teacher, {'; '.join(notes)}; {device}"
+    return f"{theirs / ours:.1f} times the teacher's", note
 
 
 def speed_section(latency: Timings) -> str:
@@ -43,12 +43,8 @@ def speed_section(latency: Timings) -> str:
     for item, size in timings.values():
         if item["bleu"] is not None:
             points.setdefault(item["name"], []).append((_mean_ms(item, size), item["bleu"], _rows(size)))
-    chart = scatter(points, "ms a sentence", "BLEU") if points else ""
-    drawn = (
-        figures([("Quality and speed; at each point the sentences translated at a time", chart)])
-        if points
-        else ""
-    )
+    caption = "Quality and speed; at each point the sentences translated at a time"
+    drawn = figures([(caption, scatter(points, "ms a sentence", "BLEU"))]) if points else ""
     about = (
         "From raw lines to raw translations, compilation left out; decoding, rescoring and the choice of a length are inside the "
         "time. BLEU is of the whole test split, decoded that way."
