@@ -1,26 +1,13 @@
-"""The commands as a user types them: on a small finished workdir, and with every kind of mistake."""
+"""The commands as a user types them, on a small finished workdir."""
 
-import gzip
 import json
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from emnat_jax.cli.main import COMMANDS, main
-from emnat_jax.cli.options import _require_platform
-from emnat_jax.config_dict import to_dict
-from emnat_jax.errors import UserError
-from tests.em.runs import finished_run, small_config
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("cli") / "run"
-    shutil.copytree(finished_run(tmp_path_factory), directory)
-    return directory
+from tests.cli.commands import error_of, run
 
 
 @pytest.fixture
@@ -30,18 +17,6 @@ def sources(workdir, tmp_path):
     words = json.loads((workdir / "rounds/0/eval.json").read_text())["samples"][0]["source"]
     path.write_text(f"{words}\n\nunknown wörds \u2028 \U0001f600\n{words}\n{words} {words} {words} {words}\n")
     return path
-
-
-def run(*arguments, capsys=None):
-    code = main([str(a) for a in arguments])
-    return code, capsys.readouterr() if capsys else None
-
-
-def error_of(capsys, *arguments) -> str:
-    code, output = run(*arguments, capsys=capsys)
-    assert code == 2
-    assert len(output.err.strip().splitlines()) <= 3 and "Traceback" not in output.err
-    return output.err
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -197,139 +172,3 @@ def test_plan_shows_what_is_done(workdir, capsys):
     code, output = run("em", f"--workdir={workdir}", "--plan", "--config.em.rounds=2", capsys=capsys)
     lines = output.out.splitlines()
     assert code == 0 and lines[0].startswith("done") and lines[-1].startswith("to do")
-
-
-def test_an_object_store_without_its_client_names_it(capsys):
-    assert "s3fs" in error_of(capsys, "em", "--workdir=s3://bucket/run")
-
-
-@pytest.mark.parametrize(
-    "arguments, parts",
-    [
-        (("em", "--config.em.ronds=2"), ("em.ronds", "em.rounds")),
-        (("em", "--config.em.rounds=two"), ("em.rounds", "two")),
-        (("em", "--config.data.kind=texts"), ("data.kind", "text")),
-        (("em", "--config.student.family=nat"), ("family", "nar")),
-        (("em", "--config=nowhere.py"), ("nowhere.py",)),
-        (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
-        (("translate", "--role=ar"), ("no finished", "emnat em")),
-        (("em", *(f"--config.teacher.{o}" for o in ("attention=cudnn", "dtype=bfloat16", "attention_dropout=0.0"))),
-         ("attention=cudnn", "use xla")),
-        (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
-        (("train", "--role=ar"), ("emnat prepare",)),
-        (("train", "--role=nar", "--targets=0"), ("--targets=0",)),
-        (("report",), ("holds no run", "emnat em")),
-        (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
-        (("evaluate", "--hypotheses=x"), ("--references",)),
-    ],
-)  # fmt: skip
-def test_mistakes_end_with_one_line(tmp_path, capsys, arguments, parts):
-    message = error_of(capsys, *arguments, f"--workdir={tmp_path / 'new'}")
-    assert all(part in message for part in parts), message
-
-
-def test_a_mistake_in_a_config_file_is_named_by_file_and_line(tmp_path, capsys):
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "from emnat_jax.config_dict import to_config_dict\n\n"
-        "def get_config():\n    c = to_config_dict()\n    c.em.ronds = 3\n    return c\n"
-    )
-    message = error_of(capsys, "em", f"--config={path}", f"--workdir={tmp_path / 'w'}")
-    assert "mine.py:5" in message and "ronds" in message
-
-
-def test_unequal_text_files_are_refused(tmp_path, capsys):
-    (tmp_path / "a.de").write_text("eins\nzwei\ndrei\n")
-    with gzip.open(tmp_path / "a.en.gz", "wt") as file:
-        file.write("one\ntwo\n")
-    files = [
-        f"--config.data.{split}_{side}={tmp_path / name}"
-        for split in ("train", "valid", "test")
-        for side, name in (("source", "a.de"), ("target", "a.en.gz"))
-    ]
-    message = error_of(capsys, "prepare", "--config.data.kind=text", *files, f"--workdir={tmp_path / 'w'}")
-    assert "3 lines" in message and "2" in message
-
-
-def test_a_workdir_keeps_its_configuration(workdir, capsys):
-    assert json.loads((workdir / "config.json").read_text()) == json.loads(
-        json.dumps(to_dict(small_config()))
-    )
-    message = error_of(capsys, "em", f"--workdir={workdir}", "--config.seed=7")
-    assert "seed" in message
-
-
-def test_unknown_command(capsys):
-    assert "unknown command" in error_of(capsys, "trane")
-
-
-def test_benchmark_of_an_update_needs_no_workdir(tmp_path, capsys):
-    sizes = ("--rows=4", "--length=6", "--vocab=50", "--repeats=2", f"--workdir={tmp_path / 'none'}")
-    models = [
-        f"--config.student.{name}" for name in ("encoder_layers=1", "width=16", "ff_width=32", "heads=2")
-    ]
-    code, output = run("benchmark", "train", "--json", *sizes, *models, capsys=capsys)
-    figures = json.loads(output.out)
-    assert code == 0
-    assert figures["target_tokens_per_second"] == pytest.approx(4 * 6 / figures["median_ms"] * 1e3)
-    assert figures["loss_alone_ms"] > 0 and figures["temporary_bytes"] > 0
-
-
-def test_benchmark_of_translation(workdir, capsys):
-    code, output = run(
-        "benchmark",
-        "latency",
-        f"--workdir={workdir}",
-        "--batch=1,4",
-        "--sentences=6",
-        "--json",
-        capsys=capsys,
-    )
-    figures = json.loads(output.out)
-    assert code == 0 and figures["sentences"] == 6
-    for size in ("batch_1", "batch_4"):
-        assert 0 < figures[size]["median_ms"] <= figures[size]["p95_ms"]
-
-
-def test_another_decoder_is_timed_with_its_own_bleu(workdir, capsys):
-    options = ("--role=ar", "--round=0", "--batch=4", "--sentences=2")
-    for changes in ((), ("--decoder=beam",)):
-        code, _ = run("benchmark", "latency", f"--workdir={workdir}", *options, *changes, capsys=capsys)
-        assert code == 0
-    own, changed = map(json.loads, (workdir / "report/latency.jsonl").read_text().splitlines()[-2:])
-    evaluated = json.loads((workdir / "rounds/0/eval.json").read_text())
-    assert own["bleu"] == evaluated["ar"]["test"]["bleu"] and "cpu" in own["device"]
-    assert changed["name"] == "ar, round 0, decoder=beam" and changed["bleu"] is not None
-
-
-@pytest.mark.parametrize("mistake", ["--batch=0", "--batch=1,x", "--sentences=0"])
-def test_benchmark_refuses(mistake, workdir, capsys):
-    assert mistake.split("=")[0] in error_of(capsys, "benchmark", "latency", f"--workdir={workdir}", mistake)
-
-
-@pytest.mark.parametrize(
-    ("asked", "found", "message"),
-    [
-        ("", "cpu", None),
-        ("cpu", "cpu", None),
-        ("cuda,cpu", "gpu", None),
-        ("tpu,cpu", "tpu", None),
-        ("tpu,cpu", "cpu", "asks for tpu, but computations would run on cpu"),
-        ("cuda", "cpu", "asks for cuda"),
-    ],
-)
-def test_a_platform_that_was_asked_for_and_is_absent_is_refused(asked, found, message):
-    if message is None:
-        _require_platform(asked, found)
-    else:
-        with pytest.raises(UserError, match=message):
-            _require_platform(asked, found)
-
-
-@pytest.mark.parametrize("platform", ["cuda", "tpu,cpu"])
-def test_an_absent_platform_ends_with_status_2(workdir, platform):
-    done = subprocess.run(
-        [sys.executable, "-m", "emnat_jax", "translate", f"--workdir={workdir}"],
-        env=os.environ | {"JAX_PLATFORMS": platform}, capture_output=True, text=True, input="",
-    )  # fmt: skip
-    assert done.returncode == 2 and "Traceback" not in done.stderr and "JAX_PLATFORMS" in done.stderr

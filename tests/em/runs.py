@@ -53,9 +53,15 @@ def small_config(**em) -> Config:
 def run_em(directory: Path, config: Config | None = None) -> dict:
     """Runs or resumes all rounds in this process."""
     from emnat_jax.em.driver import run
+
+    return run(workspace(directory, config))
+
+
+def workspace(directory: Path, config: Config | None = None):
+    """The workdir opened for reading, without a log."""
     from emnat_jax.em.workspace import Workspace
 
-    return run(Workspace(config or small_config(), directory, lambda text: None))
+    return Workspace(config or small_config(), directory, lambda text: None)
 
 
 def run_in_child(directory: Path, kill_at: int | None = None, config: Config | None = None) -> int | None:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 
-import chex
 import numpy as np
 import pytest
 
@@ -13,87 +12,13 @@ from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.pipeline import load_pairs
 from emnat_jax.em.distill import distill
 from emnat_jax.em.driver import stop_reason
-from emnat_jax.em.evaluate import evaluate_round, learned_pairs, multimodality_figures
 from emnat_jax.em.journal import exclusive, read_journal
-from emnat_jax.em.plan import describe, make_plan
-from emnat_jax.em.report import table
+from emnat_jax.em.plan import make_plan
 from emnat_jax.em.selection import select
 from emnat_jax.em.train import make_stream
-from emnat_jax.em.workspace import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.translate import sentence_pairs
-from emnat_jax.types import EOS
-from tests.em.runs import TRAIN, finished_run, run_em, run_in_child, small_config
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir after all rounds, and its report."""
-    directory = tmp_path_factory.mktemp("em") / "run"
-    shutil.copytree(finished_run(tmp_path_factory), directory)
-    return directory, json.loads((directory / "report/report.json").read_text())
-
-
-def workspace(directory, config=None):
-    return Workspace(config or small_config(), directory, lambda text: None)
-
-
-def test_every_stage_of_the_plan_is_finished(finished):
-    directory, _ = finished
-    stages = make_plan(small_config())
-    kinds = [stage.kind for stage in stages]
-    assert kinds == ["prepare"] + ["train", "distill", "train", "evaluate", "n_best", "score", "select"] + [
-        "train", "distill", "train", "evaluate",
-    ]  # fmt: skip
-    lines = describe(stages, workspace(directory).directory).splitlines()
-    assert len(lines) == len(stages) and all(line.startswith("done") for line in lines)
-
-
-def test_students_learn_from_the_selected_set_when_asked():
-    plan = {stage.output: stage for stage in make_plan(small_config(nar_data="selected"))}
-    assert plan["rounds/0/nar"].data == "rounds/0/distilled"
-    assert plan["rounds/1/nar"].data == "rounds/0/selected"
-    assert "rounds/1/distilled" not in plan
-
-
-def test_students_learn_from_the_candidates_when_asked():
-    plan = make_plan(small_config(nar_data="candidates"))
-    kinds = [stage.kind for stage in plan if stage.round == 0]
-    assert kinds == ["train", "distill", "n_best", "train", "evaluate", "score", "select"]
-    students = [stage for stage in plan if stage.role == "nar"]
-    assert [(s.data, s.base, s.targets) for s in students] == [
-        ("rounds/0/n_best", "rounds/0/distilled", 2), ("rounds/1/n_best", "rounds/0/distilled", 2)
-    ]  # fmt: skip
-    whole = make_plan(small_config(nar_data="candidates", rows=None))
-    assert "distill" not in {stage.kind for stage in whole}
-
-
-def test_students_learn_from_the_corpus_when_asked():
-    plan = make_plan(small_config(nar_data="raw"))
-    students = [stage for stage in plan if stage.role == "nar"]
-    assert [(s.data, s.base) for s in students] == [("data/train", None)] * 2
-    assert "distill" not in {stage.kind for stage in plan}
-
-
-def test_lists_of_both_models_are_made_after_the_student():
-    plan = make_plan(small_config(candidates_from=("ar", "nar")))
-    kinds = [stage.kind for stage in plan if stage.round == 0]
-    assert kinds == ["train", "distill", "train", "evaluate", "candidates", "select"]
-
-
-def test_a_teacher_that_stays_is_trained_once():
-    config = small_config(candidates_from=("nar",), nar_data="selected", update_teacher=False, rounds=2)
-    plan = make_plan(config)
-    assert [stage.output for stage in plan if stage.role == "ar"] == ["rounds/0/ar"]
-    assert [stage.data for stage in plan if stage.role == "nar"][1:] == [
-        "rounds/0/selected",
-        "rounds/1/selected",
-    ]
-    assert [stage.kind for stage in plan if stage.round == 1] == ["train", "evaluate", "candidates", "select"]
-    with pytest.raises(UserError, match="set em.nar_data=selected"):
-        small_config(update_teacher=False)
-    with pytest.raises(UserError, match="select.rule=ar_top1 looks at the teacher's best"):
-        dataclasses.replace(config, select=SelectConfig(rule="ar_top1"))
+from tests.em.runs import TRAIN, run_em, run_in_child, small_config, workspace
 
 
 @pytest.mark.slow
@@ -126,18 +51,6 @@ def test_an_e_step_inside_the_loss_runs_through(tmp_path):
     assert 0.5 <= shares[0] <= shares[-1] <= 1 + 1e-6
 
 
-def test_each_model_starts_from_the_one_that_the_options_name():
-    def starts(**em):
-        return {s.output: s.start for s in make_plan(small_config(**em)) if s.kind == "train"}
-
-    assert starts() == {
-        "rounds/0/ar": None, "rounds/0/nar": "rounds/0/ar",
-        "rounds/1/ar": "rounds/0/ar", "rounds/1/nar": "rounds/0/nar",
-    }  # fmt: skip
-    assert starts(share_encoder=False)["rounds/0/nar"] is None
-    assert starts(warm_start=False)["rounds/1/nar"] is None
-
-
 def test_an_encoder_of_another_shape_is_refused_before_anything_is_trained(tmp_path):
     config = small_config()
     config = dataclasses.replace(config, student=dataclasses.replace(config.student, encoder_layers=2))
@@ -165,34 +78,6 @@ def test_rows_outside_a_partial_e_step_keep_their_targets(finished):
     hashes = {name: entry["content_hash"] for name, entry in report["provenance"].items()}
     made_of = report["provenance"]["rounds/1/ar"]["fingerprints"]
     assert made_of["source"] == hashes["rounds/0/selected"] and made_of["base"] == hashes["data/train"]
-
-
-def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
-    """Its score of the choice is at least that of the student's own first choice."""
-    directory, report = finished
-    work = workspace(directory)
-    teacher, student = work.round_model(0, "ar"), work.round_model(1, "nar")
-    pairs = load_pairs(directory / "data/test")
-    alpha = teacher.system.model.ar.length_penalty
-
-    def penalised(found):
-        best = [candidates.tokens[0] for candidates in found]
-        scored = sentence_pairs([pairs_source(pairs, i) for i in range(pairs.size)], best)
-        lengths = np.array([len(tokens) for tokens in best])
-        return teacher.system.score(teacher.params, scored) / ((5 + lengths) / 6) ** alpha
-
-    own = penalised(student.system.decode(student.params, pairs))
-    count = work.config.evaluation.rescored_candidates
-    chosen = student.system.decode_rescored(student.params, pairs, count, teacher.system, teacher.params)
-    chosen_score = penalised(chosen)
-    assert (chosen_score >= own - 1e-4).all() and (chosen_score > own + 1e-4).any()
-    lines = [work.vocabulary.decode(candidates.tokens[0]) for candidates in chosen]
-    assert (directory / "rounds/1/outputs/test.nar_rescored.txt").read_text().splitlines() == lines
-    assert {"bleu", "length_ratio"} <= set(report["rounds"][1]["nar_rescored"]["test"])
-
-
-def pairs_source(pairs, index):
-    return pairs.source_tokens[pairs.source_offsets[index] : pairs.source_offsets[index + 1]]
 
 
 def test_rows_are_neither_lost_nor_doubled_nor_swapped(finished):
@@ -279,81 +164,10 @@ def test_selection_follows_the_rule(finished, tmp_path):
     assert report["rounds"][0]["selection"]["rule"] == "posterior"
 
 
-def test_report_has_one_object_a_round(finished):
-    _, report = finished
-    assert {"rounds", "provenance", "config", "environment"} <= set(report)
-    for item in report["rounds"]:
-        assert {"round", "ar", "nar", "selection", "ncm"} <= set(item)
-        for role in ("ar", "nar"):
-            scores = item[role]["test"]
-            assert "version:" in scores["bleu_signature"] and 0 <= scores["share_valid"] <= 1
-        ncm = item["ncm"]["train"]
-        assert ncm["ncm"] > ncm["ncm_without_length"] > 0
-        np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["ar_nll"])
-    assert 0 <= report["rounds"][0]["selection"]["share_valid"] <= 1
-    assert report["rounds"][1]["selection"] is None
-    assert len(table(report).splitlines()) == 4
-
-
-def test_several_references_are_scored_in_every_round(finished, tmp_path):
-    directory, report = finished
-    rows = list(read_dataset(directory / "data/test"))
-    lines = [f"{row.source_text}\tnothing like it\t{row.target_text}\n" for row in rows]
-    (tmp_path / "refs.tsv").write_text("".join(lines))
-    shutil.copytree(directory, tmp_path / "run")
-    config = small_config()
-    data = dataclasses.replace(config.data, test_multi=str(tmp_path / "refs.tsv"))
-    work = workspace(tmp_path / "run", dataclasses.replace(config, data=data))
-    work.check()
-    evaluate_round(work, 0, directory / "rounds/0/distilled")
-    result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
-    for role in ("ar", "nar", "nar_rescored"):
-        assert result[role]["test_multi"]["bleu_signature"].startswith("nrefs:2")
-        assert result[role]["test_multi"]["bleu"] == pytest.approx(result[role]["test"]["bleu"], abs=5)
-        assert result[role]["test"] == report["rounds"][0][role]["test"]
-    (tmp_path / "refs.tsv").write_text("no tab\n")
-    with pytest.raises(UserError, match="refs.tsv:1: give a source"):
-        work.check()
-
-
 def test_students_are_parallel(tmp_path):
     config = dataclasses.replace(small_config(), student=small_config().teacher)
     with pytest.raises(UserError, match="a student is parallel"):
         workspace(tmp_path, config).check()
-
-
-def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
-    directory, report = finished
-    from emnat_jax.data.pipeline import load_pairs
-
-    model, pairs = workspace(directory).round_model(0, "nar"), load_pairs(directory / "rounds/0/distilled")
-    keep = slice(0, small_config().evaluation.ncm_rows)
-    log_prob = model.system.score(model.params, pairs)[keep]
-    expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
-    np.testing.assert_allclose(report["rounds"][0]["ncm"]["train"]["ncm"], expected, rtol=1e-5)
-
-
-def test_of_several_targets_the_student_learns_the_likeliest(finished):
-    directory, _ = finished
-    student = workspace(directory).round_model(0, "nar")
-    pairs = learned_pairs(directory / "rounds/0/n_best", 20, student)
-    rows = list(read_dataset(directory / "rounds/0/candidates"))[:20]
-    best = [row.targets[int(np.argmax(row.scores["nar_log_prob"]))] for row in rows]
-    assert any(target is not row.targets[0] for target, row in zip(best, rows, strict=True))
-    np.testing.assert_array_equal(pairs.target_tokens, np.concatenate(best))
-
-
-def test_targets_out_of_reach_count_for_neither_model(finished):
-    directory, _ = finished
-    models = {role: workspace(directory).round_model(0, role) for role in ("ar", "nar")}
-    rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
-    sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
-    near = multimodality_figures(models, sentence_pairs(sources, targets))
-    far = multimodality_figures(
-        models, sentence_pairs([*sources, sources[0]], [*targets, np.array([9] * 20 + [EOS])])
-    )
-    assert near.pop("unreachable") == 0 and far.pop("unreachable") == 0.25
-    chex.assert_trees_all_close(near, far, rtol=1e-5)
 
 
 def test_running_again_changes_nothing(finished):

@@ -1,0 +1,107 @@
+"""Every kind of mistake ends with one line and exit status 2."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from emnat_jax.cli.options import _require_platform
+from emnat_jax.config_dict import to_dict
+from emnat_jax.errors import UserError
+from tests.cli.commands import error_of
+from tests.em.runs import small_config
+
+
+def test_an_object_store_without_its_client_names_it(capsys):
+    assert "s3fs" in error_of(capsys, "em", "--workdir=s3://bucket/run")
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (("em", "--config.em.ronds=2"), ("em.ronds", "em.rounds")),
+        (("em", "--config.em.rounds=two"), ("em.rounds", "two")),
+        (("em", "--config.data.kind=texts"), ("data.kind", "text")),
+        (("em", "--config.student.family=nat"), ("family", "nar")),
+        (("em", "--config=nowhere.py"), ("nowhere.py",)),
+        (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
+        (("translate", "--role=ar"), ("no finished", "emnat em")),
+        (("em", *(f"--config.teacher.{o}" for o in ("attention=cudnn", "dtype=bfloat16", "attention_dropout=0.0"))),
+         ("attention=cudnn", "use xla")),
+        (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
+        (("train", "--role=ar"), ("emnat prepare",)),
+        (("train", "--role=nar", "--targets=0"), ("--targets=0",)),
+        (("report",), ("holds no run", "emnat em")),
+        (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
+        (("evaluate", "--hypotheses=x"), ("--references",)),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_line(tmp_path, capsys, arguments, parts):
+    message = error_of(capsys, *arguments, f"--workdir={tmp_path / 'new'}")
+    assert all(part in message for part in parts), message
+
+
+def test_a_mistake_in_a_config_file_is_named_by_file_and_line(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from emnat_jax.config_dict import to_config_dict\n\n"
+        "def get_config():\n    c = to_config_dict()\n    c.em.ronds = 3\n    return c\n"
+    )
+    message = error_of(capsys, "em", f"--config={path}", f"--workdir={tmp_path / 'w'}")
+    assert "mine.py:5" in message and "ronds" in message
+
+
+def test_unequal_text_files_are_refused(tmp_path, capsys):
+    (tmp_path / "a.de").write_text("eins\nzwei\ndrei\n")
+    with gzip.open(tmp_path / "a.en.gz", "wt") as file:
+        file.write("one\ntwo\n")
+    files = [
+        f"--config.data.{split}_{side}={tmp_path / name}"
+        for split in ("train", "valid", "test")
+        for side, name in (("source", "a.de"), ("target", "a.en.gz"))
+    ]
+    message = error_of(capsys, "prepare", "--config.data.kind=text", *files, f"--workdir={tmp_path / 'w'}")
+    assert "3 lines" in message and "2" in message
+
+
+def test_a_workdir_keeps_its_configuration(workdir, capsys):
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(
+        json.dumps(to_dict(small_config()))
+    )
+    message = error_of(capsys, "em", f"--workdir={workdir}", "--config.seed=7")
+    assert "seed" in message
+
+
+def test_unknown_command(capsys):
+    assert "unknown command" in error_of(capsys, "trane")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "message"),
+    [
+        ("", "cpu", None),
+        ("cpu", "cpu", None),
+        ("cuda,cpu", "gpu", None),
+        ("tpu,cpu", "tpu", None),
+        ("tpu,cpu", "cpu", "asks for tpu, but computations would run on cpu"),
+        ("cuda", "cpu", "asks for cuda"),
+    ],
+)
+def test_a_platform_that_was_asked_for_and_is_absent_is_refused(asked, found, message):
+    if message is None:
+        _require_platform(asked, found)
+    else:
+        with pytest.raises(UserError, match=message):
+            _require_platform(asked, found)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu,cpu"])
+def test_an_absent_platform_ends_with_status_2(workdir, platform):
+    done = subprocess.run(
+        [sys.executable, "-m", "emnat_jax", "translate", f"--workdir={workdir}"],
+        env=os.environ | {"JAX_PLATFORMS": platform}, capture_output=True, text=True, input="",
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "JAX_PLATFORMS" in done.stderr

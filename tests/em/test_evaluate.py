@@ -1,0 +1,117 @@
+"""What a round measures: scores of every system, NCM, several references, the first teacher's choice."""
+
+import dataclasses
+import json
+import shutil
+
+import chex
+import numpy as np
+import pytest
+
+from emnat_jax.data.manifest import read_dataset
+from emnat_jax.data.pipeline import load_pairs
+from emnat_jax.em.evaluate import evaluate_round, learned_pairs, multimodality_figures
+from emnat_jax.em.report import table
+from emnat_jax.errors import UserError
+from emnat_jax.evaluation.translate import sentence_pairs
+from emnat_jax.types import EOS
+from tests.em.runs import small_config, workspace
+
+
+def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
+    """Its score of the choice is at least that of the student's own first choice."""
+    directory, report = finished
+    work = workspace(directory)
+    teacher, student = work.round_model(0, "ar"), work.round_model(1, "nar")
+    pairs = load_pairs(directory / "data/test")
+    alpha = teacher.system.model.ar.length_penalty
+
+    def penalised(found):
+        best = [candidates.tokens[0] for candidates in found]
+        scored = sentence_pairs([pairs_source(pairs, i) for i in range(pairs.size)], best)
+        lengths = np.array([len(tokens) for tokens in best])
+        return teacher.system.score(teacher.params, scored) / ((5 + lengths) / 6) ** alpha
+
+    own = penalised(student.system.decode(student.params, pairs))
+    count = work.config.evaluation.rescored_candidates
+    chosen = student.system.decode_rescored(student.params, pairs, count, teacher.system, teacher.params)
+    chosen_score = penalised(chosen)
+    assert (chosen_score >= own - 1e-4).all() and (chosen_score > own + 1e-4).any()
+    lines = [work.vocabulary.decode(candidates.tokens[0]) for candidates in chosen]
+    assert (directory / "rounds/1/outputs/test.nar_rescored.txt").read_text().splitlines() == lines
+    assert {"bleu", "length_ratio"} <= set(report["rounds"][1]["nar_rescored"]["test"])
+
+
+def pairs_source(pairs, index):
+    return pairs.source_tokens[pairs.source_offsets[index] : pairs.source_offsets[index + 1]]
+
+
+def test_report_has_one_object_a_round(finished):
+    _, report = finished
+    assert {"rounds", "provenance", "config", "environment"} <= set(report)
+    for item in report["rounds"]:
+        assert {"round", "ar", "nar", "selection", "ncm"} <= set(item)
+        for role in ("ar", "nar"):
+            scores = item[role]["test"]
+            assert "version:" in scores["bleu_signature"] and 0 <= scores["share_valid"] <= 1
+        ncm = item["ncm"]["train"]
+        assert ncm["ncm"] > ncm["ncm_without_length"] > 0
+        np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["ar_nll"])
+    assert 0 <= report["rounds"][0]["selection"]["share_valid"] <= 1
+    assert report["rounds"][1]["selection"] is None
+    assert len(table(report).splitlines()) == 4
+
+
+def test_several_references_are_scored_in_every_round(finished, tmp_path):
+    directory, report = finished
+    rows = list(read_dataset(directory / "data/test"))
+    lines = [f"{row.source_text}\tnothing like it\t{row.target_text}\n" for row in rows]
+    (tmp_path / "refs.tsv").write_text("".join(lines))
+    shutil.copytree(directory, tmp_path / "run")
+    config = small_config()
+    data = dataclasses.replace(config.data, test_multi=str(tmp_path / "refs.tsv"))
+    work = workspace(tmp_path / "run", dataclasses.replace(config, data=data))
+    work.check()
+    evaluate_round(work, 0, directory / "rounds/0/distilled")
+    result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
+    for role in ("ar", "nar", "nar_rescored"):
+        assert result[role]["test_multi"]["bleu_signature"].startswith("nrefs:2")
+        assert result[role]["test_multi"]["bleu"] == pytest.approx(result[role]["test"]["bleu"], abs=5)
+        assert result[role]["test"] == report["rounds"][0][role]["test"]
+    (tmp_path / "refs.tsv").write_text("no tab\n")
+    with pytest.raises(UserError, match="refs.tsv:1: give a source"):
+        work.check()
+
+
+def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
+    directory, report = finished
+    from emnat_jax.data.pipeline import load_pairs
+
+    model, pairs = workspace(directory).round_model(0, "nar"), load_pairs(directory / "rounds/0/distilled")
+    keep = slice(0, small_config().evaluation.ncm_rows)
+    log_prob = model.system.score(model.params, pairs)[keep]
+    expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
+    np.testing.assert_allclose(report["rounds"][0]["ncm"]["train"]["ncm"], expected, rtol=1e-5)
+
+
+def test_of_several_targets_the_student_learns_the_likeliest(finished):
+    directory, _ = finished
+    student = workspace(directory).round_model(0, "nar")
+    pairs = learned_pairs(directory / "rounds/0/n_best", 20, student)
+    rows = list(read_dataset(directory / "rounds/0/candidates"))[:20]
+    best = [row.targets[int(np.argmax(row.scores["nar_log_prob"]))] for row in rows]
+    assert any(target is not row.targets[0] for target, row in zip(best, rows, strict=True))
+    np.testing.assert_array_equal(pairs.target_tokens, np.concatenate(best))
+
+
+def test_targets_out_of_reach_count_for_neither_model(finished):
+    directory, _ = finished
+    models = {role: workspace(directory).round_model(0, role) for role in ("ar", "nar")}
+    rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
+    sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
+    near = multimodality_figures(models, sentence_pairs(sources, targets))
+    far = multimodality_figures(
+        models, sentence_pairs([*sources, sources[0]], [*targets, np.array([9] * 20 + [EOS])])
+    )
+    assert near.pop("unreachable") == 0 and far.pop("unreachable") == 0.25
+    chex.assert_trees_all_close(near, far, rtol=1e-5)
