@@ -48,6 +48,14 @@ def get_grid():
         "ar_top1": {"select.rule": "ar_top1"},
         "posterior": {"select.rule": "posterior"},
         "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
+        # No M-step of the teacher: all its updates at once, and the student learns from the choices themselves.
+        "one_teacher": {
+            "teacher_train.steps": teacher,
+            "em.update_teacher": False,
+            "em.nar_data": "selected",
+            "select.rule": "posterior",
+            "select.quality_weight": 5.0,
+        },
         # As the paper has it: scores of whole sentences.
         "nar_top1": {"select.rule": "nar_top1", "select.normalise_length": False},
         # Four targets of a source, and as many sources an update as the others have.

@@ -4,9 +4,12 @@ import ast
 import dataclasses
 import difflib
 import importlib.util
+import json
 import types as python_types
 import typing
 from pathlib import Path
+
+from etils import epath
 
 from emnat_jax.config import Config
 from emnat_jax.errors import UserError, require
@@ -90,6 +93,14 @@ def _known(cls: type, key: str, where: str) -> None:
         near = difflib.get_close_matches(key, names, n=1)
         hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(names)}."
         raise UserError(f"unknown configuration key {where}{key}; {hint}")
+
+
+def read_saved(path: epath.Path) -> dict:
+    """The nested dict in the config.json of a workdir; UserError where the file is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore it, or use a new workdir.") from error
 
 
 def from_dict(values: dict, cls: type = Config, where: str = ""):

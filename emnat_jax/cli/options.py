@@ -12,7 +12,7 @@ from pathlib import Path
 from etils import epath
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import from_dict, override, to_dict
+from emnat_jax.config_dict import from_dict, override, read_saved, to_dict
 from emnat_jax.errors import UserError, require
 
 DEFAULT_WORKDIR = "runs/quickstart"
@@ -58,10 +58,7 @@ def _base(file: str | None, workdir: str | None) -> dict:
         return _run_config_file(Path(file))
     saved = _reachable(workdir) / "config.json" if workdir else None
     if saved is not None and saved.exists():
-        try:
-            return json.loads(saved.read_text())
-        except ValueError as error:
-            raise UserError(f"{saved} is damaged ({error}); restore it, or use a new workdir.") from error
+        return read_saved(saved)
     return to_dict(Config())
 
 

@@ -32,5 +32,6 @@ def run(args, config_arguments):
         manifest = select(
             args.candidates, args.output, config.select, vocabulary=vocabulary, seed=config.seed, crew=crew
         )
-    used = {"weights": manifest.options["weights"]} if config.select.rule == "posterior" else {}
+    shown = ("weights", "floor") if config.select.rule == "posterior" else ()
+    used = {name: manifest.options[name] for name in shown if name in manifest.options}
     show({"set": args.output, "rows": manifest.rows_out, **used, **manifest.options["statistics"]}, args.json)

@@ -47,8 +47,8 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
     from emnat_jax.evaluation.system import translate_lines
 
     teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
-    count = args.length_candidates or _lengths(model.system.model)
-    count = count or max(work.config.evaluation.rescored_candidates, 1)
+    own = _lengths(model.system.model) or 1
+    count = args.length_candidates or max(own, work.config.evaluation.rescored_candidates)
 
     def rescored(pairs):
         return model.system.decode_rescored(model.params, pairs, count, teacher.system, teacher.params)
@@ -76,7 +76,10 @@ def _with_lengths(model, args):
 def _directory(work, args, role: str):
     if args.model is not None and role == args.role:
         return args.model
-    return work.round_folder(last_round(work, role) if args.round is None else args.round, role)
+    of = (
+        role if args.model is not None else args.role
+    )  # a teacher that rescores is that of the student's round
+    return work.round_folder(last_round(work, of) if args.round is None else args.round, role)
 
 
 def last_round(work, role: str) -> int:

@@ -65,14 +65,13 @@ class SelectConfig:
     quality_weight: float = 0.0  # of the quality, which is between 0 and 1
     quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
     include_reference: bool = False  # the reference is one more candidate
-    output: str = (
-        "hard"  # the largest weight, sampled by weight, or weighted: all of them, each with its weight
-    )
+    # The largest weight, sampled by weight, or weighted: each with its weight, but for those under 1% of the largest.
+    output: str = "hard"
     normalise_length: bool = True  # scores a token instead of a sentence
     min_quality: float | None = None  # quality_weight is raised until the mean quality is at least this
-    max_drift: float | None = (
-        None  # beta is raised until log p_AR0 is at most so far below the teacher's best
-    )
+    # beta is raised until log p_AR0 is at most so far below the teacher's best: nats, in the mean over sources, a token
+    # with normalise_length, else a sentence.
+    max_drift: float | None = None
 
     def __post_init__(self):
         one_of("select.rule", self.rule, ("nar_top1", "ar_top1", "posterior"))
@@ -90,11 +89,15 @@ class SelectConfig:
             self.min_quality is None or self.max_drift is None,
             "select.min_quality and select.max_drift each fix one weight by the other; set one of them.",
         )
-        soft = ("quality_weight", "output", "min_quality", "max_drift")
+        soft = ("alpha", "beta", "quality_weight", "quality", "output", "min_quality", "max_drift")
         changed = [name for name in soft if getattr(self, name) != getattr(SelectConfig, name)]
         require(
             self.rule == "posterior" or not changed,
             f"select.{', select.'.join(changed)}: only select.rule=posterior has that.",
+        )
+        require(
+            self.quality == SelectConfig.quality or self.needs_quality,
+            f"select.quality={self.quality} weighs nothing; set select.quality_weight or select.min_quality.",
         )
 
     @property
@@ -123,7 +126,8 @@ class EMConfig:
     later_steps_ratio: float = 0.1  # share of train.steps in later rounds
     later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
-    stop_max_drift: float | None = None  # stop when log p_AR0 a token of the choices falls by more nats; 0.05
+    # Stop before training on choices with so many nats a token less log p_AR0 than round 0's best; e.g. 0.05.
+    stop_max_drift: float | None = None
 
     def __post_init__(self):
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
@@ -208,6 +212,7 @@ class Config:
     mesh: MeshConfig = MeshConfig()
 
     def __post_init__(self):
+        require(self.seed >= 0, f"seed={self.seed}: use 0 or more.")
         asked = "select.rule=ar_top1" if self.select.rule == "ar_top1" else "select.max_drift"
         require(
             "ar" in self.em.candidates_from

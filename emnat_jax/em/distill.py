@@ -136,7 +136,7 @@ def _run(
             fingerprints=job.fingerprints, options=job.options, seed=job.seed,
         )  # fmt: skip
 
-    plan = {"options": job.options, "fingerprints": job.fingerprints}
+    plan = {"options": job.options, "fingerprints": job.fingerprints, "seed": job.seed}
     return make_shards(read, output, plan, make, finish, crew)
 
 

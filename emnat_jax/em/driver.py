@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from emnat_jax.config import EMConfig, TrainConfig
-from emnat_jax.data.manifest import load_manifest
+from emnat_jax.data.manifest import is_finished, load_manifest
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.details import finished_rounds
 from emnat_jax.em.distill import distill, rescore
@@ -35,7 +35,7 @@ def run(work: Workspace) -> dict[str, Any]:
         for stage in make_plan(work.config):
             if stopped is None:
                 _run_stage(work, stage)
-            if stage.kind == "evaluate" and stopped is None:
+            if stage.kind in ("evaluate", "select") and stopped is None:
                 stopped = agree("stop rule", lambda index=stage.round: stop_reason(work, index))
         return agree("report", lambda: write_report(work, stopped))
 
@@ -187,25 +187,38 @@ def rebuild_report(work: Workspace) -> dict[str, Any]:
 
 
 def stop_reason(work: Workspace, index: int) -> str | None:
-    """Why no further round is worth it (METHOD 1.5), or None."""
-    config, rounds = work.config.em, work.directory / "rounds"
-    if index == 0 or index == config.rounds:
+    """Why round `index` is the last (METHOD 1.5), from what is there of it; None where it is not, or was to be."""
+    if index == work.config.em.rounds:
         return None
-    if config.stop_min_gain is not None:
-        gain = _valid_bleu(rounds / str(index)) - _valid_bleu(rounds / str(index - 1))
-        if gain < config.stop_min_gain:
-            return f"the student's valid BLEU rose by {gain:.2f}, less than em.stop_min_gain={config.stop_min_gain}"
-    if config.stop_max_drift is not None:
-        drift = _fidelity(rounds / "0") - _fidelity(rounds / str(index - 1))
-        if drift > config.stop_max_drift:
-            return f"the choices' log p_AR0 a token fell by {drift:.3f}, more than em.stop_max_drift={config.stop_max_drift}"
-    return None
+    return _too_small_gain(work, index) or _too_much_drift(work, index)
+
+
+def _too_small_gain(work: Workspace, index: int) -> str | None:
+    least, rounds = work.config.em.stop_min_gain, work.directory / "rounds"
+    if least is None or index == 0:
+        return None
+    gain = _valid_bleu(rounds / str(index)) - _valid_bleu(rounds / str(index - 1))
+    if gain >= least:
+        return None
+    return f"the student's valid BLEU rose by {gain:.2f}, less than em.stop_min_gain={least}"
+
+
+def _too_much_drift(work: Workspace, index: int) -> str | None:
+    """Of the choices that the next round would be trained on, from the best of round 0."""
+    most, rounds = work.config.em.stop_max_drift, work.directory / "rounds"
+    if most is None or not is_finished(rounds / str(index) / "selected"):
+        return None
+    best = _fidelity(rounds / "0", "teacher_ar0_log_prob_per_token")
+    drift = best - _fidelity(rounds / str(index), "ar0_log_prob_per_token")
+    if drift <= most:
+        return None
+    return f"round {index}'s choices have {drift:.3f} nats a token less log p_AR0 than the teacher's best, more than em.stop_max_drift={most}"
 
 
 def _valid_bleu(round_folder) -> float:
     return json.loads((round_folder / EVAL_NAME).read_text())["nar"]["valid"]["bleu"]
 
 
-def _fidelity(round_folder) -> float:
+def _fidelity(round_folder, name: str) -> float:
     manifest = load_manifest(round_folder / "selected", verify_shards=False)
-    return manifest.options["statistics"]["ar0_log_prob_per_token"]
+    return manifest.options["statistics"][name]

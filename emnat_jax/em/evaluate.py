@@ -55,7 +55,7 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     first_rows = work.config.evaluation.ncm_rows if has_part else 0
     ncm = {
         "train": multimodality_figures(models, learned_pairs(student_data, first_rows, models["nar"])),
-        "valid": multimodality_figures(models, _as_targets(texts.rows["valid"], decoded["ar", "valid"])),
+        "valid": multimodality_figures(models, _held_out(work, texts, decoded["ar", "valid"])),
     }
     places = spread_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
     chosen = _outputs_at(texts.rows["test"], decoded["nar", "test"], places)
@@ -128,26 +128,26 @@ def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[st
 def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
     """NCM of the targets under the student, AR NLL of the same, in nats a token (METHOD 1.2).
 
-    `total_correlation`, their difference, estimates what a parallel model cannot express. Targets that
-    the student cannot produce at all are left out, unless there are no others: `sentences` are those
-    that count, `unreachable` is the share of the others. Nothing where the pairs are another process's.
+    `total_correlation`, their difference, estimates what a parallel model cannot express. A target counts by its
+    weight. Targets that the student cannot produce at all are left out, unless there are no others: `sentences`
+    are those that count, `unreachable` is the share of the others. Nothing where the pairs are another process's.
     """
     student, teacher = models["nar"], models["ar"]
     nar = student.system.score(student.params, pairs)
     reachable = nar > NEG_INF / 2
     if reachable.any():
         pairs, nar = _rows_of(pairs, np.flatnonzero(reachable)), nar[reachable]
-    ar, lengths = teacher.system.score(teacher.params, pairs), pairs.target_lengths
+    ar, lengths, weight = teacher.system.score(teacher.params, pairs), pairs.target_lengths, pairs.weight
     metrics = student.system.metrics(student.params, pairs)
     if not pairs.size:
         return {}
-    ncm = normalised_multimodality(nar, lengths)
+    ncm = normalised_multimodality(nar, lengths, weight)
     length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
     return {
         "ncm": ncm,
-        "ncm_without_length": ncm - length / float(lengths.sum()),
-        "ar_nll": normalised_multimodality(ar, lengths),
-        "total_correlation": total_correlation(nar, ar, lengths),
+        "ncm_without_length": ncm - length / float(np.dot(weight, lengths)),
+        "ar_nll": normalised_multimodality(ar, lengths, weight),
+        "total_correlation": total_correlation(nar, ar, lengths, weight),
         "sentences": pairs.size,
         "unreachable": 1.0 - float(np.mean(reachable)),
     }
@@ -162,17 +162,29 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
             (pairs.target_tokens, pairs.target_offsets),
         )
     )
-    return sentence_pairs(sources, targets)
+    return sentence_pairs(sources, targets)._replace(weight=pairs.weight[index])
 
 
 def learned_pairs(directory: epath.PathLike, count: int, student: Model) -> Pairs:
     """The first `count` sources of a set with what the student learns; the corpus is in no order that this would favour.
 
-    Of several targets that is the one that it finds likeliest: the E-step inside the loss ends with that one alone.
+    Targets with weights are pairs with these. Of several without it is the one that the student finds likeliest: the
+    E-step inside the loss ends with that one alone.
     """
-    rows = add_scores(list(itertools.islice(read_dataset(directory), count)), {"student": student})
+    rows = list(itertools.islice(read_dataset(directory), count))
+    if rows and "weight" in rows[0].scores:
+        pairs = make_pairs(rows)
+        return pairs._replace(row=np.arange(pairs.size))  # scores come back by row
+    rows = add_scores(rows, {"student": student})
     chosen = (row.targets[int(np.argmax(row.scores["student"]))] for row in rows)
     return sentence_pairs([row.source for row in rows], list(chosen))
+
+
+def _held_out(work: Workspace, texts: _Texts, decoded: list[Candidates]) -> Pairs:
+    """The valid split with targets like those that the student learns: the teacher's outputs, or the references."""
+    if work.config.em.nar_data == "raw":
+        return texts.pairs["valid"]
+    return _as_targets(texts.rows["valid"], decoded)
 
 
 def _as_targets(rows: list[Row], decoded: list[Candidates]) -> Pairs:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from emnat_jax.config import SelectConfig
-from emnat_jax.em.select import Scores, Weights, choose, posterior_weights
+from emnat_jax.em.select import Scores, Weights, choose, per_unit, posterior_weights
 from emnat_jax.em.tilt import solve
 from emnat_jax.training.distributed import Processes
 
@@ -16,11 +16,14 @@ def configured_weights(config: SelectConfig) -> Weights:
     return Weights(config.alpha, config.beta, config.quality_weight)
 
 
-def met_weights(config: SelectConfig, tables: Mapping[str, Scores], processes: Processes) -> Weights:
+def met_weights(
+    config: SelectConfig, tables: Mapping[str, Scores], processes: Processes
+) -> tuple[Weights, dict[str, dict[str, float]]]:
     """The configured weights, one of them raised until select.min_quality or select.max_drift is met.
 
     `tables` are the scores of this process's shards by name; the mean is over those of all processes, a
-    source counts once. Raises UserError for a floor that no weight reaches.
+    source counts once. With them {"floor": {what: least mean, "reached": mean}}, in the units of the rule: a token's
+    or a sentence's nats. Raises UserError for a floor that no weight reaches.
     """
     weights, name = configured_weights(config), "quality"
     floor, about = config.min_quality, f"select.min_quality={config.min_quality}"
@@ -34,7 +37,9 @@ def met_weights(config: SelectConfig, tables: Mapping[str, Scores], processes: P
         trial = weights._replace(**{name: value})
         return _mean(tables, processes, lambda scores: _expected(config, scores, trial, name))
 
-    return weights._replace(**{name: solve(at, floor, getattr(weights, name), about)})
+    found = solve(at, floor, getattr(weights, name), about)
+    what = "quality" if name == "quality" else "ar0_log_prob"
+    return weights._replace(**{name: found}), {"floor": {what: floor, "reached": at(found)}}
 
 
 def _mean(
@@ -52,7 +57,7 @@ def _column(scores: Scores, name: str) -> np.ndarray:
     """What the weight `name` multiplies, [rows, K]."""
     if name == "quality":
         return np.asarray(scores.quality)
-    return scores.ar0_log_prob if scores.lengths is None else scores.ar0_log_prob / scores.lengths
+    return per_unit(scores.ar0_log_prob, scores.lengths)
 
 
 def _expected(config: SelectConfig, scores: Scores, weights: Weights, name: str) -> np.ndarray:

@@ -47,8 +47,8 @@ def posterior_weights(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B
 
 def posterior_score(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B K"]:
     """The logarithm of the same before it is normalised; per token where `scores` have lengths."""
-    score = weights.alpha * _per_unit(scores.nar_log_prob, scores.lengths)
-    score = score + weights.beta * _per_unit(scores.ar0_log_prob, scores.lengths)
+    score = weights.alpha * per_unit(scores.nar_log_prob, scores.lengths)
+    score = score + weights.beta * per_unit(scores.ar0_log_prob, scores.lengths)
     return score if weights.quality == 0 else score + weights.quality * np.asarray(scores.quality)
 
 
@@ -75,16 +75,21 @@ def sample(weights: Float[np.ndarray, "B K"], uniform: Float[np.ndarray, " B"]) 
 
 
 RULES: dict[str, Callable[[Scores, Weights], np.ndarray]] = {
-    "nar_top1": lambda scores, _: _per_unit(scores.nar_log_prob, scores.lengths),
+    "nar_top1": lambda scores, _: per_unit(scores.nar_log_prob, scores.lengths),
     "ar_top1": lambda scores, _: np.zeros(np.shape(scores.ar0_log_prob)),  # all tie: the best ranked wins
     "posterior": posterior_score,
 }
 
 
-def _per_unit(log_prob: Numbers, lengths: Numbers | None) -> np.ndarray:
-    """float64 log-probability of the sentence, or of a token; -inf as NEG_INF, so that 0 x it is 0."""
+def per_unit(log_prob: Numbers, lengths: Numbers | None) -> np.ndarray:
+    """float64 log-probability of the sentence, or of a token; -inf as NEG_INF, so that 0 x it is 0.
+
+    What a model cannot produce stays NEG_INF: by the token the longest of such would be the best.
+    """
     log_prob = np.maximum(np.asarray(log_prob, np.float64), NEG_INF)
-    return log_prob if lengths is None else log_prob / np.maximum(np.asarray(lengths), 1)
+    if lengths is None:
+        return log_prob
+    return np.where(log_prob <= NEG_INF / 2, NEG_INF, log_prob / np.maximum(np.asarray(lengths), 1))
 
 
 def refuse_nan(score: np.ndarray, keep: np.ndarray, rule: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from etils import epath
@@ -29,7 +30,7 @@ from emnat_jax.types import NEG_INF
 
 COLUMNS = ("nar_log_prob", "ar0_log_prob")
 SMALLEST = (
-    0.01  # share of a source below which a weighted candidate is left out: it costs as much as any other
+    0.01  # of the largest share of a source: a lighter candidate is left out, it costs as much as any other
 )
 
 
@@ -62,33 +63,39 @@ def select(
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = dict(read.fingerprints) | {"source": read.content_hash}
-    rule = Rule(config, configured_weights(config), vocabulary, seed, source)
+    rule, floor = Rule(config, configured_weights(config), vocabulary, seed, source), {}
     if config.min_quality is not None or config.max_drift is not None:
-        shards = {name: list(read_shard(source / name)) for name in own_shards(read, crew)}
+        shards = {name: offered(read_shard(source / name), config) for name in own_shards(read, crew)}
         tables = {name: score_table(rows, rule) for name, rows in shards.items() if rows}
-        rule = dataclasses.replace(rule, weights=met_weights(config, tables, crew.processes))
+        weights, floor = met_weights(config, tables, crew.processes)
+        rule = dataclasses.replace(rule, weights=weights)
 
     def make(name: str | None) -> dict[str, dict]:
         if name is None or not crew.part.writes:
             return {}
-        candidates = list(read_shard(source / name))
+        candidates = offered(read_shard(source / name), config)
         chosen = read_or_make(output / name, lambda: choose_rows(candidates, rule))
         return {"sums": dict(_statistics(candidates, chosen))}
 
-    options = {"select": dataclasses.asdict(config), "weights": rule.weights._asdict()}
+    options = {"select": dataclasses.asdict(config), "weights": rule.weights._asdict()} | floor
 
     def finish(shards: list[Shard]) -> Manifest:
         statistics = Counter()
         for shard in shards:
             statistics.update(shard["sums"])
+        dropped = {"no_candidate": read.rows_out - sum(shard["rows"] for shard in shards)}
         return finish_dataset(
-            output, "selected", shards=shards, rows_in=read.rows_out, dropped={}, fingerprints=fingerprints,
+            output, "selected", shards=shards, rows_in=read.rows_out, dropped=dropped, fingerprints=fingerprints,
             options=options | {"statistics": summary(statistics)}, seed=seed,
         )  # fmt: skip
 
-    return make_shards(
-        read, output, options | {"fingerprints": fingerprints, "seed": seed}, make, finish, crew
-    )
+    plan = {"options": options, "fingerprints": fingerprints, "seed": seed}
+    return make_shards(read, output, plan, make, finish, crew)
+
+
+def offered(rows: Iterable[Row], config: SelectConfig) -> list[Row]:
+    """The rows that have something to choose: not those with a reference alone, where the rule leaves it out."""
+    return [row for row in rows if config.include_reference or not np.all(row.scores.get(REFERENCE, 0))]
 
 
 def choose_rows(rows: list[Row], rule: Rule) -> list[Row]:
@@ -114,18 +121,29 @@ def score_table(rows: list[Row], rule: Rule) -> Scores:
     if missing:
         raise UserError(
             f"select.rule={config.rule} needs the column {missing[0]}, which {rule.where} does not have; "
-            f"add it: emnat score --data={rule.where} --column={missing[0]}"
+            f"add it in a new folder: emnat score --model=... --data={rule.where} --column={missing[0]} --output=..."
         )
     width = max(len(row.targets) for row in rows)
     keep = np.arange(width) < np.array([len(row.targets) for row in rows])[:, None]
-    if not config.include_reference:
-        keep &= _padded([row.scores.get(REFERENCE, []) for row in rows], width, 0.0) == 0
+    keep &= ~_left_out(rows, width, rule)
     lengths = _padded([[len(target) for target in row.targets] for row in rows], width, 1.0).astype(int)
     columns = [_padded([row.scores.get(name, []) for row in rows], width, NEG_INF) for name in COLUMNS]
     quality = None
     if config.needs_quality:
         quality = _padded([_quality(row, rule) for row in rows], width, 0.0)
     return Scores(*columns, keep, lengths if config.normalise_length else None, quality)
+
+
+def _left_out(rows: list[Row], width: int, rule: Rule) -> np.ndarray:
+    """bool[rows, K]: the references, where the rule does not take them. UserError where it would, and there are none."""
+    wanted = rule.config.include_reference
+    if wanted and REFERENCE not in rows[0].scores:
+        raise UserError(
+            f"select.include_reference=True: {rule.where} has no references among its candidates; make the set "
+            "with emnat distill --include-reference."
+        )
+    marked = _padded([row.scores.get(REFERENCE, []) for row in rows], width, 0.0) == 1
+    return marked & (not wanted)
 
 
 def _quality(row: Row, rule: Rule) -> list[float]:
@@ -149,7 +167,7 @@ def _only(row: Row, ranks: list[int]) -> Row:
 
 def _weighted(row: Row, weights: np.ndarray) -> Row:
     """The candidates that weigh something, best ranked first, and their weights, which sum to 1."""
-    ranks = [int(rank) for rank in np.flatnonzero(weights >= min(SMALLEST, weights.max()))]
+    ranks = [int(rank) for rank in np.flatnonzero(weights >= SMALLEST * weights.max())]
     chosen = _only(row, ranks)
     chosen.scores["weight"] = (weights[ranks] / weights[ranks].sum()).astype(np.float32)
     return chosen

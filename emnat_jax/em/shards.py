@@ -1,13 +1,15 @@
 """A data set made of another shard by shard, each process its own ones."""
 
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from etils import epath
 
-from emnat_jax.data.manifest import Manifest, describe_shard, load_manifest
+from emnat_jax.data.manifest import Manifest, describe_shard, is_finished, load_manifest
 from emnat_jax.data.shards import forget_plan, keep_shards_of
+from emnat_jax.errors import require
 from emnat_jax.training.distributed import Processes
 from emnat_jax.training.layout import Reader
 
@@ -28,6 +30,21 @@ def own_shards(read: Manifest, crew: Crew) -> list[str]:
     return names[crew.part.index :: crew.part.count] if crew.part.writes else []
 
 
+def _finished_before(output: epath.Path, plan: dict[str, Any]) -> bool:
+    """Whether the set is there; if it is not, its folder holds nothing but shards of this plan."""
+    if not is_finished(output):
+        keep_shards_of(output, plan)
+        return False
+    found = load_manifest(output, verify_shards=False)
+    wanted = json.loads(json.dumps(plan))
+    same = (found.fingerprints, found.seed) == (wanted["fingerprints"], wanted["seed"])
+    require(
+        same and wanted["options"].items() <= found.options.items(),
+        f"{output} is a finished set, made from something else or with other options; give a new folder.",
+    )
+    return True
+
+
 def make_shards(
     read: Manifest,
     output: epath.Path,
@@ -40,11 +57,14 @@ def make_shards(
 
     `make` makes the shard of a name, or finds it made, and returns counts (JSON). All processes call it
     together, each for a shard of its own, and for None where none is left, so that all take the same steps
-    on the devices. `finish` writes the manifest from the descriptions and counts of all. `plan` is what the
-    shards are made from: those of another plan are deleted first.
+    on the devices. `finish` writes the manifest from the descriptions and counts of all. `plan` (options,
+    fingerprints, seed) is what the shards are made from: those of an unfinished set with another plan are
+    deleted first. A finished set is left as it is; UserError where it is not the one that is asked for.
     """
     processes, part = crew.processes, crew.part
-    processes.agree(f"{output.name}: plan", lambda: keep_shards_of(output, plan))
+    if processes.agree(f"{output.name}: plan", lambda: _finished_before(output, plan)):
+        crew.log(f"{output.name}: finished before")
+        return load_manifest(output)
     count, made = len(read.shards), []
     for first in range(0, count, part.count):
         index = first + part.index

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.config import Config, ModelConfig
-from emnat_jax.config_dict import differences, from_dict, to_dict
+from emnat_jax.config_dict import differences, from_dict, read_saved, to_dict
 from emnat_jax.data.atomic import atomic_file
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
@@ -158,7 +158,7 @@ def begun_with_other(directory: epath.Path, config: Config) -> list[str] | None:
     path = directory / CONFIG_NAME
     if not path.exists():
         return None
-    old, new = (_as_json(to_dict(c)) for c in (from_dict(json.loads(path.read_text())), config))
+    old, new = (_as_json(to_dict(c)) for c in (from_dict(read_saved(path)), config))
     free = FREE_TO_CHANGE
     if old["data"]["test_multi"] and new["data"]["test_multi"]:  # the file may move, but not come or go
         free += ("data.test_multi",)

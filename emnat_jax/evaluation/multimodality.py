@@ -18,12 +18,15 @@ def multimodality(log_prob: Float[Numbers, " n"]) -> float:
     return float(np.mean(-_some(log_prob)))
 
 
-def normalised_multimodality(log_prob: Float[Numbers, " n"], lengths: Int[Numbers, " n"]) -> float:
-    """NCM: nats a token over the whole corpus, sum(-log_prob) / sum(lengths).
+def normalised_multimodality(
+    log_prob: Float[Numbers, " n"], lengths: Int[Numbers, " n"], weight: Float[Numbers, " n"] | None = None
+) -> float:
+    """NCM: nats a token over the whole corpus, sum(-log_prob) / sum(lengths), each sentence by its weight.
 
     Pooled, so not the mean of the sentences' ratios: METHOD 6.2 has .313871 where that mean is .343516.
     """
-    return float(np.sum(-_some(log_prob)) / np.sum(_some(lengths)))
+    weight = np.ones(len(lengths)) if weight is None else np.asarray(weight, np.float64)
+    return float(np.dot(weight, -_some(log_prob)) / np.dot(weight, _some(lengths)))
 
 
 def sentence_multimodality(
@@ -34,13 +37,17 @@ def sentence_multimodality(
 
 
 def total_correlation(
-    nar_log_prob: Float[Numbers, " n"], ar_log_prob: Float[Numbers, " n"], lengths: Int[Numbers, " n"]
+    nar_log_prob: Float[Numbers, " n"],
+    ar_log_prob: Float[Numbers, " n"],
+    lengths: Int[Numbers, " n"],
+    weight: Float[Numbers, " n"] | None = None,
 ) -> float:
     """NCM_NAR - NCM_AR: nats a token that a parallel model loses because it sees no dependencies.
 
     An estimate of the conditional total correlation: the AR model's NLL stands for the entropy.
     """
-    return normalised_multimodality(nar_log_prob, lengths) - normalised_multimodality(ar_log_prob, lengths)
+    ncm, ar_nll = (normalised_multimodality(x, lengths, weight) for x in (nar_log_prob, ar_log_prob))
+    return ncm - ar_nll
 
 
 def _some(values: Numbers) -> np.ndarray:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from emnat_jax.cli.main import COMMANDS, main
+from emnat_jax.data.manifest import read_dataset
 from tests.cli.commands import error_of, run
 
 
@@ -69,6 +70,15 @@ def test_translate_gives_a_line_for_each_line(workdir, sources, tmp_path, argume
     assert len(lines) == 6 and lines[1] == "" and lines[0] == lines[3]
 
 
+def test_the_teacher_chooses_among_as_many_as_a_round_reports(workdir, tmp_path):
+    rows = list(read_dataset(workdir / "data/test"))
+    (tmp_path / "in").write_text("".join(f"{row.source_text}\n" for row in rows))
+    files = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
+    assert run("translate", f"--workdir={workdir}", *files, "--round=0", "--rescore=ar")[0] == 0
+    wanted = (workdir / "rounds/0/outputs/test.nar_rescored.txt").read_text()
+    assert (tmp_path / "out").read_text() == wanted != (workdir / "rounds/0/outputs/test.nar.txt").read_text()
+
+
 def test_translate_reads_standard_input(workdir, sources):
     command = [sys.executable, "-m", "emnat_jax", "translate", f"--workdir={workdir}"]
     done = subprocess.run(command, input=sources.read_bytes(), capture_output=True, check=True)
@@ -91,6 +101,8 @@ def test_evaluate_files_with_significance(tmp_path, capsys):
     figures = json.loads(output.out)
     assert code == 0 and round(figures["bleu"]) == 100 and "version:" in figures["bleu_signature"]
     assert figures["significance"]["BLEU"]["p_value"] < 0.05
+    code, output = run("evaluate", *arguments, f"--baseline={tmp_path / 'good'}", "--json", capsys=capsys)
+    assert {score["p_value"] for score in json.loads(output.out)["significance"].values()} == {1.0}
     (tmp_path / "short").write_text("one\n")
     message = error_of(capsys, "evaluate", arguments[0], f"--references={tmp_path / 'short'}")
     assert "30 outputs but 1 lines" in message

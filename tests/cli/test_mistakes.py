@@ -24,6 +24,7 @@ def test_an_object_store_without_its_client_names_it(capsys):
     [
         (("em", "--config.em.ronds=2"), ("em.ronds", "em.rounds")),
         (("em", "--config.em.rounds=two"), ("em.rounds", "two")),
+        (("em", "--config.seed=-1"), ("seed=-1", "0 or more")),
         (("em", "--config.data.kind=texts"), ("data.kind", "text")),
         (("em", "--config.student.family=nat"), ("family", "nar")),
         (("em", "--config=nowhere.py"), ("nowhere.py",)),

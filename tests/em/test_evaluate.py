@@ -8,10 +8,12 @@ import chex
 import numpy as np
 import pytest
 
+from emnat_jax.config import SelectConfig
 from emnat_jax.data.manifest import read_dataset
 from emnat_jax.data.pipeline import load_pairs
-from emnat_jax.em.evaluate import evaluate_round, learned_pairs, multimodality_figures
+from emnat_jax.em.evaluate import _held_out, _texts, evaluate_round, learned_pairs, multimodality_figures
 from emnat_jax.em.report import table
+from emnat_jax.em.selection import select
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.translate import sentence_pairs
 from emnat_jax.types import EOS
@@ -115,3 +117,29 @@ def test_targets_out_of_reach_count_for_neither_model(finished):
     )
     assert near.pop("unreachable") == 0 and far.pop("unreachable") == 0.25
     chex.assert_trees_all_close(near, far, rtol=1e-5)
+
+
+def test_targets_with_weights_count_by_them(finished, tmp_path):
+    """Expected under the shares that the student was trained with, not its favourite alone."""
+    directory, _ = finished
+    work = workspace(directory)
+    models = {role: work.round_model(0, role) for role in ("ar", "nar")}
+    rule = SelectConfig(output="weighted", alpha=0.1, beta=0.1)
+    select(directory / "rounds/0/candidates", tmp_path / "soft", rule, vocabulary=work.vocabulary)
+    rows = list(read_dataset(tmp_path / "soft"))[:30]
+    nll, tokens = 0.0, 0.0
+    for row in rows:
+        pairs = sentence_pairs([row.source] * len(row.targets), row.targets)
+        nll -= np.dot(models["nar"].system.score(models["nar"].params, pairs), row.scores["weight"])
+        tokens += np.dot(pairs.target_lengths, row.scores["weight"])
+    assert sum(len(row.targets) for row in rows) > 45
+    found = multimodality_figures(models, learned_pairs(tmp_path / "soft", 30, models["nar"]))
+    assert found["ncm"] == pytest.approx(nll / tokens, rel=1e-5)
+
+
+def test_a_student_of_the_corpus_is_measured_on_references(finished):
+    directory, _ = finished
+    work = workspace(directory, small_config(nar_data="raw"))
+    texts = _texts(work, True)
+    found = _held_out(work, texts, [])
+    np.testing.assert_array_equal(found.target_tokens, load_pairs(directory / "data/valid").target_tokens)

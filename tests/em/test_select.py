@@ -93,6 +93,12 @@ def test_weights_per_token():
     np.testing.assert_allclose(per_token[0, 0] / per_token[0, 1], np.exp(-0.8 + 0.7))
 
 
+@pytest.mark.parametrize("rule", ["nar_top1", "posterior"])
+def test_of_what_no_student_can_produce_the_longest_is_not_the_best(rule):
+    nar, lengths = [NEG_INF, NEG_INF, -np.inf], [2, 6, 9]
+    assert take(rule, nar, [-1.0, -9.0, -40.0], lengths=lengths) == 0
+
+
 def take(rule, nar, ar0, keep=None, lengths=None, module=np, alpha=1.0, beta=1.0):
     nar, ar0 = module.asarray([nar], float), module.asarray([ar0], float)
     keep = module.ones(nar.shape, bool) if keep is None else module.asarray([keep])

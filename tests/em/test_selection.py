@@ -1,17 +1,19 @@
 """The E-step over a set: soft outputs, references as candidates, floors. The set is one of made rows."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from emnat_jax.config import DataConfig, SelectConfig
-from emnat_jax.data.manifest import describe_shard, finish_dataset, read_dataset
+from emnat_jax.data.manifest import describe_shard, finish_dataset, load_manifest, read_dataset
 from emnat_jax.data.pipeline import BatchStream, load_pairs
 from emnat_jax.data.records import Row, shard_name, write_shard
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.em.distill import REFERENCE
-from emnat_jax.em.selection import select
+from emnat_jax.em.select import Weights
+from emnat_jax.em.selection import Rule, choose_rows, select
 from emnat_jax.em.shards import Crew
 from emnat_jax.errors import UserError
 from emnat_jax.training.distributed import Processes
@@ -74,7 +76,7 @@ def posterior(index: int, beta: float = 1.0) -> np.ndarray:
 def test_weighted_records_hold_the_posterior_and_train_with_it(candidates, tmp_path):
     rows, options = chosen(candidates, tmp_path / "soft", output="weighted")
     for index, row in enumerate(rows):
-        kept = np.flatnonzero(posterior(index) >= 0.01)
+        kept = np.flatnonzero(posterior(index) >= 0.01 * posterior(index).max())
         assert row.scores["rank"].tolist() == kept.tolist()
         wanted = posterior(index)[kept] / posterior(index)[kept].sum()
         np.testing.assert_allclose(row.scores["weight"], wanted, rtol=1e-6)
@@ -137,6 +139,7 @@ def test_a_drift_guard_raises_beta(candidates, tmp_path):
     rows, options = chosen(candidates, tmp_path / "free", alpha=3.0, max_drift=0.3)
     best, drawn = np.array(AR0)[:, 0].mean(), np.mean([row.scores["ar0_log_prob"][0] for row in rows])
     assert options["weights"]["beta"] > 1 and drawn >= best - 0.3
+    assert options["floor"] == pytest.approx({"ar0_log_prob": best - 0.3, "reached": drawn})
     loose, options = chosen(candidates, tmp_path / "loose", alpha=3.0, max_drift=9.0)
     assert options["weights"]["beta"] == 1
     assert np.mean([row.scores["ar0_log_prob"][0] for row in loose]) < best - 0.3
@@ -145,8 +148,11 @@ def test_a_drift_guard_raises_beta(candidates, tmp_path):
 def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, tmp_path):
     with pytest.raises(UserError, match=r"min_quality=1\.0 cannot be met.*reach 0\."):
         chosen(candidates, tmp_path / "a", min_quality=1.0, include_reference=False)
-    with pytest.raises(UserError, match="only select.rule=posterior"):
-        SelectConfig(rule="nar_top1", output="sampled")
+    for option in ({"output": "sampled"}, {"alpha": 2.0}, {"beta": 0.0}, {"quality": "bleu"}):
+        with pytest.raises(UserError, match="only select.rule=posterior"):
+            SelectConfig(rule="nar_top1", **option)
+    with pytest.raises(UserError, match="weighs nothing"):
+        SelectConfig(quality="bleu")
     with pytest.raises(UserError, match="set one of them"):
         SelectConfig(min_quality=0.5, max_drift=0.1)
 
@@ -169,3 +175,41 @@ def test_two_processes_meet_the_floor_of_one(candidates, tmp_path, monkeypatch):
     crew = Crew(Both(), Reader(0, 1, True), lambda text: None)
     _, other = chosen(candidates, tmp_path / "both", crew=crew, output="weighted", max_drift=0.2, alpha=3.0)
     assert other["weights"] == alone["weights"] and len(heard) > 10
+
+
+def test_a_finished_set_is_never_written_over(candidates, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(candidates, source)
+    before, _ = chosen(source, tmp_path / "out")
+    again, _ = chosen(source, tmp_path / "out")
+    assert [row.scores["rank"].tolist() for row in again] == [row.scores["rank"].tolist() for row in before]
+    for output, options in ((tmp_path / "out", {"rule": "ar_top1"}), (source, {})):
+        with pytest.raises(UserError, match="give a new folder"):
+            chosen(source, output, **options)
+    assert len(list(read_dataset(source))) == len(list(read_dataset(tmp_path / "out"))) == 4
+
+
+def test_a_row_with_nothing_but_its_reference_is_left_out_and_counted(candidates, tmp_path):
+    lonely = Row(9, tokens("a"), [tokens("a")], "a", "a", {
+        "nar_log_prob": np.array([-1.0]), "ar0_log_prob": np.array([-1.0]), REFERENCE: np.array([1.0]),
+    })  # fmt: skip
+    write_shard(tmp_path / shard_name(0, 1), [*read_dataset(candidates), lonely])
+    shards = [describe_shard(tmp_path / shard_name(0, 1))]
+    about = {"fingerprints": {"vocabulary": "letters"}, "options": {}, "seed": 1}
+    finish_dataset(tmp_path, "candidates", shards=shards, rows_in=5, dropped={}, **about)
+    for output in ("hard", "sampled", "weighted"):
+        rows, _ = chosen(tmp_path, tmp_path / output, output=output, include_reference=False)
+        assert [row.row for row in rows] == [0, 1, 2, 3]
+        assert load_manifest(tmp_path / output).dropped == {"no_candidate": 1}
+        assert len(chosen(tmp_path, tmp_path / f"{output} all", output=output)[0]) == 5
+
+
+def test_many_light_candidates_weigh_together(tmp_path):
+    """A hundred and nineteen of 0.8% each, one of 2%: none is left out for being one of many."""
+    light = np.full(120, np.log(0.0082))
+    light[7] = np.log(0.0242)
+    row = Row(0, tokens("a"), [tokens("a")] * 120, "a", "a", {"nar_log_prob": light, "ar0_log_prob": light})
+    (found,) = choose_rows(
+        [row], Rule(SelectConfig(output="weighted", beta=0.0, normalise_length=False), Weights(1, 0))
+    )
+    assert len(found.targets) == 120 and found.scores["weight"].max() == pytest.approx(0.0242, abs=1e-3)

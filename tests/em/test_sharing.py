@@ -60,6 +60,14 @@ def test_a_run_shares_all_of_itself(em):
     assert [stage.output for stage in common_stages(config, config)] == [s.output for s in make_plan(config)]
 
 
+def test_a_teacher_that_stays_shares_nothing_of_one_that_learns():
+    """Both plans have the same stages after it, from other teachers."""
+    em = {"rounds": 2, "nar_data": "selected"}
+    stays = small_config(**em, update_teacher=False)
+    common = [stage.output for stage in common_stages(stays, small_config(**em))]
+    assert common == ["data", *FIRST_ROUND, "rounds/0/selected", "rounds/1/nar"]
+
+
 def test_a_stage_is_taken_over_whole(tmp_path):
     stage, ours, theirs = Stage("train", "rounds/0/ar", 0, "ar"), tmp_path / "ours", tmp_path / "theirs"
     for name in ("state/12/weights", "MANIFEST.json", "metrics.jsonl"):
