@@ -41,6 +41,11 @@ def get_grid():
         round((1 + LATER) * train.steps) for train in (config.teacher_train, config.student_train)
     )
     alone = {"em.rounds": 0, "student_train.steps": student}
+    one_teacher = {
+        "teacher_train.steps": teacher,
+        "em.update_teacher": False,
+        "em.nar_data": "selected",
+    }
     rules = {
         "distilled": alone,
         # What the round is worth without an E-step: a teacher with as many updates, and one that learns from its own best.
@@ -48,14 +53,12 @@ def get_grid():
         "ar_top1": {"select.rule": "ar_top1"},
         "posterior": {"select.rule": "posterior"},
         "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
-        # No M-step of the teacher: all its updates at once, and the student learns from the choices themselves.
-        "one_teacher": {
-            "teacher_train.steps": teacher,
-            "em.update_teacher": False,
-            "em.nar_data": "selected",
-            "select.rule": "posterior",
-            "select.quality_weight": 5.0,
-        },
+        # No M-step of the teacher: all its updates at once, and the student learns from the choices themselves. With the
+        # student's score alone, and with the quality alone (sequence-level interpolation, Kim & Rush 2016).
+        "one_teacher": one_teacher | {"select.rule": "posterior", "select.quality_weight": 5.0},
+        "one_teacher_nar_top1": one_teacher | {"select.rule": "nar_top1", "select.normalise_length": False},
+        "one_teacher_quality": one_teacher
+        | {"select.quality_weight": 5.0, "select.alpha": 0.0, "select.beta": 0.0},
         # As the paper has it: scores of whole sentences.
         "nar_top1": {"select.rule": "nar_top1", "select.normalise_length": False},
         # Four targets of a source, and as many sources an update as the others have.

@@ -1,13 +1,14 @@
 """Run a grid of configurations and seeds in one workdir: what its runs have in common is made once.
 
 The configuration file has get_config(), what all runs share, and get_grid(): {group: {cell: {key: value}}}. The first
-cell of a group is what the others are compared with. Each run is a workdir in WORKDIR/cells/GROUP/CELL/SEED that every
+cell of a group is what the others are compared with, unless --over names another. Each run is a workdir in WORKDIR/cells/GROUP/CELL/SEED that every
 command opens. Killed and run again, the sweep goes on; two of them in one workdir divide the cells.
 The report is of all seeds that the workdir has.
 
 Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --only='nar/*' --plan
+  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --report --over=longer_teacher
 """
 
 import json
@@ -24,6 +25,9 @@ def add_arguments(parser):
     parser.add_argument("--only", metavar="GROUP/CELL[,...]", help="run these alone; * stands for anything")
     parser.add_argument("--plan", action="store_true", help="print the cells and how far they are")
     parser.add_argument("--report", action="store_true", help="run nothing, report what is finished")
+    parser.add_argument(
+        "--over", metavar="CELL", help="what the others of its group are compared with; default: the first"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
 
 
@@ -48,7 +52,7 @@ def run(args, config_arguments):
     failed = {}
     if not args.report:
         failed = run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
-    report = args.joined.agree("report", lambda: write_sweep_report(cells, args.workdir))
+    report = args.joined.agree("report", lambda: write_sweep_report(cells, args.workdir, args.over))
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -1,4 +1,4 @@
-"""What a sweep found: each cell's figures with mean and spread over its seeds, and what it gains over its group's first."""
+"""What a sweep found: each cell's figures with mean and spread over its seeds, and what it gains over another of its group."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.report import write_texts
 from emnat_jax.em.sweep import Cell
 from emnat_jax.em.workspace import begun_with_other
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.summary import corpus_name
 from emnat_jax.report.sweep_page import sweep_page, sweep_table
@@ -42,17 +42,20 @@ FIGURES = {  # name -> place in eval.json of the last round
 }
 
 
-def write_sweep_report(cells: Sequence[Cell], directory: epath.PathLike) -> dict[str, Any]:
+def write_sweep_report(
+    cells: Sequence[Cell], directory: epath.PathLike, over: str | None = None
+) -> dict[str, Any]:
     """Writes report/sweep.json, report/table.txt and report/index.html from whatever is finished.
 
-    UserError for a folder that holds no sweep.
+    Gains are over the cell `over`, in groups without it (None: in all) over the first. UserError for a folder that
+    holds no sweep, and where no group has such a cell.
     """
     directory = epath.Path(directory)
     if not (directory / "cells").exists():
         raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
-    folder = directory / "report"
+    folder, baselines = directory / "report", _baselines(cells, over)
     with exclusive(folder):
-        report = _report(cells, directory, _known(folder / REPORT_NAME))
+        report = _report(cells, directory, baselines, _known(folder / REPORT_NAME))
         write_texts(folder, {
             REPORT_NAME: json.dumps(report, indent=2, ensure_ascii=False),
             "table.txt": sweep_table(report),
@@ -61,18 +64,27 @@ def write_sweep_report(cells: Sequence[Cell], directory: epath.PathLike) -> dict
     return report
 
 
-def _report(cells: Sequence[Cell], directory: epath.Path, known: dict) -> dict[str, Any]:
+def _baselines(cells: Sequence[Cell], over: str | None) -> dict[str, str]:
+    """The cell of each group that its others are compared with."""
+    names = dict.fromkeys(cell.name for cell in cells)
+    require(over is None or over in names, f"--over={over} names no cell; there are {', '.join(names)}.")
+    named = {cell.group: cell.name for cell in cells if cell.name == over}
+    return {cell.group: cell.name for cell in reversed(cells)} | named
+
+
+def _report(
+    cells: Sequence[Cell], directory: epath.Path, baselines: dict[str, str], known: dict
+) -> dict[str, Any]:
     found = {cell: run for cell in cells if (run := _run(cell, directory)) is not None}
-    firsts = {cell.group: cell.name for cell in reversed(cells)}
     runs_of = {(cell.group, cell.name, cell.seed): run for cell, run in found.items()}
     for cell, run in found.items():
-        first = runs_of.get((cell.group, firsts[cell.group], cell.seed))
-        run["gains"] = {} if first in (None, run) else _gains(run, first, directory, cell, known)
+        other = runs_of.get((cell.group, baselines[cell.group], cell.seed))
+        run["gains"] = {} if other in (None, run) else _gains(run, other, directory, cell, known)
     runs = list(found.values())
     return {
         "about": _about(cells, runs, directory),
         "runs": runs,
-        "firsts": firsts,
+        "baselines": baselines,
         "cells": _summary(cells, runs),
         "missing": [cell.folder for cell in cells if cell not in found],
         "signatures": runs[0]["signatures"] if runs else {},
@@ -129,26 +141,26 @@ def _hash(lines: References | list[str]) -> str:
     return hashlib.sha256(json.dumps(lines, ensure_ascii=False).encode()).hexdigest()
 
 
-def _gains(run: dict, first: dict, directory: epath.Path, cell: Cell, known: dict) -> dict[str, Any]:
-    """BLEU of the student over that of the group's first cell, same seed, by split: difference and paired bootstrap.
+def _gains(run: dict, other: dict, directory: epath.Path, cell: Cell, known: dict) -> dict[str, Any]:
+    """BLEU of the student over that of the group's baseline, same seed, by split: difference and paired bootstrap.
 
     Without the splits that were tested on different references.
     """
     gains = {}
     for split, references in run["references"].items():
-        if references != first["references"].get(split) or split not in run["outputs"]:
+        if references != other["references"].get(split) or split not in run["outputs"]:
             continue
-        key = (run["outputs"][split], first["outputs"][split], references, run["signatures"][split])
+        key = (run["outputs"][split], other["outputs"][split], references, run["signatures"][split])
         if key not in known:
-            known[key] = _p_value(run, first, directory, cell, split)
+            known[key] = _p_value(run, other, directory, cell, split)
         name = FIGURE_OF[split]
-        difference = run["figures"][name] - first["figures"][name]
-        gains[split] = {"over": first["cell"], "bleu": difference, "p_value": known[key], "of": list(key)}
+        difference = run["figures"][name] - other["figures"][name]
+        gains[split] = {"over": other["cell"], "bleu": difference, "p_value": known[key], "of": list(key)}
     return gains
 
 
-def _p_value(run: dict, first: dict, directory: epath.Path, cell: Cell, split: str) -> float:
-    ours, theirs = (outputs_of(directory / x["folder"], x["round"], split)["nar"] for x in (run, first))
+def _p_value(run: dict, other: dict, directory: epath.Path, cell: Cell, split: str) -> float:
+    ours, theirs = (outputs_of(directory / x["folder"], x["round"], split)["nar"] for x in (run, other))
     references = references_of(cell.config.data, directory / run["folder"])[split]
     return paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"]["p_value"]
 

@@ -69,7 +69,7 @@ def with_spread(value: dict[str, Any] | None, digits: int = 2, sign: str = "") -
 
 
 def _summary(report: dict[str, Any], groups: list[str]) -> str:
-    """For each group the best student, and whether it beats the first."""
+    """For each group the best student, and whether it beats the baseline."""
     shown = []
     for name in groups:
         best = _best([cell for cell in report["cells"] if cell["group"] == name])
@@ -78,7 +78,7 @@ def _summary(report: dict[str, Any], groups: list[str]) -> str:
             continue
         student = with_spread(best["figures"]["student"])
         shown.append(
-            (f"{name}: best is {best['cell']}", f"{student} BLEU", _verdict(best, report["firsts"][name]))
+            (f"{name}: best is {best['cell']}", f"{student} BLEU", _verdict(best, report["baselines"][name]))
         )
     about = "{pairs} training pairs, {corpus}; seeds {seeds}".format(**report["about"])
     note = "; ".join(f"{split}: {signature}" for split, signature in report["signatures"].items())
@@ -103,13 +103,13 @@ def _best(cells: list[dict]) -> dict[str, Any] | None:
     return max(cells, key=mean)
 
 
-def _verdict(best: dict[str, Any], first: str) -> str:
-    if best["cell"] == first:
-        return "nothing beats the first of the group"
+def _verdict(best: dict[str, Any], baseline: str) -> str:
+    if best["cell"] == baseline:
+        return "what the others are compared with"
     if "test" not in best["gains"]:
-        return f"{first} is not finished: nothing to compare with"
+        return f"{baseline} is not finished: nothing to compare with"
     gain = best["gains"]["test"]
-    return f"{with_spread(gain, sign='+')} over {first}; {_certainty(gain)}"
+    return f"{with_spread(gain, sign='+')} over {baseline}; {_certainty(gain)}"
 
 
 def _certainty(gain: dict[str, Any]) -> str:
@@ -126,8 +126,8 @@ def _charts(report: dict[str, Any], groups: list[str]) -> str:
     for name in groups:
         cells = [cell for cell in report["cells"] if cell["group"] == name]
         students = {cell["cell"]: cell["figures"]["student"]["values"] for cell in cells}
-        first = next((cell for cell in cells if cell["cell"] == report["firsts"][name]), None)
-        levels = {f"teacher of {first['cell']}": first["figures"]["teacher"]["mean"]} if first else {}
+        found = [cell for cell in cells if cell["cell"] == report["baselines"][name]]
+        levels = {f"teacher of {cell['cell']}": cell["figures"]["teacher"]["mean"] for cell in found}
         drawn.append((f"{name}: students by seed", strip_chart(students, "BLEU", levels)))
     return f"<h2>Students</h2><p>A point a seed, a bar their mean.</p>{figures(drawn)}"
 
@@ -149,7 +149,7 @@ def _group(report: dict[str, Any], name: str) -> str:
         for cell in cells
     ]
     about = (
-        f"Gains in BLEU over {report['firsts'][name]}, seed by seed, with the p value of each seed's paired bootstrap; ± is the "
+        f"Gains in BLEU over {report['baselines'][name]}, seed by seed, with the p value of each seed's paired bootstrap; ± is the "
         "standard deviation over seeds."
     )
     return f"<h2>{text(name)}</h2><p>{text(about)}</p>{table(head, lines)}"
@@ -169,5 +169,5 @@ def _runs(report: dict[str, Any]) -> str:
         link = f'<a href="../{text(run["folder"])}/report/index.html">{text(run["folder"])}</a>'
         student = f"{run['figures']['student']:.2f}"
         lines.append(f"<tr><td>{link}</td><td>{student}</td><td>{text('; '.join(gains))}</td></tr>")
-    head = "<tr><th>run</th><th>student</th><th>against the first, same seed</th></tr>"
+    head = "<tr><th>run</th><th>student</th><th>against the baseline, same seed</th></tr>"
     return f'<h2>Runs</h2><div class="wide"><table><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'

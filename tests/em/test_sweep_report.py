@@ -13,6 +13,7 @@ from emnat_jax.em import sweep_report
 from emnat_jax.em.sweep import Cell
 from emnat_jax.em.sweep_report import over_seeds, write_sweep_report
 from emnat_jax.em.workspace import Workspace
+from emnat_jax.errors import UserError
 from emnat_jax.report import sweep_page
 from tests.browser import NEEDS_BROWSER, shown
 from tests.em.runs import small_config
@@ -142,7 +143,7 @@ def test_a_damaged_report_is_made_anew(tmp_path):
 def test_a_significant_loss_is_no_gain():
     gain = over_seeds([0.8, -0.6]) | {"p_values": [0.01, 0.02]}
     best = {"cell": "b", "gains": {"test": gain}}
-    assert "surely better (p < 0.05) in 1, surely worse in 1 of 2 seeds" in sweep_page._verdict(best, "a")
+    assert "surely better (p < 0.025) in 1, surely worse in 1 of 2 seeds" in sweep_page._verdict(best, "a")
     alone = {"cell": "lucky", "seeds": [1], "figures": {"student": over_seeds([20.0])}}
     both = {"cell": "both", "seeds": [1, 2], "figures": {"student": over_seeds([21.0, 10.0])}}
     assert sweep_page._best([alone, both])["cell"] == "both"
@@ -150,3 +151,13 @@ def test_a_significant_loss_is_no_gain():
 
 def test_one_seed_has_no_spread():
     assert over_seeds([4.0]) == {"mean": 4.0, "sd": None, "values": [4.0]}
+
+
+def test_gains_can_be_over_another_cell(tmp_path):
+    cells = finished_cells(tmp_path)
+    report = write_sweep_report(cells, tmp_path, over="better")
+    first, better = report["cells"]
+    assert better["gains"] == {} and first["gains"]["test"]["values"] == [-3.0, -1.0]
+    assert "over better" in (tmp_path / "report/index.html").read_text()
+    with pytest.raises(UserError, match="--over=best names no cell; there are first, better"):
+        write_sweep_report(cells, tmp_path, over="best")
