@@ -7,7 +7,7 @@ from emnat_jax.report.markup import figures, table, text
 
 ABOUT = (
     "After a round the teacher (or the student, as configured) proposes several translations of each training sentence; the "
-    "E-step chooses which of them the next teacher learns from, by how likely the student finds them and by what the rule adds. Ranks "
+    "E-step chooses which of them is learned from next, by how likely the student finds them and by what the rule adds. Ranks "
     "are places in the proposer's list. If the choices grow less likely under the teacher of round 0 from round to "
     "round, the loop drifts away from what it knew."
 )

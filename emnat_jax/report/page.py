@@ -61,6 +61,8 @@ def _updates(report: dict[str, Any], role: str) -> list[str]:
     """Of each round; where a model goes on from the last round's, how many that makes."""
     steps = [item[role]["training"]["step"] for item in report["rounds"]]
     first, *later = steps
+    if role == "ar" and not report["config"]["em"]["update_teacher"]:
+        return [f"{first:,}", *("none, it stays" for _ in later)]
     if not report["config"]["em"]["warm_start"]:
         return [f"{step:,}" for step in steps]
     totals = itertools.islice(itertools.accumulate(steps), 1, None)

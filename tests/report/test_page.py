@@ -70,7 +70,10 @@ def report(rounds: int = 2) -> dict:
         "tfds": None,
         "train_source": "mine/train.de",
     }
-    em, evaluated = {"warm_start": True, "nar_data": "ar_top1"}, {"rescored_candidates": 3}
+    em, evaluated = (
+        {"warm_start": True, "update_teacher": True, "nar_data": "ar_top1"},
+        {"rescored_candidates": 3},
+    )
     made = {
         "content_hash": "f" * 64,
         "fingerprints": {"corpus": "e" * 64},
@@ -119,7 +122,10 @@ def test_the_page_says_what_was_trained_how_good_and_whether_em_helped():
 
 
 def test_updates_add_up_where_a_model_goes_on():
-    assert "<td>+40 (80 in all)</td>" in page(report())
+    assert page(report()).count("<td>+40 (80 in all)</td>") == 2
+    stays = report()
+    stays["config"]["em"]["update_teacher"] = False
+    assert page(stays).count("<td>+40 (80 in all)</td>") == page(stays).count("<td>none, it stays</td>") == 1
     anew = report()
     anew["config"]["em"]["warm_start"] = False
     text = page(anew)
