@@ -76,9 +76,8 @@ def _with_lengths(model, args):
 def _directory(work, args, role: str):
     if args.model is not None and role == args.role:
         return args.model
-    of = (
-        role if args.model is not None else args.role
-    )  # a teacher that rescores is that of the student's round
+    # A teacher that rescores is that of the student's round.
+    of = role if args.model is not None else args.role
     return work.round_folder(last_round(work, of) if args.round is None else args.round, role)
 
 

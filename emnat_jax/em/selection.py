@@ -29,9 +29,8 @@ from emnat_jax.evaluation.sentence import sentence_quality
 from emnat_jax.types import NEG_INF
 
 COLUMNS = ("nar_log_prob", "ar0_log_prob")
-SMALLEST = (
-    0.01  # of the largest share of a source: a lighter candidate is left out, it costs as much as any other
-)
+# Of a source's largest share: a lighter candidate is left out of a weighted set, it costs as much as any other.
+SMALLEST = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
