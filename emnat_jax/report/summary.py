@@ -99,8 +99,9 @@ def _effects(report: dict[str, Any]) -> str:
         for item in effects
     ]  # fmt: skip
     note = (
-        f"Paired bootstrap of one seed's outputs; its p value is one-sided, below {SURE} a change is called one. A change is that of the E-steps and of the further updates together; what those are "
-        f"worth without an E-step, a control says (emnat sweep). {'; '.join(_signatures(effects))}."
+        f"Paired bootstrap of one seed's outputs; its p value is one-sided, below {SURE} a change is called one. A change is "
+        "that of the E-steps and of the further updates together; what those are worth without an E-step, a control says "
+        f"(emnat sweep). {'; '.join(_signatures(effects))}."
     )
     return f'<h2>What the rounds changed</h2>{table(head, lines)}<p class="note">{text(note)}</p>'
 
