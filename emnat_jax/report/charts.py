@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 24, 12, 40
+LETTER = 6.5  # width of one, about
 # Told apart on white and on black.
 COLOURS = ("#2f7fc1", "#d9600a", "#3d9950", "#9a5cf5", "#c2385a", "#7a7a7a")
 STROKES = (("none", "solid"), ("8 4", "dashed"), ("2 3", "dotted"))  # and without colours: of SVG, of CSS
@@ -59,9 +60,8 @@ def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], acr
             title = f"<title>{html.escape(f'{name}, {groups[place]}: {_number(value)}')}</title>"
             size = f'width="{each:.1f}" height="{bottom - top:.1f}"'
             marks.append(f'<rect x="{left:.1f}" y="{top:.1f}" {size} fill="{colour}">{title}</rect>')
-    return _figure(
-        frame, [*marks, *_names(frame, groups)], across, up, _legend(list(series)), ticks_across=False
-    )
+    marks += _names(frame, groups)
+    return _figure(frame, marks, across, up, _legend(list(series)), ticks_across=False, room=_room(groups))
 
 
 def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping[str, Number]) -> str:
@@ -76,7 +76,8 @@ def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping
             f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{height:.1f}" y2="{height:.1f}" stroke="{colour}" stroke-width="3"/>'
         )
         marks += [_dot(frame, place + 0.5, value, colour, f"{name}: {value:.2f}") for value in group]
-    return _figure(frame, [*marks, *_names(frame, list(groups))], "", up, "", ticks_across=False)
+    names = list(groups)
+    return _figure(frame, [*marks, *_names(frame, names)], "", up, "", ticks_across=False, room=_room(names))
 
 
 def _level(frame: "_Frame", value: Number, name: str) -> str:
@@ -88,12 +89,25 @@ def _level(frame: "_Frame", value: Number, name: str) -> str:
 
 
 def _names(frame: "_Frame", groups: Sequence[str]) -> list[str]:
-    """The name of each group below its place."""
-    return [
-        f'<text x="{frame.x(place + 0.5):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
-        f"{html.escape(str(name))}</text>"
-        for place, name in enumerate(groups)
-    ]
+    """The name of each group below its place; slanted where they do not fit side by side."""
+    slanted, bottom = _room(groups) > 0, HEIGHT - BOTTOM + 15
+    marks = []
+    for place, name in enumerate(groups):
+        x = frame.x(place + 0.5)
+        turn = (
+            f'text-anchor="end" transform="rotate(-60 {x:.1f} {bottom})"'
+            if slanted
+            else 'text-anchor="middle"'
+        )
+        marks.append(f'<text x="{x:.1f}" y="{bottom}" {turn}>{html.escape(str(name))}</text>')
+    return marks
+
+
+def _room(groups: Sequence[str]) -> Number:
+    """Height that slanted names take below the axis, 0 where they fit side by side."""
+    widest = LETTER * max((len(str(name)) for name in groups), default=0)
+    fits = widest * len(groups) <= WIDTH - LEFT - RIGHT
+    return 0 if fits else math.ceil(widest * math.sin(math.radians(60))) - 10
 
 
 class _Frame:
@@ -125,7 +139,14 @@ def _ticks(low: Number, high: Number) -> list:
 
 
 def _figure(
-    frame: _Frame, marks: list[str], across: str, up: str, legend: str, *, ticks_across: bool = True
+    frame: _Frame,
+    marks: list[str],
+    across: str,
+    up: str,
+    legend: str,
+    *,
+    ticks_across: bool = True,
+    room: Number = 0,  # more height, for names below the axis
 ) -> str:
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     grid = [
@@ -141,12 +162,14 @@ def _figure(
         ]
     middle = (TOP + bottom) / 2
     names = (
-        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(across)}</text>'
+        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT + room - 6}" text-anchor="middle">{html.escape(across)}</text>'
         f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">{html.escape(up)}</text>'
     )
     label = html.escape(f"{up} by {across}")
     drawing = "".join([*grid, *marks, names])
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{drawing}</svg>{legend}'
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + room}" role="img" aria-label="{label}">{drawing}</svg>{legend}'
+    )
 
 
 def _whole_ticks(first: Number, last: Number) -> list:

@@ -10,6 +10,7 @@ import pytest
 from emnat_jax.em import details
 from emnat_jax.evaluation import lengths
 from emnat_jax.report import charts
+from emnat_jax.report.charts import strip_chart
 from emnat_jax.report.page import page
 from tests.browser import NEEDS_BROWSER, shown
 
@@ -278,3 +279,13 @@ def test_a_browser_shows_it_without_complaint(tmp_path, width):
 
 def test_the_report_is_json():
     assert json.loads(json.dumps(report()))
+
+
+def test_names_that_do_not_fit_side_by_side_are_slanted():
+    few, many = (
+        strip_chart({f"a cell with a name {i}": [1.0, 2.0] for i in range(n)}, "BLEU", {}) for n in (2, 9)
+    )
+    assert "rotate(-60" not in few and 'viewBox="0 0 480 260"' in few
+    assert many.count("rotate(-60") == 9
+    height = float(many.split('viewBox="0 0 480 ')[1].split('"')[0])
+    assert height > 260 + 0.8 * 20 * 6
