@@ -46,6 +46,11 @@ class Pairs(NamedTuple):
         return np.diff(self.target_offsets)
 
 
+def numbered(pairs: Pairs) -> Pairs:
+    """The pairs with their places in the set as rows: what comes back by row finds its pair, though a line has several."""
+    return pairs._replace(row=np.arange(pairs.size))
+
+
 def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None, target_index: int = 0) -> Pairs:
     """Sources and their `target_index`-th targets of a finished data set.
 

@@ -173,8 +173,7 @@ def learned_pairs(directory: epath.PathLike, count: int, student: Model) -> Pair
     """
     rows = list(itertools.islice(read_dataset(directory), count))
     if rows and "weight" in rows[0].scores:
-        pairs = make_pairs(rows)
-        return pairs._replace(row=np.arange(pairs.size))  # scores come back by row
+        return make_pairs(rows)
     rows = add_scores(rows, {"student": student})
     chosen = (row.targets[int(np.argmax(row.scores["student"]))] for row in rows)
     return sentence_pairs([row.source for row in rows], list(chosen))

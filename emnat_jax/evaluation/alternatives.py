@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emnat_jax.data.pipeline import Pairs, sequential_batches
+from emnat_jax.data.pipeline import Pairs, numbered, sequential_batches
 from emnat_jax.evaluation.batches import each_batch
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.training.distributed import Processes
@@ -51,15 +51,14 @@ def alternatives_of(
 
     All processes call it together, each with its own pairs, or with none.
     """
-    place = {row: index for index, row in enumerate(pairs.row.tolist())}
     found: list[Any] = [None] * pairs.size
-    batches = sequential_batches(pairs, (width,), own_rows(layout, 8))
+    batches = sequential_batches(numbered(pairs), (width,), own_rows(layout, 8))
     for batch, result in each_batch(
         functools.partial(step, params), batches, layout=layout, processes=processes
     ):
         for index, row in enumerate(batch.row.tolist()):
             if row >= 0:
-                found[place[row]] = Alternatives(*(np.asarray(part[index]) for part in result))
+                found[row] = Alternatives(*(np.asarray(part[index]) for part in result))
     return found
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from emnat_jax.config import DataConfig
-from emnat_jax.data.pipeline import Pairs, sequential_batches
+from emnat_jax.data.pipeline import Pairs, numbered, sequential_batches
 from emnat_jax.evaluation.batches import each_batch
 from emnat_jax.families.base import Family
 from emnat_jax.training.distributed import Processes
@@ -30,14 +30,12 @@ def score_pairs(
 
     All processes call it together, each with its own pairs, or with none.
     """
-    order = np.argsort(pairs.row, kind="stable")
     log_prob = np.zeros(pairs.size, np.float32)
-    batches = sequential_batches(pairs, data.buckets, own_rows(layout, data.decode_rows))
+    batches = sequential_batches(numbered(pairs), data.buckets, own_rows(layout, data.decode_rows))
     step = functools.partial(score, params)
     for batch, values in each_batch(step, batches, layout=layout, processes=processes):
         real = batch.row >= 0
-        places = order[np.searchsorted(pairs.row, batch.row[real], sorter=order)]
-        log_prob[places] = values[real]
+        log_prob[batch.row[real]] = values[real]
     return log_prob
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from emnat_jax.config import DataConfig
-from emnat_jax.data.pipeline import Pairs, make_pairs, sequential_batches
+from emnat_jax.data.pipeline import Pairs, make_pairs, numbered, sequential_batches
 from emnat_jax.data.records import Row
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.evaluation.batches import each_batch
@@ -52,20 +52,21 @@ def decode_pairs(
 
     All processes call it together, each with its own pairs, or with none.
     """
-    place = {row: index for index, row in enumerate(pairs.row.tolist())}
     found: list[Candidates | None] = [None] * pairs.size
     # Targets play no part, and their width would compile the search anew for every data set.
     batches = (
         batch.replace(target=batch.target[:, :1])
-        for batch in sequential_batches(pairs, data.buckets, own_rows(layout, data.decode_rows), by="source")
+        for batch in sequential_batches(
+            numbered(pairs), data.buckets, own_rows(layout, data.decode_rows), by="source"
+        )
     )
     step = functools.partial(decode, params)
     for batch, hypotheses in each_batch(step, batches, layout=layout, processes=processes):
-        _unpack(batch.row, hypotheses, place, found)
+        _unpack(batch.row, hypotheses, found)
     return found
 
 
-def _unpack(rows: np.ndarray, hypotheses: Hypotheses, place: dict[int, int], found: list) -> None:
+def _unpack(rows: np.ndarray, hypotheses: Hypotheses, found: list) -> None:
     tokens, log_prob, rank_score = hypotheses.tokens, hypotheses.log_prob, hypotheses.rank_score
     lengths = np.argmax(tokens == EOS, axis=-1) + 1
     filled = rank_score > NEG_INF / 2
@@ -73,7 +74,7 @@ def _unpack(rows: np.ndarray, hypotheses: Hypotheses, place: dict[int, int], fou
         if row >= 0:
             keep = np.flatnonzero(filled[index])
             sequences = [tokens[index, k, : lengths[index, k]] for k in keep]
-            found[place[row]] = Candidates(sequences, log_prob[index, keep])
+            found[row] = Candidates(sequences, log_prob[index, keep])
 
 
 def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:

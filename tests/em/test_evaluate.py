@@ -143,3 +143,15 @@ def test_a_student_of_the_corpus_is_measured_on_references(finished):
     texts = _texts(work, True)
     found = _held_out(work, texts, [])
     np.testing.assert_array_equal(found.target_tokens, load_pairs(directory / "data/valid").target_tokens)
+
+
+def test_a_line_with_several_pairs_has_a_score_and_an_output_for_each(finished):
+    """Pairs of one line have one row number, and are told apart all the same."""
+    model, rows = workspace(finished[0]).round_model(0, "nar"), read_dataset(finished[0] / "data/valid")
+    sources, targets = zip(*((row.source, row.targets[0]) for row in list(rows)[:6]))
+    apart = sentence_pairs(sources, targets)
+    together = apart._replace(row=np.zeros(apart.size, np.int64))
+    np.testing.assert_array_equal(*(model.system.score(model.params, pairs) for pairs in (apart, together)))
+    ours, theirs = (model.system.decode(model.params, pairs) for pairs in (apart, together))
+    assert [found.tokens[0].tolist() for found in ours] == [found.tokens[0].tolist() for found in theirs]
+    assert len({*map(str, ours)}) > 1
