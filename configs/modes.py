@@ -8,7 +8,7 @@ the rounds have in all), after four EM rounds 98%, with the E-step inside the lo
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict
+from emnat_jax.config.convert import to_config_dict
 
 
 def get_config():

@@ -6,7 +6,7 @@ Every student has the same number of updates in all. About 18 minutes a seed on 
 docs/results/modes.md.
 """
 
-from emnat_jax.config_dict import load_sibling
+from emnat_jax.config.convert import load_sibling
 
 
 def get_config():

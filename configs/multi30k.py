@@ -9,7 +9,7 @@ Round 0 took about an hour on two busy CPU cores: teacher 31.5, student 25.8, re
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict, use_text_files
+from emnat_jax.config.convert import to_config_dict, use_text_files
 
 
 def get_config():

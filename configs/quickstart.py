@@ -7,7 +7,7 @@ the first teacher's choice among three lengths, 18.7 sacreBLEU (docs/results/qui
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict
+from emnat_jax.config.convert import to_config_dict
 
 
 def get_config():

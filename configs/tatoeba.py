@@ -7,7 +7,7 @@ Measured with a small budget only: `tatoeba_grid.py`, docs/results/tatoeba.md.
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import to_config_dict, use_text_files
+from emnat_jax.config.convert import to_config_dict, use_text_files
 
 
 def get_config():

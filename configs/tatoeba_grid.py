@@ -7,7 +7,7 @@ seeds: plain distillation 16.4 sacreBLEU in one pass, after the paper's round 17
 (docs/results/tatoeba.md).
 """
 
-from emnat_jax.config_dict import load_sibling
+from emnat_jax.config.convert import load_sibling
 
 LATER = 0.6  # of the updates of round 0
 FAMILIES = ("nar", "ctc", "dag")

@@ -6,7 +6,7 @@ For accelerators; time and score are not measured, for the data must be download
 """
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import load_sibling, to_config_dict
+from emnat_jax.config.convert import load_sibling, to_config_dict
 
 
 def get_config():

@@ -6,7 +6,7 @@
 Compiled for the slices in docs/pods.md, never run on one: time and score are not measured.
 """
 
-from emnat_jax.config_dict import load_sibling
+from emnat_jax.config.convert import load_sibling
 
 
 def get_config():

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class InUse(UserError):
+    """Another process works in the folder."""
+
+
 class Preempted(Exception):
     """The run was told to end and has saved what there is; run again, it goes on. Exit status RESTART_STATUS."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from emnat_jax.cli.options import read_config
 from emnat_jax.config import Config, DataConfig, ModelConfig, SelectConfig
-from emnat_jax.config_dict import differences, from_dict, override, to_config_dict, to_dict
+from emnat_jax.config.convert import differences, from_dict, override, to_config_dict, to_dict
 from emnat_jax.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))

@@ -11,12 +11,13 @@ ROOT = Path(emnat_jax.__file__).parent
 FLOORS = (  # rooms of one floor do not know each other
     {"__init__", "errors"},
     {"types", "config"},
-    {"config_dict"},
-    {"data", "models", "losses", "decoding"},
-    {"families"},
-    {"training"},
-    {"evaluation", "export", "report"},
+    {"models", "losses", "decoding", "evaluation", "report"},
+    {"families", "artifacts", "runtime"},
+    {"data", "training"},
+    {"inference"},
+    {"export", "estep"},
     {"em"},
+    {"sweep", "profiling"},
     {"cli"},
     {"__main__"},
 )

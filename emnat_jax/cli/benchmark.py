@@ -11,8 +11,8 @@ Examples:
 
 import dataclasses
 
+from emnat_jax.cli.model import add_model, last_round, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
-from emnat_jax.cli.trained import add_model, last_round, load_model
 from emnat_jax.errors import UserError
 
 
@@ -38,14 +38,14 @@ def run(args, config_arguments):
     if args.vocab <= NUM_SPECIAL:
         raise UserError(f"--vocab={args.vocab}: use more than the {NUM_SPECIAL} special ids.")
     work = open_workspace(read_config(config_arguments, args.workdir), args)
-    from emnat_jax.evaluation.benchmark import environment
+    from emnat_jax.profiling.benchmark import environment
 
     figures = _train(work, args) if args.what == "train" else _latency(work, args)
     show(environment() | figures, args.json)
 
 
 def _train(work, args):
-    from emnat_jax.evaluation.benchmark import loss_figures, training_figures
+    from emnat_jax.profiling.benchmark import loss_figures, training_figures
 
     config = work.config
     model = (config.teacher if args.role == "ar" else config.student).resolve(args.vocab, args.length)
@@ -56,8 +56,8 @@ def _train(work, args):
 
 
 def _latency(work, args):
-    from emnat_jax.data.manifest import read_dataset
-    from emnat_jax.evaluation.benchmark import latency_figures
+    from emnat_jax.artifacts.manifest import read_dataset
+    from emnat_jax.profiling.benchmark import latency_figures
 
     sizes = _sizes(args.batch)
     rows = list(read_dataset(work.directory / "data" / "test"))
@@ -74,8 +74,8 @@ def _keep(work, args, figures, translate, rows):
     That is the round's own where it decoded the same way; else the split is translated once more.
     """
     from emnat_jax.em.details import keep_latency, round_bleu
-    from emnat_jax.evaluation.benchmark import environment
     from emnat_jax.evaluation.bleu import corpus_bleu
+    from emnat_jax.profiling.benchmark import environment
 
     index = args.round
     if index is None and args.model is None:

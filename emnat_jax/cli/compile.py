@@ -40,13 +40,13 @@ def add_arguments(parser):
 
 
 def run(args, config_arguments):
-    from emnat_jax.training.aot import prepare_environment, slice_devices
+    from emnat_jax.profiling.aot import prepare_environment, slice_devices
 
     if args.slices < 1:
         raise UserError(f"--slices={args.slices}: use 1 or more.")
     prepare_environment(full=args.full)
     config = read_config(config_arguments, args.workdir)
-    from emnat_jax.em.aot import make_slice, round_steps, stage_hours, step_figures
+    from emnat_jax.profiling.round import make_slice, round_steps, stage_hours, step_figures
 
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
     steps = round_steps(config, config.vocab.size, there)

@@ -27,10 +27,10 @@ def run(args, config_arguments):
     if args.num_candidates < 1:
         raise UserError(f"--num-candidates={args.num_candidates}: use 1 or more.")
     work = open_workspace(read_config(config_arguments, args.workdir), args)
-    from emnat_jax.em.distill import distill
-    from emnat_jax.em.journal import hold
+    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.inference.distill import distill
 
-    with hold(args.joined, args.output):
+    with args.joined.hold(str(args.output), exclusive(args.output)):
         manifest = distill(
             [work.load(args.model)],
             args.data or work.directory / "data" / "train",

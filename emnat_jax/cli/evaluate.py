@@ -9,8 +9,8 @@ Examples:
 
 import sys
 
+from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
-from emnat_jax.cli.trained import add_model, load_model
 from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.errors import UserError
 
@@ -64,8 +64,8 @@ def _files(args, config_arguments):
 
 def _model_outputs(args, config_arguments):
     work = open_workspace(read_config(config_arguments, args.workdir), args)
-    from emnat_jax.data.manifest import read_dataset
-    from emnat_jax.em.evaluate import figures
+    from emnat_jax.artifacts.manifest import read_dataset
+    from emnat_jax.em.stages.evaluate import figures
 
     translate = load_model(work, args)
     if not args.joined.is_first:  # it lends its devices

@@ -70,7 +70,7 @@ def _run(name: str, argv: list[str]) -> int:
 
 def _join(args: argparse.Namespace):
     """The processes of the run; only the first of them has an output."""
-    from emnat_jax.training.distributed import start
+    from emnat_jax.runtime.processes import start
 
     processes = start(
         coordinator=args.coordinator, count=args.processes, index=args.process, on_platform=args.on_all_hosts

@@ -12,7 +12,7 @@ from pathlib import Path
 from etils import epath
 
 from emnat_jax.config import Config
-from emnat_jax.config_dict import from_dict, override, read_saved, to_dict
+from emnat_jax.config.convert import from_dict, override, read_saved, to_dict
 from emnat_jax.errors import UserError, require
 
 DEFAULT_WORKDIR = "runs/quickstart"
@@ -111,7 +111,7 @@ def _call(path: Path, function: str):
 def open_workspace(config: Config, args: argparse.Namespace):
     """The workspace, with JAX set up. UserError for a device or kernel that is not here."""
     set_up_jax()
-    from emnat_jax.em.workspace import Workspace, require_kernels
+    from emnat_jax.em.workdir import Workspace, require_kernels
 
     require_kernels(config)
     return Workspace(config, args.workdir, make_log(args.joined), args.joined)
@@ -176,7 +176,7 @@ def write_lines(path: str | None, lines: list[str]) -> None:
     if path in (None, "-"):
         sys.stdout.buffer.write(text.encode())
         return
-    from emnat_jax.data.atomic import atomic_file
+    from emnat_jax.artifacts.atomic import atomic_file
 
     with atomic_file(path) as file:
         file.write(text.encode())

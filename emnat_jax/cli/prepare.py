@@ -17,8 +17,8 @@ def add_arguments(parser):
 
 
 def run(args, config_arguments):
+    from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.data.prepare import prepare
-    from emnat_jax.em.journal import exclusive
 
     config = read_config(config_arguments, args.workdir)
     with exclusive(args.workdir):

@@ -35,17 +35,17 @@ def run(args, config_arguments):
 
 
 def _score_set(work, args):
-    from emnat_jax.em.distill import rescore
-    from emnat_jax.em.journal import hold
+    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.inference.distill import rescore
 
     scorers = {args.column: work.load(args.model)}
-    with hold(args.joined, args.output):
+    with args.joined.hold(str(args.output), exclusive(args.output)):
         manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, crew=work.crew)
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
 
 def _score_texts(work, args):
-    from emnat_jax.evaluation.translate import encode_lines, sentence_pairs
+    from emnat_jax.inference.decode import encode_lines, sentence_pairs
 
     model = work.load(args.model)
     if not args.joined.is_first:  # it lends its devices

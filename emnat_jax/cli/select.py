@@ -18,17 +18,17 @@ def add_arguments(parser):
 def run(args, config_arguments):
     from etils import epath
 
+    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.data.shard_workers import Crew
     from emnat_jax.data.vocab import load_vocabulary
-    from emnat_jax.em.journal import hold
-    from emnat_jax.em.selection import select
-    from emnat_jax.em.shards import Crew
-    from emnat_jax.training.layout import Reader
+    from emnat_jax.estep.selection import select
+    from emnat_jax.runtime.mesh import Reader
 
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / "vocab")
     joined = args.joined
     crew = Crew(joined, Reader(joined.index, joined.count, True), make_log(joined))
-    with hold(args.joined, args.output):
+    with args.joined.hold(str(args.output), exclusive(args.output)):
         manifest = select(
             args.candidates, args.output, config.select, vocabulary=vocabulary, seed=config.seed, crew=crew
         )

@@ -33,7 +33,7 @@ def add_arguments(parser):
 
 def run(args, config_arguments):
     base, grid = read_grid(config_arguments)
-    from emnat_jax.em.sweep import begun_seeds, choose, describe, make_cells, run_cells
+    from emnat_jax.sweep.cells import begun_seeds, choose, describe, make_cells, run_cells
 
     seeds = _seeds(args.seeds)
     cells = make_cells(base, grid, sorted({*seeds, *begun_seeds(args.workdir)}))
@@ -44,9 +44,9 @@ def run(args, config_arguments):
     if (epath.Path(args.workdir) / "config.json").exists():
         raise UserError(f"{args.workdir} is the workdir of one run; give a sweep a --workdir of its own.")
     set_up_jax()
-    from emnat_jax.em.sweep_report import write_sweep_report
     from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.sweep_page import sweep_table
+    from emnat_jax.sweep.summary import write_sweep_report
 
     require_library()
     failed = {}

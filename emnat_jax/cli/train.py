@@ -30,11 +30,11 @@ def run(args, config_arguments):
         raise UserError(f"--targets={args.targets}: use 1 or more.")
     config = read_config(config_arguments, args.workdir)
     work = open_workspace(config, args)
-    from emnat_jax.em.journal import hold
-    from emnat_jax.em.train import train_model
+    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.em.stages.train import train_model
 
     output = args.output or work.directory / "models" / args.role
-    with hold(args.joined, output):
+    with args.joined.hold(str(output), exclusive(output)):
         manifest = train_model(
             work,
             work.model_config(args.role),

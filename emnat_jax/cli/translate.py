@@ -6,8 +6,8 @@ Examples:
   emnat translate --role=nar --length-candidates=9 --rescore=ar --input=test.de
 """
 
+from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, write_lines
-from emnat_jax.cli.trained import add_model, load_model
 
 
 def add_arguments(parser):

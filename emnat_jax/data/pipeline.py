@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts.manifest import Manifest, load_manifest, read_dataset
+from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig
-from emnat_jax.data.manifest import Manifest, load_manifest, read_dataset
-from emnat_jax.data.records import Row
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, NEG_INF, PAD, Batch
 

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts.manifest import Manifest, describe_shard, finish_dataset, is_finished, load_manifest
+from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of, read_or_make
 from emnat_jax.config import Config, DataConfig
-from emnat_jax.config_dict import differences
+from emnat_jax.config.convert import differences
 from emnat_jax.data.corpora import SPLITS, Corpus, open_split
-from emnat_jax.data.manifest import Manifest, describe_shard, finish_dataset, is_finished, load_manifest
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.pair import Pair
-from emnat_jax.data.records import Row, shard_name, write_shard
 from emnat_jax.data.segment import train_vocabulary
-from emnat_jax.data.shards import delete_shards, forget_plan, keep_shards_of, read_or_make
 from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS

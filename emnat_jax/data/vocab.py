@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 import emnat_jax
-from emnat_jax.data.atomic import atomic_file
+from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.errors import UserError
 from emnat_jax.types import BOS, EOS, PAD, UNK
 

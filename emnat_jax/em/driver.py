@@ -5,19 +5,19 @@ import json
 import time
 from typing import Any
 
+from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
+from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.config import EMConfig, TrainConfig
-from emnat_jax.data.manifest import is_finished, load_manifest
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.details import finished_rounds
-from emnat_jax.em.distill import distill, rescore
-from emnat_jax.em.evaluate import evaluate_round
-from emnat_jax.em.journal import hold, open_journal, write_journal
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
 from emnat_jax.em.report import write_report
-from emnat_jax.em.selection import select
-from emnat_jax.em.train import train_model
-from emnat_jax.em.workspace import ROLES, Workspace
+from emnat_jax.em.stages.evaluate import evaluate_round
+from emnat_jax.em.stages.train import train_model
+from emnat_jax.em.workdir import ROLES, Workspace
 from emnat_jax.errors import require
+from emnat_jax.estep.selection import select
+from emnat_jax.inference.distill import distill, rescore
 
 
 def run(work: Workspace) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def run(work: Workspace) -> dict[str, Any]:
     """
     work.check()
     agree = work.processes.agree
-    with hold(work.processes, work.directory):
+    with work.processes.hold(str(work.directory), exclusive(work.directory)):
         work.keep_config()
         agree("journal", lambda: open_journal(work.directory))
         stopped = None

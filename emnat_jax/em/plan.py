@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from etils import epath
 
+from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.config import Config
-from emnat_jax.data.manifest import is_finished
 
 EVAL_NAME = "eval.json"
 

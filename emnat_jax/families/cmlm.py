@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.mask_predict import mask_predict
 from emnat_jax.decoding.rerank import first_candidates, rerank
-from emnat_jax.families import nar
+from emnat_jax.families import vanilla as nar
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count

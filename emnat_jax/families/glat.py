@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from emnat_jax.config import GLATConfig, ModelConfig
 from emnat_jax.decoding.top import top_1
-from emnat_jax.families import ctc, dag, nar
+from emnat_jax.families import ctc, dag
+from emnat_jax.families import vanilla as nar
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio

@@ -18,14 +18,14 @@ from etils import epath
 from emnat_jax.config import TrainConfig
 from emnat_jax.errors import Preempted, UserError
 from emnat_jax.families.base import Family
+from emnat_jax.runtime.mesh import Layout, to_global, use_layout
+from emnat_jax.runtime.preemption import Notice
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.runtime.progress import Progress
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
-from emnat_jax.training.distributed import Processes
-from emnat_jax.training.layout import Layout, to_global, use_layout
+from emnat_jax.training.loop_state import Standing
 from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
-from emnat_jax.training.preemption import Notice
-from emnat_jax.training.progress import Progress
-from emnat_jax.training.standing import Standing
 from emnat_jax.training.state import (
     TrainState,
     abstract_params,

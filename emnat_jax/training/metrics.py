@@ -6,7 +6,7 @@ import os
 import jax
 from etils import epath
 
-from emnat_jax.data.atomic import append, atomic_file, is_local
+from emnat_jax.artifacts.atomic import append, atomic_file, is_local
 from emnat_jax.errors import UserError
 from emnat_jax.types import Mean, Metrics
 

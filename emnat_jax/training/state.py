@@ -10,7 +10,7 @@ from flax import struct
 
 from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
-from emnat_jax.training.layout import Layout, param_shardings, replicated, require_divisible
+from emnat_jax.runtime.mesh import Layout, param_shardings, replicated, require_divisible
 from emnat_jax.types import Key, Params
 
 MODULE_DEPTH = 2  # names that lead to a module: "transformer", "encoder"

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from emnat_jax.training.layout import batch_sharding, replicated
+from emnat_jax.runtime.mesh import batch_sharding, replicated
 from emnat_jax.training.state import TrainState
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Step
 

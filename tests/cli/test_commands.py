@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.cli.main import COMMANDS, main
-from emnat_jax.data.manifest import read_dataset
 from tests.cli.commands import error_of, run
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from emnat_jax.cli.options import _require_platform
-from emnat_jax.config_dict import to_dict
+from emnat_jax.config.convert import to_dict
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of
 from tests.em.runs import small_config
@@ -48,7 +48,7 @@ def test_mistakes_end_with_one_line(tmp_path, capsys, arguments, parts):
 def test_a_mistake_in_a_config_file_is_named_by_file_and_line(tmp_path, capsys):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from emnat_jax.config_dict import to_config_dict\n\n"
+        "from emnat_jax.config.convert import to_config_dict\n\n"
         "def get_config():\n    c = to_config_dict()\n    c.em.ronds = 3\n    return c\n"
     )
     message = error_of(capsys, "em", f"--config={path}", f"--workdir={tmp_path / 'w'}")

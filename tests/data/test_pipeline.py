@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig
 from emnat_jax.data.pipeline import (
     BatchStream,
@@ -15,7 +16,6 @@ from emnat_jax.data.pipeline import (
     make_pairs,
     sequential_batches,
 )
-from emnat_jax.data.records import Row
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, PAD
 from tests.data.rows import random_rows, tokens, write_dataset

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from emnat_jax.artifacts import shards
+from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.config import Config, DataConfig, ModesConfig, VocabConfig
 from emnat_jax.data import prepare as prepare_module
-from emnat_jax.data import shards
-from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.pair import Pair
 from emnat_jax.data.prepare import prepare

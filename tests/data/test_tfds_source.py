@@ -2,9 +2,9 @@ import sys
 
 import pytest
 
+from emnat_jax.artifacts.records import _example_class, _masked_crc
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import open_split
-from emnat_jax.data.records import _example_class, _masked_crc
 from emnat_jax.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")

@@ -1,6 +1,6 @@
 """The small run as a configuration file, for `emnat --config=`."""
 
-from emnat_jax.config_dict import to_config_dict
+from emnat_jax.config.convert import to_config_dict
 from tests.em.runs import small_config
 
 

@@ -59,7 +59,7 @@ def run_em(directory: Path, config: Config | None = None) -> dict:
 
 def workspace(directory: Path, config: Config | None = None):
     """The workdir opened for reading, without a log."""
-    from emnat_jax.em.workspace import Workspace
+    from emnat_jax.em.workdir import Workspace
 
     return Workspace(config or small_config(), directory, lambda text: None)
 

@@ -7,17 +7,17 @@ import shutil
 import numpy as np
 import pytest
 
+from emnat_jax.artifacts.journal import exclusive, read_journal
+from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.config import MeshConfig, SelectConfig
-from emnat_jax.data.manifest import load_manifest, read_dataset
 from emnat_jax.data.pipeline import load_pairs
-from emnat_jax.em.distill import distill
 from emnat_jax.em.driver import rebuild_report, stop_reason
-from emnat_jax.em.journal import exclusive, read_journal
 from emnat_jax.em.plan import make_plan
-from emnat_jax.em.selection import select
-from emnat_jax.em.train import make_stream
+from emnat_jax.em.stages.train import make_stream
 from emnat_jax.errors import UserError
-from emnat_jax.evaluation.translate import sentence_pairs
+from emnat_jax.estep.selection import select
+from emnat_jax.inference.decode import sentence_pairs
+from emnat_jax.inference.distill import distill
 from tests.em.runs import TRAIN, run_em, run_in_child, small_config, workspace
 
 

@@ -8,14 +8,20 @@ import chex
 import numpy as np
 import pytest
 
+from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import SelectConfig
-from emnat_jax.data.manifest import read_dataset
 from emnat_jax.data.pipeline import load_pairs
-from emnat_jax.em.evaluate import _held_out, _texts, evaluate_round, learned_pairs, multimodality_figures
 from emnat_jax.em.report import table
-from emnat_jax.em.selection import select
+from emnat_jax.em.stages.evaluate import (
+    _held_out,
+    _texts,
+    evaluate_round,
+    learned_pairs,
+    multimodality_figures,
+)
 from emnat_jax.errors import UserError
-from emnat_jax.evaluation.translate import sentence_pairs
+from emnat_jax.estep.selection import select
+from emnat_jax.inference.decode import sentence_pairs
 from emnat_jax.types import EOS
 from tests.em.runs import small_config, workspace
 

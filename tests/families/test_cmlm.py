@@ -11,7 +11,8 @@ import pytest
 
 from emnat_jax.config import CMLMConfig, NARConfig
 from emnat_jax.errors import UserError
-from emnat_jax.families import make_family, nar, with_decoder
+from emnat_jax.families import make_family, with_decoder
+from emnat_jax.families import vanilla as nar
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, UNK
 from tests import brute_force, tiny
 from tests.families.watched import watched_loss

@@ -7,8 +7,8 @@ import pytest
 
 from emnat_jax.config import MeshConfig
 from emnat_jax.models.sharding import rows_of
-from emnat_jax.training.hlo import parse
-from emnat_jax.training.layout import batch_sharding, make_layout, param_shardings, use_layout
+from emnat_jax.profiling.hlo import parse
+from emnat_jax.runtime.mesh import batch_sharding, make_layout, param_shardings, use_layout
 
 TABLE = jax.random.normal(jax.random.key(0), (20, 8))
 INDEX = jnp.array([[0, 11, 3], [5, 6, 6], [2, 9, 0], [1, 4, 10]])

@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 
 from emnat_jax.config import MeshConfig
-from emnat_jax.training.distributed import start
-from emnat_jax.training.layout import local_rows, make_layout
+from emnat_jax.runtime.mesh import local_rows, make_layout
+from emnat_jax.runtime.processes import start
 from tests import tiny_family
 from tests.training import runs
 

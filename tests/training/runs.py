@@ -5,7 +5,7 @@ import json
 import jax
 
 from emnat_jax.config import MeshConfig, OptimConfig, TrainConfig
-from emnat_jax.training.layout import make_layout
+from emnat_jax.runtime.mesh import make_layout
 from emnat_jax.training.loop import Run, fit
 from emnat_jax.training.metrics import TIMING
 from tests import tiny_family

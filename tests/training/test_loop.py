@@ -238,7 +238,7 @@ def test_patience_needs_a_valid_split(tmp_path):
 def test_metrics_where_nothing_can_be_appended(tmp_path, monkeypatch):
     """As in an object store: the same lines as on a disk, also after a break."""
     whole = runs.train(tmp_path / "whole")
-    for module in ("emnat_jax.training.metrics", "emnat_jax.data.atomic"):
+    for module in ("emnat_jax.training.metrics", "emnat_jax.artifacts.atomic"):
         monkeypatch.setattr(f"{module}.is_local", lambda path: False)
     with pytest.raises(runs.Broken):
         runs.train(tmp_path / "distant", stream=runs.BreakingStream(5))

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from emnat_jax.training.layout import to_global, use_layout
+from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import create_state, inference_params, state_shardings
 from emnat_jax.training.step import make_eval_step, make_train_step

@@ -1,0 +1,58 @@
+"""What a run did and when, and the lock that keeps two runs out of one workdir."""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+
+from etils import epath
+
+from emnat_jax.artifacts.atomic import append, is_local
+from emnat_jax.artifacts.manifest import utc_now
+from emnat_jax.errors import InUse
+
+JOURNAL_NAME = "journal.jsonl"
+
+
+def open_journal(directory: epath.PathLike) -> None:
+    """Notes that a run begins, or goes on."""
+    begun = (epath.Path(directory) / JOURNAL_NAME).exists()
+    write_journal(directory, event="resume" if begun else "begin")
+
+
+def write_journal(directory: epath.PathLike, **fields) -> None:
+    """Appends one line to journal.jsonl; a line that a kill cut short is closed first."""
+    path = epath.Path(directory) / JOURNAL_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"time": utc_now(), **fields}) + "\n"
+    cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
+    append(path, ("\n" + line if cut_short else line).encode())
+
+
+def read_journal(directory: epath.PathLike) -> list[dict]:
+    """The lines that are whole."""
+    path = epath.Path(directory) / JOURNAL_NAME
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines
+
+
+@contextlib.contextmanager
+def exclusive(directory: epath.PathLike) -> Iterator[None]:
+    """Holds the workdir for one process; the system lets go of it when the process ends, killed or not.
+
+    An object store has no locks: there nothing keeps two runs apart.
+    """
+    path = epath.Path(directory)
+    if not is_local(path):
+        yield
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUse(f"{path} is in use by another emnat process; wait for it, or end it.") from error
+        yield

@@ -1,0 +1,231 @@
+"""Records of sentence pairs: the one reader and the one writer.
+
+A file is a TFRecord file: each record is its length (uint64), the masked CRC32C of these 8 bytes
+(uint32), the payload, the masked CRC32C of the payload (uint32); all little-endian. The payload is a
+`tf.train.Example`, so `tf.data.TFRecordDataset` and `tf.io.parse_single_example` read it.
+
+| feature             | type                | meaning                                              |
+| ------------------- | ------------------- | ---------------------------------------------------- |
+| row                 | int64, 1            | 0-based line of the pair in its corpus               |
+| source              | bytes, 1            | tokens of the source, EOS included                   |
+| target              | bytes, K            | tokens of each target, EOS included, best first      |
+| source_text         | bytes, 1            | the raw source line, UTF-8                           |
+| target_text         | bytes, 1            | the raw target line (the reference), UTF-8           |
+| any other, *_log_prob | float, K          | one float32 a target, e.g. ar_log_prob, ar0_log_prob |
+|                     |                     | and nar_log_prob: log p(target / source) in nats     |
+
+Tokens are little-endian int32, one after the other: `tf.io.decode_raw(x, tf.int32)`. K is 1 but in sets
+of candidates. The rows of a file ascend by `row`.
+"""
+
+import dataclasses
+import functools
+import heapq
+import itertools
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from etils import epath
+
+from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.errors import UserError
+from emnat_jax.types import EOS
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+_TOKEN = np.dtype("<i4")
+_REMEDY = "restore the file, or delete its folder and run the command that made it"
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of a corpus with its target, or its K candidate targets."""
+
+    row: int  # 0-based line of the corpus
+    source: np.ndarray  # i32[S], EOS included
+    targets: list[np.ndarray]  # K x i32[T], EOS included, best first
+    source_text: str  # as in the corpus, unchanged
+    target_text: str
+    scores: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # name -> f32[K]
+
+
+def shard_name(index: int, count: int) -> str:
+    """File name of shard `index` of `count`, e.g. part-00000-of-00004.tfrecord."""
+    return f"part-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def write_shard(path: epath.PathLike, rows: Iterable[Row]) -> int:
+    """Writes all `rows` or nothing, and returns their number.
+
+    Raises UserError when the disk is full.
+    """
+    count = 0
+    with atomic_file(path) as file:
+        for row in rows:
+            payload = _to_example(row)
+            header = struct.pack("<Q", len(payload))
+            file.write(header + _CHECKSUM.pack(_masked_crc(header)) + payload)
+            file.write(_CHECKSUM.pack(_masked_crc(payload)))
+            count += 1
+    return count
+
+
+def overlay(*sets: Iterable[Row]) -> Iterator[Row]:
+    """The rows of several sets by ascending `row`; of those with the same, the one of the first set.
+
+    Each set ascends, as `read_dataset` reads it.
+    """
+    rows = heapq.merge(*sets, key=lambda row: row.row)
+    return (next(same) for _, same in itertools.groupby(rows, key=lambda row: row.row))
+
+
+def read_shard(path: epath.PathLike) -> Iterator[Row]:
+    """The rows of a file in order, every checksum verified.
+
+    Raises UserError naming the file and the record where it is missing, cut off or damaged.
+    """
+    for number, example in enumerate(read_examples(path)):
+        try:
+            yield _from_example(example)
+        except (KeyError, IndexError, ValueError) as error:
+            raise UserError(
+                f"{path}: record {number} lacks the fields of this package ({error}); {_REMEDY}."
+            ) from error
+
+
+def read_examples(path: epath.PathLike) -> Iterator[Any]:
+    """The `tf.train.Example` messages of any TFRecord file, checksums verified; errors as read_shard."""
+    from google.protobuf.message import DecodeError
+
+    for number, payload in enumerate(_read_payloads(epath.Path(path))):
+        try:
+            yield _example_class().FromString(payload)
+        except DecodeError as error:
+            raise UserError(f"{path}: record {number} is no tf.train.Example; {_REMEDY}.") from error
+
+
+def features_of(example) -> dict[str, Any]:
+    """Name -> tf.train.Feature of an example."""
+    return {entry.key: entry.value for entry in example.features.feature}
+
+
+def _read_payloads(path: epath.Path) -> Iterator[bytes]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from error
+    with file:
+        for number in itertools.count():
+            header = file.read(_HEADER.size)
+            if not header:
+                return
+            yield _read_payload(file, header, path, number)
+
+
+def _read_payload(file, header: bytes, path: epath.Path, number: int) -> bytes:
+    if len(header) < _HEADER.size:
+        raise UserError(f"{path}: record {number} is cut off; {_REMEDY}.")
+    length, checksum = _HEADER.unpack(header)
+    # Checked before it is used: a flipped bit in the length would ask for any amount of memory.
+    if _masked_crc(header[:8]) != checksum:
+        raise UserError(f"{path}: record {number} has a damaged length; {_REMEDY}.")
+    payload, end = file.read(length), file.read(_CHECKSUM.size)
+    if len(payload) < length or len(end) < _CHECKSUM.size:
+        raise UserError(f"{path}: record {number} is cut off; {_REMEDY}.")
+    if _masked_crc(payload) != _CHECKSUM.unpack(end)[0]:
+        raise UserError(f"{path}: record {number} is damaged (wrong checksum); {_REMEDY}.")
+    return payload
+
+
+def _masked_crc(data: bytes) -> int:
+    """CRC32C rotated and shifted, as TFRecord has it: a CRC of data that holds CRCs is weak."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _to_example(row: Row) -> bytes:
+    assert all(tokens[-1] == EOS for tokens in (row.source, *row.targets)), f"row {row.row} lacks EOS"
+    example = _example_class()()
+    add = example.features.feature.add
+    add(key="row").value.int64_list.value.append(row.row)
+    add(key="source").value.bytes_list.value.append(_to_bytes(row.source))
+    add(key="target").value.bytes_list.value.extend(map(_to_bytes, row.targets))
+    add(key="source_text").value.bytes_list.value.append(row.source_text.encode())
+    add(key="target_text").value.bytes_list.value.append(row.target_text.encode())
+    for name, scores in sorted(row.scores.items()):
+        assert len(scores) == len(row.targets), f"row {row.row}: {name} has {len(scores)} values"
+        add(key=name).value.float_list.value.extend(np.asarray(scores, np.float32).tolist())
+    return example.SerializeToString()
+
+
+def _from_example(example) -> Row:
+    feature = features_of(example)
+    row = Row(
+        row=feature.pop("row").int64_list.value[0],
+        source=_from_bytes(feature.pop("source").bytes_list.value[0]),
+        targets=[_from_bytes(data) for data in feature.pop("target").bytes_list.value],
+        source_text=feature.pop("source_text").bytes_list.value[0].decode(),
+        target_text=feature.pop("target_text").bytes_list.value[0].decode(),
+        scores={name: np.array(value.float_list.value, np.float32) for name, value in feature.items()},
+    )
+    for name, scores in row.scores.items():
+        if len(scores) != len(row.targets):
+            raise ValueError(f"{name} has {len(scores)} values for {len(row.targets)} targets")
+    return row
+
+
+def _to_bytes(tokens: np.ndarray) -> bytes:
+    return np.asarray(tokens).astype(_TOKEN).tobytes()
+
+
+def _from_bytes(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, _TOKEN).astype(np.int32)
+
+
+@functools.cache
+def _example_class():
+    """The message class of `tf.train.Example`, in a descriptor pool of our own.
+
+    In the default pool it would clash with TensorFlow's, should the program import that too. The map of
+    features is declared as what it is on the wire, a list of entries: a list keeps its order, so that equal
+    rows are equal bytes whatever the version of protobuf.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
+    lists = (
+        ("BytesList", field.TYPE_BYTES),
+        ("FloatList", field.TYPE_FLOAT),
+        ("Int64List", field.TYPE_INT64),
+    )
+    for name, kind in lists:
+        file.message_type.add(name=name).field.add(
+            name="value", number=1, type=kind, label=field.LABEL_REPEATED
+        )
+
+    feature = file.message_type.add(name="Feature")
+    feature.oneof_decl.add(name="kind")
+    for number, (name, kind) in enumerate(
+        zip(("bytes_list", "float_list", "int64_list"), lists, strict=True), 1
+    ):
+        feature.field.add(name=name, number=number, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
+                          type_name=f".tensorflow.{kind[0]}", oneof_index=0)  # fmt: skip
+
+    features = file.message_type.add(name="Features")
+    entry = features.nested_type.add(name="FeatureEntry")
+    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
+    entry.field.add(name="value", number=2, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
+                    type_name=".tensorflow.Feature")  # fmt: skip
+    features.field.add(name="feature", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED,
+                       type_name=".tensorflow.Features.FeatureEntry")  # fmt: skip
+    file.message_type.add(name="Example").field.add(
+        name="features", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
+        type_name=".tensorflow.Features")  # fmt: skip
+
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))

@@ -1,0 +1,58 @@
+"""Making a sharded data set so that it can be killed anywhere and gone on with."""
+
+import collections
+import contextlib
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from etils import epath
+
+from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.records import Row, read_shard, write_shard
+from emnat_jax.errors import UserError
+
+PLAN_NAME = "PLAN.json"  # what the shards of an unfinished set are made from
+
+
+def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> None:
+    """Deletes the shards of an unfinished run that had another plan, and notes this one."""
+    directory = epath.Path(directory)
+    path, text = directory / PLAN_NAME, json.dumps(plan, sort_keys=True)
+    if path.exists() and path.read_text() == text:
+        return
+    delete_shards(directory)
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def delete_shards(directory: epath.PathLike) -> None:
+    """Removes every record file of a set."""
+    for shard in epath.Path(directory).glob("part-*"):
+        shard.unlink()
+
+
+def forget_plan(directory: epath.PathLike) -> None:
+    """Removes the note of `keep_shards_of` once the manifest stands."""
+    (epath.Path(directory) / PLAN_NAME).unlink(missing_ok=True)
+
+
+def is_whole(path: epath.PathLike) -> bool:
+    """Whether a run before this one wrote the shard; a damaged one counts as not written."""
+    if not epath.Path(path).exists():
+        return False
+    with contextlib.suppress(UserError):
+        collections.deque(read_shard(path), maxlen=0)
+        return True
+    return False
+
+
+def read_or_make(path: epath.PathLike, make: Callable[[], Iterable[Row]]) -> list[Row]:
+    """The rows of one shard: read, if a run before this one wrote it whole, else made and written."""
+    path = epath.Path(path)
+    if path.exists():
+        with contextlib.suppress(UserError):  # a damaged file is made again
+            return list(read_shard(path))
+    rows = list(make())
+    write_shard(path, rows)
+    return rows

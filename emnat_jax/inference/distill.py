@@ -1,0 +1,204 @@
+"""Decode a corpus in resumable shards: the N best translations of every source, with their scores."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from etils import epath
+
+from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
+from emnat_jax.artifacts.records import Row, read_shard, write_shard
+from emnat_jax.artifacts.shards import is_whole
+from emnat_jax.data.pipeline import make_pairs
+from emnat_jax.data.shard_workers import Crew, Shard, make_shards
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.inference.decode import Candidates, sentence_pairs
+from emnat_jax.inference.model import Model
+from emnat_jax.types import NEG_INF
+
+REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
+
+
+def distill(
+    proposers: Sequence[Model],
+    source: epath.PathLike,
+    output: epath.PathLike,
+    *,
+    num_candidates: int,
+    vocabulary: Vocabulary,
+    include_reference: bool = False,
+    scorers: Mapping[str, Model] | None = None,
+    first_rows: int | None = None,
+    seed: int = 0,
+    crew: Crew = Crew(),
+) -> Manifest:
+    """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
+
+    Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
+    of a single proposer gets its score as the column ar_log_prob, a student's as nar_log_prob; with several,
+    `proposer` says which (from 0). With `include_reference` the corpus' own target stands behind them, marked in the column
+    from_reference, unless one of them reads like it. `scorers` (column -> model) add or replace columns.
+    `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
+    set, of which each process makes its own; finished ones are kept when a run is repeated.
+    """
+    source, output = epath.Path(source), epath.Path(output)
+    single = num_candidates == len(proposers) == 1 and not include_reference
+    kind = "distilled" if single else "candidates"
+    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
+    fingerprints = {
+        "vocabulary": vocabulary.fingerprint,
+        "source": read.content_hash,
+    }
+    fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
+    fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
+    options = {"num_candidates": num_candidates, "first_rows": first_rows}
+    options |= {"include_reference": True} if include_reference else {}
+    options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
+
+    def make_rows(rows: list[Row]) -> list[Row]:
+        made = _propose(proposers, rows, num_candidates, vocabulary)
+        if include_reference:
+            made = [
+                _with_reference(row, old.targets[0], vocabulary) for row, old in zip(made, rows, strict=True)
+            ]
+        return add_scores([row for row in made if row.targets], scorers or {})
+
+    job = _Job(kind, first_rows, fingerprints, options, seed)
+    return _run(job, read, source, output, make_rows, crew)
+
+
+def rescore(
+    source: epath.PathLike,
+    output: epath.PathLike,
+    scorers: Mapping[str, Model],
+    *,
+    copies: Mapping[str, str] = {},
+    vocabulary: Vocabulary,
+    crew: Crew = Crew(),
+) -> Manifest:
+    """A copy of a distilled, candidates or selected set with one more column for each of `scorers`.
+
+    `copies` (new column -> present one) gives a model's scores another name where it proposed the targets itself.
+    """
+    source, output = epath.Path(source), epath.Path(output)
+    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
+    fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
+    for new in copies:
+        fingerprints[new] = fingerprints["model"]
+    job = _Job(read.kind, None, fingerprints, read.options, read.seed)
+
+    def make_rows(rows: list[Row]) -> list[Row]:
+        return [
+            dataclasses.replace(
+                row, scores=row.scores | {new: row.scores[old] for new, old in copies.items()}
+            )
+            for row in add_scores(rows, scorers)
+        ]
+
+    return _run(job, read, source, output, make_rows, crew)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What the manifest of the new set will say."""
+
+    kind: str
+    first_rows: int | None
+    fingerprints: dict[str, str]
+    options: dict
+    seed: int
+
+
+def _run(
+    job: _Job,
+    read: Manifest,
+    source: epath.Path,
+    output: epath.Path,
+    make_rows: Callable[[list[Row]], list[Row]],
+    crew: Crew,
+) -> Manifest:
+    """Makes every shard of `output` from that of `source`, then the manifest."""
+
+    def make(name: str | None) -> dict[str, int]:
+        rows = [] if name is None else list(read_shard(source / name))
+        rows = [row for row in rows if job.first_rows is None or row.row < job.first_rows]
+        finished = name is None or is_whole(output / name)
+        made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices
+        if not finished and crew.part.writes:
+            write_shard(output / name, made)
+        return {"used": len(rows)}
+
+    def finish(shards: list[Shard]) -> Manifest:
+        used, made = (sum(shard[name] for shard in shards) for name in ("used", "rows"))
+        dropped = {"left_out": read.rows_out - used, "no_candidate": used - made}
+        return finish_dataset(
+            output, job.kind, shards=shards, rows_in=read.rows_out, dropped=dropped,
+            fingerprints=job.fingerprints, options=job.options, seed=job.seed,
+        )  # fmt: skip
+
+    plan = {"options": job.options, "fingerprints": job.fingerprints, "seed": job.seed}
+    return make_shards(read, output, plan, make, finish, crew)
+
+
+def _propose(proposers: Sequence[Model], rows: list[Row], count: int, vocabulary: Vocabulary) -> list[Row]:
+    """Each row with the `count` best of all proposers in the place of its targets."""
+    sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
+    decoded = [model.system.decode(model.params, sources, count) for model in proposers]
+    column = "ar_log_prob" if proposers[0].system.model.family == "ar" else "nar_log_prob"
+    return [
+        _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
+    ]
+
+
+def _decoding(model: Model) -> dict:
+    """The options that decide a model's outputs."""
+    config = model.system.model
+    options = {"family": config.family, "extra_length": config.extra_length}
+    return options | dataclasses.asdict(getattr(config, config.decodes_as))
+
+
+def _numbered(name: str, index: int) -> str:
+    """model, model_1, model_2, ..."""
+    return f"{name}_{index}" if index else name
+
+
+def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabulary: Vocabulary) -> Row:
+    """The row with the candidates of all proposers, those left out that read like an earlier one (METHOD 1.4).
+
+    `column` names the score that a single proposer gave them.
+    """
+    first: dict[str, tuple[int, int]] = {}
+    for proposer, candidates in enumerate(found):
+        for index, tokens in enumerate(candidates.tokens):
+            first.setdefault(vocabulary.decode(tokens), (proposer, index))
+    targets = [found[proposer].tokens[index] for proposer, index in first.values()]
+    if len(found) == 1:
+        scores = {column: [found[0].log_prob[index] for _, index in first.values()]}
+    else:
+        scores = {"proposer": [proposer for proposer, _ in first.values()]}
+    return dataclasses.replace(
+        row, targets=targets, scores={name: np.array(x, np.float32) for name, x in scores.items()}
+    )
+
+
+def _with_reference(row: Row, reference: np.ndarray, vocabulary: Vocabulary) -> Row:
+    """The row with the reference as its last candidate, unless it is there; no model gave it a score."""
+    text, known = vocabulary.decode(reference), [vocabulary.decode(target) for target in row.targets]
+    added = [] if text in known else [reference]
+    mark = np.array([0.0] * len(known) + [1.0] * len(added), np.float32)
+    filler = np.full(len(added), NEG_INF, np.float32)
+    scores = {name: np.append(column, filler) for name, column in row.scores.items()}
+    return dataclasses.replace(row, targets=row.targets + added, scores={**scores, REFERENCE: mark})
+
+
+def add_scores(rows: Sequence[Row], scorers: Mapping[str, Model]) -> list[Row]:
+    """The rows with log p(target | source) of every target under each model."""
+    sources = [row.source for row in rows for _ in row.targets]
+    pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
+    ends = np.cumsum([len(row.targets) for row in rows])[:-1]
+    scores = {name: model.system.score(model.params, pairs) for name, model in scorers.items()}
+    columns = {name: np.split(column, ends) for name, column in scores.items()} if rows else {}
+    return [
+        dataclasses.replace(row, scores=row.scores | {name: parts[i] for name, parts in columns.items()})
+        for i, row in enumerate(rows)
+    ]

@@ -1,0 +1,220 @@
+"""The processes of one run: start-up, decisions taken once for all, and what happens when one is lost.
+
+JAX's own runtime connects them; its key-value store carries what is said here. The training step talks
+over the devices, everything else through `Processes`.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from emnat_jax.errors import InUse, UserError
+from emnat_jax.runtime.watchdog import Store, Watch
+
+POLL_SECONDS = 5.0
+NOTE_SECONDS = 60.0
+
+
+class Processes:
+    """The processes of a run, of which this is number `index`.
+
+    All call the same methods in the same order. Alone (the default) every method is trivial.
+    """
+
+    def __init__(self, index: int = 0, count: int = 1, store: Store | None = None):
+        self.index, self.count, self._store = index, count, store
+        self._numbers = itertools.count()
+        self._watch = None if store is None else Watch(index, count, store, socket.gethostname())
+        if self._watch is not None:
+            self._watch.start()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one decides, writes and reports for all."""
+        return self.index == 0
+
+    def enter(self, stage: str) -> None:
+        """Notes what this process works on, for messages about it."""
+        if self._watch is not None:
+            self._watch.enter(stage)
+
+    def agree(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns (JSON) on the first process, for all of them; the others do not call it.
+
+        A UserError in `make` is raised on all.
+        """
+        if self.count == 1:
+            return make()
+        key = self._key(name)
+        answer = self._announce(key, make) if self.is_first else self._wait(key, name, 0)
+        if "error" in answer:
+            raise UserError(answer["error"])
+        return answer["value"]
+
+    @contextlib.contextmanager
+    def hold(self, name: str, lock: contextlib.AbstractContextManager) -> Iterator[None]:
+        """Holds `lock` for all processes together: the first enters it; InUse is raised on all."""
+        with contextlib.ExitStack() as held:
+
+            def enter() -> str | None:
+                try:
+                    held.enter_context(lock)
+                except InUse as error:
+                    return str(error)
+
+            if busy := self.agree(f"{name}: lock", enter):
+                raise InUse(busy)
+            yield
+
+    def gather(self, name: str, value: Any) -> list[Any]:
+        """The value (JSON) of every process, in their order."""
+        return [value] if self.count == 1 else self.exchange(self._key(name), value)
+
+    def exchange(self, key: str, value: Any) -> list[Any]:
+        """As `gather`, under a name that is used once in the run: for other threads, in any order."""
+        if self.count == 1:
+            return [value]
+        self.answer(key, value)
+        return [self._wait(f"{key}/{process}", key, process) for process in range(self.count)]
+
+    def answer(self, key: str, value: Any) -> None:
+        """This process's part of an `exchange` whose outcome it does not need."""
+        if self._store is not None:
+            self._store.set(f"{key}/{self.index}", json.dumps(value))
+
+    def tell(self, key: str, text: str) -> None:
+        """Leaves a text that every process can hear."""
+        if self._store is not None:
+            self._store.set(f"{key}/said", text)
+
+    def heard(self, key: str) -> bool:
+        """Whether a process has told something under this key."""
+        return self._store is not None and bool(self._store.all(key))
+
+    def leave(self, status: int, message: str = "") -> None:
+        """Parts from the others at the end of the run; with another status than 0 it ends the process."""
+        if self._store is None:
+            return
+        if status == 0:
+            import jax
+
+            self.gather("the end", None)
+            self._watch.stop()
+            jax.distributed.shutdown()
+            return
+        self._watch.fail(status, message)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # JAX would wait minutes for processes that are not to come
+
+    def _key(self, name: str) -> str:
+        self.enter(name)
+        return f"{next(self._numbers)}/{name}"
+
+    def _announce(self, key: str, make: Callable[[], Any]) -> dict[str, Any]:
+        try:
+            answer = {"value": make()}
+        except UserError as error:
+            answer = {"error": str(error)}
+        text = json.dumps(answer)
+        self._store.set(key, text)
+        return json.loads(text)
+
+    def _wait(self, key: str, name: str, process: int) -> Any:
+        """What `process` says under `key`. However long it takes: the watch knows whether it lives."""
+        for number in itertools.count(1):
+            text = self._store.get(key, POLL_SECONDS)
+            if text is not None:
+                return json.loads(text)
+            if number * POLL_SECONDS % NOTE_SECONDS == 0:
+                self._watch.say(f"waits at {name!r} for {self._watch.name(process)}")
+
+
+def start(
+    *,
+    coordinator: str | None = None,
+    count: int | None = None,
+    index: int | None = None,
+    on_platform: bool = False,
+) -> Processes:
+    """Connects the processes of a run; this one alone when nothing asks for more.
+
+    Address, number and index come from the arguments, else from the environment (JAX_COORDINATOR_ADDRESS,
+    JAX_NUM_PROCESSES, JAX_PROCESS_ID), else, with `on_platform`, from Cloud TPU, GKE or Slurm. Raises
+    UserError where some of them are missing, or where the processes cannot be connected.
+    """
+    given = {
+        "--coordinator": coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"),
+        "--processes": _number(count, "JAX_NUM_PROCESSES"),
+        "--process": _number(index, "JAX_PROCESS_ID"),
+    }
+    if not on_platform:
+        missing = [name for name, value in given.items() if value is None]
+        if len(missing) == len(given):
+            return Processes()
+        if missing:
+            raise UserError(
+                f"{', '.join(missing)} missing: give --coordinator=HOST:PORT, --processes=N and --process=I to every "
+                "process, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+            )
+    return _connect(*given.values(), method=None if on_platform else "deactivate")
+
+
+def _number(value: int | None, variable: str) -> int | None:
+    text = os.environ.get(variable) if value is None else str(value)
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise UserError(f"{variable}={text!r}: use a whole number, 0 or more.")
+    return int(text)
+
+
+def _connect(address: str | None, count: int | None, index: int | None, method: str | None) -> Processes:
+    import jax
+
+    # SIGTERM is ours (training/preemption.py): JAX's own service would swallow it between trainings.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(address, count, index, cluster_detection_method=method)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {index} of {count} cannot join the run at {address}: {str(error).splitlines()[0]} Start all processes "
+            "with the same address and number, and each with its own index; the first listens at the address."
+        ) from error
+    if jax.process_count() == 1:
+        return Processes()
+    return Processes(jax.process_index(), jax.process_count(), _RuntimeStore())
+
+
+class _RuntimeStore:
+    """The key-value store of JAX's distributed runtime.
+
+    JAX has no public name for its client; this class is the only one that uses it.
+    """
+
+    def __init__(self):
+        from jax._src.distributed import global_state
+
+        self._client = global_state.client
+
+    def set(self, name: str, text: str) -> None:
+        self._client.key_value_set(f"emnat/{name}", text, allow_overwrite=True)
+
+    def get(self, name: str, seconds: float) -> str | None:
+        import jax
+
+        try:
+            return self._client.blocking_key_value_get(f"emnat/{name}", round(seconds * 1000))
+        except jax.errors.JaxRuntimeError:
+            time.sleep(1.0)  # not there in time, or no store any more: the watch finds out
+            return None
+
+    def all(self, folder: str) -> dict[str, str]:
+        found = self._client.key_value_dir_get(f"emnat/{folder}/")
+        return {name.rsplit("/", 1)[-1]: text for name, text in found}

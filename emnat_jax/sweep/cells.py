@@ -1,0 +1,180 @@
+"""A grid of runs in one workdir: each cell a workdir of its own, with what runs have in common made once."""
+
+import copy
+import dataclasses
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+
+from emnat_jax.artifacts.journal import exclusive, write_journal
+from emnat_jax.config import Config
+from emnat_jax.config.convert import assign, from_dict
+from emnat_jax.em.driver import run
+from emnat_jax.em.plan import EVAL_NAME, make_plan
+from emnat_jax.em.workdir import Log, Workspace, begun_with_other
+from emnat_jax.errors import InUse, UserError, require
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.sweep.sharing import common_stages, take_over
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a grid."""
+
+    group: str
+    name: str
+    seed: int
+    config: Config
+
+    @property
+    def folder(self) -> str:
+        """Its workdir, relative to the sweep's."""
+        return f"cells/{self.group}/{self.name}/{self.seed}"
+
+    def is_finished(self, directory: epath.Path) -> bool:
+        """Whether its last round was evaluated, or a rule has ended the rounds before."""
+        here = directory / self.folder
+        if (here / f"rounds/{self.config.em.rounds}/{EVAL_NAME}").exists():
+            return True
+        report = here / "report/report.json"
+        return report.exists() and json.loads(report.read_text())["stopped"] is not None
+
+
+def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:
+    """All cells, seed by seed, so that a sweep cut short has whole comparisons of its first seeds.
+
+    `base` holds what all cells share, `grid` is {group: {cell: {dotted key: value}}}. UserError for a grid of
+    another form, a key that there is not and a value that it refuses.
+    """
+    _require_grid(grid)
+    return [
+        Cell(group, name, seed, _changed(base, {**changes, "seed": seed}, f"{group}/{name}"))
+        for seed in seeds
+        for group, members in grid.items()
+        for name, changes in members.items()
+    ]
+
+
+def begun_seeds(directory: epath.PathLike) -> set[int]:
+    """The seeds that a sweep in this workdir was run with before."""
+    return {int(path.name) for path in epath.Path(directory).glob("cells/*/*/*") if path.name.isdigit()}
+
+
+def _require_grid(grid: Any) -> None:
+    """UserError where this is not what get_grid() is to give."""
+    form = "get_grid() gives {group: {cell: {key: value}}}"
+    require(isinstance(grid, Mapping) and bool(grid), f"{form}, not {grid!r}.")
+    for group, members in grid.items():
+        _require_name(group)
+        require(isinstance(members, Mapping) and bool(members), f"group {group}: {form}, not {members!r}.")
+        for name, changes in members.items():
+            _require_name(name)
+            where = f"cell {group}/{name}"
+            keyed = isinstance(changes, Mapping) and all(isinstance(key, str) for key in changes)
+            require(keyed, f"{where}: {form}, not {changes!r}.")
+            require("seed" not in changes, f"{where}: a sweep takes its seeds from --seeds.")
+
+
+def _require_name(name: Any) -> None:
+    fits = isinstance(name, str) and bool(_NAME.fullmatch(name))
+    require(fits, f"{name!r} cannot name a folder; use letters, digits, '.', '_' and '-'.")
+
+
+def _changed(base: dict, changes: Mapping[str, Any], where: str) -> Config:
+    values = copy.deepcopy(base)
+    try:
+        for key, value in changes.items():
+            assign(values, key, value)
+        return from_dict(values)
+    except UserError as error:
+        raise UserError(f"cell {where}: {error}") from error
+
+
+def choose(cells: Iterable[Cell], pattern: str | None) -> list[Cell]:
+    """The cells that one of the comma-separated patterns names, e.g. nar/*; UserError for one that names none."""
+    names = {cell: f"{cell.group}/{cell.name}" for cell in cells}
+    patterns = [part.strip() for part in (pattern or "*").split(",")]
+    for part in patterns:
+        known = ", ".join(dict.fromkeys(names.values()))
+        require(
+            bool(fnmatch.filter(names.values(), part)), f"--only={part} names no cell; there are {known}."
+        )
+    return [cell for cell, name in names.items() if any(fnmatch.fnmatchcase(name, part) for part in patterns)]
+
+
+def run_cells(
+    cells: Sequence[Cell], chosen: Sequence[Cell], directory: epath.PathLike, log: Log, processes: Processes
+) -> dict[str, str]:
+    """Runs or resumes the chosen cells, one after the other; each takes over what any of `cells` has made alike.
+
+    A cell in which another process works is left to it. Returns what went wrong (UserError) by the cell's
+    folder: the others are run all the same. Raises UserError before anything runs for what a check finds.
+    """
+    directory, failed = epath.Path(directory), {}
+    for cell in chosen:
+        _workspace(cell, directory, log, processes).check()
+    for cell in chosen:
+        try:
+            _run_cell(_workspace(cell, directory, log, processes), cell, cells, directory)
+        except InUse as error:
+            log(f"{cell.folder}: left out: {error}")
+        except UserError as error:
+            log(f"{cell.folder}: {error}")
+            failed[cell.folder] = str(error)
+    return failed
+
+
+def _workspace(cell: Cell, directory: epath.Path, log: Log, processes: Processes) -> Workspace:
+    return Workspace(
+        cell.config,
+        directory / cell.folder,
+        lambda text: log(f"{cell.group}/{cell.name}/{cell.seed}: {text}"),
+        processes,
+    )
+
+
+def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epath.Path) -> None:
+    """Takes over the stages that other cells have finished and this one has not, and runs the rest."""
+    agree = work.processes.agree
+    with work.processes.hold(str(work.directory), exclusive(work.directory)):
+        work.keep_config()
+        if agree(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
+            work.log("finished before")
+            return
+        for other in cells:
+            if other.folder != cell.folder:
+                agree(f"{cell.folder}: shared", lambda other=other: _take(work, other, directory))
+    run(work)
+
+
+def _has_report(cell: Cell, directory: epath.Path) -> bool:
+    return cell.is_finished(directory) and (directory / cell.folder / "report/index.html").exists()
+
+
+def _take(work: Workspace, other: Cell, directory: epath.Path) -> None:
+    """What `other` has finished, unless its workdir was begun with another configuration than it has now."""
+    source = directory / other.folder
+    if begun_with_other(source, other.config) != []:
+        return
+    for stage in common_stages(work.config, other.config):
+        if stage.is_finished(source) and not stage.is_finished(work.directory):
+            take_over(stage, source, work.directory)
+            write_journal(work.directory, event="taken over", stage=stage.output, cell=other.folder)
+            work.log(f"{stage.output}: taken over from {other.folder}")
+
+
+def describe(cells: Sequence[Cell], directory: epath.PathLike) -> str:
+    """One line a cell: done, begun or to do, and how many stages are finished."""
+    directory, lines = epath.Path(directory), []
+    for cell in cells:
+        stages = make_plan(cell.config)
+        done = sum(stage.is_finished(directory / cell.folder) for stage in stages)
+        mark = "done" if cell.is_finished(directory) else "begun" if done else "to do"
+        lines.append(f"{mark:5}  {cell.group}/{cell.name}, seed {cell.seed}: {done} of {len(stages)} stages")
+    return "\n".join(lines)

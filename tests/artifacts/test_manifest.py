@@ -1,0 +1,137 @@
+import hashlib
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from emnat_jax.artifacts.manifest import (
+    describe_shard,
+    is_finished,
+    load_manifest,
+    read_dataset,
+    write_manifest,
+)
+from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.errors import UserError
+from tests.data.rows import random_rows, tokens, write_dataset
+
+
+def edit(directory, **changes):
+    path = directory / "MANIFEST.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_manifest_read_is_the_manifest_written(tmp_path):
+    assert not is_finished(tmp_path)
+    options = {"beam": 4, "lengths": (1, 2), "text": "ü"}
+    written = write_dataset(
+        tmp_path, random_rows(10), shards=3, rows_in=12, dropped={"empty": 2}, options=options
+    )
+    assert is_finished(tmp_path)
+    assert load_manifest(tmp_path, expect={"vocabulary": "v"}) == written
+    assert (written.rows_in, written.rows_out, written.dropped) == (12, 10, {"empty": 2})
+    assert [shard["rows"] for shard in written.shards] == [4, 3, 3]
+    assert [row.row for row in read_dataset(tmp_path)] == list(range(10))
+
+
+def test_the_content_hash_is_that_of_ids_and_tokens_by_hand(tmp_path):
+    row = Row(3, tokens(5), [tokens(6, 7)], "x", "y")
+    by_hand = struct.pack("<qI I2i I3i", 3, 1, 2, 5, 1, 3, 6, 7, 1)
+    manifest = write_dataset(tmp_path, [row])
+    assert manifest.content_hash == hashlib.sha256(by_hand).hexdigest()
+
+
+def test_the_content_hash_sees_tokens_and_order_but_not_texts_scores_or_shards(tmp_path):
+    rows = random_rows(6, targets=2)
+    base = write_dataset(tmp_path / "a", rows).content_hash
+    assert write_dataset(tmp_path / "b", rows, shards=3).content_hash == base
+    other_texts = [Row(r.row, r.source, r.targets, "", "", {"x": np.ones(2)}) for r in rows]
+    assert write_dataset(tmp_path / "c", other_texts).content_hash == base
+    swapped_targets = [Row(r.row, r.source, r.targets[::-1], "", "") for r in rows]
+    assert write_dataset(tmp_path / "d", swapped_targets).content_hash != base
+    swapped_rows = [Row(i, r.source, r.targets, "", "") for i, r in enumerate(rows[::-1])]
+    assert write_dataset(tmp_path / "e", swapped_rows).content_hash != base
+
+
+def test_two_runs_differ_in_the_time_alone(tmp_path):
+    for name in "ab":
+        prints = dict.fromkeys(("vocabulary", "model")[:: 1 if name == "a" else -1], "0")
+        write_dataset(tmp_path / name, random_rows(5), shards=2, fingerprints=prints)
+        edit(tmp_path / name, created="")
+    assert (tmp_path / "a/MANIFEST.json").read_bytes() == (tmp_path / "b/MANIFEST.json").read_bytes()
+
+
+def test_rows_that_do_not_add_up_or_ascend_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="add up"):
+        write_dataset(tmp_path / "lost", random_rows(5), rows_in=6)
+    rows = random_rows(3)
+    with pytest.raises(ValueError, match="row 1 comes after row 1"):
+        write_dataset(tmp_path / "doubled", [rows[0], rows[1], rows[1]], shards=3)
+    assert not is_finished(tmp_path / "lost") and not is_finished(tmp_path / "doubled")
+
+
+def test_rows_of_a_shard_must_ascend(tmp_path):
+    path = tmp_path / shard_name(0, 1)
+    write_shard(path, random_rows(3)[::-1])
+    with pytest.raises(ValueError, match="row 1 comes after row 2"):
+        describe_shard(path)
+
+
+def test_an_unfinished_folder_is_refused(tmp_path):
+    write_shard(tmp_path / shard_name(0, 1), random_rows(2))
+    with pytest.raises(UserError, match="unfinished or not a data set"):
+        load_manifest(tmp_path)
+
+
+def test_another_fingerprint_is_refused_naming_both(tmp_path):
+    write_dataset(tmp_path, random_rows(2))
+    with pytest.raises(UserError, match="made from vocabulary v, but vocabulary w"):
+        load_manifest(tmp_path, expect={"vocabulary": "w"})
+    with pytest.raises(UserError, match="made from model None, but model m"):
+        load_manifest(tmp_path, expect={"model": "m"})
+
+
+def test_damaged_and_missing_shards_are_named(tmp_path):
+    manifest = write_dataset(tmp_path, random_rows(6), shards=2)
+    shard = tmp_path / shard_name(1, 2)
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-1] + bytes([good[-1] ^ 128]))
+    with pytest.raises(UserError, match="part-00001-of-00002.*changed or damaged"):
+        load_manifest(tmp_path)
+    assert load_manifest(tmp_path, verify_shards=False) == manifest
+    shard.unlink()
+    with pytest.raises(UserError, match="part-00001-of-00002.tfrecord is missing"):
+        load_manifest(tmp_path)
+    write_shard(shard, random_rows(2, first=3))
+    with pytest.raises(UserError, match="part-00001-of-00002.tfrecord has 2 rows, its manifest says 3"):
+        list(read_dataset(tmp_path))
+
+
+def test_wrong_row_counts_unknown_schemas_and_broken_text_are_the_users_error(tmp_path):
+    write_dataset(tmp_path, random_rows(4), shards=2)
+    text = (tmp_path / "MANIFEST.json").read_text()
+    shards = json.loads(text)["shards"]
+    for changes, message in [
+        ({"rows_out": 3}, "damaged"),
+        ({"shards": shards[:1]}, "damaged"),
+        ({"kind": "poem"}, "damaged"),
+        ({"surprise": 1}, "damaged"),
+        ({"schema_version": 2}, "schema version 2"),
+    ]:
+        edit(tmp_path, **changes)
+        with pytest.raises(UserError, match=message):
+            load_manifest(tmp_path)
+        (tmp_path / "MANIFEST.json").write_text(text)
+    load_manifest(tmp_path)
+    (tmp_path / "MANIFEST.json").write_text(text[: len(text) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        load_manifest(tmp_path)
+
+
+def test_a_failed_write_leaves_the_folder_unfinished(tmp_path):
+    manifest = write_dataset(tmp_path / "a", random_rows(2))
+    object.__setattr__(manifest, "options", {"not json": object()})
+    with pytest.raises(TypeError):
+        write_manifest(tmp_path / "b", manifest)
+    assert not is_finished(tmp_path / "b")

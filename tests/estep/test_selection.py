@@ -1,0 +1,215 @@
+"""The E-step over a set: soft outputs, references as candidates, floors. The set is one of made rows."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from emnat_jax.artifacts.manifest import describe_shard, finish_dataset, load_manifest, read_dataset
+from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.config import DataConfig, SelectConfig
+from emnat_jax.data.pipeline import BatchStream, load_pairs
+from emnat_jax.data.shard_workers import Crew
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.errors import UserError
+from emnat_jax.estep.posterior import Weights
+from emnat_jax.estep.selection import Rule, choose_rows, select
+from emnat_jax.inference.distill import REFERENCE
+from emnat_jax.runtime.mesh import Reader
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import EOS
+
+NAR = [[-1.0, -2.0, -3.0], [-6.0, -1.0, -1.5], [-2.0, -2.5, -0.5], [-1.0, -0.5, -2.0]]
+AR0 = [[-1.0, -1.5, -4.0], [-1.0, -3.0, -2.0], [-0.5, -1.0, -2.0], [-2.0, -2.0, -2.5]]
+TEXTS = [["a b c", "a b", "c c"], ["b a", "a b c", "b b"], ["c", "c a", "c a b"], ["a", "b", "c"]]
+REFERENCES = ["a b", "a b c", "c a b", "b"]
+
+
+class Letters(Vocabulary):
+    """Three words."""
+
+    def __init__(self):
+        self.fingerprint = "letters"
+
+    def decode(self, tokens) -> str:
+        return " ".join("abc"[token - 4] for token in tokens if token != EOS)
+
+
+def tokens(text: str) -> np.ndarray:
+    return np.array([4 + "abc".index(word) for word in text.split()] + [EOS], np.int32)
+
+
+@pytest.fixture(scope="module")
+def candidates(tmp_path_factory):
+    """Four sources with three candidates each, in two shards; the last candidate is the reference of none or one."""
+    directory = tmp_path_factory.mktemp("set") / "candidates"
+    directory.mkdir()
+    rows = [
+        Row(
+            index, tokens("a b"), [tokens(text) for text in texts], "a b", REFERENCES[index],
+            {"nar_log_prob": np.array(NAR[index], np.float32), "ar0_log_prob": np.array(AR0[index], np.float32),
+             REFERENCE: np.array([0, 0, index == 2], np.float32)},
+        )
+        for index, texts in enumerate(TEXTS)
+    ]  # fmt: skip
+    names = [shard_name(part, 2) for part in range(2)]
+    for part, name in enumerate(names):
+        write_shard(directory / name, rows[2 * part : 2 * part + 2])
+    shards = [describe_shard(directory / name) for name in names]
+    about = {"fingerprints": {"vocabulary": "letters"}, "options": {}, "seed": 1}
+    finish_dataset(directory, "candidates", shards=shards, rows_in=4, dropped={}, **about)
+    return directory
+
+
+def chosen(candidates, directory, crew=Crew(), **options):
+    config = SelectConfig(**{"normalise_length": False, "include_reference": True, **options})
+    manifest = select(candidates, directory, config, vocabulary=Letters(), seed=5, crew=crew)
+    return list(read_dataset(directory)), manifest.options
+
+
+def posterior(index: int, beta: float = 1.0) -> np.ndarray:
+    score = np.array(NAR[index]) + beta * np.array(AR0[index])
+    return np.exp(score) / np.exp(score).sum()
+
+
+def test_weighted_records_hold_the_posterior_and_train_with_it(candidates, tmp_path):
+    rows, options = chosen(candidates, tmp_path / "soft", output="weighted")
+    for index, row in enumerate(rows):
+        kept = np.flatnonzero(posterior(index) >= 0.01 * posterior(index).max())
+        assert row.scores["rank"].tolist() == kept.tolist()
+        wanted = posterior(index)[kept] / posterior(index)[kept].sum()
+        np.testing.assert_allclose(row.scores["weight"], wanted, rtol=1e-6)
+    pairs = load_pairs(tmp_path / "soft")
+    assert (
+        pairs.size
+        == sum(len(row.targets) for row in rows)
+        == round(4 * options["statistics"]["targets_per_source"])
+    )
+    batch = next(BatchStream(pairs, DataConfig(buckets=(4,), batch_tokens=64), seed=0))
+    shares = [batch.weight[batch.row == index].sum() for index in range(4)]
+    np.testing.assert_allclose(shares, 1.0, rtol=1e-6)
+
+
+def test_samples_are_the_same_again_and_on_other_processes(candidates, tmp_path):
+    first, _ = chosen(candidates, tmp_path / "one", output="sampled")
+    again, _ = chosen(candidates, tmp_path / "two", output="sampled")
+    assert [row.scores["rank"].tolist() for row in first] == [row.scores["rank"].tolist() for row in again]
+    assert all(len(row.targets) == 1 and "weight" not in row.scores for row in first)
+
+
+def test_a_reference_is_taken_only_where_it_is_asked_for(candidates, tmp_path):
+    # The third source's reference is the student's darling.
+    with_it, options = chosen(candidates, tmp_path / "with", rule="nar_top1")
+    without, _ = chosen(candidates, tmp_path / "without", rule="nar_top1", include_reference=False)
+    assert [row.scores["rank"][0] for row in with_it] == [0, 1, 2, 1]
+    assert [row.scores["rank"][0] for row in without] == [0, 1, 0, 1]
+    assert options["statistics"]["references"] == 0.25
+
+
+def test_quality_pulls_to_the_reference(candidates, tmp_path):
+    rows, _ = chosen(candidates, tmp_path / "quality", quality_weight=1e3)
+    assert [Letters().decode(row.targets[0]) for row in rows] == REFERENCES
+
+
+@pytest.mark.parametrize("output", ["hard", "weighted"])
+def test_a_floor_on_quality_fixes_its_weight(candidates, tmp_path, output):
+    from emnat_jax.evaluation.sentence import sentence_quality
+
+    free, _ = chosen(candidates, tmp_path / "free", output=output)
+    rows, options = chosen(candidates, tmp_path / "floor", output=output, min_quality=0.9)
+
+    def mean(rows) -> float:
+        qualities = [
+            np.dot(
+                sentence_quality(
+                    "chrf", [Letters().decode(target) for target in row.targets], row.target_text
+                ),
+                row.scores.get("weight", [1.0]),
+            )
+            for row in rows
+        ]
+        return float(np.mean(qualities))
+
+    assert mean(free) < 0.9 <= mean(rows) + 2e-2  # weights under a hundredth are left out
+    assert options["weights"]["quality"] > 0
+
+
+def test_a_drift_guard_raises_beta(candidates, tmp_path):
+    rows, options = chosen(candidates, tmp_path / "free", alpha=3.0, max_drift=0.3)
+    best, drawn = np.array(AR0)[:, 0].mean(), np.mean([row.scores["ar0_log_prob"][0] for row in rows])
+    assert options["weights"]["beta"] > 1 and drawn >= best - 0.3
+    assert options["floor"] == pytest.approx({"ar0_log_prob": best - 0.3, "reached": drawn})
+    loose, options = chosen(candidates, tmp_path / "loose", alpha=3.0, max_drift=9.0)
+    assert options["weights"]["beta"] == 1
+    assert np.mean([row.scores["ar0_log_prob"][0] for row in loose]) < best - 0.3
+
+
+def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, tmp_path):
+    with pytest.raises(UserError, match=r"min_quality=1\.0 cannot be met.*reach 0\."):
+        chosen(candidates, tmp_path / "a", min_quality=1.0, include_reference=False)
+    for option in ({"output": "sampled"}, {"alpha": 2.0}, {"beta": 0.0}, {"quality": "bleu"}):
+        with pytest.raises(UserError, match="only select.rule=posterior"):
+            SelectConfig(rule="nar_top1", **option)
+    with pytest.raises(UserError, match="weighs nothing"):
+        SelectConfig(quality="bleu")
+    with pytest.raises(UserError, match="set one of them"):
+        SelectConfig(min_quality=0.5, max_drift=0.1)
+
+
+def test_two_processes_meet_the_floor_of_one(candidates, tmp_path, monkeypatch):
+    """Each has one shard; what they gather is played from one after the other."""
+    _, alone = chosen(candidates, tmp_path / "alone", output="weighted", max_drift=0.2, alpha=3.0)
+    heard = []
+
+    class Both(Processes):
+        def gather(self, name, value):
+            return [json.loads(json.dumps(part)) for part in parts(value)]
+
+    def parts(value):
+        heard.append(value)
+        return (
+            [{name: pair} for name, pair in reversed(value.items())] if isinstance(value, dict) else [value]
+        )
+
+    crew = Crew(Both(), Reader(0, 1, True), lambda text: None)
+    _, other = chosen(candidates, tmp_path / "both", crew=crew, output="weighted", max_drift=0.2, alpha=3.0)
+    assert other["weights"] == alone["weights"] and len(heard) > 10
+
+
+def test_a_finished_set_is_never_written_over(candidates, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(candidates, source)
+    before, _ = chosen(source, tmp_path / "out")
+    again, _ = chosen(source, tmp_path / "out")
+    assert [row.scores["rank"].tolist() for row in again] == [row.scores["rank"].tolist() for row in before]
+    for output, options in ((tmp_path / "out", {"rule": "ar_top1"}), (source, {})):
+        with pytest.raises(UserError, match="give a new folder"):
+            chosen(source, output, **options)
+    assert len(list(read_dataset(source))) == len(list(read_dataset(tmp_path / "out"))) == 4
+
+
+def test_a_row_with_nothing_but_its_reference_is_left_out_and_counted(candidates, tmp_path):
+    lonely = Row(9, tokens("a"), [tokens("a")], "a", "a", {
+        "nar_log_prob": np.array([-1.0]), "ar0_log_prob": np.array([-1.0]), REFERENCE: np.array([1.0]),
+    })  # fmt: skip
+    write_shard(tmp_path / shard_name(0, 1), [*read_dataset(candidates), lonely])
+    shards = [describe_shard(tmp_path / shard_name(0, 1))]
+    about = {"fingerprints": {"vocabulary": "letters"}, "options": {}, "seed": 1}
+    finish_dataset(tmp_path, "candidates", shards=shards, rows_in=5, dropped={}, **about)
+    for output in ("hard", "sampled", "weighted"):
+        rows, _ = chosen(tmp_path, tmp_path / output, output=output, include_reference=False)
+        assert [row.row for row in rows] == [0, 1, 2, 3]
+        assert load_manifest(tmp_path / output).dropped == {"no_candidate": 1}
+        assert len(chosen(tmp_path, tmp_path / f"{output} all", output=output)[0]) == 5
+
+
+def test_many_light_candidates_weigh_together(tmp_path):
+    """A hundred and nineteen of 0.8% each, one of 2%: none is left out for being one of many."""
+    light = np.full(120, np.log(0.0082))
+    light[7] = np.log(0.0242)
+    row = Row(0, tokens("a"), [tokens("a")] * 120, "a", "a", {"nar_log_prob": light, "ar0_log_prob": light})
+    (found,) = choose_rows(
+        [row], Rule(SelectConfig(output="weighted", beta=0.0, normalise_length=False), Weights(1, 0))
+    )
+    assert len(found.targets) == 120 and found.scores["weight"].max() == pytest.approx(0.0242, abs=1e-3)

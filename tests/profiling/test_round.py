@@ -1,0 +1,45 @@
+"""The programs that a plan needs. That they compile is tested in tests/training/test_aot.py."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from emnat_jax.config import Config, EMConfig
+from emnat_jax.profiling.aot import CHIPS
+from emnat_jax.profiling.round import Slice, round_steps
+from emnat_jax.runtime.mesh import make_layout
+
+
+def _steps(config=Config(), **em):
+    config = dataclasses.replace(config, em=EMConfig(**em))
+    there = Slice(next(iter(CHIPS.values())), 1, 1, make_layout(config.mesh, jax.devices()[:1]))
+    return round_steps(config, 100, there)
+
+
+@pytest.mark.parametrize(
+    "em, proposing, scored",
+    [
+        ({}, ["4 candidates of ar"], 4),
+        ({"candidates_from": ("ar", "nar")}, ["4 candidates of ar", "4 candidates of nar"], 8),
+        (
+            {"candidates_from": ("nar",), "update_teacher": False, "nar_data": "selected"},
+            ["4 candidates of nar"],
+            4,
+        ),
+        ({"rounds": 0}, [], 4),
+        ({"rounds": 0, "nar_data": "candidates"}, ["4 candidates of ar"], 4),
+    ],
+)
+def test_lists_are_counted_for_the_models_that_make_them(em, proposing, scored):
+    steps = _steps(**em)
+    assert [name for name in steps if "candidates of" in name] == proposing
+    assert steps["score with nar"].targets == scored
+
+
+def test_a_training_has_batches_of_its_own_where_it_asks():
+    config = Config()  # buckets of 12 and 24
+    data = dataclasses.replace(config.data, batch_tokens=960)
+    student = dataclasses.replace(config.student_train, batch_tokens=1_920)
+    steps = _steps(dataclasses.replace(config, data=data, student_train=student))
+    assert (steps["train ar"].pairs, steps["train nar"].pairs) == (40, 80)

@@ -1,0 +1,77 @@
+"""A grid of runs: its cells, what it refuses, and that a cell which takes stages over is the run alone."""
+
+import pytest
+
+from emnat_jax.cli.main import main
+from emnat_jax.config.convert import to_dict
+from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.sweep.cells import choose, describe, make_cells, run_cells
+from tests.em.runs import run_in_child, small_config
+from tests.em.test_kill import outcome
+from tests.em.test_processes import CONFIG, contents
+from tests.sweep.grid_file import get_grid
+
+
+def test_cells_are_every_seed_of_every_change():
+    cells = make_cells(to_dict(small_config()), get_grid(), [1, 2])
+    assert [(cell.name, cell.seed) for cell in cells[:5]] == [
+        ("distilled", 1), ("raw", 1), ("paper", 1), ("posterior", 1), ("distilled", 2)
+    ]  # fmt: skip
+    assert (
+        cells[0].config.em.rounds == 0 and cells[1].config.em.nar_data == "raw" and cells[4].config.seed == 2
+    )
+    assert small_config() == cells[3].config
+    assert [cell.name for cell in choose(cells, "nar/p*")] == ["paper", "posterior"] * 2
+    assert describe(cells[:1], "nowhere") == "to do  nar/distilled, seed 1: 0 of 5 stages"
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        ({"nar": {"a": {"em.runds": 1}}}, "cell nar/a: unknown configuration key em.runds; did you mean em.rounds?"),
+        ({"nar": {"a": {"em.rounds": "x"}}}, "cell nar/a: em.rounds='x': expected a value of type int."),
+        ({"nar": {"../x": {}}}, "'../x' cannot name a folder"),
+        ({}, r"get_grid\(\) gives"),
+        ({"nar": [1]}, r"group nar: get_grid\(\) gives"),
+        ({"nar": {}}, r"group nar: get_grid\(\) gives"),
+        ({"nar": {"a": None}}, r"cell nar/a: get_grid\(\) gives"),
+        ({"nar": {"a": {1: 2}}}, r"cell nar/a: get_grid\(\) gives"),
+        ({"nar": {1: {}}}, "1 cannot name a folder"),
+        ({"nar": {"a": {"seed": 3}}}, "cell nar/a: a sweep takes its seeds from --seeds"),
+        ({"nar": {"a": {"student.nar": {}}}}, "cell nar/a: student.nar is a group of options"),
+    ],
+)  # fmt: skip
+def test_a_grid_that_cannot_be_is_refused(grid, says):
+    with pytest.raises(UserError, match=says):
+        make_cells(to_dict(small_config()), grid, [1])
+
+
+def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
+    grid = CONFIG.replace("config_file", "grid_file")
+    for options, says in (
+        ([f"--config={grid}", "--only=nar/x"], "names no cell; there are nar/distilled"),
+        ([f"--config={grid}", "--only=nar/raw, nar/x"], "--only=nar/x names no cell"),
+        ([f"--config={grid}", "--config.seed=3"], "takes its seeds from --seeds"),
+        ([f"--config={grid}", "--report"], "holds no sweep"),
+        ([f"--config={grid}", "--seeds=1,a"], "--seeds=1,a: give whole numbers"),
+        ([f"--config={grid}", "--seeds=1,1"], "different seeds"),
+        ([f"--config={CONFIG}"], "get_grid"),
+        ([], "needs --config"),
+    ):
+        assert main(["sweep", f"--workdir={tmp_path}", *options]) == 2
+        assert says in capsys.readouterr().err
+    assert main(["sweep", f"--workdir={tmp_path}", f"--config={grid}", "--plan"]) == 0
+    assert "to do  nar/posterior, seed 1: 0 of 12 stages" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_cell_that_takes_stages_over_is_the_run_alone(tmp_path):
+    cells = make_cells(to_dict(small_config()), get_grid(), [1])
+    said = []
+    run_cells(cells, choose(cells, "nar/paper,nar/posterior"), tmp_path / "grid", said.append, Processes())
+    assert any("rounds/0/candidates: taken over from cells/nar/paper/1" in line for line in said)
+    assert run_in_child(tmp_path / "alone", config=cells[3].config) == 0
+    swept = tmp_path / "grid" / cells[3].folder
+    assert contents(swept) == contents(tmp_path / "alone")
+    assert outcome(swept)["outputs"] == outcome(tmp_path / "alone")["outputs"]
