@@ -19,12 +19,12 @@ def get_grid():
     steps = round(config.student_train.steps * (1 + config.em.rounds * config.em.later_steps_ratio))
     alone = {"em.rounds": 0, "student_train.steps": steps}
     return {
-        "nar": {
+        "vanilla": {
             "distilled": alone,
-            "raw": alone | {"em.nar_data": "raw"},
+            "raw": alone | {"em.student_data": "raw"},
             # As the paper has it: scores of whole sentences.
-            "nar_top1": {"select.rule": "nar_top1", "select.normalise_length": False},
+            "student_top1": {"select.rule": "student_top1", "select.normalise_length": False},
             "posterior": {"select.rule": "posterior"},
-            "in_loss": alone | {"em.nar_data": "candidates"},
+            "in_loss": alone | {"em.student_data": "candidates"},
         }
     }

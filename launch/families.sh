@@ -12,24 +12,24 @@ student() {
   local name=$1 seed=$2
   shift 2
   local model=$work/models/$name-$seed
-  emnat train --role=nar --workdir=$work --data=$work/distilled --start=$work/models/ar --output="$model" \
+  emnat train --role=student --workdir=$work --data=$work/distilled --start=$work/models/teacher --output="$model" \
     --config.seed="$seed" --config.student.family="$1" "${@:2}"
   emnat evaluate --workdir=$work --model="$model"
-  emnat evaluate --workdir=$work --model="$model" --rescore=$work/models/ar --length-candidates=3
+  emnat evaluate --workdir=$work --model="$model" --rescore=$work/models/teacher --length-candidates=3
   emnat benchmark latency --workdir=$work --model="$model" --sentences=200
 }
 
 emnat prepare --workdir=$work
-emnat train --role=ar --workdir=$work
-emnat distill --workdir=$work --model=$work/models/ar --output=$work/distilled
-emnat evaluate --workdir=$work --model=$work/models/ar
-emnat benchmark latency --workdir=$work --model=$work/models/ar --sentences=200
+emnat train --role=teacher --workdir=$work
+emnat distill --workdir=$work --model=$work/models/teacher --output=$work/distilled
+emnat evaluate --workdir=$work --model=$work/models/teacher
+emnat benchmark latency --workdir=$work --model=$work/models/teacher --sentences=200
 for seed in "$@"; do
-  student nar "$seed" nar
+  student vanilla "$seed" vanilla
   student cmlm "$seed" cmlm
   student ctc "$seed" ctc
   student dag "$seed" dag
-  for base in nar ctc dag; do
+  for base in vanilla ctc dag; do
     student "glat-$base" "$seed" glat --config.student.glat.base=$base
   done
 done

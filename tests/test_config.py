@@ -44,7 +44,7 @@ def test_the_quickstart_is_the_default():
         ("em.warm_start", "False", False),
         ("em.warm_start", "true", True),
         ("student_train.ema_decay", "None", None),
-        ("student.nar.odd_penalty", "3", 3.0),
+        ("student.vanilla.odd_penalty", "3", 3.0),
     ],
 )
 def test_overrides_are_read_as_the_type_of_the_key(key, text, value):

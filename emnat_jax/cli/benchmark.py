@@ -5,8 +5,8 @@
 the test split decoded that way, for `emnat report`.
 
 Examples:
-  emnat benchmark train --role=nar --config.student.size=base --config.student.family=ctc
-  emnat benchmark latency --workdir=runs/demo --role=nar --round=2 --batch=1,64
+  emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
+  emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,64
 """
 
 import dataclasses
@@ -48,8 +48,8 @@ def _train(work, args):
     from emnat_jax.profiling.benchmark import loss_figures, training_figures
 
     config = work.config
-    model = (config.teacher if args.role == "ar" else config.student).resolve(args.vocab, args.length)
-    train = config.teacher_train if args.role == "ar" else config.student_train
+    model = (config.teacher if args.role == "teacher" else config.student).resolve(args.vocab, args.length)
+    train = config.teacher_train if args.role == "teacher" else config.student_train
     size = {"rows": args.rows, "source": args.length, "target": args.length}
     figures = training_figures(model, train, work.layout, repeats=args.repeats, **size)
     return size | figures | loss_figures(model, repeats=args.repeats, **size)

@@ -3,7 +3,7 @@
 N = 1 makes a `distilled` set, N > 1 a `candidates` set. Killed and run again, it goes on.
 
 Example:
-  emnat distill --workdir=runs/demo --model=runs/demo/models/ar --num-candidates=20 \\
+  emnat distill --workdir=runs/demo --model=runs/demo/models/teacher --num-candidates=20 \\
     --output=runs/demo/candidates
 """
 

@@ -1,7 +1,7 @@
 """sacreBLEU with its signature, chrF++, repetition and length ratio; paired significance of two systems.
 
 Examples:
-  emnat evaluate --workdir=runs/demo --role=nar --round=2 --split=test
+  emnat evaluate --workdir=runs/demo --role=student --round=2 --split=test
   emnat evaluate --hypotheses=out.en --references=test.en --baseline=other.en
   emnat evaluate --hypotheses=out.de --references=ref1.de,ref2.de --json
   emnat evaluate --workdir=runs/tatoeba --multi-references=test_multiref.tsv.gz

@@ -8,7 +8,7 @@ from emnat_jax.errors import UserError
 def add_model(parser) -> None:
     """`--role`, `--round` or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
     parser.add_argument(
-        "--role", choices=("ar", "nar"), default="nar", help="teacher or student; default: nar"
+        "--role", choices=("teacher", "student"), default="student", help="teacher or student; default: student"
     )
     parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
     parser.add_argument(
@@ -16,19 +16,19 @@ def add_model(parser) -> None:
     )
     parser.add_argument(
         "--decoder",
-        help="ar: greedy, beam; nar: odd, argmax; cmlm: mask_predict, single_pass; ctc: greedy, beam; "
+        help="ar: greedy, beam; vanilla: odd, argmax; cmlm: mask_predict, single_pass; ctc: greedy, beam; "
         "dag: greedy, lookahead, viterbi, joint_viterbi, beam; default: the model's own",
     )
     parser.add_argument(
         "--length-candidates",
         type=int,
         metavar="N",
-        help="nar, cmlm: lengths decoded in parallel; with --rescore, for any student: hypotheses to choose from",
+        help="vanilla, cmlm: lengths decoded in parallel; with --rescore, for any student: hypotheses to choose from",
     )
     parser.add_argument(
         "--rescore",
-        metavar="self|ar|DIR",
-        help="who chooses among a student's hypotheses; ar is the same round's teacher",
+        metavar="self|teacher|DIR",
+        help="who chooses among a student's hypotheses; teacher: that of the same round",
     )
 
 
@@ -46,7 +46,7 @@ def load_model(work, args) -> Callable[[list[str]], list[str]]:
         return lambda lines: model.system.translate(model.params, lines, work.vocabulary)
     from emnat_jax.inference.model import translate_lines
 
-    teacher = work.load(_directory(work, args, "ar") if args.rescore == "ar" else args.rescore)
+    teacher = work.load(_directory(work, args, "teacher") if args.rescore == "teacher" else args.rescore)
     own = _lengths(model.system.model) or 1
     count = args.length_candidates or max(own, work.config.evaluation.rescored_candidates)
 

@@ -1,9 +1,9 @@
 """log p(target | source) in nats of a trained model: of text pairs, or as a new column of a data set.
 
 Examples:
-  emnat score --workdir=runs/demo --model=runs/demo/rounds/0/nar --source=a.de --target=a.en
-  emnat score --workdir=runs/demo --model=runs/demo/models/nar --data=runs/demo/candidates \\
-    --column=nar_log_prob --output=runs/demo/scored
+  emnat score --workdir=runs/demo --model=runs/demo/rounds/0/student --source=a.de --target=a.en
+  emnat score --workdir=runs/demo --model=runs/demo/models/student --data=runs/demo/candidates \\
+    --column=student_log_prob --output=runs/demo/scored
 """
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show, write_lines
@@ -17,7 +17,7 @@ def add_arguments(parser):
     parser.add_argument("--target", help="file of target lines; a score a line is written")
     parser.add_argument("--data", help="a distilled, candidates or selected set instead of files")
     parser.add_argument(
-        "--column", default="nar_log_prob", help="name of the new column; default: nar_log_prob"
+        "--column", default="student_log_prob", help="name of the new column; default: student_log_prob"
     )
     parser.add_argument(
         "--output", help="file of scores (default: standard output), or folder of the new set"

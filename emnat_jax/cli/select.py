@@ -2,7 +2,7 @@
 
 Example:
   emnat select --workdir=runs/demo --candidates=runs/demo/rounds/0/candidates --output=runs/demo/paper \\
-    --config.select.rule=nar_top1
+    --config.select.rule=student_top1
 """
 
 from emnat_jax.cli.options import add_workdir, make_log, read_config, show

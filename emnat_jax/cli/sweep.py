@@ -7,7 +7,7 @@ The report is of all seeds that the workdir has.
 
 Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
-  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --only='nar/*' --plan
+  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --only='vanilla/*' --plan
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --report --over=longer_teacher
 """
 

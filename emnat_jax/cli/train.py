@@ -1,8 +1,8 @@
 """Train one model on one data set of a prepared workdir, or go on where a run stopped.
 
 Examples:
-  emnat train --role=ar --workdir=runs/demo --output=runs/demo/models/ar
-  emnat train --role=nar --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
+  emnat train --role=teacher --workdir=runs/demo --output=runs/demo/models/teacher
+  emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
 """
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
@@ -12,7 +12,7 @@ from emnat_jax.errors import UserError
 def add_arguments(parser):
     add_workdir(parser)
     parser.add_argument(
-        "--role", choices=("ar", "nar"), required=True, help="teacher or student configuration"
+        "--role", choices=("teacher", "student"), required=True, help="teacher or student configuration"
     )
     parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
     parser.add_argument("--base", help="a set with the rows that --data does not have")
@@ -20,7 +20,7 @@ def add_arguments(parser):
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
     parser.add_argument(
         "--targets", type=int, default=1, metavar="K",
-        help="nar: learn from K targets of each row, the E-step inside the loss; default: 1",
+        help="student: learn from K targets of each row, the E-step inside the loss; default: 1",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -38,10 +38,10 @@ def run(args, config_arguments):
         manifest = train_model(
             work,
             work.model_config(args.role),
-            config.teacher_train if args.role == "ar" else config.student_train,
+            config.teacher_train if args.role == "teacher" else config.student_train,
             data=args.data or work.directory / "data" / "train",
             output=output,
-            seed=work.seed(0, 0 if args.role == "ar" else 1),
+            seed=work.seed(0, 0 if args.role == "teacher" else 1),
             base=args.base,
             start=args.start,
             targets=args.targets,

@@ -2,8 +2,8 @@
 
 Examples:
   echo "Wo ist der Bahnhof?" | emnat translate
-  emnat translate --workdir=runs/demo --role=ar --round=0 --decoder=greedy --input=test.de --output=test.en
-  emnat translate --role=nar --length-candidates=9 --rescore=ar --input=test.de
+  emnat translate --workdir=runs/demo --role=teacher --round=0 --decoder=greedy --input=test.de --output=test.en
+  emnat translate --role=student --length-candidates=9 --rescore=teacher --input=test.de
 """
 
 from emnat_jax.cli.model import add_model, load_model

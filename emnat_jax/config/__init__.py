@@ -9,7 +9,7 @@ from emnat_jax.config.model import (
     DAGConfig,
     GLATConfig,
     ModelConfig,
-    NARConfig,
+    VanillaConfig,
 )
 from emnat_jax.config.program import (
     Config,
@@ -35,7 +35,7 @@ __all__ = [
     "MeshConfig",
     "ModelConfig",
     "ModesConfig",
-    "NARConfig",
+    "VanillaConfig",
     "OptimConfig",
     "SelectConfig",
     "TrainConfig",

@@ -15,7 +15,7 @@ class ARConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class NARConfig:
+class VanillaConfig:
     """Loss and decoding of the position-wise non-autoregressive family."""
 
     decoder: str = "odd"  # odd or argmax
@@ -25,17 +25,17 @@ class NARConfig:
     length_loss_weight: float = 0.1
 
     def __post_init__(self):
-        one_of("nar.decoder", self.decoder, ("odd", "argmax"))
-        positive("nar", self, "length_candidates")
+        one_of("vanilla.decoder", self.decoder, ("odd", "argmax"))
+        positive("vanilla", self, "length_candidates")
         require(
             self.odd_penalty is None or self.odd_penalty >= 0,
-            f"nar.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
+            f"vanilla.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class CMLMConfig:
-    """The conditional masked language model and mask-predict; the weight of its length loss is `nar`'s."""
+    """The conditional masked language model and mask-predict; the weight of its length loss is `vanilla`'s."""
 
     iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
     length_candidates: int = 3  # lengths decoded in parallel, chosen by the model's own confidence
@@ -88,13 +88,13 @@ class DAGConfig:
 class GLATConfig:
     """Glancing training of another family."""
 
-    base: str = "nar"  # nar, ctc or dag
+    base: str = "vanilla"  # vanilla, ctc or dag
     start_ratio: float = 0.5  # of the wrong positions that are revealed at step 0
     end_ratio: float = 0.3  # the same from anneal_steps on
     anneal_steps: int = 1_000
 
     def __post_init__(self):
-        one_of("glat.base", self.base, ("nar", "ctc", "dag"))
+        one_of("glat.base", self.base, ("vanilla", "ctc", "dag"))
         positive("glat", self, "anneal_steps")
         for name in ("start_ratio", "end_ratio"):
             value = getattr(self, name)
@@ -136,7 +136,7 @@ class ModelConfig:
     vocab_size: int | None = None  # None: that of the vocabulary
     extra_length: int = 6  # outputs are at most this much longer than the padded source
     ar: ARConfig = ARConfig()
-    nar: NARConfig = NARConfig()
+    vanilla: VanillaConfig = VanillaConfig()
     cmlm: CMLMConfig = CMLMConfig()
     ctc: CTCConfig = CTCConfig()
     dag: DAGConfig = DAGConfig()

@@ -56,12 +56,12 @@ class TrainConfig:
 class SelectConfig:
     """The E-step: which candidates become the next teacher's targets (METHOD 5.1, 5.5).
 
-    `posterior` weighs them by p_NAR^alpha x p_AR0^beta x exp(quality_weight x quality against the reference).
+    `posterior` weighs them by p_student^alpha x p_teacher0^beta x exp(quality_weight x quality against the reference).
     """
 
-    rule: str = "posterior"  # nar_top1 (the paper), ar_top1 (plain distillation) or posterior
-    alpha: float = 1.0  # of log p_NAR
-    beta: float = 1.0  # of log p_AR of round 0
+    rule: str = "posterior"  # student_top1 (the paper), teacher_top1 (plain distillation) or posterior
+    alpha: float = 1.0  # of log p_student
+    beta: float = 1.0  # of log p_teacher of round 0
     quality_weight: float = 0.0  # of the quality, which is between 0 and 1
     quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
     include_reference: bool = False  # the reference is one more candidate
@@ -69,12 +69,12 @@ class SelectConfig:
     output: str = "hard"
     normalise_length: bool = True  # scores a token instead of a sentence
     min_quality: float | None = None  # quality_weight is raised until the mean quality is at least this
-    # beta is raised until log p_AR0 is at most so far below the teacher's best: nats, in the mean over sources, a token
+    # beta is raised until log p_teacher0 is at most so far below the teacher's best: nats, in the mean over sources, a token
     # with normalise_length, else a sentence.
     max_drift: float | None = None
 
     def __post_init__(self):
-        one_of("select.rule", self.rule, ("nar_top1", "ar_top1", "posterior"))
+        one_of("select.rule", self.rule, ("student_top1", "teacher_top1", "posterior"))
         one_of("select.quality", self.quality, ("chrf", "bleu"))
         one_of("select.output", self.output, ("hard", "sampled", "weighted"))
         require(
@@ -112,37 +112,37 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
-    # The teacher's; ("ar", "nar"): the student's own behind them; ("nar",): the student's alone.
-    candidates_from: tuple[str, ...] = ("ar",)
+    # The teacher's; ("teacher", "student"): the student's own behind them; ("student",): the student's alone.
+    candidates_from: tuple[str, ...] = ("teacher",)
     update_teacher: bool = True  # False: round 0's stays, and later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
-    # What students learn from: ar_top1, selected (later ones), raw (the corpus), or candidates: the teacher's
+    # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or candidates: the teacher's
     # N best, the E-step inside the loss (METHOD 5.3).
-    nar_data: str = "ar_top1"
-    # nar_data=candidates: their prior shares are as p_AR^this of the sentence; 0: all equal.
+    student_data: str = "distilled"
+    # student_data=candidates: their prior shares are as p_teacher^this of the sentence; 0: all equal.
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
     later_steps_ratio: float = 0.1  # share of train.steps in later rounds
     later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
-    # Stop before training on choices with so many nats a token less log p_AR0 than round 0's best; e.g. 0.05.
+    # Stop before training on choices with so many nats a token less log p_teacher0 than round 0's best; e.g. 0.05.
     stop_max_drift: float | None = None
 
     def __post_init__(self):
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
         require(
-            self.candidates_from in (("ar",), ("ar", "nar"), ("nar",)),
-            f"em.candidates_from={self.candidates_from}: use ('ar',), ('ar', 'nar') or ('nar',).",
+            self.candidates_from in (("teacher",), ("teacher", "student"), ("student",)),
+            f"em.candidates_from={self.candidates_from}: use ('teacher',), ('teacher', 'student') or ('student',).",
         )
-        one_of("em.nar_data", self.nar_data, ("ar_top1", "selected", "raw", "candidates"))
+        one_of("em.student_data", self.student_data, ("distilled", "selected", "raw", "candidates"))
         require(
-            self.nar_data != "candidates" or self.candidates_from == ("ar",),
-            "em.nar_data=candidates takes the teacher's list; set em.candidates_from=('ar',).",
+            self.student_data != "candidates" or self.candidates_from == ("teacher",),
+            "em.student_data=candidates takes the teacher's list; set em.candidates_from=('teacher',).",
         )
         require(
-            self.update_teacher or self.nar_data == "selected",
-            "em.update_teacher=False leaves students no newer teacher; set em.nar_data=selected.",
+            self.update_teacher or self.student_data == "selected",
+            "em.update_teacher=False leaves students no newer teacher; set em.student_data=selected.",
         )
         require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
         require(self.prior_beta >= 0, f"em.prior_beta={self.prior_beta}: use 0 or more.")
@@ -153,7 +153,7 @@ class EMConfig:
 class EvaluationConfig:
     """What a round reports."""
 
-    ncm_rows: int = 1_000  # rows of each split that NCM and AR NLL are measured on
+    ncm_rows: int = 1_000  # rows of each split that NCM and teacher NLL are measured on
     rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
 
@@ -202,7 +202,7 @@ class Config:
     vocab: VocabConfig = VocabConfig()
     teacher: ModelConfig = ModelConfig(encoder_layers=3, decoder_layers=1, dropout=0.0)
     student: ModelConfig = ModelConfig(
-        family="nar", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
+        family="vanilla", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
     )
     teacher_train: TrainConfig = TrainConfig()
     student_train: TrainConfig = TrainConfig(steps=950)
@@ -213,9 +213,9 @@ class Config:
 
     def __post_init__(self):
         require(self.seed >= 0, f"seed={self.seed}: use 0 or more.")
-        asked = "select.rule=ar_top1" if self.select.rule == "ar_top1" else "select.max_drift"
+        asked = "select.rule=teacher_top1" if self.select.rule == "teacher_top1" else "select.max_drift"
         require(
-            "ar" in self.em.candidates_from
-            or (self.select.rule != "ar_top1" and self.select.max_drift is None),
+            "teacher" in self.em.candidates_from
+            or (self.select.rule != "teacher_top1" and self.select.max_drift is None),
             f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} leaves out.",
         )

@@ -79,7 +79,7 @@ def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
 def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
     """The first `count` targets of each row side by side, with shares that sum to 1.
 
-    They are as the column `weight`, or as p_AR^beta where there is a column ar_log_prob, or equal. What no
+    They are as the column `weight`, or as p_teacher^beta where there is a column teacher_log_prob, or equal. What no
     teacher gave a score, a reference, has the largest share of the others. A row with fewer targets
     has its first one again, with share 0.
     """
@@ -98,7 +98,7 @@ def _prior(row: Row, beta: float) -> np.ndarray:
     """What each target counts before a student has seen it."""
     if "weight" in row.scores:
         return row.scores["weight"]
-    log_prob = np.float64(row.scores.get("ar_log_prob", np.zeros(len(row.targets))))
+    log_prob = np.float64(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))))
     scored = log_prob > NEG_INF / 2
     best = log_prob[scored].max(initial=NEG_INF)
     return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)

@@ -18,7 +18,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.evaluation.lengths import by_length
 
-SYSTEMS = ("ar", "nar", "nar_rescored")
+SYSTEMS = ("teacher", "student", "student_rescored")
 LATENCY_NAME = "latency.jsonl"
 
 

@@ -61,7 +61,7 @@ def _prepare(work: Workspace, stage: Stage) -> None:
 
 
 def _train(work: Workspace, stage: Stage) -> None:
-    train = work.config.teacher_train if stage.role == "ar" else work.config.student_train
+    train = work.config.teacher_train if stage.role == "teacher" else work.config.student_train
     if stage.round and work.config.em.warm_start:
         train = _shortened(train, work.config.em)
     train_model(
@@ -90,7 +90,7 @@ def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
 
 def _distill(work: Workspace, stage: Stage) -> None:
     distill(
-        [work.round_model(stage.round, "ar")],
+        [work.round_model(stage.round, "teacher")],
         work.directory / stage.data,
         work.directory / stage.output,
         num_candidates=1,
@@ -103,7 +103,7 @@ def _distill(work: Workspace, stage: Stage) -> None:
 
 def _n_best(work: Workspace, stage: Stage) -> None:
     distill(
-        [work.round_model(stage.round, "ar")],
+        [work.round_model(stage.round, "teacher")],
         work.directory / stage.data,
         work.directory / stage.output,
         num_candidates=work.config.em.candidates,
@@ -116,16 +116,16 @@ def _n_best(work: Workspace, stage: Stage) -> None:
 
 
 def _score(work: Workspace, stage: Stage) -> None:
-    scorers = {"nar_log_prob": work.round_model(stage.round, "nar")}
+    scorers = {"student_log_prob": work.round_model(stage.round, "student")}
     # The first teacher's own list has its scores already, but for references.
     same = stage.round == 0 and not work.config.select.include_reference
     if not same:
-        scorers["ar0_log_prob"] = work.round_model(0, "ar")
+        scorers["teacher0_log_prob"] = work.round_model(0, "teacher")
     rescore(
         work.directory / stage.data,
         work.directory / stage.output,
         scorers,
-        copies={"ar0_log_prob": "ar_log_prob"} if same else {},
+        copies={"teacher0_log_prob": "teacher_log_prob"} if same else {},
         vocabulary=work.vocabulary,
         crew=work.crew,
     )
@@ -133,10 +133,10 @@ def _score(work: Workspace, stage: Stage) -> None:
 
 def _candidates(work: Workspace, stage: Stage) -> None:
     models = {role: work.round_model(stage.round, role) for role in ROLES}
-    scorers = {"ar0_log_prob": work.round_model(0, "ar"), "nar_log_prob": models["nar"]}
+    scorers = {"teacher0_log_prob": work.round_model(0, "teacher"), "student_log_prob": models["student"]}
     sources = work.config.em.candidates_from
     if len(sources) > 1:
-        scorers["ar_log_prob"] = models["ar"]
+        scorers["teacher_log_prob"] = models["teacher"]
     distill(
         [models[role] for role in sources],
         work.directory / stage.data,
@@ -208,15 +208,15 @@ def _too_much_drift(work: Workspace, index: int) -> str | None:
     most, rounds = work.config.em.stop_max_drift, work.directory / "rounds"
     if most is None or not is_finished(rounds / str(index) / "selected"):
         return None
-    best = _fidelity(rounds / "0", "teacher_ar0_log_prob_per_token")
-    drift = best - _fidelity(rounds / str(index), "ar0_log_prob_per_token")
+    best = _fidelity(rounds / "0", "rank1_teacher0_log_prob_per_token")
+    drift = best - _fidelity(rounds / str(index), "teacher0_log_prob_per_token")
     if drift <= most:
         return None
-    return f"round {index}'s choices have {drift:.3f} nats a token less log p_AR0 than the teacher's best, more than em.stop_max_drift={most}"
+    return f"round {index}'s choices have {drift:.3f} nats a token less log p_teacher0 than the teacher's best, more than em.stop_max_drift={most}"
 
 
 def _valid_bleu(round_folder) -> float:
-    return json.loads((round_folder / EVAL_NAME).read_text())["nar"]["valid"]["bleu"]
+    return json.loads((round_folder / EVAL_NAME).read_text())["student"]["valid"]["bleu"]
 
 
 def _fidelity(round_folder, name: str) -> float:

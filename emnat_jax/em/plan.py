@@ -16,7 +16,7 @@ class Stage(NamedTuple):
     kind: str  # prepare, train, distill, n_best, candidates, score, select or evaluate
     output: str  # the folder (or file) whose manifest (or presence) says that it is finished
     round: int | None = None
-    role: str | None = None  # train: ar or nar
+    role: str | None = None  # train: teacher or student
     data: str | None = None  # the set that is read
     base: str | None = None  # train: where the rows that `data` does not have come from
     start: str | None = None  # train: the model whose weights (or encoder, from another role) it begins with
@@ -51,27 +51,27 @@ def _round(config: Config, index: int, *, last: bool) -> list[Stage]:
     if index == 0 or config.em.update_teacher:
         stages.append(
             Stage(
-                "train", f"{here}/ar", index, "ar", teacher_data,
-                base="data/train" if partial else None, start=f"{before}/ar" if warm else None,
+                "train", f"{here}/teacher", index, "teacher", teacher_data,
+                base="data/train" if partial else None, start=f"{before}/teacher" if warm else None,
             )
         )  # fmt: skip
     base = "rounds/0/distilled" if partial else None
-    inside = config.em.nar_data == "candidates"
+    inside = config.em.student_data == "candidates"
     if inside:
         if config.em.rows is not None and index == 0:  # the rows that have no list
             base = student_data
             stages.append(Stage("distill", student_data, index, data="data/train"))
         student_data = f"{here}/n_best"
         stages.append(Stage("n_best", student_data, index, data="data/train"))
-    elif config.em.nar_data == "raw":
+    elif config.em.student_data == "raw":
         student_data, base = "data/train", None
-    elif index and config.em.nar_data == "selected":
+    elif index and config.em.student_data == "selected":
         student_data = teacher_data
     else:
         stages.append(Stage("distill", student_data, index, data="data/train"))
-    start = f"{before}/nar" if warm else f"{here}/ar" if shared else None
+    start = f"{before}/student" if warm else f"{here}/teacher" if shared else None
     targets = config.em.candidates + config.select.include_reference if inside else 1
-    stages.append(Stage("train", f"{here}/nar", index, "nar", student_data, base, start, targets))
+    stages.append(Stage("train", f"{here}/student", index, "student", student_data, base, start, targets))
     stages.append(Stage("evaluate", f"{here}/{EVAL_NAME}", index, data=student_data))
     return stages if last else stages + _e_step(config, index, listed=inside)
 
@@ -80,7 +80,7 @@ def _e_step(config: Config, index: int, *, listed: bool) -> list[Stage]:
     """From the models of a round to the next teacher's targets; `listed`: the teacher's N best are there already."""
     here = f"rounds/{index}"
     n_best, candidates = f"{here}/n_best", f"{here}/candidates"
-    if config.em.candidates_from != ("ar",):
+    if config.em.candidates_from != ("teacher",):
         proposed = [Stage("candidates", candidates, index, data="data/train")]
     else:
         # A list that does not depend on the student is a stage of its own, so that students can share it.

@@ -117,27 +117,27 @@ def _seconds(work: Workspace) -> dict[str, float]:
 
 
 def _rescored(item: dict[str, Any]) -> str:
-    return f"{item['nar_rescored']['test']['bleu']:.2f}" if "nar_rescored" in item else "-"
+    return f"{item['student_rescored']['test']['bleu']:.2f}" if "student_rescored" in item else "-"
 
 
 def table(report: dict[str, Any]) -> str:
     """A line a round: teacher and student on the test split, and what the E-step did."""
-    columns = ("round", "AR BLEU", "NAR BLEU", "rescored", "AR chrF++", "NAR chrF++", "NAR length", "NAR repeats %",
-               "NCM train", "AR NLL", "agreement")  # fmt: skip
-    modes = any("share_valid" in item["nar"]["test"] for item in report["rounds"])
+    columns = ("round", "teacher BLEU", "student BLEU", "rescored", "teacher chrF++", "student chrF++", "length ratio", "repeats %",
+               "NCM train", "teacher NLL", "agreement")  # fmt: skip
+    modes = any("share_valid" in item["student"]["test"] for item in report["rounds"])
     if modes:
-        columns += ("AR valid %", "NAR valid %", "choices valid %")
+        columns += ("teacher valid %", "student valid %", "choices valid %")
     lines = [columns]
     for item in report["rounds"]:
-        ar, nar, ncm = item["ar"]["test"], item["nar"]["test"], item["ncm"]["train"]
+        teacher, student, ncm = item["teacher"]["test"], item["student"]["test"], item["ncm"]["train"]
         agreement = f"{item['selection']['agreement']:.2f}" if item["selection"] else "-"
-        line = (str(item["round"]), f"{ar['bleu']:.2f}", f"{nar['bleu']:.2f}", _rescored(item), f"{ar['chrf']:.2f}",
-                f"{nar['chrf']:.2f}", f"{nar['length_ratio']:.3f}", f"{100 * nar['repeat_rate']:.2f}",
-                f"{ncm['ncm']:.3f}", f"{ncm['ar_nll']:.3f}", agreement)  # fmt: skip
+        line = (str(item["round"]), f"{teacher['bleu']:.2f}", f"{student['bleu']:.2f}", _rescored(item), f"{teacher['chrf']:.2f}",
+                f"{student['chrf']:.2f}", f"{student['length_ratio']:.3f}", f"{100 * student['repeat_rate']:.2f}",
+                f"{ncm['ncm']:.3f}", f"{ncm['teacher_nll']:.3f}", agreement)  # fmt: skip
         if modes:
             chosen = f"{100 * item['selection']['share_valid']:.2f}" if item["selection"] else "-"
-            line += (f"{100 * ar['share_valid']:.1f}", f"{100 * nar['share_valid']:.1f}", chosen)
+            line += (f"{100 * teacher['share_valid']:.1f}", f"{100 * student['share_valid']:.1f}", chosen)
         lines.append(line)
-    notes = [f"test split; {report['rounds'][0]['ar']['test']['bleu_signature']}"] if report["rounds"] else []
+    notes = [f"test split; {report['rounds'][0]['teacher']['test']['bleu_signature']}"] if report["rounds"] else []
     notes += [f"stopped: {report['stopped']}"] if report["stopped"] else []
     return "\n".join([*columns_of_text(lines), *notes])

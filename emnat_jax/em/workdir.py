@@ -24,7 +24,7 @@ from emnat_jax.training.loop import load_params
 from emnat_jax.training.manifest import load_model_manifest
 
 Log = Callable[[str], None]
-ROLES = ("ar", "nar")
+ROLES = ("teacher", "student")
 CONFIG_NAME = "config.json"
 ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers",
                    "max_length", "vocab_size")  # fmt: skip
@@ -73,8 +73,8 @@ class Workspace:
         return load_vocabulary(self.directory / "vocab")
 
     def model_config(self, role: str) -> ModelConfig:
-        """The resolved configuration of the teacher (`ar`) or the student (`nar`)."""
-        model = self.config.teacher if role == "ar" else self.config.student
+        """The resolved configuration of the teacher or the student."""
+        model = self.config.teacher if role == "teacher" else self.config.student
         return model.resolve(self.vocabulary.size, self.config.data.max_length)
 
     def system(self, model: ModelConfig) -> System:
@@ -91,8 +91,8 @@ class Workspace:
         return Model(system, params, manifest.content_hash)
 
     def round_folder(self, index: int, role: str) -> epath.Path:
-        """Where the teacher (`ar`) or student (`nar`) of round `index` lies, in that of an earlier round if it stays."""
-        stays = role == "ar" and not self.config.em.update_teacher
+        """Where the teacher or student of round `index` lies, in that of an earlier round if it stays."""
+        stays = role == "teacher" and not self.config.em.update_teacher
         return self.directory / f"rounds/{0 if stays else index}" / role
 
     def round_model(self, index: int, role: str) -> Model:

@@ -31,14 +31,14 @@ def met_weights(
         name = "beta"
         best = _mean(tables, processes, lambda scores: _column(scores, name)[:, 0])
         floor = best - config.max_drift
-        about = f"select.max_drift={config.max_drift}, a mean log p_AR0 of {floor:.4f},"
+        about = f"select.max_drift={config.max_drift}, a mean log p_teacher0 of {floor:.4f},"
 
     def at(value: float) -> float:
         trial = weights._replace(**{name: value})
         return _mean(tables, processes, lambda scores: _expected(config, scores, trial, name))
 
     found = solve(at, floor, getattr(weights, name), about)
-    what = "quality" if name == "quality" else "ar0_log_prob"
+    what = "quality" if name == "quality" else "teacher0_log_prob"
     return weights._replace(**{name: found}), {"floor": {what: floor, "reached": at(found)}}
 
 
@@ -57,7 +57,7 @@ def _column(scores: Scores, name: str) -> np.ndarray:
     """What the weight `name` multiplies, [rows, K]."""
     if name == "quality":
         return np.asarray(scores.quality)
-    return per_unit(scores.ar0_log_prob, scores.lengths)
+    return per_unit(scores.teacher0_log_prob, scores.lengths)
 
 
 def _expected(config: SelectConfig, scores: Scores, weights: Weights, name: str) -> np.ndarray:

@@ -19,8 +19,8 @@ Numbers = np.ndarray | jax.Array
 class Scores(NamedTuple):
     """What the E-step knows of the candidates of some sources, best ranked first."""
 
-    nar_log_prob: Float[Numbers, "*B K"]  # nats
-    ar0_log_prob: Float[Numbers, "*B K"]  # of round 0's teacher
+    student_log_prob: Float[Numbers, "*B K"]  # nats
+    teacher0_log_prob: Float[Numbers, "*B K"]  # of round 0's teacher
     keep: Bool[Numbers, "*B K"]  # False for slots that hold no candidate
     lengths: Int[Numbers, "*B K"] | None = None  # tokens, EOS included; None: scores are of whole sentences
     quality: Float[Numbers, "*B K"] | None = None  # against the reference, 0 to 1
@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 
 
 def posterior_weights(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B K"]:
-    """p_NAR^alpha x p_AR0^beta x exp(w x quality), normalised over a source's candidates (METHOD 5.1, 5.5, 6.3).
+    """p_student^alpha x p_teacher0^beta x exp(w x quality), normalised over a source's candidates (METHOD 5.1, 5.5, 6.3).
 
     Slots without a candidate weigh 0, and so does a whole row of them.
     """
@@ -47,15 +47,15 @@ def posterior_weights(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B
 
 def posterior_score(scores: Scores, weights: Weights) -> Float[np.ndarray, "*B K"]:
     """The logarithm of the same before it is normalised; per token where `scores` have lengths."""
-    score = weights.alpha * per_unit(scores.nar_log_prob, scores.lengths)
-    score = score + weights.beta * per_unit(scores.ar0_log_prob, scores.lengths)
+    score = weights.alpha * per_unit(scores.student_log_prob, scores.lengths)
+    score = score + weights.beta * per_unit(scores.teacher0_log_prob, scores.lengths)
     return score if weights.quality == 0 else score + weights.quality * np.asarray(scores.quality)
 
 
 def choose(rule: str, scores: Scores, weights: Weights) -> Int[np.ndarray, " B"]:
     """Index of the candidate that `rule` takes from each source; -1 of none.
 
-    `nar_top1`: the student's best (the paper's E-step). `ar_top1`: the best ranked, plain distillation.
+    `student_top1`: the student's best (the paper's E-step). `teacher_top1`: the best ranked, plain distillation.
     `posterior`: the largest weight. Ties go to the better ranked (METHOD 0.3).
     """
     keep = np.asarray(scores.keep)
@@ -75,8 +75,8 @@ def sample(weights: Float[np.ndarray, "B K"], uniform: Float[np.ndarray, " B"]) 
 
 
 RULES: dict[str, Callable[[Scores, Weights], np.ndarray]] = {
-    "nar_top1": lambda scores, _: per_unit(scores.nar_log_prob, scores.lengths),
-    "ar_top1": lambda scores, _: np.zeros(np.shape(scores.ar0_log_prob)),  # all tie: the best ranked wins
+    "student_top1": lambda scores, _: per_unit(scores.student_log_prob, scores.lengths),
+    "teacher_top1": lambda scores, _: np.zeros(np.shape(scores.teacher0_log_prob)),  # all tie: the best ranked wins
     "posterior": posterior_score,
 }
 

@@ -28,7 +28,7 @@ from emnat_jax.evaluation.sentence import sentence_quality
 from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.types import NEG_INF
 
-COLUMNS = ("nar_log_prob", "ar0_log_prob")
+COLUMNS = ("student_log_prob", "teacher0_log_prob")
 # Of a source's largest share: a lighter candidate is left out of a weighted set, it costs as much as any other.
 SMALLEST = 0.01
 
@@ -56,7 +56,7 @@ def select(
     """Makes a `selected` set: of every row of a `candidates` set the target or targets that the rule chooses.
 
     Each process makes its own shards. The manifest's options hold the weights, those that a floor fixed too,
-    and statistics: ranks chosen, agreement with the teacher's best, log p_AR0 a token of the choices and of
+    and statistics: ranks chosen, agreement with the teacher's best, log p_teacher0 a token of the choices and of
     the teacher's best. Raises UserError for missing columns and for a floor that no weight reaches.
     """
     source, output = epath.Path(source), epath.Path(output)
@@ -116,7 +116,7 @@ def choose_rows(rows: list[Row], rule: Rule) -> list[Row]:
 def score_table(rows: list[Row], rule: Rule) -> Scores:
     """The scores of all candidates, [rows, K], as the rule counts them. UserError where a column is missing."""
     config = rule.config
-    missing = [name for name in COLUMNS if config.rule != "ar_top1" and name not in rows[0].scores]
+    missing = [name for name in COLUMNS if config.rule != "teacher_top1" and name not in rows[0].scores]
     if missing:
         raise UserError(
             f"select.rule={config.rule} needs the column {missing[0]}, which {rule.where} does not have; "
@@ -181,14 +181,14 @@ def _statistics(candidates: list[Row], chosen: list[Row]) -> Counter:
             sums[f"rank {int(choice.scores['rank'][place])}"] += share
             sums["tokens"] += share * len(choice.targets[place])
             sums["references"] += share * float(choice.scores.get(REFERENCE, np.zeros(len(shares)))[place])
-            if "ar0_log_prob" in row.scores:
-                sums["ar0"] += share * float(choice.scores["ar0_log_prob"][place])
+            if "teacher0_log_prob" in row.scores:
+                sums["teacher0"] += share * float(choice.scores["teacher0_log_prob"][place])
         sums["rows"] += 1
         sums["targets"] += len(choice.targets)
         sums["candidates"] += len(row.targets)
         sums["teacher_tokens"] += len(row.targets[0])
-        if "ar0_log_prob" in row.scores:
-            sums["teacher_ar0"] += float(row.scores["ar0_log_prob"][0])
+        if "teacher0_log_prob" in row.scores:
+            sums["rank1_teacher0"] += float(row.scores["teacher0_log_prob"][0])
     return sums
 
 
@@ -202,7 +202,7 @@ def summary(sums: Counter) -> dict:
         "references": sums["references"] / rows,
         "targets_per_source": sums["targets"] / rows,
         "candidates_per_source": sums["candidates"] / rows,
-        "ar0_log_prob_per_token": sums["ar0"] / max(sums["tokens"], 1),
-        "teacher_ar0_log_prob_per_token": sums["teacher_ar0"] / max(sums["teacher_tokens"], 1),
+        "teacher0_log_prob_per_token": sums["teacher0"] / max(sums["tokens"], 1),
+        "rank1_teacher0_log_prob_per_token": sums["rank1_teacher0"] / max(sums["teacher_tokens"], 1),
         "tokens_per_target": sums["tokens"] / rows,
     }

@@ -14,7 +14,7 @@ Numbers = np.ndarray | jax.Array
 
 
 def multimodality(log_prob: Float[Numbers, " n"]) -> float:
-    """CM: the mean of -log p_NAR(target | source) over sentences."""
+    """CM: the mean of -log p_student(target | source) over sentences."""
     return float(np.mean(-_some(log_prob)))
 
 
@@ -37,17 +37,17 @@ def sentence_multimodality(
 
 
 def total_correlation(
-    nar_log_prob: Float[Numbers, " n"],
-    ar_log_prob: Float[Numbers, " n"],
+    student_log_prob: Float[Numbers, " n"],
+    teacher_log_prob: Float[Numbers, " n"],
     lengths: Int[Numbers, " n"],
     weight: Float[Numbers, " n"] | None = None,
 ) -> float:
-    """NCM_NAR - NCM_AR: nats a token that a parallel model loses because it sees no dependencies.
+    """NCM - teacher NLL: nats a token that a parallel model loses because it sees no dependencies.
 
-    An estimate of the conditional total correlation: the AR model's NLL stands for the entropy.
+    An estimate of the conditional total correlation: the teacher's NLL stands for the entropy.
     """
-    ncm, ar_nll = (normalised_multimodality(x, lengths, weight) for x in (nar_log_prob, ar_log_prob))
-    return ncm - ar_nll
+    ncm, teacher_nll = (normalised_multimodality(x, lengths, weight) for x in (student_log_prob, teacher_log_prob))
+    return ncm - teacher_nll
 
 
 def _some(values: Numbers) -> np.ndarray:

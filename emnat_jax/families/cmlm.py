@@ -1,6 +1,6 @@
-"""Conditional masked language model (Ghazvininejad et al., EMNLP 2019): `nar` that has also seen some tokens.
+"""Conditional masked language model (Ghazvininejad et al., EMNLP 2019): `vanilla` that has also seen some tokens.
 
-Network, length head and score are those of `nar`; the score is that of the fully masked pass, a
+Network, length head and score are those of `vanilla`; the score is that of the fully masked pass, a
 normalised model of p(y | x). Mask-predict's outputs are no samples of any tractable model.
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from emnat_jax.config import ModelConfig
 from emnat_jax.decoding.mask_predict import mask_predict
 from emnat_jax.decoding.rerank import first_candidates, rerank
-from emnat_jax.families import vanilla as nar
+from emnat_jax.families import vanilla
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count
@@ -23,7 +23,7 @@ DECODERS = {
     "single_pass": lambda config: config.with_options("cmlm", iterations=1),
 }
 
-parts = nar.parts
+parts = vanilla.parts
 
 
 def loss_of(config: ModelConfig, parts: Parallel):
@@ -32,8 +32,8 @@ def loss_of(config: ModelConfig, parts: Parallel):
 
 
 def make(config: ModelConfig) -> Family:
-    """`nar` with another loss and another decoder."""
-    return nar.make(config)._replace(
+    """`vanilla` with another loss and another decoder."""
+    return vanilla.make(config)._replace(
         loss=loss_of(config, parts(config)), decode=functools.partial(_decode, config)
     )
 
@@ -45,7 +45,7 @@ def _loss(
     if key is None:
         return plain_loss(parts)(params, batch, None, step)
     encode_key, decode_key, count_key, mask_key = jax.random.split(key, 4)
-    free = nar.free_positions(batch.target)
+    free = vanilla.free_positions(batch.target)
     count = uniform_count(count_key, jnp.sum(free, axis=-1))
     hidden = random_subset(mask_key, free, count)
     revealed = jnp.where(free & ~hidden, batch.target, HIDDEN)
@@ -60,7 +60,7 @@ def _decode(config, params: Params, source: Array, key: Key, num_candidates: int
     """
     del key
     options = config.cmlm
-    trials = nar.length_trials(config, params, source, max(num_candidates, options.length_candidates))
+    trials = vanilla.length_trials(config, params, source, max(num_candidates, options.length_candidates))
     found = mask_predict(trials.predict, trials.lengths.reshape(-1), trials.width, options.iterations)
     shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
     log_prob = jnp.where(invalid, NEG_INF, found.log_prob.reshape(shape) + trials.log_prob)

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from emnat_jax.config import GLATConfig, ModelConfig
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families import ctc, dag
-from emnat_jax.families import vanilla as nar
+from emnat_jax.families import vanilla
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio
 from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Step
 
-GLANCEABLE = {"nar": nar, "ctc": ctc, "dag": dag}
+GLANCEABLE = {"vanilla": vanilla, "ctc": ctc, "dag": dag}
 
 
 def loss_of(config: ModelConfig, parts: Parallel):

@@ -28,7 +28,7 @@ from emnat_jax.models.transformer import Encoded, Transformer
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
 DECODERS = {
-    name: functools.partial(ModelConfig.with_options, family="nar", decoder=name)
+    name: functools.partial(ModelConfig.with_options, family="vanilla", decoder=name)
     for name in ("odd", "argmax")
 }
 
@@ -134,7 +134,7 @@ def _loss(config, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, 
     tokens, rows = jnp.sum(weight), jnp.sum(batch.weight)
     token_mean = jnp.sum(token * weight) / jnp.maximum(tokens, 1.0)
     length_mean = jnp.sum(length * batch.weight) / jnp.maximum(rows, 1.0)
-    loss = token_mean + config.nar.length_loss_weight * length_mean
+    loss = token_mean + config.vanilla.length_loss_weight * length_mean
     token_nll = -token_log_probs(prediction.tokens, batch.target)
     length_nll = -token_log_probs(prediction.lengths, lengths)
     return loss, {
@@ -189,17 +189,17 @@ def _decode(config, params: Params, source: Array, key: Key, num_candidates: int
     `key` is not used.
     """
     del key
-    trials = length_trials(config, params, source, max(num_candidates, config.nar.length_candidates))
+    trials = length_trials(config, params, source, max(num_candidates, config.vanilla.length_candidates))
     tokens, log_prob = _best_tokens(config, trials.predict(None), trials.lengths.reshape(-1))
     shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
     log_prob = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)
     found = Hypotheses(tokens.reshape(*shape, trials.width), log_prob, log_prob)
-    return first_candidates(rerank(found, log_prob, config.nar.length_penalty), num_candidates)
+    return first_candidates(rerank(found, log_prob, config.vanilla.length_penalty), num_candidates)
 
 
 def _best_tokens(config, log_probs, lengths):
-    if config.nar.decoder == "argmax":
+    if config.vanilla.decoder == "argmax":
         return argmax_decode(log_probs, lengths)
     return odd_decode(
-        log_probs, lengths, jnp.inf if config.nar.odd_penalty is None else config.nar.odd_penalty
+        log_probs, lengths, jnp.inf if config.vanilla.odd_penalty is None else config.vanilla.odd_penalty
     )

@@ -19,7 +19,7 @@ from emnat_jax.types import BLANK, HIDDEN, Batch, Params
 class Alternatives(NamedTuple):
     """One pass over the L decoder positions of each sentence, with nothing revealed.
 
-    The output lies on the positions along its most probable alignment: of `nar` and `cmlm` one a token, of
+    The output lies on the positions along its most probable alignment: of `vanilla` and `cmlm` one a token, of
     `ctc` the frames with their blanks, of `dag` the vertices of the path.
     """
 

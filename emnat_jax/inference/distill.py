@@ -35,7 +35,7 @@ def distill(
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
     Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
-    of a single proposer gets its score as the column ar_log_prob, a student's as nar_log_prob; with several,
+    of a single proposer gets its score as the column teacher_log_prob, a student's as student_log_prob; with several,
     `proposer` says which (from 0). With `include_reference` the corpus' own target stands behind them, marked in the column
     from_reference, unless one of them reads like it. `scorers` (column -> model) add or replace columns.
     `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
@@ -144,7 +144,7 @@ def _propose(proposers: Sequence[Model], rows: list[Row], count: int, vocabulary
     """Each row with the `count` best of all proposers in the place of its targets."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
     decoded = [model.system.decode(model.params, sources, count) for model in proposers]
-    column = "ar_log_prob" if proposers[0].system.model.family == "ar" else "nar_log_prob"
+    column = "teacher_log_prob" if proposers[0].system.model.family == "ar" else "student_log_prob"
     return [
         _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
     ]

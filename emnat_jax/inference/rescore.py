@@ -15,7 +15,7 @@ def make_rescored_step(
 ) -> DecodeStep:
     """Compiled ((student, teacher) params, batch) -> the student's hypotheses in the teacher's order.
 
-    The teacher scores all of them in one teacher-forced pass, by log p_AR / ((5 + T) / 6)^alpha.
+    The teacher scores all of them in one teacher-forced pass, by log p_teacher / ((5 + T) / 6)^alpha.
     """
 
     def decode(params: tuple[Params, Params], batch: Batch) -> Hypotheses:

@@ -60,7 +60,7 @@ def round_steps(config: Config, vocabulary: int, there: Slice) -> dict[str, Step
     teacher, student = (
         m.resolve(vocabulary, config.data.max_length) for m in (config.teacher, config.student)
     )
-    models, plan, count = {"ar": teacher, "nar": student}, make_plan(config), config.em.candidates
+    models, plan, count = {"teacher": teacher, "student": student}, make_plan(config), config.em.candidates
     targets = max(stage.targets for stage in plan)
     steps = [
         _train(f"train {teacher.family}", teacher, config.teacher_train, config, there),
@@ -81,7 +81,7 @@ def _proposers(config: Config, kinds: set[str]) -> tuple[str, ...]:
     """The roles whose N best some stage of a plan with such stages makes."""
     if "candidates" in kinds:
         return config.em.candidates_from
-    return ("ar",) if "n_best" in kinds else ()
+    return ("teacher",) if "n_best" in kinds else ()
 
 
 def _train(

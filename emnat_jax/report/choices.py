@@ -40,7 +40,7 @@ def _table(steps: list[tuple[int, dict]]) -> str:
 
 
 def _line(chosen: dict[str, Any], checked: bool) -> tuple[str, ...]:
-    ours, first = chosen["ar0_log_prob_per_token"], chosen["teacher_ar0_log_prob_per_token"]
+    ours, first = chosen["teacher0_log_prob_per_token"], chosen["rank1_teacher0_log_prob_per_token"]
     valid = (f"{chosen['share_valid']:.2%}",) if checked else ()
     return (chosen["rule"], f"{chosen['agreement']:.1%}", f"{ours:.3f}", f"{first:.3f}", f"{ours - first:+.3f}",
             f"{chosen['tokens_per_target']:.2f}", *valid)  # fmt: skip

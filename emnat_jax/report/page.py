@@ -26,7 +26,7 @@ def page(report: dict[str, Any]) -> str:
 
 
 def _first_student(report: dict[str, Any]) -> str:
-    data = report["config"]["em"].get("nar_data")
+    data = report["config"]["em"].get("student_data")
     learned = {"candidates": "the E-step inside the loss", "raw": "the corpus' own pairs"}
     return learned.get(data, "plain distillation")
 
@@ -34,11 +34,11 @@ def _first_student(report: dict[str, Any]) -> str:
 def _rounds(report: dict[str, Any]) -> str:
     """A line a round and system."""
     rounds = report["rounds"]
-    multi = rounds[0]["nar"].get("test_multi")
+    multi = rounds[0]["student"].get("test_multi")
     several = (f"BLEU, several references ({multi['sentences']:,} other sentences)",) if multi else ()
     head = ("round", "system", "BLEU", *several, "chrF++", "length ratio", "repeats", "type/token", "pairs learned from",
             "updates")  # fmt: skip
-    updates = {name: _updates(report, name) for name in ("ar", "nar")}
+    updates = {name: _updates(report, name) for name in ("teacher", "student")}
     lines = []
     for place, item in enumerate(rounds):
         for name in (name for name in NAMES if name in item):
@@ -61,7 +61,7 @@ def _updates(report: dict[str, Any], role: str) -> list[str]:
     """Of each round; where a model goes on from the last round's, how many that makes."""
     steps = [item[role]["training"]["step"] for item in report["rounds"]]
     first, *later = steps
-    if role == "ar" and not report["config"]["em"]["update_teacher"]:
+    if role == "teacher" and not report["config"]["em"]["update_teacher"]:
         return [f"{first:,}", *("none, it stays" for _ in later)]
     if not report["config"]["em"]["warm_start"]:
         return [f"{step:,}" for step in steps]
@@ -82,7 +82,7 @@ def _charts(report: dict[str, Any]) -> str:
         }
 
     ncm = of_targets(("training sentences", "train", "ncm"), ("valid split", "valid", "ncm"))
-    parts = of_targets(("under the teacher (AR NLL)", "train", "ar_nll"), ("what one pass adds (total correlation)", "train", "total_correlation"))  # fmt: skip
+    parts = of_targets(("under the teacher (teacher NLL)", "train", "teacher_nll"), ("what one pass adds (total correlation)", "train", "total_correlation"))  # fmt: skip
     drawn = [
         ("Quality by round", line_chart(over_rounds(lambda test: test["bleu"]), "round", "BLEU")),
         ("chrF++ by round", line_chart(over_rounds(lambda test: test["chrf"]), "round", "chrF++")),
@@ -92,7 +92,7 @@ def _charts(report: dict[str, Any]) -> str:
         ("What NCM is made of, training sentences: it is the sum of both", line_chart(parts, "round", "nats a token")),
         ("Quality by length, last round", _by_length(report["by_length"][str(rounds[-1]["round"])])),
         *((f"Training of the {NAMES[role].split(' ')[0]}; the losses are on different targets, their levels do not compare",
-           _curves(report, role)) for role in ("ar", "nar")),
+           _curves(report, role)) for role in ("teacher", "student")),
     ]  # fmt: skip
     return f"<h2>Curves</h2>{figures(drawn)}"
 

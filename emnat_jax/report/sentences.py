@@ -9,16 +9,16 @@ def sentences(samples: list[dict]) -> str:
     for item in samples:
         teachers: dict[str, int] = {}
         for found in item["rounds"]:
-            teachers.setdefault(found["ar"], found["round"])
+            teachers.setdefault(found["teacher"], found["round"])
         known = {_bare(word) for line in (item["reference"], *teachers) for word in line.split()}
         lines = [_line("source", text(item["source"])), _line("reference", text(item["reference"]))]
         lines += [_line(f"teacher, round {index}", _marked(line, None)) for line, index in teachers.items()]
         lines += [
-            _line(f"student, round {found['round']}", _marked(found["nar"], known))
+            _line(f"student, round {found['round']}", _marked(found["student"], known))
             for found in item["rounds"]
         ]
-        if "nar_rescored" in item["rounds"][-1]:
-            lines.append(_line("the last, rescored", _marked(item["rounds"][-1]["nar_rescored"], known)))
+        if "student_rescored" in item["rounds"][-1]:
+            lines.append(_line("the last, rescored", _marked(item["rounds"][-1]["student_rescored"], known)))
         blocks.append(
             f'<table class="sample"><caption>{text(item["words"])} words</caption>{"".join(lines)}</table>'
             + _alternatives(item["rounds"][-1].get("alternatives", []))

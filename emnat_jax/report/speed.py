@@ -11,9 +11,9 @@ Timings = Sequence[dict[str, Any]]
 
 def speed(latency: Timings) -> tuple[str, str]:
     """Value and note of a box: the student, decoding as in the rounds, against the fastest teacher on the same device."""
-    students = [item for item in latency if item["role"] == "nar" and not item.get("changes")]
+    students = [item for item in latency if item["role"] == "student" and not item.get("changes")]
     if not students:
-        return "not measured", "emnat benchmark latency --role=nar, and --role=ar"
+        return "not measured", "emnat benchmark latency --role=student, and --role=teacher"
     student, device = students[-1], _device(students[-1])
     means = {
         size: (_mean_ms(student, size), _fastest_teacher(latency, device, size))
@@ -73,7 +73,7 @@ def _figures(timings: Sequence[tuple[dict[str, Any], str]]) -> str:
 
 def _fastest_teacher(latency: Timings, device: str, size: str) -> float | None:
     """Mean milliseconds a sentence; None where no teacher was timed so."""
-    teachers = [item for item in latency if item["role"] == "ar" and _device(item) == device]
+    teachers = [item for item in latency if item["role"] == "teacher" and _device(item) == device]
     return min((_mean_ms(item, size) for item in teachers if size in item["figures"]), default=None)
 
 

@@ -11,7 +11,7 @@ from emnat_jax.report.systems import NAMES, TESTS
 def summary(report: dict[str, Any]) -> str:
     """A sentence on the run, its figures in boxes, and each difference that the rounds made with its p value."""
     first, last = report["rounds"][0], report["rounds"][-1]
-    teacher, student = first["ar"]["test"]["bleu"], last["nar"]["test"]["bleu"]
+    teacher, student = first["teacher"]["test"]["bleu"], last["student"]["test"]["bleu"]
     shown = [
         ("Teacher", f"{teacher:.2f} BLEU", "round 0, test split"),
         (
@@ -20,8 +20,8 @@ def summary(report: dict[str, Any]) -> str:
             f"round {last['round']}, {_distance(teacher - student)}",
         ),
     ]
-    if "nar_rescored" in last:
-        rescored = last["nar_rescored"]["test"]["bleu"]
+    if "student_rescored" in last:
+        rescored = last["student_rescored"]["test"]["bleu"]
         count = report["config"]["evaluation"]["rescored_candidates"]
         shown.append(
             (
@@ -32,7 +32,7 @@ def summary(report: dict[str, Any]) -> str:
         )
     shown += [("Did EM help?", *_verdict(report)), ("Speed", *speed(report["latency"]))]
     stopped = f"<p>The rounds were stopped: {text(report['stopped'])}</p>" if report["stopped"] else ""
-    note = f"BLEU is sacreBLEU against the raw references: {first['ar']['test']['bleu_signature']}."
+    note = f"BLEU is sacreBLEU against the raw references: {first['teacher']['test']['bleu_signature']}."
     note = f'<p class="note">{text(note)}</p>'
     return f'<p class="lead">{text(_lead(report))}</p>{cards(shown)}{stopped}{note}{_effects(report)}'
 
@@ -46,7 +46,7 @@ def _lead(report: dict[str, Any]) -> str:
         f"A non-autoregressive student ({config['student']['family']}) that writes all words of a sentence at once learned "
         f"from an autoregressive teacher ({config['teacher']['family']}) that writes one after the other, with "
         f"{rounds or 'no'} EM round{'' if rounds == 1 else 's'}, on {pairs:,} sentence pairs, {languages(data)} "
-        f"({corpus_name(data)}). Tested on {first['ar']['test']['sentences']:,} sentences."
+        f"({corpus_name(data)}). Tested on {first['teacher']['test']['sentences']:,} sentences."
     )
 
 
@@ -67,7 +67,7 @@ def _distance(gap: float) -> str:
 
 def _verdict(report: dict[str, Any]) -> tuple[str, str]:
     """Of the student in one pass on the test split."""
-    found = [item for item in report["em_effects"] if (item["system"], item["split"]) == ("nar", "test")]
+    found = [item for item in report["em_effects"] if (item["system"], item["split"]) == ("student", "test")]
     if not found:
         return "not asked", "no round after the first"
     effect = found[0]
@@ -81,7 +81,7 @@ def _verdict(report: dict[str, Any]) -> tuple[str, str]:
 
 def _more_updates(report: dict[str, Any]) -> str:
     """What the last student had beside the E-steps."""
-    steps = [item["nar"]["training"]["step"] for item in report["rounds"]]
+    steps = [item["student"]["training"]["step"] for item in report["rounds"]]
     if not report["config"]["em"]["warm_start"]:
         return f"trained anew, {steps[-1]:,} updates against {steps[0]:,}"
     return f"with {sum(steps[1:]):,} more updates than its {steps[0]:,}"
@@ -107,7 +107,7 @@ def _effects(report: dict[str, Any]) -> str:
 
 
 def _test_name(report: dict[str, Any], split: str) -> str:
-    return f"{report['rounds'][0]['nar'][split]['sentences']:,} {TESTS[split]}"
+    return f"{report['rounds'][0]['student'][split]['sentences']:,} {TESTS[split]}"
 
 
 def _signatures(effects: Sequence[dict[str, Any]]) -> list[str]:

@@ -144,7 +144,7 @@ def _group(report: dict[str, Any], name: str) -> str:
             len(cell["seeds"]),
             *(_gain(cell["gains"].get(split)) for split in gains),
             *(_figure(cell, figure) for figure in shown),
-            f"{cell['updates']['ar']}, {cell['updates']['nar']}",
+            f"{cell['updates']['teacher']}, {cell['updates']['student']}",
         )
         for cell in cells
     ]

@@ -97,7 +97,7 @@ def _changed(base: dict, changes: Mapping[str, Any], where: str) -> Config:
 
 
 def choose(cells: Iterable[Cell], pattern: str | None) -> list[Cell]:
-    """The cells that one of the comma-separated patterns names, e.g. nar/*; UserError for one that names none."""
+    """The cells that one of the comma-separated patterns names, e.g. vanilla/*; UserError for one that names none."""
     names = {cell: f"{cell.group}/{cell.name}" for cell in cells}
     patterns = [part.strip() for part in (pattern or "*").split(",")]
     for part in patterns:

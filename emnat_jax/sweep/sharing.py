@@ -16,8 +16,8 @@ _TEACHER = ("data.", "teacher.")
 _BOTH = (*_TEACHER, "student.")
 _READS = {
     "prepare": ("data.", "vocab."),
-    "train ar": ("data.", "vocab.", "teacher.", "teacher_train."),
-    "train nar": ("data.", "vocab.", "student.", "student_train.", "em.prior_beta"),
+    "train teacher": ("data.", "vocab.", "teacher.", "teacher_train."),
+    "train student": ("data.", "vocab.", "student.", "student_train.", "em.prior_beta"),
     "distill": _TEACHER,
     "n_best": (*_TEACHER, "em.rows", "em.candidates", "select.include_reference"),
     "candidates": (*_BOTH, "em.rows", "em.candidates", "em.candidates_from", "select.include_reference"),
@@ -55,8 +55,8 @@ def _inputs(stage: Stage, plan: list[Stage]) -> list[str]:
         return []
     made = {other.output for other in plan}
     here = f"rounds/{stage.round}"
-    teacher = f"{here}/ar" if f"{here}/ar" in made else "rounds/0/ar"  # one that stays
-    both = [teacher, "rounds/0/ar", f"{here}/nar"]
+    teacher = f"{here}/teacher" if f"{here}/teacher" in made else "rounds/0/teacher"  # one that stays
+    both = [teacher, "rounds/0/teacher", f"{here}/student"]
     models = {"distill": [teacher], "n_best": [teacher], "candidates": both, "score": both, "evaluate": both}
     sets = [name for name in (stage.data, stage.base, stage.start) if name and not name.startswith("data/")]
     return ["data", *sets, *models.get(stage.kind, [])]

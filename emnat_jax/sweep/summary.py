@@ -25,18 +25,18 @@ from emnat_jax.sweep.cells import Cell
 REPORT_NAME = "sweep.json"
 FIGURE_OF = {"test": "student", MULTI: "student_multi"}  # what a gain is of, by split
 FIGURES = {  # name -> place in eval.json of the last round
-    "teacher": ("ar", "test", "bleu"),
-    "student": ("nar", "test", "bleu"),
-    "rescored": ("nar_rescored", "test", "bleu"),
-    "teacher_multi": ("ar", "test_multi", "bleu"),
-    "student_multi": ("nar", "test_multi", "bleu"),
-    "rescored_multi": ("nar_rescored", "test_multi", "bleu"),
-    "student_valid": ("nar", "valid", "bleu"),
-    "chrf": ("nar", "test", "chrf"),
-    "share_valid": ("nar", "test", "share_valid"),
-    "length_ratio": ("nar", "test", "length_ratio"),
-    "repeat_rate": ("nar", "test", "repeat_rate"),
-    "type_token_ratio": ("nar", "test", "type_token_ratio"),
+    "teacher": ("teacher", "test", "bleu"),
+    "student": ("student", "test", "bleu"),
+    "rescored": ("student_rescored", "test", "bleu"),
+    "teacher_multi": ("teacher", "test_multi", "bleu"),
+    "student_multi": ("student", "test_multi", "bleu"),
+    "rescored_multi": ("student_rescored", "test_multi", "bleu"),
+    "student_valid": ("student", "valid", "bleu"),
+    "chrf": ("student", "test", "chrf"),
+    "share_valid": ("student", "test", "share_valid"),
+    "length_ratio": ("student", "test", "length_ratio"),
+    "repeat_rate": ("student", "test", "repeat_rate"),
+    "type_token_ratio": ("student", "test", "type_token_ratio"),
     "ncm": ("ncm", "train", "ncm"),
     "total_correlation": ("ncm", "train", "total_correlation"),
 }
@@ -115,14 +115,14 @@ def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
     last = max(finished_rounds(here, cell.config.em.rounds))
     result = json.loads((here / f"rounds/{last}/{EVAL_NAME}").read_text())
     updates = {
-        role: sum(_updates(here / f"rounds/{n}/{role}") for n in range(last + 1)) for role in ("ar", "nar")
+        role: sum(_updates(here / f"rounds/{n}/{role}") for n in range(last + 1)) for role in ("teacher", "student")
     }
     return {
         "group": cell.group, "cell": cell.name, "seed": cell.seed, "folder": cell.folder, "round": last, "updates": updates,
         "figures": {name: value for name, path in FIGURES.items() if (value := _at(result, path)) is not None},
-        "outputs": {split: _hash(lines) for split in FIGURE_OF if (lines := outputs_of(here, last, split).get("nar"))},
+        "outputs": {split: _hash(lines) for split in FIGURE_OF if (lines := outputs_of(here, last, split).get("student"))},
         "references": {split: _hash(sets) for split, sets in references_of(cell.config.data, here).items()},
-        "signatures": {split: scores["bleu_signature"] for split, scores in result["nar"].items() if split != "valid"},
+        "signatures": {split: scores["bleu_signature"] for split, scores in result["student"].items() if split != "valid"},
     }  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def _gains(run: dict, other: dict, directory: epath.Path, cell: Cell, known: dic
 
 
 def _p_value(run: dict, other: dict, directory: epath.Path, cell: Cell, split: str) -> float:
-    ours, theirs = (outputs_of(directory / x["folder"], x["round"], split)["nar"] for x in (run, other))
+    ours, theirs = (outputs_of(directory / x["folder"], x["round"], split)["student"] for x in (run, other))
     references = references_of(cell.config.data, directory / run["folder"])[split]
     return paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"]["p_value"]
 

@@ -47,8 +47,8 @@ def same(a: Row, b: Row) -> bool:
 
 def scored_row() -> Row:
     scores = {
-        "ar_log_prob": np.array([-1.1, -np.float32(1) / 3, -1e-40], np.float32),
-        "nar_log_prob": np.array([-np.inf, -0.0, 3.4e38], np.float32),
+        "teacher_log_prob": np.array([-1.1, -np.float32(1) / 3, -1e-40], np.float32),
+        "student_log_prob": np.array([-np.inf, -0.0, 3.4e38], np.float32),
     }
     targets = [tokens(5, 70_000), tokens(), tokens(2**31 - 1)]
     return Row(2**40, tokens(9), targets, "a\u2028b 😀 \x00\t", " ré\u0301sumé שלום ", scores)
@@ -81,7 +81,7 @@ def test_rows_read_are_rows_written_bit_for_bit(tmp_path):
     read = list(read_shard(path))
     assert len(read) == 51
     assert all(map(same, rows, read))
-    assert read[-1].source.dtype == np.int32 and read[-1].scores["ar_log_prob"].dtype == np.float32
+    assert read[-1].source.dtype == np.int32 and read[-1].scores["teacher_log_prob"].dtype == np.float32
     assert [p.name for p in path.parent.iterdir()] == ["part-00000-of-00001.tfrecord"]
 
 

@@ -36,14 +36,14 @@ def test_benchmark_of_translation(workdir, capsys):
 
 
 def test_another_decoder_is_timed_with_its_own_bleu(workdir, capsys):
-    options = ("--role=ar", "--round=0", "--batch=4", "--sentences=2")
+    options = ("--role=teacher", "--round=0", "--batch=4", "--sentences=2")
     for changes in ((), ("--decoder=beam",)):
         code, _ = run("benchmark", "latency", f"--workdir={workdir}", *options, *changes, capsys=capsys)
         assert code == 0
     own, changed = map(json.loads, (workdir / "report/latency.jsonl").read_text().splitlines()[-2:])
     evaluated = json.loads((workdir / "rounds/0/eval.json").read_text())
-    assert own["bleu"] == evaluated["ar"]["test"]["bleu"] and "cpu" in own["device"]
-    assert changed["name"] == "ar, round 0, decoder=beam" and changed["bleu"] is not None
+    assert own["bleu"] == evaluated["teacher"]["test"]["bleu"] and "cpu" in own["device"]
+    assert changed["name"] == "teacher, round 0, decoder=beam" and changed["bleu"] is not None
 
 
 @pytest.mark.parametrize("mistake", ["--batch=0", "--batch=1,x", "--sentences=0"])

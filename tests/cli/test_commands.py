@@ -43,7 +43,7 @@ def test_training_needs_no_evaluation_libraries(workdir, tmp_path):
         "import sys\n"
         "for name in ('tensorflow_datasets', 'sacrebleu', 'tensorboardX'): sys.modules[name] = None\n"
         "from emnat_jax.cli.main import main\n"
-        f"sys.exit(main(['train', '--role=ar', '--workdir={workdir}', '--output={tmp_path / 'm'}']))"
+        f"sys.exit(main(['train', '--role=teacher', '--workdir={workdir}', '--output={tmp_path / 'm'}']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -53,11 +53,11 @@ def test_training_needs_no_evaluation_libraries(workdir, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--role=ar",),
-        ("--role=ar", "--decoder=beam"),
-        ("--role=nar", "--decoder=argmax"),
-        ("--role=nar", "--length-candidates=3", "--rescore=self"),
-        ("--role=nar", "--length-candidates=3", "--rescore=ar"),
+        ("--role=teacher",),
+        ("--role=teacher", "--decoder=beam"),
+        ("--role=student", "--decoder=argmax"),
+        ("--role=student", "--length-candidates=3", "--rescore=self"),
+        ("--role=student", "--length-candidates=3", "--rescore=teacher"),
     ],
 )
 def test_translate_gives_a_line_for_each_line(workdir, sources, tmp_path, arguments):
@@ -74,9 +74,9 @@ def test_the_teacher_chooses_among_as_many_as_a_round_reports(workdir, tmp_path)
     rows = list(read_dataset(workdir / "data/test"))
     (tmp_path / "in").write_text("".join(f"{row.source_text}\n" for row in rows))
     files = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
-    assert run("translate", f"--workdir={workdir}", *files, "--round=0", "--rescore=ar")[0] == 0
-    wanted = (workdir / "rounds/0/outputs/test.nar_rescored.txt").read_text()
-    assert (tmp_path / "out").read_text() == wanted != (workdir / "rounds/0/outputs/test.nar.txt").read_text()
+    assert run("translate", f"--workdir={workdir}", *files, "--round=0", "--rescore=teacher")[0] == 0
+    wanted = (workdir / "rounds/0/outputs/test.student_rescored.txt").read_text()
+    assert (tmp_path / "out").read_text() == wanted != (workdir / "rounds/0/outputs/test.student.txt").read_text()
 
 
 def test_translate_reads_standard_input(workdir, sources):
@@ -86,10 +86,10 @@ def test_translate_reads_standard_input(workdir, sources):
 
 
 def test_evaluate_repeats_the_report(workdir, capsys):
-    code, output = run("evaluate", f"--workdir={workdir}", "--role=nar", "--round=0", "--json", capsys=capsys)
+    code, output = run("evaluate", f"--workdir={workdir}", "--role=student", "--round=0", "--json", capsys=capsys)
     figures = json.loads(output.out)
     report = json.loads((workdir / "report/report.json").read_text())
-    assert code == 0 and figures["bleu"] == report["rounds"][0]["nar"]["test"]["bleu"]
+    assert code == 0 and figures["bleu"] == report["rounds"][0]["student"]["test"]["bleu"]
 
 
 def test_evaluate_files_with_significance(tmp_path, capsys):
@@ -128,10 +128,10 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
     models, sets = workdir / "rounds/0", tmp_path
     common = f"--workdir={workdir}"
     assert (
-        run("distill", common, f"--model={models / 'ar'}", "--num-candidates=3", f"--output={sets / 'c'}")[0]
+        run("distill", common, f"--model={models / 'teacher'}", "--num-candidates=3", f"--output={sets / 'c'}")[0]
         == 0
     )
-    for column, role, source, output in (("ar0_log_prob", "ar", "c", "d"), ("nar_log_prob", "nar", "d", "e")):
+    for column, role, source, output in (("teacher0_log_prob", "teacher", "c", "d"), ("student_log_prob", "student", "d", "e")):
         code, _ = run(
             "score", common, f"--model={models / role}", f"--data={sets / source}", f"--column={column}",
             f"--output={sets / output}",
@@ -143,7 +143,7 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
     )
     chosen = json.loads(output.out)
     assert code == 0 and chosen["rows"] == 120 and chosen["weights"] == {"alpha": 1, "beta": 1, "quality": 0}
-    assert "nar_log_prob" in error_of(
+    assert "student_log_prob" in error_of(
         capsys, "select", common, f"--candidates={sets / 'c'}", f"--output={sets / 'x'}"
     )
 
@@ -154,7 +154,7 @@ def test_score_of_text_pairs(workdir, tmp_path, capsys):
         (tmp_path / side).write_text("".join(f"{s[side]}\n" for s in samples))
     arguments = (
         f"--workdir={workdir}",
-        f"--model={workdir / 'rounds/0/ar'}",
+        f"--model={workdir / 'rounds/0/teacher'}",
         f"--source={tmp_path / 'source'}",
     )
     code, output = run("score", *arguments, f"--target={tmp_path / 'reference'}", capsys=capsys)
@@ -169,7 +169,7 @@ def test_report_is_written_anew_with_the_speed_that_was_measured(workdir, capsys
         "benchmark",
         "latency",
         f"--workdir={workdir}",
-        "--role=nar",
+        "--role=student",
         "--batch=1",
         "--sentences=2",
         capsys=capsys,

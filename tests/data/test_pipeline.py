@@ -229,7 +229,7 @@ def test_sequential_batches_give_a_host_its_rows():
 
 def test_prior_shares_are_the_teachers():
     targets = [np.array([5 + k, EOS]) for k in range(3)]
-    scored = {"ar_log_prob": np.array([-1.0, -2.0, -1e9], np.float32)}  # the last is a reference
+    scored = {"teacher_log_prob": np.array([-1.0, -2.0, -1e9], np.float32)}  # the last is a reference
     row = Row(0, targets[0], targets, "", "", scored)
     half = np.exp(-0.5)
     np.testing.assert_allclose(

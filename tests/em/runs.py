@@ -41,7 +41,7 @@ def small_config(**em) -> Config:
         ),
         vocab=VocabConfig(size=60, model="word"),
         teacher=ModelConfig(family="ar", **MODEL),
-        student=ModelConfig(family="nar", **MODEL),
+        student=ModelConfig(family="vanilla", **MODEL),
         teacher_train=TRAIN,
         student_train=TRAIN,
         em=EMConfig(**({"rounds": 1, "candidates": 2, "rows": 80, "later_steps_ratio": 0.5} | em)),

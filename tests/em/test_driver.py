@@ -24,28 +24,28 @@ from tests.em.runs import TRAIN, run_em, run_in_child, small_config, workspace
 @pytest.mark.slow
 def test_a_student_can_be_its_own_proposer(tmp_path):
     """No search of the teacher in the rounds: it scores, and stays as it is."""
-    config = small_config(candidates_from=("nar",), nar_data="selected", update_teacher=False)
+    config = small_config(candidates_from=("student",), student_data="selected", update_teacher=False)
     report = run_em(tmp_path / "run", config)
     assert [item["round"] for item in report["rounds"]] == [0, 1]
-    assert report["rounds"][0]["ar"]["test"] == report["rounds"][1]["ar"]["test"]
+    assert report["rounds"][0]["teacher"]["test"] == report["rounds"][1]["teacher"]["test"]
     work = workspace(tmp_path / "run", config)
-    rows, student = list(read_dataset(tmp_path / "run/rounds/0/candidates")), work.round_model(0, "nar")
+    rows, student = list(read_dataset(tmp_path / "run/rounds/0/candidates")), work.round_model(0, "student")
     pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
     expected = student.system.score(student.params, pairs)
     np.testing.assert_allclose(
-        [row.scores["nar_log_prob"][0] for row in rows], expected, rtol=1e-4, atol=1e-4
+        [row.scores["student_log_prob"][0] for row in rows], expected, rtol=1e-4, atol=1e-4
     )
-    assert "ar_log_prob" not in rows[0].scores and "ar0_log_prob" in rows[0].scores
+    assert "teacher_log_prob" not in rows[0].scores and "teacher0_log_prob" in rows[0].scores
 
 
 @pytest.mark.slow
 def test_an_e_step_inside_the_loss_runs_through(tmp_path):
-    report = run_em(tmp_path / "run", small_config(nar_data="candidates"))
+    report = run_em(tmp_path / "run", small_config(student_data="candidates"))
     assert [item["round"] for item in report["rounds"]] == [0, 1]
     rows = list(read_dataset(tmp_path / "run/rounds/0/n_best"))
     assert len(rows) == 80 and max(len(row.targets) for row in rows) == 2
     lines = [
-        json.loads(line) for line in (tmp_path / "run/rounds/0/nar/metrics.jsonl").read_text().splitlines()
+        json.loads(line) for line in (tmp_path / "run/rounds/0/student/metrics.jsonl").read_text().splitlines()
     ]
     shares = [line["largest_share"] for line in lines if "largest_share" in line]
     assert 0.5 <= shares[0] <= shares[-1] <= 1 + 1e-6
@@ -67,16 +67,16 @@ def test_a_training_has_batches_of_its_own_where_it_asks(finished):
 
 def test_rows_outside_a_partial_e_step_keep_their_targets(finished):
     plan = {stage.output: stage for stage in make_plan(small_config())}
-    assert [plan[f"rounds/{n}"].base for n in ("0/ar", "0/nar", "1/ar", "1/nar")] == [
+    assert [plan[f"rounds/{n}"].base for n in ("0/teacher", "0/student", "1/teacher", "1/student")] == [
         None, None, "data/train", "rounds/0/distilled",
     ]  # fmt: skip
     assert {stage.base for stage in make_plan(small_config(rows=None))} == {None}
     _, report = finished
-    for role in ("ar", "nar"):
+    for role in ("teacher", "student"):
         assert [item[role]["training"]["rows"] for item in report["rounds"]] == [120, 120]
     assert report["provenance"]["rounds/0/selected"]["rows"] == 80
     hashes = {name: entry["content_hash"] for name, entry in report["provenance"].items()}
-    made_of = report["provenance"]["rounds/1/ar"]["fingerprints"]
+    made_of = report["provenance"]["rounds/1/teacher"]["fingerprints"]
     assert made_of["source"] == hashes["rounds/0/selected"] and made_of["base"] == hashes["data/train"]
 
 
@@ -95,7 +95,7 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
     directory, _ = finished
     work = workspace(directory)
     rows = list(read_dataset(directory / "rounds/0/candidates"))
-    for role, column in (("ar", "ar_log_prob"), ("ar", "ar0_log_prob"), ("nar", "nar_log_prob")):
+    for role, column in (("teacher", "teacher_log_prob"), ("teacher", "teacher0_log_prob"), ("student", "student_log_prob")):
         model = work.round_model(0, role)
         pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
         expected = model.system.score(model.params, pairs)
@@ -105,8 +105,8 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
 def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_path):
     directory, _ = finished
     work = workspace(directory)
-    models = [work.round_model(0, role) for role in ("ar", "nar")]
-    scorers = dict(zip(("ar_log_prob", "nar_log_prob"), models))
+    models = [work.round_model(0, role) for role in ("teacher", "student")]
+    scorers = dict(zip(("teacher_log_prob", "student_log_prob"), models))
     distill(
         models, directory / "data/valid", tmp_path / "both", num_candidates=2,
         vocabulary=work.vocabulary, scorers=scorers,
@@ -132,23 +132,23 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cmlm", "glat", "ctc", "dag"])
 def test_any_family_is_the_student(name, tmp_path):
-    config = small_config(candidates_from=("ar", "nar"))
+    config = small_config(candidates_from=("teacher", "student"))
     student = dataclasses.replace(config.student, family=name)
     directory = tmp_path / "run"
     assert run_in_child(directory, config=dataclasses.replace(config, student=student)) == 0
     report = json.loads((directory / "report/report.json").read_text())
     assert len(report["rounds"]) == 2
     for item in report["rounds"]:
-        assert np.isfinite(item["ncm"]["train"]["ncm"]) and item["nar"]["test"]["sentences"] == 24
+        assert np.isfinite(item["ncm"]["train"]["ncm"]) and item["student"]["test"]["sentences"] == 24
 
 
 def test_selection_follows_the_rule(finished, tmp_path):
     directory, report = finished
     vocabulary = workspace(directory).vocabulary
     for rule, key in (
-        ("nar_top1", lambda s: s["nar_log_prob"]),
-        ("ar_top1", lambda s: -np.arange(len(s["ar_log_prob"]))),
-        ("posterior", lambda s: np.float64(s["nar_log_prob"]) + np.float64(s["ar0_log_prob"])),
+        ("student_top1", lambda s: s["student_log_prob"]),
+        ("teacher_top1", lambda s: -np.arange(len(s["teacher_log_prob"]))),
+        ("posterior", lambda s: np.float64(s["student_log_prob"]) + np.float64(s["teacher0_log_prob"])),
     ):
         manifest = select(
                 directory / "rounds/0/candidates", tmp_path / rule, SelectConfig(rule=rule, normalise_length=False),
@@ -160,7 +160,7 @@ def test_selection_follows_the_rule(finished, tmp_path):
             np.testing.assert_array_equal(chosen.targets[0], row.targets[best])
         histogram = manifest.options["statistics"]["rank_histogram"]
         assert sum(histogram) == manifest.rows_out
-        assert (rule != "ar_top1") or histogram == [manifest.rows_out]
+        assert (rule != "teacher_top1") or histogram == [manifest.rows_out]
     assert report["rounds"][0]["selection"]["rule"] == "posterior"
 
 
@@ -231,7 +231,7 @@ def test_stopping_rule(tmp_path):
     for index, bleu in enumerate((30.0, 29.0, 35.0)):
         folder = tmp_path / f"rounds/{index}"
         folder.mkdir(parents=True)
-        (folder / "eval.json").write_text(json.dumps({"nar": {"valid": {"bleu": bleu}}}))
+        (folder / "eval.json").write_text(json.dumps({"student": {"valid": {"bleu": bleu}}}))
     config = small_config(rounds=3, stop_min_gain=0.1)
     assert "rose" in stop_reason(workspace(tmp_path, config), 1)
     assert stop_reason(workspace(tmp_path, config), 2) is None
@@ -246,7 +246,7 @@ def test_drift_stops(finished, tmp_path):
         shutil.copytree(finished[0] / "rounds/0/selected", folder)
         manifest = json.loads((folder / "MANIFEST.json").read_text())
         manifest["options"]["statistics"] |= {
-            "teacher_ar0_log_prob_per_token": best, "ar0_log_prob_per_token": chosen,
+            "rank1_teacher0_log_prob_per_token": best, "teacher0_log_prob_per_token": chosen,
         }  # fmt: skip
         (folder / "MANIFEST.json").write_text(json.dumps(manifest))
 

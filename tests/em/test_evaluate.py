@@ -30,7 +30,7 @@ def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
     """Its score of the choice is at least that of the student's own first choice."""
     directory, report = finished
     work = workspace(directory)
-    teacher, student = work.round_model(0, "ar"), work.round_model(1, "nar")
+    teacher, student = work.round_model(0, "teacher"), work.round_model(1, "student")
     pairs = load_pairs(directory / "data/test")
     alpha = teacher.system.model.ar.length_penalty
 
@@ -46,8 +46,8 @@ def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
     chosen_score = penalised(chosen)
     assert (chosen_score >= own - 1e-4).all() and (chosen_score > own + 1e-4).any()
     lines = [work.vocabulary.decode(candidates.tokens[0]) for candidates in chosen]
-    assert (directory / "rounds/1/outputs/test.nar_rescored.txt").read_text().splitlines() == lines
-    assert {"bleu", "length_ratio"} <= set(report["rounds"][1]["nar_rescored"]["test"])
+    assert (directory / "rounds/1/outputs/test.student_rescored.txt").read_text().splitlines() == lines
+    assert {"bleu", "length_ratio"} <= set(report["rounds"][1]["student_rescored"]["test"])
 
 
 def pairs_source(pairs, index):
@@ -58,13 +58,13 @@ def test_report_has_one_object_a_round(finished):
     _, report = finished
     assert {"rounds", "provenance", "config", "environment"} <= set(report)
     for item in report["rounds"]:
-        assert {"round", "ar", "nar", "selection", "ncm"} <= set(item)
-        for role in ("ar", "nar"):
+        assert {"round", "teacher", "student", "selection", "ncm"} <= set(item)
+        for role in ("teacher", "student"):
             scores = item[role]["test"]
             assert "version:" in scores["bleu_signature"] and 0 <= scores["share_valid"] <= 1
         ncm = item["ncm"]["train"]
         assert ncm["ncm"] > ncm["ncm_without_length"] > 0
-        np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["ar_nll"])
+        np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["teacher_nll"])
     assert 0 <= report["rounds"][0]["selection"]["share_valid"] <= 1
     assert report["rounds"][1]["selection"] is None
     assert len(table(report).splitlines()) == 4
@@ -82,7 +82,7 @@ def test_several_references_are_scored_in_every_round(finished, tmp_path):
     work.check()
     evaluate_round(work, 0, directory / "rounds/0/distilled")
     result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
-    for role in ("ar", "nar", "nar_rescored"):
+    for role in ("teacher", "student", "student_rescored"):
         assert result[role]["test_multi"]["bleu_signature"].startswith("nrefs:2")
         assert result[role]["test_multi"]["bleu"] == pytest.approx(result[role]["test"]["bleu"], abs=5)
         assert result[role]["test"] == report["rounds"][0][role]["test"]
@@ -95,7 +95,7 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
     directory, report = finished
     from emnat_jax.data.pipeline import load_pairs
 
-    model, pairs = workspace(directory).round_model(0, "nar"), load_pairs(directory / "rounds/0/distilled")
+    model, pairs = workspace(directory).round_model(0, "student"), load_pairs(directory / "rounds/0/distilled")
     keep = slice(0, small_config().evaluation.ncm_rows)
     log_prob = model.system.score(model.params, pairs)[keep]
     expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
@@ -104,17 +104,17 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
 
 def test_of_several_targets_the_student_learns_the_likeliest(finished):
     directory, _ = finished
-    student = workspace(directory).round_model(0, "nar")
+    student = workspace(directory).round_model(0, "student")
     pairs = learned_pairs(directory / "rounds/0/n_best", 20, student)
     rows = list(read_dataset(directory / "rounds/0/candidates"))[:20]
-    best = [row.targets[int(np.argmax(row.scores["nar_log_prob"]))] for row in rows]
+    best = [row.targets[int(np.argmax(row.scores["student_log_prob"]))] for row in rows]
     assert any(target is not row.targets[0] for target, row in zip(best, rows, strict=True))
     np.testing.assert_array_equal(pairs.target_tokens, np.concatenate(best))
 
 
 def test_targets_out_of_reach_count_for_neither_model(finished):
     directory, _ = finished
-    models = {role: workspace(directory).round_model(0, role) for role in ("ar", "nar")}
+    models = {role: workspace(directory).round_model(0, role) for role in ("teacher", "student")}
     rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
     sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
     near = multimodality_figures(models, sentence_pairs(sources, targets))
@@ -129,23 +129,23 @@ def test_targets_with_weights_count_by_them(finished, tmp_path):
     """Expected under the shares that the student was trained with, not its favourite alone."""
     directory, _ = finished
     work = workspace(directory)
-    models = {role: work.round_model(0, role) for role in ("ar", "nar")}
+    models = {role: work.round_model(0, role) for role in ("teacher", "student")}
     rule = SelectConfig(output="weighted", alpha=0.1, beta=0.1)
     select(directory / "rounds/0/candidates", tmp_path / "soft", rule, vocabulary=work.vocabulary)
     rows = list(read_dataset(tmp_path / "soft"))[:30]
     nll, tokens = 0.0, 0.0
     for row in rows:
         pairs = sentence_pairs([row.source] * len(row.targets), row.targets)
-        nll -= np.dot(models["nar"].system.score(models["nar"].params, pairs), row.scores["weight"])
+        nll -= np.dot(models["student"].system.score(models["student"].params, pairs), row.scores["weight"])
         tokens += np.dot(pairs.target_lengths, row.scores["weight"])
     assert sum(len(row.targets) for row in rows) > 45
-    found = multimodality_figures(models, learned_pairs(tmp_path / "soft", 30, models["nar"]))
+    found = multimodality_figures(models, learned_pairs(tmp_path / "soft", 30, models["student"]))
     assert found["ncm"] == pytest.approx(nll / tokens, rel=1e-5)
 
 
 def test_a_student_of_the_corpus_is_measured_on_references(finished):
     directory, _ = finished
-    work = workspace(directory, small_config(nar_data="raw"))
+    work = workspace(directory, small_config(student_data="raw"))
     texts = _texts(work, True)
     found = _held_out(work, texts, [])
     np.testing.assert_array_equal(found.target_tokens, load_pairs(directory / "data/valid").target_tokens)
@@ -153,7 +153,7 @@ def test_a_student_of_the_corpus_is_measured_on_references(finished):
 
 def test_a_line_with_several_pairs_has_a_score_and_an_output_for_each(finished):
     """Pairs of one line have one row number, and are told apart all the same."""
-    model, rows = workspace(finished[0]).round_model(0, "nar"), read_dataset(finished[0] / "data/valid")
+    model, rows = workspace(finished[0]).round_model(0, "student"), read_dataset(finished[0] / "data/valid")
     sources, targets = zip(*((row.source, row.targets[0]) for row in list(rows)[:6]))
     apart = sentence_pairs(sources, targets)
     together = apart._replace(row=np.zeros(apart.size, np.int64))

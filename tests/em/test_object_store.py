@@ -23,7 +23,7 @@ def test_two_processes_killed_and_started_again_make_the_run_of_a_disk(tmp_path,
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
         processes = joint.launch(2, 1, ["emnat_jax", "em", f"--config={CONFIG}", "--workdir=gs://bucket/run"])
-        while not any(name.startswith("run/rounds/0/ar/checkpoints/") for name in tuple(store.objects)):
+        while not any(name.startswith("run/rounds/0/teacher/checkpoints/") for name in tuple(store.objects)):
             time.sleep(0.5)
             assert all(process.poll() is None for process in processes), joint.outputs(processes)
         for process in processes:

@@ -22,50 +22,50 @@ def test_every_stage_of_the_plan_is_finished(finished):
 
 
 def test_students_learn_from_the_selected_set_when_asked():
-    plan = {stage.output: stage for stage in make_plan(small_config(nar_data="selected"))}
-    assert plan["rounds/0/nar"].data == "rounds/0/distilled"
-    assert plan["rounds/1/nar"].data == "rounds/0/selected"
+    plan = {stage.output: stage for stage in make_plan(small_config(student_data="selected"))}
+    assert plan["rounds/0/student"].data == "rounds/0/distilled"
+    assert plan["rounds/1/student"].data == "rounds/0/selected"
     assert "rounds/1/distilled" not in plan
 
 
 def test_students_learn_from_the_candidates_when_asked():
-    plan = make_plan(small_config(nar_data="candidates"))
+    plan = make_plan(small_config(student_data="candidates"))
     kinds = [stage.kind for stage in plan if stage.round == 0]
     assert kinds == ["train", "distill", "n_best", "train", "evaluate", "score", "select"]
-    students = [stage for stage in plan if stage.role == "nar"]
+    students = [stage for stage in plan if stage.role == "student"]
     assert [(s.data, s.base, s.targets) for s in students] == [
         ("rounds/0/n_best", "rounds/0/distilled", 2), ("rounds/1/n_best", "rounds/0/distilled", 2)
     ]  # fmt: skip
-    whole = make_plan(small_config(nar_data="candidates", rows=None))
+    whole = make_plan(small_config(student_data="candidates", rows=None))
     assert "distill" not in {stage.kind for stage in whole}
 
 
 def test_students_learn_from_the_corpus_when_asked():
-    plan = make_plan(small_config(nar_data="raw"))
-    students = [stage for stage in plan if stage.role == "nar"]
+    plan = make_plan(small_config(student_data="raw"))
+    students = [stage for stage in plan if stage.role == "student"]
     assert [(s.data, s.base) for s in students] == [("data/train", None)] * 2
     assert "distill" not in {stage.kind for stage in plan}
 
 
 def test_lists_of_both_models_are_made_after_the_student():
-    plan = make_plan(small_config(candidates_from=("ar", "nar")))
+    plan = make_plan(small_config(candidates_from=("teacher", "student")))
     kinds = [stage.kind for stage in plan if stage.round == 0]
     assert kinds == ["train", "distill", "train", "evaluate", "candidates", "select"]
 
 
 def test_a_teacher_that_stays_is_trained_once():
-    config = small_config(candidates_from=("nar",), nar_data="selected", update_teacher=False, rounds=2)
+    config = small_config(candidates_from=("student",), student_data="selected", update_teacher=False, rounds=2)
     plan = make_plan(config)
-    assert [stage.output for stage in plan if stage.role == "ar"] == ["rounds/0/ar"]
-    assert [stage.data for stage in plan if stage.role == "nar"][1:] == [
+    assert [stage.output for stage in plan if stage.role == "teacher"] == ["rounds/0/teacher"]
+    assert [stage.data for stage in plan if stage.role == "student"][1:] == [
         "rounds/0/selected",
         "rounds/1/selected",
     ]
     assert [stage.kind for stage in plan if stage.round == 1] == ["train", "evaluate", "candidates", "select"]
-    with pytest.raises(UserError, match="set em.nar_data=selected"):
+    with pytest.raises(UserError, match="set em.student_data=selected"):
         small_config(update_teacher=False)
-    with pytest.raises(UserError, match="select.rule=ar_top1 looks at the teacher's best"):
-        dataclasses.replace(config, select=SelectConfig(rule="ar_top1"))
+    with pytest.raises(UserError, match="select.rule=teacher_top1 looks at the teacher's best"):
+        dataclasses.replace(config, select=SelectConfig(rule="teacher_top1"))
 
 
 def test_each_model_starts_from_the_one_that_the_options_name():
@@ -73,8 +73,8 @@ def test_each_model_starts_from_the_one_that_the_options_name():
         return {s.output: s.start for s in make_plan(small_config(**em)) if s.kind == "train"}
 
     assert starts() == {
-        "rounds/0/ar": None, "rounds/0/nar": "rounds/0/ar",
-        "rounds/1/ar": "rounds/0/ar", "rounds/1/nar": "rounds/0/nar",
+        "rounds/0/teacher": None, "rounds/0/student": "rounds/0/teacher",
+        "rounds/1/teacher": "rounds/0/teacher", "rounds/1/student": "rounds/0/student",
     }  # fmt: skip
-    assert starts(share_encoder=False)["rounds/0/nar"] is None
-    assert starts(warm_start=False)["rounds/1/nar"] is None
+    assert starts(share_encoder=False)["rounds/0/student"] is None
+    assert starts(warm_start=False)["rounds/1/student"] is None

@@ -56,7 +56,7 @@ def test_any_number_of_processes_makes_the_same_run(alone, tmp_path, count, devi
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "devices"), [(2, 1), (4, 1)])
 def test_any_number_of_processes_distills_the_same_set(alone, tmp_path, count, devices):
-    model = f"--model={alone}/rounds/0/ar"
+    model = f"--model={alone}/rounds/0/teacher"
     emnat(count, devices, "distill", alone, model, f"--output={tmp_path}/set", "--num-candidates=2")
     emnat(1, 1, "distill", alone, model, f"--output={tmp_path}/one", "--num-candidates=2")
     assert contents(tmp_path)["set"] == contents(tmp_path)["one"]
@@ -64,7 +64,7 @@ def test_any_number_of_processes_distills_the_same_set(alone, tmp_path, count, d
 
 @pytest.mark.slow
 def test_the_text_commands_work_on_several_processes(alone):
-    texts = [emnat(count, 1, "evaluate", alone, "--role=nar", "--json") for count in (1, 2)]
+    texts = [emnat(count, 1, "evaluate", alone, "--role=student", "--json") for count in (1, 2)]
     figures = [json.loads(text[text.index("{") : text.rindex("}") + 1]) for text in texts]
     assert figures[0] == figures[1] and "bleu" in figures[0]
 

@@ -93,7 +93,7 @@ def test_weights_per_token():
     np.testing.assert_allclose(per_token[0, 0] / per_token[0, 1], np.exp(-0.8 + 0.7))
 
 
-@pytest.mark.parametrize("rule", ["nar_top1", "posterior"])
+@pytest.mark.parametrize("rule", ["student_top1", "posterior"])
 def test_of_what_no_student_can_produce_the_longest_is_not_the_best(rule):
     nar, lengths = [NEG_INF, NEG_INF, -np.inf], [2, 6, 9]
     assert take(rule, nar, [-1.0, -9.0, -40.0], lengths=lengths) == 0
@@ -109,13 +109,13 @@ def take(rule, nar, ar0, keep=None, lengths=None, module=np, alpha=1.0, beta=1.0
 @pytest.mark.parametrize("module", [np, jnp])
 def test_rules_on_the_worked_example(module):
     ar0 = np.log(Q0)
-    assert take("ar_top1", fitted(Q0), ar0, module=module) == 0
-    assert take("nar_top1", fitted(Q0), ar0, module=module) == 2  # the teacher's least likely
+    assert take("teacher_top1", fitted(Q0), ar0, module=module) == 0
+    assert take("student_top1", fitted(Q0), ar0, module=module) == 2  # the teacher's least likely
     assert take("posterior", fitted(Q0), ar0, module=module) == 0
     assert take("posterior", fitted(Q0), ar0, module=module, beta=0.5) == 2
 
 
-@pytest.mark.parametrize("rule", ["nar_top1", "ar_top1", "posterior"])
+@pytest.mark.parametrize("rule", ["student_top1", "teacher_top1", "posterior"])
 def test_ties_missing_and_nothing(rule):
     nar, ar0 = [-2.0, -2.0, -1.0], [-3.0, -3.0, -1.0]
     assert take(rule, nar, ar0, keep=[True, True, False]) == 0
@@ -129,15 +129,15 @@ def test_ties_survive_differences_that_weights_would_lose():
 
 
 def test_choice_per_token():
-    for rule in ("nar_top1", "posterior"):
+    for rule in ("student_top1", "posterior"):
         assert take(rule, [-4.0, -6.3], [0.0, 0.0]) == 0
         assert take(rule, [-4.0, -6.3], [0.0, 0.0], lengths=[5, 9]) == 1
 
 
 def test_scores_that_are_not_numbers_are_refused():
     with pytest.raises(UserError, match="not numbers"):
-        take("nar_top1", [-1.0, np.nan], [0.0, 0.0])
-    assert take("nar_top1", [-1.0, np.nan], [0.0, 0.0], keep=[True, False]) == 0
+        take("student_top1", [-1.0, np.nan], [0.0, 0.0])
+    assert take("student_top1", [-1.0, np.nan], [0.0, 0.0], keep=[True, False]) == 0
 
 
 QUALITY = np.array([0.2, 0.9, 0.5])

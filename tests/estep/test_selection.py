@@ -48,7 +48,7 @@ def candidates(tmp_path_factory):
     rows = [
         Row(
             index, tokens("a b"), [tokens(text) for text in texts], "a b", REFERENCES[index],
-            {"nar_log_prob": np.array(NAR[index], np.float32), "ar0_log_prob": np.array(AR0[index], np.float32),
+            {"student_log_prob": np.array(NAR[index], np.float32), "teacher0_log_prob": np.array(AR0[index], np.float32),
              REFERENCE: np.array([0, 0, index == 2], np.float32)},
         )
         for index, texts in enumerate(TEXTS)
@@ -100,8 +100,8 @@ def test_samples_are_the_same_again_and_on_other_processes(candidates, tmp_path)
 
 def test_a_reference_is_taken_only_where_it_is_asked_for(candidates, tmp_path):
     # The third source's reference is the student's darling.
-    with_it, options = chosen(candidates, tmp_path / "with", rule="nar_top1")
-    without, _ = chosen(candidates, tmp_path / "without", rule="nar_top1", include_reference=False)
+    with_it, options = chosen(candidates, tmp_path / "with", rule="student_top1")
+    without, _ = chosen(candidates, tmp_path / "without", rule="student_top1", include_reference=False)
     assert [row.scores["rank"][0] for row in with_it] == [0, 1, 2, 1]
     assert [row.scores["rank"][0] for row in without] == [0, 1, 0, 1]
     assert options["statistics"]["references"] == 0.25
@@ -137,12 +137,12 @@ def test_a_floor_on_quality_fixes_its_weight(candidates, tmp_path, output):
 
 def test_a_drift_guard_raises_beta(candidates, tmp_path):
     rows, options = chosen(candidates, tmp_path / "free", alpha=3.0, max_drift=0.3)
-    best, drawn = np.array(AR0)[:, 0].mean(), np.mean([row.scores["ar0_log_prob"][0] for row in rows])
+    best, drawn = np.array(AR0)[:, 0].mean(), np.mean([row.scores["teacher0_log_prob"][0] for row in rows])
     assert options["weights"]["beta"] > 1 and drawn >= best - 0.3
-    assert options["floor"] == pytest.approx({"ar0_log_prob": best - 0.3, "reached": drawn})
+    assert options["floor"] == pytest.approx({"teacher0_log_prob": best - 0.3, "reached": drawn})
     loose, options = chosen(candidates, tmp_path / "loose", alpha=3.0, max_drift=9.0)
     assert options["weights"]["beta"] == 1
-    assert np.mean([row.scores["ar0_log_prob"][0] for row in loose]) < best - 0.3
+    assert np.mean([row.scores["teacher0_log_prob"][0] for row in loose]) < best - 0.3
 
 
 def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, tmp_path):
@@ -150,7 +150,7 @@ def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, t
         chosen(candidates, tmp_path / "a", min_quality=1.0, include_reference=False)
     for option in ({"output": "sampled"}, {"alpha": 2.0}, {"beta": 0.0}, {"quality": "bleu"}):
         with pytest.raises(UserError, match="only select.rule=posterior"):
-            SelectConfig(rule="nar_top1", **option)
+            SelectConfig(rule="student_top1", **option)
     with pytest.raises(UserError, match="weighs nothing"):
         SelectConfig(quality="bleu")
     with pytest.raises(UserError, match="set one of them"):
@@ -183,7 +183,7 @@ def test_a_finished_set_is_never_written_over(candidates, tmp_path):
     before, _ = chosen(source, tmp_path / "out")
     again, _ = chosen(source, tmp_path / "out")
     assert [row.scores["rank"].tolist() for row in again] == [row.scores["rank"].tolist() for row in before]
-    for output, options in ((tmp_path / "out", {"rule": "ar_top1"}), (source, {})):
+    for output, options in ((tmp_path / "out", {"rule": "teacher_top1"}), (source, {})):
         with pytest.raises(UserError, match="give a new folder"):
             chosen(source, output, **options)
     assert len(list(read_dataset(source))) == len(list(read_dataset(tmp_path / "out"))) == 4
@@ -191,7 +191,7 @@ def test_a_finished_set_is_never_written_over(candidates, tmp_path):
 
 def test_a_row_with_nothing_but_its_reference_is_left_out_and_counted(candidates, tmp_path):
     lonely = Row(9, tokens("a"), [tokens("a")], "a", "a", {
-        "nar_log_prob": np.array([-1.0]), "ar0_log_prob": np.array([-1.0]), REFERENCE: np.array([1.0]),
+        "student_log_prob": np.array([-1.0]), "teacher0_log_prob": np.array([-1.0]), REFERENCE: np.array([1.0]),
     })  # fmt: skip
     write_shard(tmp_path / shard_name(0, 1), [*read_dataset(candidates), lonely])
     shards = [describe_shard(tmp_path / shard_name(0, 1))]
@@ -208,7 +208,7 @@ def test_many_light_candidates_weigh_together(tmp_path):
     """A hundred and nineteen of 0.8% each, one of 2%: none is left out for being one of many."""
     light = np.full(120, np.log(0.0082))
     light[7] = np.log(0.0242)
-    row = Row(0, tokens("a"), [tokens("a")] * 120, "a", "a", {"nar_log_prob": light, "ar0_log_prob": light})
+    row = Row(0, tokens("a"), [tokens("a")] * 120, "a", "a", {"student_log_prob": light, "teacher0_log_prob": light})
     (found,) = choose_rows(
         [row], Rule(SelectConfig(output="weighted", beta=0.0, normalise_length=False), Weights(1, 0))
     )

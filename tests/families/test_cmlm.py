@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import CMLMConfig, NARConfig
+from emnat_jax.config import CMLMConfig, VanillaConfig
 from emnat_jax.errors import UserError
 from emnat_jax.families import make_family, with_decoder
-from emnat_jax.families import vanilla as nar
+from emnat_jax.families import vanilla
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, UNK
 from tests import brute_force, tiny
 from tests.families.watched import watched_loss
@@ -29,7 +29,7 @@ def loss():
 
 @jax.jit
 def predict(params, batch, revealed):
-    parts = nar.parts(CONFIG)
+    parts = vanilla.parts(CONFIG)
     return parts.predict(params, parts.encode(params, batch, None), batch, revealed, None)
 
 
@@ -135,7 +135,7 @@ def test_evaluation_loss_and_score_are_of_the_fully_masked_pass():
         for row, n in enumerate(sizes)
     ]
     np.testing.assert_allclose(score, by_hand, rtol=1e-4)
-    np.testing.assert_array_equal(score, tiny.jitted("nar", "score")(tiny.params("cmlm"), BATCH))
+    np.testing.assert_array_equal(score, tiny.jitted("vanilla", "score")(tiny.params("cmlm"), BATCH))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -159,7 +159,7 @@ def test_a_single_pass_is_the_argmax_of_each_length():
     assert config == dataclasses.replace(tiny.config("cmlm"), cmlm=CMLMConfig(iterations=1))
     assert with_decoder(config, "mask_predict") == config
     once = decoded(cmlm=config.cmlm)
-    plain = decoded("nar", nar=NARConfig(decoder="argmax", length_candidates=3, length_penalty=1.0))
+    plain = decoded("vanilla", vanilla=VanillaConfig(decoder="argmax", length_candidates=3, length_penalty=1.0))
     np.testing.assert_array_equal(once.tokens, plain.tokens)
     np.testing.assert_allclose(once.log_prob, plain.log_prob, rtol=1e-6)
     np.testing.assert_allclose(once.rank_score, plain.rank_score, rtol=1e-6)

@@ -14,7 +14,7 @@ from emnat_jax.types import EOS, NEG_INF, PAD, Batch
 from tests import tiny
 
 NAMES = list(FAMILIES)
-# The networks of cmlm and glat are nar's: what tests networks alone runs on them in the slow suite.
+# The networks of cmlm and glat are vanilla's: what tests networks alone runs on them in the slow suite.
 NETWORKS = [pytest.param(name, marks=[pytest.mark.slow] * (name in ("cmlm", "glat"))) for name in NAMES]
 
 

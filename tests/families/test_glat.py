@@ -15,7 +15,7 @@ from tests import brute_force, tiny
 from tests.families import tables
 from tests.families.watched import watched_loss
 
-BASES = ["nar", "ctc", "dag"]
+BASES = ["vanilla", "ctc", "dag"]
 ALL, HALF, NOTHING = 0, 5, 10  # steps of RATIOS at which 1, 1/2 and 0 of the wrong positions are shown
 RATIOS = dict(start_ratio=1.0, end_ratio=0.0, anneal_steps=10)
 # The last source has too few positions for its target under ctc and dag.
@@ -45,11 +45,11 @@ def run(base, seed, step):
 
 def references(base, prediction):
     """The target on the decoder positions, by enumeration of all alignments or paths; HIDDEN elsewhere."""
-    logits = prediction.tokens if base == "nar" else prediction.logits
+    logits = prediction.tokens if base == "vanilla" else prediction.logits
     found = np.full(logits.shape[:2], HIDDEN)
     for row, padded in enumerate(BATCH.target):
         words = padded[(padded != PAD) & (padded != EOS)].tolist()
-        if base == "nar":
+        if base == "vanilla":
             found[row, : len(words)] = words
         elif base == "ctc":
             for alignment, _ in brute_force.ctc_alignments(tables.frames(prediction, row), tuple(words))[:1]:
@@ -63,7 +63,7 @@ def references(base, prediction):
 def wrong(base, prediction):
     """Number of positions of each row at which the most probable token is not the reference's."""
     reference = references(base, prediction)
-    guess = np.argmax(prediction.tokens if base == "nar" else prediction.logits, axis=-1)
+    guess = np.argmax(prediction.tokens if base == "vanilla" else prediction.logits, axis=-1)
     return np.sum((reference != HIDDEN) & (guess != reference), axis=-1)
 
 
@@ -72,7 +72,7 @@ def test_the_reference_is_the_best_alignment(base):
     _, _, first, _ = run(base, 0, ALL)
     found = jax.jit(MODULES[base].parts(config(base)).reference)(first, BATCH)
     np.testing.assert_array_equal(found, references(base, first))
-    assert (found[3] == HIDDEN).all() == (base != "nar")  # nothing to show of an unreachable target
+    assert (found[3] == HIDDEN).all() == (base != "vanilla")  # nothing to show of an unreachable target
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -102,7 +102,7 @@ def test_without_glances_the_loss_is_that_of_the_base(base):
 
 
 def test_nar_counts_hidden_positions_alone():
-    loss, metrics, _, (revealed, second) = run("nar", 0, HALF)
+    loss, metrics, _, (revealed, second) = run("vanilla", 0, HALF)
     tokens, lengths = tables.log_softmax(second.tokens), tables.log_softmax(second.lengths)
     total, count, length_loss = 0.0, 0.0, 0.0
     for row, (target, weight) in enumerate(zip(BATCH.target, BATCH.weight)):

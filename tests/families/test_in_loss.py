@@ -14,7 +14,7 @@ from tests import tiny
 
 LOSSES = np.array([[2.0, 2.5, 4.0]])
 EQUAL = np.full((1, 3), 1 / 3)
-STUDENTS = ["cmlm", "glat"]  # those with a loss of their own; nar, ctc and dag: the test of gradients
+STUDENTS = ["cmlm", "glat"]  # those with a loss of their own; vanilla, ctc and dag: the test of gradients
 
 
 def at(progress: float, shares=EQUAL) -> np.ndarray:
@@ -60,14 +60,14 @@ def grouped():
     return jax.tree.map(jnp.asarray, batch)
 
 
-@pytest.mark.parametrize("name", ["nar", "ctc", "dag"])
+@pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
 def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
     """Against automatic differentiation of -log sum_k w_k p(y_k | x), smoothing and dropout off."""
     off = {"dropout": 0.0, "attention_dropout": 0.0, "ff_dropout": 0.0, "label_smoothing": 0.0}
     params, batch, parts = tiny.params(name, **off), grouped(), parallel_parts(tiny.config(name, **off))
     family = in_loss_family(tiny.config(name, **off), 3, steps=3)
     if (
-        name == "nar"
+        name == "vanilla"
     ):  # its own loss weighs length and tokens apart, so only the direction of the shares is compared
         family = family._replace(loss=_exact(parts))
     tokens = jnp.sum(batch.target != 0, axis=-1)
@@ -118,7 +118,7 @@ def test_every_student_learns_from_groups(name):
 
 def test_the_encoder_sees_each_source_once():
     seen = []
-    parts = parallel_parts(tiny.config("nar"))
+    parts = parallel_parts(tiny.config("vanilla"))
 
     def encode(params, batch, key):
         seen.append(batch.source.shape[0])
@@ -129,7 +129,7 @@ def test_the_encoder_sees_each_source_once():
 
     spied = parts._replace(encode=encode)
     loss = in_loss_e_step(spied, plain_loss, plain_loss(spied), 3, 10)
-    params, single = tiny.params("nar"), jax.tree.map(jnp.asarray, tiny.batch())
+    params, single = tiny.params("vanilla"), jax.tree.map(jnp.asarray, tiny.batch())
     jax.eval_shape(lambda params: loss(params, grouped(), jax.random.key(0), 0), params)
     assert seen == [2, 2]
     jax.eval_shape(lambda params: loss(params, single, None, 0), params)

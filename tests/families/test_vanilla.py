@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import NARConfig
+from emnat_jax.config import VanillaConfig
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, NEG_INF, PAD, UNK
 from tests import tiny
@@ -17,16 +17,16 @@ SOURCES = [[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]]
 
 
 def found_by(change, count):
-    family = make_family(dataclasses.replace(tiny.config("nar"), nar=change))
+    family = make_family(dataclasses.replace(tiny.config("vanilla"), vanilla=change))
     decode = jax.jit(family.decode, static_argnums=3)
     return jax.device_get(
-        decode(tiny.params("nar"), jnp.asarray(tiny.pad(SOURCES, 4)), jax.random.key(0), count)
+        decode(tiny.params("vanilla"), jnp.asarray(tiny.pad(SOURCES, 4)), jax.random.key(0), count)
     )
 
 
 def log_probs(source):
     targets = tiny.all_targets(tiny.MAX_LENGTH)
-    scores = tiny.jitted("nar", "score")(tiny.params("nar"), tiny.batch_of([source] * 85, targets))
+    scores = tiny.jitted("vanilla", "score")(tiny.params("vanilla"), tiny.batch_of([source] * 85, targets))
     return dict(zip(targets, np.asarray(scores).tolist()))
 
 
@@ -37,7 +37,7 @@ def has_repeat(target):
 @pytest.mark.parametrize("decoder", ["argmax", "odd"])
 def test_every_length_gets_its_best_target(decoder):
     """With as many candidates as lengths, each length from 2 on shows its most probable target."""
-    found = found_by(NARConfig(decoder=decoder, length_candidates=3), 3)
+    found = found_by(VanillaConfig(decoder=decoder, length_candidates=3), 3)
     for row, source in enumerate(SOURCES):
         table = log_probs(source)
         for slot in range(3):
@@ -52,7 +52,7 @@ def test_every_length_gets_its_best_target(decoder):
 
 
 def test_one_candidate_has_the_most_probable_length():
-    found = found_by(NARConfig(decoder="argmax"), 1)
+    found = found_by(VanillaConfig(decoder="argmax"), 1)
     for row, source in enumerate(SOURCES):
         table = log_probs(source)
         mass = [np.logaddexp.reduce([v for t, v in table.items() if len(t) == n]) for n in (1, 2, 3, 4)]
@@ -62,13 +62,13 @@ def test_one_candidate_has_the_most_probable_length():
 
 def test_a_penalty_of_zero_is_argmax():
     plain, odd = (
-        found_by(NARConfig(decoder=d, odd_penalty=p), 2) for d, p in (("argmax", None), ("odd", 0.0))
+        found_by(VanillaConfig(decoder=d, odd_penalty=p), 2) for d, p in (("argmax", None), ("odd", 0.0))
     )
     np.testing.assert_array_equal(plain.tokens, odd.tokens)
 
 
 def test_tokens_never_hold_what_is_not_generable():
-    found = found_by(NARConfig(length_candidates=3), 3)
+    found = found_by(VanillaConfig(length_candidates=3), 3)
     for tokens in found.tokens.reshape(-1, found.tokens.shape[-1]):
         words = tokens[tokens != PAD]
         assert set(words[:-1].tolist()) <= {UNK, *tiny.WORDS}

@@ -27,13 +27,13 @@ def words(name: str, taken: np.ndarray) -> list[int]:
 
 
 def length_log_prob(params, source: np.ndarray, length: int) -> float:
-    """log p(T | x) of `nar`."""
-    trials = length_trials(tiny.config("nar"), params, jnp.asarray(source[None]), tiny.MAX_LENGTH)
+    """log p(T | x) of `vanilla`."""
+    trials = length_trials(tiny.config("vanilla"), params, jnp.asarray(source[None]), tiny.MAX_LENGTH)
     place = trials.lengths[0].tolist().index(length)
     return float(trials.log_prob[0, place])
 
 
-@pytest.mark.parametrize("name", ["nar", "ctc", "dag"])
+@pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
 def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
     data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=2)
     system, params = System(tiny.config(name), data, make_layout(MeshConfig())), tiny.params(name)
@@ -51,7 +51,7 @@ def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
             found.taken_log_prob[on_path & same], found.log_prob[on_path & same, 0], rtol=1e-6
         )
         total = found.taken_log_prob[on_path].sum()
-        if name == "nar":
+        if name == "vanilla":
             assert score == pytest.approx(total + length_log_prob(params, source, len(output)), abs=1e-4)
         if name == "ctc":  # other alignments add
             assert total <= score + 1e-5

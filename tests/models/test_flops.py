@@ -25,7 +25,7 @@ def by_hand(
     return 3 * 2 * (sources * encoder + rows * decoder)
 
 
-@pytest.mark.parametrize(("family", "decoder_layers"), [("ar", 2), ("nar", 3)])
+@pytest.mark.parametrize(("family", "decoder_layers"), [("ar", 2), ("vanilla", 3)])
 def test_operations_of_an_update(family, decoder_layers):
     config = ModelConfig(family=family, encoder_layers=3, decoder_layers=2, width=8, ff_width=20, heads=2)
     config = config.resolve(vocab_size=50, max_length=12)

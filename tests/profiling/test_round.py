@@ -21,20 +21,20 @@ def _steps(config=Config(), **em):
     "em, proposing, scored",
     [
         ({}, ["4 candidates of ar"], 4),
-        ({"candidates_from": ("ar", "nar")}, ["4 candidates of ar", "4 candidates of nar"], 8),
+        ({"candidates_from": ("teacher", "student")}, ["4 candidates of ar", "4 candidates of vanilla"], 8),
         (
-            {"candidates_from": ("nar",), "update_teacher": False, "nar_data": "selected"},
-            ["4 candidates of nar"],
+            {"candidates_from": ("student",), "update_teacher": False, "student_data": "selected"},
+            ["4 candidates of vanilla"],
             4,
         ),
         ({"rounds": 0}, [], 4),
-        ({"rounds": 0, "nar_data": "candidates"}, ["4 candidates of ar"], 4),
+        ({"rounds": 0, "student_data": "candidates"}, ["4 candidates of ar"], 4),
     ],
 )
 def test_lists_are_counted_for_the_models_that_make_them(em, proposing, scored):
     steps = _steps(**em)
     assert [name for name in steps if "candidates of" in name] == proposing
-    assert steps["score with nar"].targets == scored
+    assert steps["score with vanilla"].targets == scored
 
 
 def test_a_training_has_batches_of_its_own_where_it_asks():
@@ -42,4 +42,4 @@ def test_a_training_has_batches_of_its_own_where_it_asks():
     data = dataclasses.replace(config.data, batch_tokens=960)
     student = dataclasses.replace(config.student_train, batch_tokens=1_920)
     steps = _steps(dataclasses.replace(config, data=data, student_train=student))
-    assert (steps["train ar"].pairs, steps["train nar"].pairs) == (40, 80)
+    assert (steps["train teacher"].pairs, steps["train student"].pairs) == (40, 80)

@@ -15,8 +15,8 @@ from emnat_jax.report.page import page
 from tests.browser import NEEDS_BROWSER, shown
 
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v"]
-OUTPUTS = {0: {"ar": ["a b c", "d e e g", "k <b> l"], "nar": ["a a c", "d e x x", "k l"]}}
-OUTPUTS[1] = {"ar": ["a b c", "d e f g h i j", "k l m"], "nar": ["a b c", "d e f g x", "k l m n o"]}
+OUTPUTS = {0: {"teacher": ["a b c", "d e e g", "k <b> l"], "student": ["a a c", "d e x x", "k l"]}}
+OUTPUTS[1] = {"teacher": ["a b c", "d e f g h i j", "k l m"], "student": ["a b c", "d e f g x", "k l m n o"]}
 SCORES = {
     "bleu": 20.0,
     "bleu_signature": "nrefs:1|tok:13a",
@@ -27,7 +27,7 @@ SCORES = {
     "sentences": 3,
 }
 EFFECT = {
-    "system": "nar",
+    "system": "student",
     "split": "test",
     "round": 1,
     "before": 20.0,
@@ -35,7 +35,7 @@ EFFECT = {
     "p_value": 0.3,
     "signature": "bs:1000",
 }
-NCM = {"ncm": 1.2, "ar_nll": 0.9, "total_correlation": 0.3}
+NCM = {"ncm": 1.2, "teacher_nll": 0.9, "total_correlation": 0.3}
 
 
 CHOICE = [{"position": 2, "taken": "▁a<b>", "probability": 0.25, "likely": [["▁x", 0.7], ["▁a<b>", 0.25]]}]
@@ -57,11 +57,11 @@ def report(rounds: int = 2) -> dict:
     """A report of made figures."""
     outputs = {index: OUTPUTS[index] for index in range(rounds)}
     selection = {"rule": "posterior", "rank_histogram": [3, 1], "agreement": 0.75, "tokens_per_target": 7.0,
-                 "ar0_log_prob_per_token": -1.0, "teacher_ar0_log_prob_per_token": -0.9}  # fmt: skip
+                 "teacher0_log_prob_per_token": -1.0, "rank1_teacher0_log_prob_per_token": -0.9}  # fmt: skip
     trained = {"rows": 100, "step": 40}
     items = [
         {"round": index, "ncm": {"train": NCM, "valid": NCM}, "selection": selection if index == 0 else None}
-        | {role: {"test": {**SCORES, "bleu": 20.0 + index}, "training": trained} for role in ("ar", "nar")}
+        | {role: {"test": {**SCORES, "bleu": 20.0 + index}, "training": trained} for role in ("teacher", "student")}
         for index in range(rounds)
     ]
     data = {
@@ -72,7 +72,7 @@ def report(rounds: int = 2) -> dict:
         "train_source": "mine/train.de",
     }
     em, evaluated = (
-        {"warm_start": True, "update_teacher": True, "nar_data": "ar_top1"},
+        {"warm_start": True, "update_teacher": True, "student_data": "distilled"},
         {"rescored_candidates": 3},
     )
     made = {
@@ -83,12 +83,12 @@ def report(rounds: int = 2) -> dict:
     }
     return {
         "rounds": items,
-        "curves": [{"round": 0, "role": role, "loss": [[1, 5.0], [2, 3.0]], "valid_loss": [[2, 4.0]]} for role in ("ar", "nar")],
+        "curves": [{"round": 0, "role": role, "loss": [[1, 5.0], [2, 3.0]], "valid_loss": [[2, 4.0]]} for role in ("teacher", "student")],
         "by_length": {str(index): lengths.by_length(lines, REFERENCES) for index, lines in outputs.items()},
         "samples": details.samples([evaluation(index, lines) for index, lines in outputs.items()]),
-        "em_effects": [EFFECT, EFFECT | {"system": "ar", "p_value": 0.01}] if rounds > 1 else [],
+        "em_effects": [EFFECT, EFFECT | {"system": "teacher", "p_value": 0.01}] if rounds > 1 else [],
         "latency": [], "stopped": None, "provenance": {"data/train": made}, "seconds": {"data/train": 3.0},
-        "config": {"seed": 1, "data": data, "em": em, "evaluation": evaluated, "teacher": {"family": "ar"}, "student": {"family": "nar"}},
+        "config": {"seed": 1, "data": data, "em": em, "evaluation": evaluated, "teacher": {"family": "ar"}, "student": {"family": "vanilla"}},
         "environment": {"devices": "1 x cpu", "platform": "p", "python": "3", "versions": {"jax": "0"}},
     }  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_updates_add_up_where_a_model_goes_on():
 def test_another_test_set_is_named_where_its_figures_stand():
     several = report()
     for item in several["rounds"]:
-        for role in ("ar", "nar"):
+        for role in ("teacher", "student"):
             item[role]["test_multi"] = {**SCORES, "bleu": 33.0, "sentences": 7, "bleu_signature": "nrefs:var"}
     several["em_effects"].append(EFFECT | {"split": "test_multi", "signature": "var:bs"})
     text = page(several)
@@ -187,41 +187,41 @@ def timing(
 
 def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_device():
     latency = [
-        timing("ar", 20.0, about=", beam"),
-        timing("ar", 50.0),
-        timing("ar", 900.0, device="1 x gpu"),
-        timing("nar", 100.0),
+        timing("teacher", 20.0, about=", beam"),
+        timing("teacher", 50.0),
+        timing("teacher", 900.0, device="1 x gpu"),
+        timing("student", 100.0),
     ]
     text = page(report() | {"latency": latency})
-    for part in ("2.0 times the teacher", "1 at a time: 10.0 against 20.0 ms a sentence", "Quality and speed", "nar, round 1, 1: 20 BLEU, 10 ms a sentence",
-                 "<td>ar, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td><td>20.0</td><td>45.0</td><td>100.0</td>"):  # fmt: skip
+    for part in ("2.0 times the teacher", "1 at a time: 10.0 against 20.0 ms a sentence", "Quality and speed", "student, round 1, 1: 20 BLEU, 10 ms a sentence",
+                 "<td>teacher, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td><td>20.0</td><td>45.0</td><td>100.0</td>"):  # fmt: skip
         assert part in text, part
 
 
 def test_the_speed_of_the_student_is_not_that_of_another_decoding():
-    slow = timing("nar", 5.0, about=", rescore=ar") | {"changes": {"rescore": "ar"}}
-    text = page(report() | {"latency": [timing("ar", 50.0), timing("nar", 100.0), slow]})
-    assert "2.0 times the teacher" in text and "nar, round 1, rescore=ar" in text
-    assert "not measured" in page(report() | {"latency": [timing("ar", 50.0), slow]})
+    slow = timing("student", 5.0, about=", rescore=teacher") | {"changes": {"rescore": "teacher"}}
+    text = page(report() | {"latency": [timing("teacher", 50.0), timing("student", 100.0), slow]})
+    assert "2.0 times the teacher" in text and "student, round 1, rescore=teacher" in text
+    assert "not measured" in page(report() | {"latency": [timing("teacher", 50.0), slow]})
 
 
 def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
     text = page(
         report()
-        | {"latency": [timing("nar", 100.0), timing("ar", 10.0, size=64), timing("nar", 50.0, bleu=None)]}
+        | {"latency": [timing("student", 100.0), timing("teacher", 10.0, size=64), timing("student", 50.0, bleu=None)]}
     )
     assert (
         "20.0 ms a sentence" in text
         and "no teacher timed" in text
         and "<td>10.0</td><td>100.0</td>" not in text
     )
-    assert "<td>nar, round 1</td><td>1</td><td>-</td>" in text
+    assert "<td>student, round 1</td><td>1</td><td>-</td>" in text
 
 
 def test_examples_show_every_round_and_what_the_last_student_chose_between():
     found = report()["samples"]
     assert [item["source"] for item in found][:2] == ["s1", "s2"]
-    assert found[1]["rounds"][0]["nar"] == "d e x x" and [r["round"] for r in found[1]["rounds"]] == [0, 1]
+    assert found[1]["rounds"][0]["student"] == "d e x x" and [r["round"] for r in found[1]["rounds"]] == [0, 1]
     text = page(report())
     assert "position by position" in text and "<th>3</th>" in text and "▁a&lt;b&gt;<small>25</small>" in text
 
@@ -231,7 +231,7 @@ def test_effects_are_of_the_last_round_on_the_first_for_every_system_and_test():
     several = [REFERENCES, ["a c", None, None]]
     effects = details.em_effects(outputs, {"test": [REFERENCES], "test_multi": several})
     assert [(item["split"], item["system"]) for item in effects] == [
-        ("test", "ar"), ("test", "nar"), ("test_multi", "ar"), ("test_multi", "nar")
+        ("test", "teacher"), ("test", "student"), ("test_multi", "teacher"), ("test_multi", "student")
     ]  # fmt: skip
     student = effects[1]
     assert student["round"] == 1 and student["after"] > student["before"] and 0 <= student["p_value"] <= 1
@@ -242,9 +242,9 @@ def test_words_of_any_teacher_shown_are_not_the_students_own():
     found = report()
     sample = found["samples"][1]
     sample["rounds"] = [
-        {"round": 0, "ar": "d e", "nar": "d y"},
-        {"round": 1, "ar": "d y", "nar": "d y z"},
-        {"round": 2, "ar": "d e", "nar": "d y"},
+        {"round": 0, "teacher": "d e", "student": "d y"},
+        {"round": 1, "teacher": "d y", "student": "d y z"},
+        {"round": 2, "teacher": "d e", "student": "d y"},
     ]
     text = page(found | {"samples": [sample]})
     assert "<u>y</u>" not in text and "d y <u>z</u>" in text

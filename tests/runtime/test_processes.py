@@ -84,7 +84,7 @@ def watched(monkeypatch):
 
 
 def sign(**about) -> str:
-    return json.dumps({"host": "there", "stage": "rounds/0/ar", **about})
+    return json.dumps({"host": "there", "stage": "rounds/0/teacher", **about})
 
 
 def test_a_silent_process_is_named(watched, monkeypatch, capsys):
@@ -99,7 +99,7 @@ def test_a_silent_process_is_named(watched, monkeypatch, capsys):
     with pytest.raises(Ended, match=str(RESTART_STATUS)):
         watched._look({"0": sign(beat=10), "1": sign(beat=2)}, {})
     assert (
-        "process 1 (host there, in 'rounds/0/ar') has given no sign of life for 31 s"
+        "process 1 (host there, in 'rounds/0/teacher') has given no sign of life for 31 s"
         in capsys.readouterr().err
     )
 
@@ -114,7 +114,7 @@ def test_a_process_that_never_spoke_is_missed(watched, monkeypatch):
 def test_a_failed_process_is_quoted(watched, capsys):
     with pytest.raises(Ended, match="2"):
         watched._look({}, {"1": sign(message="the disk is full", status=2)})
-    assert "process 1 (host there, in 'rounds/0/ar') ended: the disk is full" in capsys.readouterr().err
+    assert "process 1 (host there, in 'rounds/0/teacher') ended: the disk is full" in capsys.readouterr().err
 
 
 def test_half_an_address_is_refused(monkeypatch):

@@ -6,10 +6,10 @@ from tests.em.config_file import get_config  # noqa: F401 - what all cells share
 def get_grid():
     alone = {"em.rounds": 0}
     return {
-        "nar": {
+        "vanilla": {
             "distilled": alone,
-            "raw": alone | {"em.nar_data": "raw"},
-            "paper": {"select.rule": "nar_top1"},
+            "raw": alone | {"em.student_data": "raw"},
+            "paper": {"select.rule": "student_top1"},
             "posterior": {"select.rule": "posterior"},
         }
     }

@@ -19,27 +19,27 @@ def test_cells_are_every_seed_of_every_change():
         ("distilled", 1), ("raw", 1), ("paper", 1), ("posterior", 1), ("distilled", 2)
     ]  # fmt: skip
     assert (
-        cells[0].config.em.rounds == 0 and cells[1].config.em.nar_data == "raw" and cells[4].config.seed == 2
+        cells[0].config.em.rounds == 0 and cells[1].config.em.student_data == "raw" and cells[4].config.seed == 2
     )
     assert small_config() == cells[3].config
-    assert [cell.name for cell in choose(cells, "nar/p*")] == ["paper", "posterior"] * 2
-    assert describe(cells[:1], "nowhere") == "to do  nar/distilled, seed 1: 0 of 5 stages"
+    assert [cell.name for cell in choose(cells, "vanilla/p*")] == ["paper", "posterior"] * 2
+    assert describe(cells[:1], "nowhere") == "to do  vanilla/distilled, seed 1: 0 of 5 stages"
 
 
 @pytest.mark.parametrize(
     ("grid", "says"),
     [
-        ({"nar": {"a": {"em.runds": 1}}}, "cell nar/a: unknown configuration key em.runds; did you mean em.rounds?"),
-        ({"nar": {"a": {"em.rounds": "x"}}}, "cell nar/a: em.rounds='x': expected a value of type int."),
-        ({"nar": {"../x": {}}}, "'../x' cannot name a folder"),
+        ({"vanilla": {"a": {"em.runds": 1}}}, "cell vanilla/a: unknown configuration key em.runds; did you mean em.rounds?"),
+        ({"vanilla": {"a": {"em.rounds": "x"}}}, "cell vanilla/a: em.rounds='x': expected a value of type int."),
+        ({"vanilla": {"../x": {}}}, "'../x' cannot name a folder"),
         ({}, r"get_grid\(\) gives"),
-        ({"nar": [1]}, r"group nar: get_grid\(\) gives"),
-        ({"nar": {}}, r"group nar: get_grid\(\) gives"),
-        ({"nar": {"a": None}}, r"cell nar/a: get_grid\(\) gives"),
-        ({"nar": {"a": {1: 2}}}, r"cell nar/a: get_grid\(\) gives"),
-        ({"nar": {1: {}}}, "1 cannot name a folder"),
-        ({"nar": {"a": {"seed": 3}}}, "cell nar/a: a sweep takes its seeds from --seeds"),
-        ({"nar": {"a": {"student.nar": {}}}}, "cell nar/a: student.nar is a group of options"),
+        ({"vanilla": [1]}, r"group vanilla: get_grid\(\) gives"),
+        ({"vanilla": {}}, r"group vanilla: get_grid\(\) gives"),
+        ({"vanilla": {"a": None}}, r"cell vanilla/a: get_grid\(\) gives"),
+        ({"vanilla": {"a": {1: 2}}}, r"cell vanilla/a: get_grid\(\) gives"),
+        ({"vanilla": {1: {}}}, "1 cannot name a folder"),
+        ({"vanilla": {"a": {"seed": 3}}}, "cell vanilla/a: a sweep takes its seeds from --seeds"),
+        ({"vanilla": {"a": {"student.vanilla": {}}}}, "cell vanilla/a: student.vanilla is a group of options"),
     ],
 )  # fmt: skip
 def test_a_grid_that_cannot_be_is_refused(grid, says):
@@ -50,8 +50,8 @@ def test_a_grid_that_cannot_be_is_refused(grid, says):
 def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
     grid = CONFIG.replace("config_file", "grid_file")
     for options, says in (
-        ([f"--config={grid}", "--only=nar/x"], "names no cell; there are nar/distilled"),
-        ([f"--config={grid}", "--only=nar/raw, nar/x"], "--only=nar/x names no cell"),
+        ([f"--config={grid}", "--only=vanilla/x"], "names no cell; there are vanilla/distilled"),
+        ([f"--config={grid}", "--only=vanilla/raw, vanilla/x"], "--only=vanilla/x names no cell"),
         ([f"--config={grid}", "--config.seed=3"], "takes its seeds from --seeds"),
         ([f"--config={grid}", "--report"], "holds no sweep"),
         ([f"--config={grid}", "--seeds=1,a"], "--seeds=1,a: give whole numbers"),
@@ -62,15 +62,15 @@ def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
         assert main(["sweep", f"--workdir={tmp_path}", *options]) == 2
         assert says in capsys.readouterr().err
     assert main(["sweep", f"--workdir={tmp_path}", f"--config={grid}", "--plan"]) == 0
-    assert "to do  nar/posterior, seed 1: 0 of 12 stages" in capsys.readouterr().out
+    assert "to do  vanilla/posterior, seed 1: 0 of 12 stages" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_a_cell_that_takes_stages_over_is_the_run_alone(tmp_path):
     cells = make_cells(to_dict(small_config()), get_grid(), [1])
     said = []
-    run_cells(cells, choose(cells, "nar/paper,nar/posterior"), tmp_path / "grid", said.append, Processes())
-    assert any("rounds/0/candidates: taken over from cells/nar/paper/1" in line for line in said)
+    run_cells(cells, choose(cells, "vanilla/paper,vanilla/posterior"), tmp_path / "grid", said.append, Processes())
+    assert any("rounds/0/candidates: taken over from cells/vanilla/paper/1" in line for line in said)
     assert run_in_child(tmp_path / "alone", config=cells[3].config) == 0
     swept = tmp_path / "grid" / cells[3].folder
     assert contents(swept) == contents(tmp_path / "alone")

@@ -21,7 +21,7 @@ def shared(**keys) -> list[str]:
     return [stage.output for stage in common_stages(changed(**keys), small_config())]
 
 
-FIRST_ROUND = ["rounds/0/ar", "rounds/0/distilled", "rounds/0/nar", "rounds/0/eval.json", "rounds/0/n_best", "rounds/0/candidates"]  # fmt: skip
+FIRST_ROUND = ["rounds/0/teacher", "rounds/0/distilled", "rounds/0/student", "rounds/0/eval.json", "rounds/0/n_best", "rounds/0/candidates"]  # fmt: skip
 
 
 EVERYTHING = [stage.output for stage in make_plan(small_config())]
@@ -34,14 +34,14 @@ EVERYTHING = [stage.output for stage in make_plan(small_config())]
         ({"vocab__size": 50}, []),
         ({"teacher__width": 32}, ["data"]),
         ({"teacher_train__steps": 41}, ["data"]),
-        ({"select__rule": "nar_top1"}, ["data", *FIRST_ROUND]),
+        ({"select__rule": "student_top1"}, ["data", *FIRST_ROUND]),
         ({"select__include_reference": True}, ["data", *FIRST_ROUND[:4]]),
         ({"em__candidates": 3}, ["data", *FIRST_ROUND[:4]]),
-        ({"student__family": "ctc"}, ["data", "rounds/0/ar", "rounds/0/distilled", "rounds/0/n_best"]),
-        ({"student_train__steps": 41}, ["data", "rounds/0/ar", "rounds/0/distilled", "rounds/0/n_best"]),
+        ({"student__family": "ctc"}, ["data", "rounds/0/teacher", "rounds/0/distilled", "rounds/0/n_best"]),
+        ({"student_train__steps": 41}, ["data", "rounds/0/teacher", "rounds/0/distilled", "rounds/0/n_best"]),
         ({"em__rounds": 0}, ["data", *FIRST_ROUND[:4]]),
-        ({"em__nar_data": "raw"}, ["data", "rounds/0/ar", "rounds/0/n_best"]),
-        ({"em__nar_data": "candidates", "em__rows": None}, ["data", "rounds/0/ar"]),
+        ({"em__student_data": "raw"}, ["data", "rounds/0/teacher", "rounds/0/n_best"]),
+        ({"em__student_data": "candidates", "em__rows": None}, ["data", "rounds/0/teacher"]),
         ({"em__rows": 40}, ["data", *FIRST_ROUND[:4]]),
         ({"em__later_lr_ratio": 0.1}, ["data", *FIRST_ROUND, "rounds/0/selected"]),
         ({"em__stop_min_gain": 0.1}, ["data", *FIRST_ROUND, "rounds/0/selected"]),
@@ -53,7 +53,7 @@ def test_runs_share_what_no_option_between_them_touches(keys, outputs):
 
 
 @pytest.mark.parametrize(
-    "em", [{}, {"nar_data": "candidates"}, {"candidates_from": ("nar",), "nar_data": "selected", "update_teacher": False}]
+    "em", [{}, {"student_data": "candidates"}, {"candidates_from": ("student",), "student_data": "selected", "update_teacher": False}]
 )  # fmt: skip
 def test_a_run_shares_all_of_itself(em):
     config = small_config(rounds=2, **em)
@@ -62,32 +62,32 @@ def test_a_run_shares_all_of_itself(em):
 
 def test_a_teacher_that_stays_shares_nothing_of_one_that_learns():
     """Both plans have the same stages after it, from other teachers."""
-    em = {"rounds": 2, "nar_data": "selected"}
+    em = {"rounds": 2, "student_data": "selected"}
     stays = small_config(**em, update_teacher=False)
     common = [stage.output for stage in common_stages(stays, small_config(**em))]
-    assert common == ["data", *FIRST_ROUND, "rounds/0/selected", "rounds/1/nar"]
+    assert common == ["data", *FIRST_ROUND, "rounds/0/selected", "rounds/1/student"]
 
 
 def test_a_stage_is_taken_over_whole(tmp_path):
-    stage, ours, theirs = Stage("train", "rounds/0/ar", 0, "ar"), tmp_path / "ours", tmp_path / "theirs"
+    stage, ours, theirs = Stage("train", "rounds/0/teacher", 0, "teacher"), tmp_path / "ours", tmp_path / "theirs"
     for name in ("state/12/weights", "MANIFEST.json", "metrics.jsonl"):
-        path = theirs / "rounds/0/ar" / name
+        path = theirs / "rounds/0/teacher" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    left = ours / "rounds/0/ar/state/9"
+    left = ours / "rounds/0/teacher/state/9"
     left.mkdir(parents=True)  # of a training that was cut off before
     take_over(stage, epath.Path(theirs), epath.Path(ours))
     assert not left.exists()
     found = sorted(str(path.relative_to(ours)) for path in ours.rglob("*") if path.is_file())
-    assert found == [f"rounds/0/ar/{name}" for name in ("MANIFEST.json", "metrics.jsonl", "state/12/weights")]
+    assert found == [f"rounds/0/teacher/{name}" for name in ("MANIFEST.json", "metrics.jsonl", "state/12/weights")]
     assert all((ours / name).read_text() == (theirs / name).read_text() for name in found)
     assert stage.is_finished(epath.Path(ours))
 
 
 @pytest.mark.parametrize("placed", [0, 1])
 def test_a_take_over_that_is_cut_off_is_not_finished_and_made_again(tmp_path, monkeypatch, placed):
-    stage, ours, theirs = Stage("train", "rounds/0/ar", 0, "ar"), tmp_path / "ours", tmp_path / "theirs"
-    folder = theirs / "rounds/0/ar"
+    stage, ours, theirs = Stage("train", "rounds/0/teacher", 0, "teacher"), tmp_path / "ours", tmp_path / "theirs"
+    folder = theirs / "rounds/0/teacher"
     folder.mkdir(parents=True)
     for name in ("MANIFEST.json", "weights"):
         (folder / name).write_text(name)
@@ -101,6 +101,6 @@ def test_a_take_over_that_is_cut_off_is_not_finished_and_made_again(tmp_path, mo
     monkeypatch.setattr(sharing, "_place", place)
     with pytest.raises(KeyboardInterrupt):
         take_over(stage, epath.Path(theirs), epath.Path(ours))
-    assert not stage.is_finished(epath.Path(ours)) and not (ours / "rounds/0/ar").exists()
+    assert not stage.is_finished(epath.Path(ours)) and not (ours / "rounds/0/teacher").exists()
     take_over(stage, epath.Path(theirs), epath.Path(ours))
-    assert sorted(path.name for path in (ours / "rounds/0/ar").iterdir()) == ["MANIFEST.json", "weights"]
+    assert sorted(path.name for path in (ours / "rounds/0/teacher").iterdir()) == ["MANIFEST.json", "weights"]

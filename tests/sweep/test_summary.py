@@ -32,16 +32,16 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     config = dataclasses.replace(small_config(rounds=0), seed=seed)
     data = dataclasses.replace(config.data, test_multi=None if multi is None else str(multi))
     config = dataclasses.replace(config, data=data)
-    cell = Cell("nar", name, seed, config)
+    cell = Cell("vanilla", name, seed, config)
     here = directory / cell.folder
     Workspace(config, here, print).keep_config()
     (here / "rounds/0/outputs").mkdir(parents=True)
     for split in ("test", "test_multi"):
-        (here / f"rounds/0/outputs/{split}.nar.txt").write_text("".join(f"{line}\n" for line in lines))
-    systems = {role: {split: {"bleu": bleu + (role == "ar"), **SCORES} for split in ("valid", "test", "test_multi")} for role in ("ar", "nar")}  # fmt: skip
+        (here / f"rounds/0/outputs/{split}.student.txt").write_text("".join(f"{line}\n" for line in lines))
+    systems = {role: {split: {"bleu": bleu + (role == "teacher"), **SCORES} for split in ("valid", "test", "test_multi")} for role in ("teacher", "student")}  # fmt: skip
     (here / "rounds/0/eval.json").write_text(json.dumps(systems | {"ncm": {"train": {"ncm": 1.0}}}))
     model = Manifest("model", "hash", 2, 2, {}, [], {}, {"step": 40}, seed)
-    for role in ("ar", "nar"):
+    for role in ("teacher", "student"):
         write_manifest(here / f"rounds/0/{role}", model)
     write_split(here / "data/test", "the cat sat on mat")
     write_split(here / "data/train", "a dog")
@@ -79,12 +79,12 @@ def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, mon
         2**0.5
     )
     assert better["gains"]["test"]["values"] == [3.0, 1.0] and better["gains"]["test"]["mean"] == 2.0
-    assert max(better["gains"]["test"]["p_values"]) < 0.05 and report["missing"] == ["cells/nar/to come/1"]
+    assert max(better["gains"]["test"]["p_values"]) < 0.05 and report["missing"] == ["cells/vanilla/to come/1"]
     table = sweep_page.sweep_table(report)
     assert "11.00\xa0±\xa01.41" in table and "+2.00\xa0±\xa01.41" in table and "nrefs:1" in table
     page = (tmp_path / "report/index.html").read_text()
-    for part in ("nar: best is better", "13.00\xa0±\xa00.00 BLEU", "+2.00\xa0±\xa01.41 over first", "4 training pairs", "Sweep: de to en", "in 2 of 2 seeds", "cells/nar/to come/1", "1 of 5 runs are not finished",
-                 'href="../cells/nar/better/2/report/index.html"', "<svg"):  # fmt: skip
+    for part in ("vanilla: best is better", "13.00\xa0±\xa00.00 BLEU", "+2.00\xa0±\xa01.41 over first", "4 training pairs", "Sweep: de to en", "in 2 of 2 seeds", "cells/vanilla/to come/1", "1 of 5 runs are not finished",
+                 'href="../cells/vanilla/better/2/report/index.html"', "<svg"):  # fmt: skip
         assert part in page, part
     monkeypatch.setattr(
         sweep_report, "paired_significance", lambda *a: pytest.fail("known from the report before")
@@ -106,7 +106,7 @@ def test_gains_are_over_the_groups_first_and_nothing_else(tmp_path):
     shutil.rmtree(tmp_path / cells[2].folder)  # the first of seed 2
     report = write_sweep_report(cells, tmp_path)
     assert report["cells"][1]["gains"]["test"]["values"] == [3.0] and report["missing"] == [
-        "cells/nar/first/2"
+        "cells/vanilla/first/2"
     ]
     assert "13.00\xa0±\xa00.00" in (tmp_path / "report/index.html").read_text()
 

@@ -54,12 +54,12 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     }
     first_rows = work.config.evaluation.ncm_rows if has_part else 0
     ncm = {
-        "train": multimodality_figures(models, learned_pairs(student_data, first_rows, models["nar"])),
-        "valid": multimodality_figures(models, _held_out(work, texts, decoded["ar", "valid"])),
+        "train": multimodality_figures(models, learned_pairs(student_data, first_rows, models["student"])),
+        "valid": multimodality_figures(models, _held_out(work, texts, decoded["teacher", "valid"])),
     }
     places = spread_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
-    chosen = _outputs_at(texts.rows["test"], decoded["nar", "test"], places)
-    alternatives = dict(zip(places, models["nar"].system.alternatives(models["nar"].params, chosen)))
+    chosen = _outputs_at(texts.rows["test"], decoded["student", "test"], places)
+    alternatives = dict(zip(places, models["student"].system.alternatives(models["student"].params, chosen)))
     name = f"rounds/{index}/{EVAL_NAME}"
     work.processes.agree(name, lambda: _write(work, index, texts, decoded, ncm, alternatives))
 
@@ -105,9 +105,9 @@ def _decoders(work: Workspace, models: dict[str, Model]) -> dict[str, Callable[[
     decoders = {role: functools.partial(model.system.decode, model.params) for role, model in models.items()}
     count = work.config.evaluation.rescored_candidates
     if count:
-        nar, first = models["nar"], work.round_model(0, "ar")
-        decoders["nar_rescored"] = lambda pairs: nar.system.decode_rescored(
-            nar.params, pairs, count, first.system, first.params
+        student, first = models["student"], work.round_model(0, "teacher")
+        decoders["student_rescored"] = lambda pairs: student.system.decode_rescored(
+            student.params, pairs, count, first.system, first.params
         )
     return decoders
 
@@ -126,28 +126,28 @@ def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[st
 
 
 def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
-    """NCM of the targets under the student, AR NLL of the same, in nats a token (METHOD 1.2).
+    """NCM of the targets under the student, teacher NLL of the same, in nats a token (METHOD 1.2).
 
     `total_correlation`, their difference, estimates what a parallel model cannot express. A target counts by its
     weight. Targets that the student cannot produce at all are left out, unless there are no others: `sentences`
     are those that count, `unreachable` is the share of the others. Nothing where the pairs are another process's.
     """
-    student, teacher = models["nar"], models["ar"]
-    nar = student.system.score(student.params, pairs)
-    reachable = nar > NEG_INF / 2
+    student, teacher = models["student"], models["teacher"]
+    student_log_prob = student.system.score(student.params, pairs)
+    reachable = student_log_prob > NEG_INF / 2
     if reachable.any():
-        pairs, nar = _rows_of(pairs, np.flatnonzero(reachable)), nar[reachable]
-    ar, lengths, weight = teacher.system.score(teacher.params, pairs), pairs.target_lengths, pairs.weight
+        pairs, student_log_prob = _rows_of(pairs, np.flatnonzero(reachable)), student_log_prob[reachable]
+    teacher_log_prob, lengths, weight = teacher.system.score(teacher.params, pairs), pairs.target_lengths, pairs.weight
     metrics = student.system.metrics(student.params, pairs)
     if not pairs.size:
         return {}
-    ncm = normalised_multimodality(nar, lengths, weight)
+    ncm = normalised_multimodality(student_log_prob, lengths, weight)
     length = metrics["length_nll"].total if "length_nll" in metrics else 0.0
     return {
         "ncm": ncm,
         "ncm_without_length": ncm - length / float(np.dot(weight, lengths)),
-        "ar_nll": normalised_multimodality(ar, lengths, weight),
-        "total_correlation": total_correlation(nar, ar, lengths, weight),
+        "teacher_nll": normalised_multimodality(teacher_log_prob, lengths, weight),
+        "total_correlation": total_correlation(student_log_prob, teacher_log_prob, lengths, weight),
         "sentences": pairs.size,
         "unreachable": 1.0 - float(np.mean(reachable)),
     }
@@ -181,7 +181,7 @@ def learned_pairs(directory: epath.PathLike, count: int, student: Model) -> Pair
 
 def _held_out(work: Workspace, texts: _Texts, decoded: list[Candidates]) -> Pairs:
     """The valid split with targets like those that the student learns: the teacher's outputs, or the references."""
-    if work.config.em.nar_data == "raw":
+    if work.config.em.student_data == "raw":
         return texts.pairs["valid"]
     return _as_targets(texts.rows["valid"], decoded)
 
