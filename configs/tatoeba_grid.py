@@ -56,7 +56,8 @@ def get_grid():
         # No M-step of the teacher: all its updates at once, and the student learns from the choices themselves. With the
         # student's score alone, and with the quality alone (sequence-level interpolation, Kim & Rush 2016).
         "one_teacher": one_teacher | {"select.rule": "posterior", "select.quality_weight": 5.0},
-        "frozen_teacher_student_top1": one_teacher | {"select.rule": "student_top1", "select.normalise_length": False},
+        "frozen_teacher_student_top1": one_teacher
+        | {"select.rule": "student_top1", "select.normalise_length": False},
         "one_teacher_quality": one_teacher
         | {"select.quality_weight": 5.0, "select.alpha": 0.0, "select.beta": 0.0},
         # As the paper has it: scores of whole sentences.

@@ -45,25 +45,25 @@ def run(args, config_arguments):
 
 
 def _train(work, args):
-    from emnat_jax.profiling.benchmark import loss_figures, training_figures
+    from emnat_jax.profiling.benchmark import measure_loss, measure_training
 
     config = work.config
     model = (config.teacher if args.role == "teacher" else config.student).resolve(args.vocab, args.length)
     train = config.teacher_train if args.role == "teacher" else config.student_train
     size = {"rows": args.rows, "source": args.length, "target": args.length}
-    figures = training_figures(model, train, work.layout, repeats=args.repeats, **size)
-    return size | figures | loss_figures(model, repeats=args.repeats, **size)
+    figures = measure_training(model, train, work.layout, repeats=args.repeats, **size)
+    return size | figures | measure_loss(model, repeats=args.repeats, **size)
 
 
 def _latency(work, args):
     from emnat_jax.artifacts.manifest import read_dataset
-    from emnat_jax.profiling.benchmark import latency_figures
+    from emnat_jax.profiling.benchmark import measure_latency
 
     sizes = _sizes(args.batch)
     rows = list(read_dataset(work.directory / "data" / "test"))
     lines = [row.source_text for row in rows[: args.sentences]]
     translators = {size: load_model(_decoding(work, size), args) for size in sizes}
-    figures = latency_figures(translators, lines)
+    figures = measure_latency(translators, lines)
     bleu = _keep(work, args, figures, translators[max(sizes)], rows)
     return {"sentences": len(lines), "bleu": bleu} | figures
 

@@ -46,7 +46,7 @@ def run(args, config_arguments):
         raise UserError(f"--slices={args.slices}: use 1 or more.")
     prepare_environment(full=args.full)
     config = read_config(config_arguments, args.workdir)
-    from emnat_jax.profiling.round import make_slice, round_steps, stage_hours, step_figures
+    from emnat_jax.profiling.round import make_slice, round_steps, stage_hours, step_costs
 
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
     steps = round_steps(config, config.vocab.size, there)
@@ -60,7 +60,7 @@ def run(args, config_arguments):
     if not args.json:
         print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {figures['mesh']}")
     for name, step in steps.items():
-        found = step_figures(step, there)
+        found = step_costs(step, there)
         if found["fits"]:
             found["hours"] = stage_hours(step, found, pairs, args.tokens)
         figures["steps"][name] = found

@@ -39,7 +39,7 @@ def run(args, config_arguments):
             include_reference=args.include_reference,
             vocabulary=work.vocabulary,
             seed=work.config.seed,
-            crew=work.crew,
+            workers=work.workers,
         )
     show({"set": args.output, "kind": manifest.kind, "rows": manifest.rows_out, "dropped": manifest.dropped,
           "content_hash": manifest.content_hash}, args.json)  # fmt: skip

@@ -8,7 +8,10 @@ from emnat_jax.errors import UserError
 def add_model(parser) -> None:
     """`--role`, `--round` or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
     parser.add_argument(
-        "--role", choices=("teacher", "student"), default="student", help="teacher or student; default: student"
+        "--role",
+        choices=("teacher", "student"),
+        default="student",
+        help="teacher or student; default: student",
     )
     parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
     parser.add_argument(

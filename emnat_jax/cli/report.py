@@ -22,7 +22,7 @@ def run(args, config_arguments):
 
     require_library()
     work.check()
-    report = args.joined.agree("report", lambda: rebuild_report(work))
+    report = args.joined.broadcast("report", lambda: rebuild_report(work))
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return

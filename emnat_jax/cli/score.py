@@ -40,7 +40,7 @@ def _score_set(work, args):
 
     scorers = {args.column: work.load(args.model)}
     with args.joined.hold(str(args.output), exclusive(args.output)):
-        manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, crew=work.crew)
+        manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers)
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
 

@@ -19,7 +19,7 @@ def run(args, config_arguments):
     from etils import epath
 
     from emnat_jax.artifacts.journal import exclusive
-    from emnat_jax.data.shard_workers import Crew
+    from emnat_jax.data.shard_workers import ShardWorkers
     from emnat_jax.data.vocab import load_vocabulary
     from emnat_jax.estep.selection import select
     from emnat_jax.runtime.mesh import Reader
@@ -27,10 +27,15 @@ def run(args, config_arguments):
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / "vocab")
     joined = args.joined
-    crew = Crew(joined, Reader(joined.index, joined.count, True), make_log(joined))
+    workers = ShardWorkers(joined, Reader(joined.index, joined.count, True), make_log(joined))
     with args.joined.hold(str(args.output), exclusive(args.output)):
         manifest = select(
-            args.candidates, args.output, config.select, vocabulary=vocabulary, seed=config.seed, crew=crew
+            args.candidates,
+            args.output,
+            config.select,
+            vocabulary=vocabulary,
+            seed=config.seed,
+            workers=workers,
         )
     shown = ("weights", "floor") if config.select.rule == "posterior" else ()
     used = {name: manifest.options[name] for name in shown if name in manifest.options}

@@ -52,7 +52,7 @@ def run(args, config_arguments):
     failed = {}
     if not args.report:
         failed = run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
-    report = args.joined.agree("report", lambda: write_sweep_report(cells, args.workdir, args.over))
+    report = args.joined.broadcast("report", lambda: write_sweep_report(cells, args.workdir, args.over))
     if args.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -35,9 +35,9 @@ __all__ = [
     "MeshConfig",
     "ModelConfig",
     "ModesConfig",
-    "VanillaConfig",
     "OptimConfig",
     "SelectConfig",
     "TrainConfig",
+    "VanillaConfig",
     "VocabConfig",
 ]

@@ -141,7 +141,7 @@ class BatchStream:
     data.row_multiple, seed and epoch, and on nothing else: any number of hosts and devices draws the same
     global batches, of which each host gets the rows that `local` picks. Each row comes once
     an epoch; rows longer than the last bucket never come, `skipped` counts them. Shapes: one (rows, width)
-    a bucket; what does not fill a batch is filled up with rows of weight 0. With `together` > 1 so many
+    a bucket; what does not fill a batch is filled up with rows of weight 0. With `targets_per_source` > 1 so many
     pairs in a row are one thing (`make_groups`): they come side by side, and the row counts above are of such groups.
     """
 
@@ -152,9 +152,11 @@ class BatchStream:
         *,
         seed: int,
         local: LocalRows = lambda rows: rows,
-        together: int = 1,
+        targets_per_source: int = 1,
     ):
-        longest = np.maximum(pairs.source_lengths, pairs.target_lengths).reshape(-1, together).max(axis=1)
+        longest = (
+            np.maximum(pairs.source_lengths, pairs.target_lengths).reshape(-1, targets_per_source).max(axis=1)
+        )
         groups = _bucket_groups(longest, data.buckets)
         if not any(len(group) for group in groups):
             raise UserError(
@@ -163,9 +165,10 @@ class BatchStream:
         self._pairs, self._seed = pairs, seed
         self._groups, self._widths = groups, data.buckets
         self._rows = [
-            bucket_rows(width * together, data.batch_tokens, data.row_multiple) for width in data.buckets
+            bucket_rows(width * targets_per_source, data.batch_tokens, data.row_multiple)
+            for width in data.buckets
         ]
-        self._local, self._together = local, together
+        self._local, self._together = local, targets_per_source
         self.skipped: int = len(longest) - sum(map(len, groups))
         self.batches_per_epoch: int = sum(
             -(-len(g) // rows) for g, rows in zip(groups, self._rows, strict=True)
@@ -213,9 +216,9 @@ class BatchStream:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _members(groups: np.ndarray, together: int) -> np.ndarray:
+def _members(groups: np.ndarray, targets_per_source: int) -> np.ndarray:
     """The pairs of each group, fillers for a filler."""
-    members = groups[:, None] * together + np.arange(together)
+    members = groups[:, None] * targets_per_source + np.arange(targets_per_source)
     return np.where(groups[:, None] == _FILLER, _FILLER, members).reshape(-1)
 
 

@@ -16,7 +16,7 @@ from emnat_jax.runtime.processes import Processes
 Shard = dict[str, Any]  # what describe_shard says of it, and what was counted while it was made
 
 
-class Crew(NamedTuple):
+class ShardWorkers(NamedTuple):
     """Who makes the shards of a set, and which of them this process makes."""
 
     processes: Processes = Processes()
@@ -24,10 +24,10 @@ class Crew(NamedTuple):
     log: Callable[[str], None] = print
 
 
-def own_shards(read: Manifest, crew: Crew) -> list[str]:
+def own_shards(read: Manifest, workers: ShardWorkers) -> list[str]:
     """The shards of the set `read` that this process makes."""
     names = [shard["name"] for shard in read.shards]
-    return names[crew.part.index :: crew.part.count] if crew.part.writes else []
+    return names[workers.part.index :: workers.part.count] if workers.part.writes else []
 
 
 def _finished_before(output: epath.Path, plan: dict[str, Any]) -> bool:
@@ -51,7 +51,7 @@ def make_shards(
     plan: dict[str, Any],
     make: Callable[[str | None], dict[str, Any]],
     finish: Callable[[list[Shard]], Manifest],
-    crew: Crew,
+    workers: ShardWorkers,
 ) -> Manifest:
     """The manifest of the set `output`, whose shards have the names of those of the set `read`.
 
@@ -61,9 +61,9 @@ def make_shards(
     fingerprints, seed) is what the shards are made from: those of an unfinished set with another plan are
     deleted first. A finished set is left as it is; UserError where it is not the one that is asked for.
     """
-    processes, part = crew.processes, crew.part
-    if processes.agree(f"{output.name}: plan", lambda: _finished_before(output, plan)):
-        crew.log(f"{output.name}: finished before")
+    processes, part = workers.processes, workers.part
+    if processes.broadcast(f"{output.name}: plan", lambda: _finished_before(output, plan)):
+        workers.log(f"{output.name}: finished before")
         return load_manifest(output)
     count, made = len(read.shards), []
     for first in range(0, count, part.count):
@@ -73,7 +73,7 @@ def make_shards(
         counted = make(name)
         if name is not None and part.writes:
             made.append({**counted, **describe_shard(output / name)})
-            crew.log(f"{output.name}: shard {index + 1} of {count}, {made[-1]['rows']} rows")
+            workers.log(f"{output.name}: shard {index + 1} of {count}, {made[-1]['rows']} rows")
     shards = itertools.chain(*processes.gather(f"{output.name}: shards", made))
     order = sorted(shards, key=lambda shard: shard["name"])
 
@@ -81,5 +81,5 @@ def make_shards(
         finish(order)
         forget_plan(output)
 
-    processes.agree(f"{output.name}: manifest", conclude)
+    processes.broadcast(f"{output.name}: manifest", conclude)
     return load_manifest(output, verify_shards=False)

@@ -13,8 +13,8 @@ from emnat_jax.decoding.rerank import Alpha, rank_score
 from emnat_jax.decoding.top import top_1, top_k
 from emnat_jax.types import EOS, NEG_INF, PAD, Hypotheses
 
-Cache = Any  # what logits_fn remembers of each prefix; a pytree
-LogitsFn = Callable[[jax.Array, Cache, jax.Array], tuple[jax.Array, Cache]]
+Cache = Any  # what log_probs_fn remembers of each prefix; a pytree
+LogProbsFn = Callable[[jax.Array, Cache, jax.Array], tuple[jax.Array, Cache]]
 """(tokens i32[B, K], cache, position i32[]) -> (log_probs f32[B, K, V], cache).
 
 `tokens` stand before `position` (counted from 0). The log-probabilities are normalised; `NEG_INF` or
@@ -42,7 +42,7 @@ def pick_slots(tree: Any, slots: Int[Array, "B J"]) -> Any:
 
 
 def beam_search(
-    logits_fn: LogitsFn,
+    log_probs_fn: LogProbsFn,
     cache: Cache,
     first_tokens: Int[Array, "B K"],
     *,
@@ -64,7 +64,7 @@ def beam_search(
     rank = functools.partial(rank_score, alpha=length_penalty, reward=length_reward)
     return jax.lax.while_loop(
         lambda search: is_open(search, max_length, rank),
-        lambda search: step(logits_fn, reorder, search, rank),
+        lambda search: step(log_probs_fn, reorder, search, rank),
         start(cache, first_tokens, max_length),
     ).finished
 
@@ -98,9 +98,9 @@ def is_open(search: Search, max_length: int, rank: Rank) -> jax.Array:
     return (search.position < max_length) & jnp.any(jnp.max(bound, axis=1) > worst)
 
 
-def step(logits_fn: LogitsFn, reorder: Callable, search: Search, rank: Rank) -> Search:
+def step(log_probs_fn: LogProbsFn, reorder: Callable, search: Search, rank: Rank) -> Search:
     """The search one position on."""
-    log_probs, cache = logits_fn(search.last, search.cache, search.position)
+    log_probs, cache = log_probs_fn(search.last, search.cache, search.position)
     # A TPU lays out K x V as whole tiles of 8 x 128 or worse; B x K rows of V entries waste nothing.
     rows = log_probs.reshape(-1, log_probs.shape[-1])
     eos = rows[:, EOS].reshape(search.log_prob.shape)
@@ -157,7 +157,7 @@ class Greedy:
 
 
 def greedy_search(
-    logits_fn: LogitsFn,
+    log_probs_fn: LogProbsFn,
     cache: Cache,
     first_tokens: Int[Array, "B 1"],
     *,
@@ -176,15 +176,15 @@ def greedy_search(
     )
     search = jax.lax.while_loop(
         lambda search: (search.position < max_length) & ~jnp.all(search.ended),
-        lambda search: _greedy_step(logits_fn, search, max_length),
+        lambda search: _greedy_step(log_probs_fn, search, max_length),
         search,
     )
     lengths = jnp.sum(search.tokens != PAD, axis=-1)
     return Hypotheses(search.tokens, search.log_prob, rank_score(search.log_prob, lengths, length_penalty))
 
 
-def _greedy_step(logits_fn: LogitsFn, search: Greedy, max_length: int) -> Greedy:
-    log_probs, cache = logits_fn(search.last, search.cache, search.position)
+def _greedy_step(log_probs_fn: LogProbsFn, search: Greedy, max_length: int) -> Greedy:
+    log_probs, cache = log_probs_fn(search.last, search.cache, search.position)
     gain, token = top_1(log_probs)
     at_limit = search.position == max_length - 1
     gain = jnp.where(at_limit, log_probs[..., EOS], gain)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.decoding.beam import LogitsFn
+from emnat_jax.decoding.beam import LogProbsFn
 from emnat_jax.decoding.top import top_1
 from emnat_jax.types import BLANK, EOS, NEG_INF, PAD
 
@@ -45,7 +45,7 @@ class Prefixes:
 
 def prefix_search(
     log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], beams: int
-) -> tuple[LogitsFn, Prefixes]:
+) -> tuple[LogProbsFn, Prefixes]:
     """For `beam_search`: p(prefix, token, ...) / p(prefix, ...) of what follows a prefix, and its first cache.
 
     These are exact sums over alignments (prefix probabilities, Graves 2008, 7.5.2), so equal outputs

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.decoding.beam import LogitsFn
+from emnat_jax.decoding.beam import LogProbsFn
 from emnat_jax.decoding.top import top_1
 from emnat_jax.types import EOS, NEG_INF, PAD
 
@@ -130,8 +130,8 @@ def _pick(table: jax.Array, vertex: jax.Array) -> jax.Array:
     return jnp.take_along_axis(table, vertex[:, None], axis=1)[:, 0]
 
 
-def prefix_step(log_probs: Float[Array, "B L V"], links: Float[Array, "B L L"]) -> LogitsFn:
-    """A logits_fn for `beam_search`: the next token after a prefix, over all paths that emit the prefix.
+def prefix_step(log_probs: Float[Array, "B L V"], links: Float[Array, "B L L"]) -> LogProbsFn:
+    """A log_probs_fn for `beam_search`: the next token after a prefix, over all paths that emit the prefix.
 
     Exact, so that equal prefixes are one slot, a hypothesis has the log-probability of its tokens
     over all paths, and a beam that holds every prefix is exhaustive. `log_probs` are those of the
@@ -145,11 +145,11 @@ def prefix_step(log_probs: Float[Array, "B L V"], links: Float[Array, "B L L"]) 
     """
     emit, follow = jnp.exp(log_probs), jnp.exp(links)
 
-    def logits_fn(tokens, standing, position):
-        standing = jnp.where(position == 0, standing, _advance(standing, tokens, emit, follow))
-        return jnp.maximum(jnp.log(_mix(standing, emit)), NEG_INF), standing
+    def log_probs_fn(tokens, forward, position):
+        forward = jnp.where(position == 0, forward, _advance(forward, tokens, emit, follow))
+        return jnp.maximum(jnp.log(_mix(forward, emit)), NEG_INF), forward
 
-    return logits_fn
+    return log_probs_fn
 
 
 def start_prefixes(links: Float[Array, "B L L"], beam: int) -> Float[Array, "B {beam} L"]:
@@ -158,10 +158,10 @@ def start_prefixes(links: Float[Array, "B L L"], beam: int) -> Float[Array, "B {
     return jnp.zeros((batch, beam, vertices)).at[:, :, 0].set(1.0)
 
 
-def _advance(standing: jax.Array, tokens: jax.Array, emit: jax.Array, follow: jax.Array) -> jax.Array:
-    """The vertices f32[B, K, L] of the next token, after `standing` emitted `tokens` [B, K]."""
+def _advance(forward: jax.Array, tokens: jax.Array, emit: jax.Array, follow: jax.Array) -> jax.Array:
+    """The vertices f32[B, K, L] of the next token, after `forward` emitted `tokens` [B, K]."""
     emitted = jnp.take_along_axis(emit, tokens[:, None, :], axis=2).swapaxes(1, 2)
-    paths = standing * emitted
+    paths = forward * emitted
     total = jnp.sum(paths, axis=-1, keepdims=True)
     # An empty slot can hold an impossible token: nothing is possible after it either.
     return _mix(paths / jnp.where(total > 0, total, 1.0), follow)

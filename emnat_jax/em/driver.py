@@ -27,37 +27,37 @@ def run(work: Workspace) -> dict[str, Any]:
     another process is working on, and for whatever a stage refuses.
     """
     work.check()
-    agree = work.processes.agree
+    broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
         work.keep_config()
-        agree("journal", lambda: open_journal(work.directory))
+        broadcast("journal", lambda: open_journal(work.directory))
         stopped = None
         for stage in make_plan(work.config):
             if stopped is None:
                 _run_stage(work, stage)
             if stage.kind in ("evaluate", "select") and stopped is None:
-                stopped = agree("stop rule", lambda index=stage.round: stop_reason(work, index))
-        return agree("report", lambda: write_report(work, stopped))
+                stopped = broadcast("stop rule", lambda index=stage.round: stop_reason(work, index))
+        return broadcast("report", lambda: write_report(work, stopped))
 
 
 def _run_stage(work: Workspace, stage: Stage) -> None:
-    agree = work.processes.agree
-    finished = agree(stage.output, lambda: stage.is_finished(work.directory))
+    broadcast = work.processes.broadcast
+    finished = broadcast(stage.output, lambda: stage.is_finished(work.directory))
     if finished and stage.kind != "prepare":
         work.log(f"{stage.output}: finished before")
         return
     begin, about = time.monotonic(), {"stage": stage.output, "kind": stage.kind}
-    agree(f"{stage.output}: start", lambda: write_journal(work.directory, event="start", **about))
+    broadcast(f"{stage.output}: start", lambda: write_journal(work.directory, event="start", **about))
     work.log(f"{stage.output}: {stage.kind}")
     STAGES[stage.kind](work, stage)
     seconds = round(time.monotonic() - begin, 3)
-    agree(
+    broadcast(
         f"{stage.output}: end", lambda: write_journal(work.directory, event="end", **about, seconds=seconds)
     )
 
 
 def _prepare(work: Workspace, stage: Stage) -> None:
-    work.processes.agree("prepare", lambda: prepare(work.config, work.directory, work.log))
+    work.processes.broadcast("prepare", lambda: prepare(work.config, work.directory, work.log))
 
 
 def _train(work: Workspace, stage: Stage) -> None:
@@ -97,7 +97,7 @@ def _distill(work: Workspace, stage: Stage) -> None:
         vocabulary=work.vocabulary,
         first_rows=work.config.em.rows if stage.round else None,
         seed=work.config.seed,
-        crew=work.crew,
+        workers=work.workers,
     )
 
 
@@ -111,7 +111,7 @@ def _n_best(work: Workspace, stage: Stage) -> None:
         vocabulary=work.vocabulary,
         first_rows=work.config.em.rows,
         seed=work.config.seed,
-        crew=work.crew,
+        workers=work.workers,
     )
 
 
@@ -127,7 +127,7 @@ def _score(work: Workspace, stage: Stage) -> None:
         scorers,
         copies={"teacher0_log_prob": "teacher_log_prob"} if same else {},
         vocabulary=work.vocabulary,
-        crew=work.crew,
+        workers=work.workers,
     )
 
 
@@ -147,7 +147,7 @@ def _candidates(work: Workspace, stage: Stage) -> None:
         scorers=scorers,
         first_rows=work.config.em.rows,
         seed=work.config.seed,
-        crew=work.crew,
+        workers=work.workers,
     )
 
 
@@ -158,7 +158,7 @@ def _select(work: Workspace, stage: Stage) -> None:
         work.config.select,
         vocabulary=work.vocabulary,
         seed=work.seed(stage.round, len(ROLES)),
-        crew=work.crew,
+        workers=work.workers,
     )
 
 

@@ -138,6 +138,10 @@ def table(report: dict[str, Any]) -> str:
             chosen = f"{100 * item['selection']['share_valid']:.2f}" if item["selection"] else "-"
             line += (f"{100 * teacher['share_valid']:.1f}", f"{100 * student['share_valid']:.1f}", chosen)
         lines.append(line)
-    notes = [f"test split; {report['rounds'][0]['teacher']['test']['bleu_signature']}"] if report["rounds"] else []
+    notes = (
+        [f"test split; {report['rounds'][0]['teacher']['test']['bleu_signature']}"]
+        if report["rounds"]
+        else []
+    )
     notes += [f"stopped: {report['stopped']}"] if report["stopped"] else []
     return "\n".join([*columns_of_text(lines), *notes])

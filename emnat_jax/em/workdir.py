@@ -13,7 +13,7 @@ from emnat_jax.config import Config, ModelConfig
 from emnat_jax.config.convert import differences, from_dict, read_saved, to_dict
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
-from emnat_jax.data.shard_workers import Crew
+from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.families import require_family
@@ -63,9 +63,9 @@ class Workspace:
         return make_layout(self.config.mesh)
 
     @functools.cached_property
-    def crew(self) -> Crew:
+    def workers(self) -> ShardWorkers:
         """Who makes data sets shard by shard, and this process's part in it."""
-        return Crew(self.processes, reader(self.layout), self.log)
+        return ShardWorkers(self.processes, reader(self.layout), self.log)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
@@ -109,13 +109,13 @@ class Workspace:
         Raises UserError as well when this process was started with another one than the first.
         """
         new = _as_json(to_dict(self.config))
-        first = self.processes.agree("configuration", lambda: new)
+        first = self.processes.broadcast("configuration", lambda: new)
         if changed := differences(first, new):
             raise UserError(
                 f"process {self.processes.index} has another configuration than process 0; different: "
                 f"{', '.join(changed)}. Start all with the same options."
             )
-        self.processes.agree("config.json", lambda: self._keep_config(new))
+        self.processes.broadcast("config.json", lambda: self._keep_config(new))
 
     def _keep_config(self, new: dict) -> None:
         changed = begun_with_other(self.directory, self.config)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from emnat_jax.config import SelectConfig
-from emnat_jax.estep.multiplier import solve
+from emnat_jax.estep.multiplier import bisect_multiplier
 from emnat_jax.estep.posterior import Scores, Weights, choose, per_unit, posterior_weights
 from emnat_jax.runtime.processes import Processes
 
@@ -16,7 +16,7 @@ def configured_weights(config: SelectConfig) -> Weights:
     return Weights(config.alpha, config.beta, config.quality_weight)
 
 
-def met_weights(
+def constrained_weights(
     config: SelectConfig, tables: Mapping[str, Scores], processes: Processes
 ) -> tuple[Weights, dict[str, dict[str, float]]]:
     """The configured weights, one of them raised until select.min_quality or select.max_drift is met.
@@ -37,7 +37,7 @@ def met_weights(
         trial = weights._replace(**{name: value})
         return _mean(tables, processes, lambda scores: _expected(config, scores, trial, name))
 
-    found = solve(at, floor, getattr(weights, name), about)
+    found = bisect_multiplier(at, floor, getattr(weights, name), about)
     what = "quality" if name == "quality" else "teacher0_log_prob"
     return weights._replace(**{name: found}), {"floor": {what: floor, "reached": at(found)}}
 

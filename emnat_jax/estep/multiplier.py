@@ -13,7 +13,7 @@ LARGEST = 1e6  # nats a unit: beyond it nothing but the term itself decides
 STEPS = 60
 
 
-def solve(mean: Callable[[float], float], floor: float, start: float, about: str) -> float:
+def bisect_multiplier(mean: Callable[[float], float], floor: float, start: float, about: str) -> float:
     """The smallest weight >= `start` (up to rounding) with mean(weight) >= floor.
 
     `mean` must not fall as its argument grows. Raises UserError, naming `about` and the largest mean, where

@@ -76,7 +76,9 @@ def sample(weights: Float[np.ndarray, "B K"], uniform: Float[np.ndarray, " B"]) 
 
 RULES: dict[str, Callable[[Scores, Weights], np.ndarray]] = {
     "student_top1": lambda scores, _: per_unit(scores.student_log_prob, scores.lengths),
-    "teacher_top1": lambda scores, _: np.zeros(np.shape(scores.teacher0_log_prob)),  # all tie: the best ranked wins
+    "teacher_top1": lambda scores, _: np.zeros(
+        np.shape(scores.teacher0_log_prob)
+    ),  # all tie: the best ranked wins
     "posterior": posterior_score,
 }
 

@@ -11,10 +11,10 @@ from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.artifacts.records import Row, read_shard
 from emnat_jax.artifacts.shards import read_or_make
 from emnat_jax.config import SelectConfig
-from emnat_jax.data.shard_workers import Crew, Shard, make_shards, own_shards
+from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards, own_shards
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
-from emnat_jax.estep.constraints import configured_weights, met_weights
+from emnat_jax.estep.constraints import configured_weights, constrained_weights
 from emnat_jax.estep.posterior import (
     Scores,
     Weights,
@@ -51,7 +51,7 @@ def select(
     *,
     vocabulary: Vocabulary,
     seed: int = 0,
-    crew: Crew = Crew(),
+    workers: ShardWorkers = ShardWorkers(),
 ) -> Manifest:
     """Makes a `selected` set: of every row of a `candidates` set the target or targets that the rule chooses.
 
@@ -64,13 +64,13 @@ def select(
     fingerprints = dict(read.fingerprints) | {"source": read.content_hash}
     rule, floor = Rule(config, configured_weights(config), vocabulary, seed, source), {}
     if config.min_quality is not None or config.max_drift is not None:
-        shards = {name: offered(read_shard(source / name), config) for name in own_shards(read, crew)}
+        shards = {name: offered(read_shard(source / name), config) for name in own_shards(read, workers)}
         tables = {name: score_table(rows, rule) for name, rows in shards.items() if rows}
-        weights, floor = met_weights(config, tables, crew.processes)
+        weights, floor = constrained_weights(config, tables, workers.processes)
         rule = dataclasses.replace(rule, weights=weights)
 
     def make(name: str | None) -> dict[str, dict]:
-        if name is None or not crew.part.writes:
+        if name is None or not workers.part.writes:
             return {}
         candidates = offered(read_shard(source / name), config)
         chosen = read_or_make(output / name, lambda: choose_rows(candidates, rule))
@@ -89,7 +89,7 @@ def select(
         )  # fmt: skip
 
     plan = {"options": options, "fingerprints": fingerprints, "seed": seed}
-    return make_shards(read, output, plan, make, finish, crew)
+    return make_shards(read, output, plan, make, finish, workers)
 
 
 def offered(rows: Iterable[Row], config: SelectConfig) -> list[Row]:

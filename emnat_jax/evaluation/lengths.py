@@ -31,7 +31,7 @@ def by_length(outputs: Mapping[str, Sequence[str]], references: Sequence[str]) -
     return found
 
 
-def spread_over_lengths(references: Sequence[str], count: int) -> list[int]:
+def sample_over_lengths(references: Sequence[str], count: int) -> list[int]:
     """Places of about `count` sentences, as many of each length, short ones first."""
     filled = [chosen for chosen in _members(references) if chosen]
     each = -(-count // max(len(filled), 1))

@@ -46,7 +46,9 @@ def total_correlation(
 
     An estimate of the conditional total correlation: the teacher's NLL stands for the entropy.
     """
-    ncm, teacher_nll = (normalised_multimodality(x, lengths, weight) for x in (student_log_prob, teacher_log_prob))
+    ncm, teacher_nll = (
+        normalised_multimodality(x, lengths, weight) for x in (student_log_prob, teacher_log_prob)
+    )
     return ncm - teacher_nll
 
 

@@ -4,8 +4,7 @@ import functools
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.errors import UserError, require
-from emnat_jax.families import ar, cmlm, ctc, dag, glat
-from emnat_jax.families import vanilla
+from emnat_jax.families import ar, cmlm, ctc, dag, glat, vanilla
 from emnat_jax.families.base import Family
 from emnat_jax.families.in_loss import in_loss_e_step
 from emnat_jax.families.parallel import Parallel, plain_loss

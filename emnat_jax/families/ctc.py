@@ -49,7 +49,7 @@ def parts(config: ModelConfig) -> Parallel:
         encode=functools.partial(_encode, config),
         predict=functools.partial(_predict, config),
         reference=lambda prediction, batch: ctc_alignment(*prediction, batch.target, _words(batch.target)),
-        scores=lambda prediction: prediction.logits,
+        logits=lambda prediction: prediction.logits,
         log_prob=_log_prob,
         loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
     )

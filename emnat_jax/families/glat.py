@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from emnat_jax.config import GLATConfig, ModelConfig
 from emnat_jax.decoding.top import top_1
-from emnat_jax.families import ctc, dag
-from emnat_jax.families import vanilla
+from emnat_jax.families import ctc, dag, vanilla
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio
@@ -43,7 +42,7 @@ def _loss(
     reference = parts.reference(first, batch)
     eligible = reference != HIDDEN
     ratio = glancing_ratio(step, options.start_ratio, options.end_ratio, options.anneal_steps)
-    shown = glanced(glance_key, top_1(parts.scores(first))[1], reference, eligible, ratio)
+    shown = glanced(glance_key, top_1(parts.logits(first))[1], reference, eligible, ratio)
     prediction = parts.predict(params, memory, batch, jnp.where(shown, reference, HIDDEN), decode_key)
     loss, metrics = parts.loss(prediction, batch, ~shown)
     weight = batch.weight[:, None]

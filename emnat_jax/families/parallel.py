@@ -24,7 +24,7 @@ class Parallel(NamedTuple):
       the decoder is shown, HIDDEN elsewhere, or is None.
     - `reference(prediction, batch)`: i32[B, L], the target laid on the positions along its most
       probable alignment; HIDDEN where it has no token to show.
-    - `scores(prediction)`: f32[B, L, V], masked logits of the token at each position.
+    - `logits(prediction)`: f32[B, L, V], masked logits of the token at each position.
     - `log_prob(prediction, target)`: f32[B], nats; as `Family.score` has it, given what the prediction says.
     - `loss(prediction, batch, hidden)`: as `Family.loss` has it, given what the prediction says.
       A family with a loss for each position counts only those where `hidden` bool[B, L] is True
@@ -34,7 +34,7 @@ class Parallel(NamedTuple):
     encode: Callable[[Params, Batch, Key | None], Memory]
     predict: Callable[[Params, Memory, Batch, jax.Array | None, Key | None], Prediction]
     reference: Callable[[Prediction, Batch], jax.Array]
-    scores: Callable[[Prediction], jax.Array]
+    logits: Callable[[Prediction], jax.Array]
     log_prob: Callable[[Prediction, jax.Array], jax.Array]
     loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
 

@@ -92,7 +92,7 @@ def parts(config: ModelConfig) -> Parallel:
         encode=functools.partial(_encode, config),
         predict=functools.partial(_predict, config),
         reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
-        scores=lambda prediction: prediction.tokens,
+        logits=lambda prediction: prediction.tokens,
         log_prob=functools.partial(_log_prob, config),
         loss=functools.partial(_loss, config),
     )

@@ -34,7 +34,7 @@ def make_alternatives_step(parts: Parallel, layout: Layout, count: int):
 
     def step(params: Params, batch: Batch) -> Alternatives:
         prediction = parts.predict(params, parts.encode(params, batch, None), batch, None, None)
-        log_probs = jax.nn.log_softmax(parts.scores(prediction))
+        log_probs = jax.nn.log_softmax(parts.logits(prediction))
         taken = parts.reference(prediction, batch)
         own = jnp.take_along_axis(log_probs, jnp.maximum(taken, 0)[..., None], axis=-1)[..., 0]
         log_prob, tokens = jax.lax.top_k(log_probs, count)

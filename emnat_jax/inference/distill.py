@@ -10,7 +10,7 @@ from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
 from emnat_jax.data.pipeline import make_pairs
-from emnat_jax.data.shard_workers import Crew, Shard, make_shards
+from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.inference.decode import Candidates, sentence_pairs
 from emnat_jax.inference.model import Model
@@ -30,7 +30,7 @@ def distill(
     scorers: Mapping[str, Model] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
-    crew: Crew = Crew(),
+    workers: ShardWorkers = ShardWorkers(),
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
@@ -64,7 +64,7 @@ def distill(
         return add_scores([row for row in made if row.targets], scorers or {})
 
     job = _Job(kind, first_rows, fingerprints, options, seed)
-    return _run(job, read, source, output, make_rows, crew)
+    return _run(job, read, source, output, make_rows, workers)
 
 
 def rescore(
@@ -74,7 +74,7 @@ def rescore(
     *,
     copies: Mapping[str, str] = {},
     vocabulary: Vocabulary,
-    crew: Crew = Crew(),
+    workers: ShardWorkers = ShardWorkers(),
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`.
 
@@ -95,7 +95,7 @@ def rescore(
             for row in add_scores(rows, scorers)
         ]
 
-    return _run(job, read, source, output, make_rows, crew)
+    return _run(job, read, source, output, make_rows, workers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _run(
     source: epath.Path,
     output: epath.Path,
     make_rows: Callable[[list[Row]], list[Row]],
-    crew: Crew,
+    workers: ShardWorkers,
 ) -> Manifest:
     """Makes every shard of `output` from that of `source`, then the manifest."""
 
@@ -124,7 +124,7 @@ def _run(
         rows = [row for row in rows if job.first_rows is None or row.row < job.first_rows]
         finished = name is None or is_whole(output / name)
         made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices
-        if not finished and crew.part.writes:
+        if not finished and workers.part.writes:
             write_shard(output / name, made)
         return {"used": len(rows)}
 
@@ -137,7 +137,7 @@ def _run(
         )  # fmt: skip
 
     plan = {"options": job.options, "fingerprints": job.fingerprints, "seed": job.seed}
-    return make_shards(read, output, plan, make, finish, crew)
+    return make_shards(read, output, plan, make, finish, workers)
 
 
 def _propose(proposers: Sequence[Model], rows: list[Row], count: int, vocabulary: Vocabulary) -> list[Row]:

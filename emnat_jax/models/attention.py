@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.models.dropout import dropout, place_key
-from emnat_jax.models.sharding import spread
+from emnat_jax.models.sharding import constrain
 from emnat_jax.types import NEG_INF, Key
 
 
@@ -122,7 +122,7 @@ class SelfAttention(nn.Module):
         return self.out(attend(query, key, value, keep)), cache
 
     def _split(self, x):
-        qkv = spread(self.qkv(x).astype(self.config.dtype), "batch", None, None, "heads", None)
+        qkv = constrain(self.qkv(x).astype(self.config.dtype), "batch", None, None, "heads", None)
         return qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
 
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import ModelConfig
-from emnat_jax.models.sharding import rows_of, spread
+from emnat_jax.models.sharding import constrain, rows_of
 from emnat_jax.types import NEG_INF
 
 VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
@@ -61,7 +61,7 @@ class Embedding(nn.Module):
         bias = jnp.where(allowed, self.output_bias, NEG_INF)
         product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.config.dtype)
         # Rows, and only then [B, T, V]: the losses take the rows, and nothing is copied into another shape.
-        return spread(product + bias[None], "batch", "vocab").reshape(*x.shape[:-1], -1)
+        return constrain(product + bias[None], "batch", "vocab").reshape(*x.shape[:-1], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -4,10 +4,12 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.models.embedding import padded_vocab
 
 
-def training_flops(config: ModelConfig, rows: int, source: int, target: int, together: int = 1) -> float:
+def training_flops(
+    config: ModelConfig, rows: int, source: int, target: int, targets_per_source: int = 1
+) -> float:
     """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
 
-    `together` rows share a source, which is encoded once. Matrix products only, two operations a multiply-add,
+    `targets_per_source` rows share a source, which is encoded once. Matrix products only, two operations a multiply-add,
     backward twice the forward (Kaplan et al. 2020, 2.1). Recomputation by `remat` and passes without gradient
     (glancing, the E-step inside the loss) are not model work and are left out, heads besides the vocabulary's
     are too small to count.
@@ -21,4 +23,4 @@ def training_flops(config: ModelConfig, rows: int, source: int, target: int, tog
     cross = 2 * width**2 * (source + target) + 2 * source * target * width
     decoder = decoder_layers * (target * (layer + 2 * target * width) + cross)
     softmax = target * width * padded_vocab(config)
-    return 6.0 * rows * (encoder / together + decoder + softmax)
+    return 6.0 * rows * (encoder / targets_per_source + decoder + softmax)

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 
-def spread(x: jax.Array, *axes: str | None) -> jax.Array:
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """`x` with each of its axes spread over devices as the rules say of that logical axis (None: whole).
 
     The rules are those of `training/layout.py: use_layout`; outside of it `x` stays as it is. Without this the
@@ -15,9 +15,9 @@ def spread(x: jax.Array, *axes: str | None) -> jax.Array:
     return nn.with_logical_constraint(x, axes)
 
 
-def spread_rows(x: jax.Array) -> jax.Array:
+def constrain_rows(x: jax.Array) -> jax.Array:
     """`x` with its rows, the first axis, spread and all others whole."""
-    return spread(x, "batch", *(None,) * (x.ndim - 1))
+    return constrain(x, "batch", *(None,) * (x.ndim - 1))
 
 
 def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:

@@ -17,7 +17,7 @@ from emnat_jax.config import ModelConfig
 from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
-from emnat_jax.models.sharding import spread, spread_rows
+from emnat_jax.models.sharding import constrain, constrain_rows
 from emnat_jax.types import PAD, Params
 
 
@@ -57,7 +57,7 @@ class FeedForward(nn.Module):
         config = self.config
         width, hidden = ((config.width, "embed"),), ((config.ff_width, "mlp"),)
         x = nn.relu(Projection(width, hidden, config.dtype, name="up")(x))
-        x = spread(x, "batch", None, "mlp")
+        x = constrain(x, "batch", None, "mlp")
         return Projection(hidden, width, config.dtype, name="down")(_drop(self, x, config.ff_dropout))
 
 
@@ -73,7 +73,7 @@ class Residual(nn.Module):
         return self.norm(x) if self.config.norm == "pre" else x
 
     def after(self, x, change):
-        x = spread_rows(x + _drop(self, change, self.config.dropout))
+        x = constrain_rows(x + _drop(self, change, self.config.dropout))
         return x if self.config.norm == "pre" else self.norm(x)
 
 
@@ -216,7 +216,7 @@ class Transformer(nn.Module):
         batch, heads = encoded.states.shape[0], self.config.heads
         shape = (batch, length, beams, heads, self.config.width // heads)
         _, memory = self.decoder(encoded.states, method="start")
-        empty = spread(jnp.zeros(shape, self.config.dtype), "batch", None, None, "heads", None)
+        empty = constrain(jnp.zeros(shape, self.config.dtype), "batch", None, None, "heads", None)
         layers = [((empty, empty), m) for m in memory]
         slots = jnp.arange(beams, dtype=jnp.int32)[None, :, None]
         return Cache(layers, encoded.keep, jnp.broadcast_to(slots, (batch, beams, length)))
@@ -236,7 +236,7 @@ class Transformer(nn.Module):
         return self._leave(x, self.decoder_norm), Cache(layers, cache.keep, ancestry)
 
     def _enter(self, x, norm):
-        x = spread_rows(x)
+        x = constrain_rows(x)
         if self.config.norm == "post":
             x = norm(_drop(self, x, self.config.dropout))  # METHOD 1.6: dropout before this norm
             return x

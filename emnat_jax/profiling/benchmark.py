@@ -24,7 +24,7 @@ def environment() -> dict[str, Any]:
     return {"device": device.device_kind, "devices": jax.device_count(), "jax": jax.__version__}
 
 
-def training_figures(
+def measure_training(
     model: ModelConfig,
     train: TrainConfig,
     layout: Layout,
@@ -56,7 +56,7 @@ def training_figures(
             begin = time.perf_counter()
             state, _ = jax.block_until_ready(compiled(state, batch, key))
             seconds.append(time.perf_counter() - begin)
-    figures = {"compile_seconds": compile_seconds} | spread(seconds[1:])
+    figures = {"compile_seconds": compile_seconds} | median_and_p95(seconds[1:])
     median = figures["median_ms"] / 1e3
     return figures | {
         "target_tokens_per_second": rows * target / median,
@@ -66,7 +66,7 @@ def training_figures(
     }
 
 
-def loss_figures(
+def measure_loss(
     model: ModelConfig, *, rows: int, source: int, target: int, repeats: int
 ) -> dict[str, float]:
     """Time of what a parallel family's update does behind its network: the loss and its gradient.
@@ -93,7 +93,7 @@ def loss_figures(
     reals = [leaf for is_real, leaf in zip(real, leaves) if is_real]
     gradient = jax.jit(jax.value_and_grad(loss))
     seconds = [_seconds(lambda: jax.block_until_ready(gradient(reals))) for _ in range(repeats + 1)]
-    return {"loss_alone_ms": spread(seconds[1:])["median_ms"]}
+    return {"loss_alone_ms": median_and_p95(seconds[1:])["median_ms"]}
 
 
 def random_batch(model: ModelConfig, rows: int, source: int, target: int) -> Batch:
@@ -109,7 +109,7 @@ def random_batch(model: ModelConfig, rows: int, source: int, target: int) -> Bat
     return Batch(sentences(source), sentences(target), np.ones(rows, np.float32), row)
 
 
-def latency_figures(
+def measure_latency(
     translators: Mapping[int, Callable[[Sequence[str]], list[str]]], lines: Sequence[str]
 ) -> dict[str, Any]:
     """Time from raw lines to raw translations, for each batch size and the function that translates so many.
@@ -122,14 +122,14 @@ def latency_figures(
         groups = [lines[i : i + size] for i in range(0, len(lines), size)]
         warm = [_seconds(translate, group) for group in groups]
         seconds = [_seconds(translate, group) for group in groups]
-        figures[f"batch_{size}"] = spread(seconds) | {
+        figures[f"batch_{size}"] = median_and_p95(seconds) | {
             "sentences_per_second": len(lines) / sum(seconds),
             "first_pass_seconds": sum(warm),
         }
     return figures
 
 
-def spread(seconds: Sequence[float]) -> dict[str, float]:
+def median_and_p95(seconds: Sequence[float]) -> dict[str, float]:
     """Median and 95th percentile of a call, in milliseconds."""
     return {
         "median_ms": 1e3 * float(np.median(seconds)),

@@ -145,7 +145,7 @@ def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
     return Batch(array(jnp.int32, width), array(jnp.int32, width), array(jnp.float32), array(jnp.int32))
 
 
-def step_figures(step: Step, there: Slice) -> dict[str, Any]:
+def step_costs(step: Step, there: Slice) -> dict[str, Any]:
     """Compiles a step; its memory against the chip's, its bounds, and what a second of the slice brings.
 
     The time is the tightest of four bounds (training/roofline.py). A search counts with its largest number

@@ -17,7 +17,7 @@ _LOOK_SECONDS = 0.5
 _KEY = "preempted"
 
 
-class Notice:
+class PreemptionGuard:
     """Whether this run is to end early, and after which update: the same for all its processes.
 
     Use it as a context around the updates. In it SIGTERM, an answer of the URL in EMNAT_PREEMPTION_URL, or a

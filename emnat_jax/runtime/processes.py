@@ -1,4 +1,4 @@
-"""The processes of one run: start-up, decisions taken once for all, and what happens when one is lost.
+"""The processes of one run: start-up, values broadcast from the first, and what happens when one is lost.
 
 JAX's own runtime connects them; its key-value store carries what is said here. The training step talks
 over the devices, everything else through `Processes`.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from emnat_jax.errors import InUse, UserError
-from emnat_jax.runtime.watchdog import Store, Watch
+from emnat_jax.runtime.watchdog import Store, Watchdog
 
 POLL_SECONDS = 5.0
 NOTE_SECONDS = 60.0
@@ -30,9 +30,9 @@ class Processes:
     def __init__(self, index: int = 0, count: int = 1, store: Store | None = None):
         self.index, self.count, self._store = index, count, store
         self._numbers = itertools.count()
-        self._watch = None if store is None else Watch(index, count, store, socket.gethostname())
-        if self._watch is not None:
-            self._watch.start()
+        self._watchdog = None if store is None else Watchdog(index, count, store, socket.gethostname())
+        if self._watchdog is not None:
+            self._watchdog.start()
 
     @property
     def is_first(self) -> bool:
@@ -41,10 +41,10 @@ class Processes:
 
     def enter(self, stage: str) -> None:
         """Notes what this process works on, for messages about it."""
-        if self._watch is not None:
-            self._watch.enter(stage)
+        if self._watchdog is not None:
+            self._watchdog.enter(stage)
 
-    def agree(self, name: str, make: Callable[[], Any]) -> Any:
+    def broadcast(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` returns (JSON) on the first process, for all of them; the others do not call it.
 
         A UserError in `make` is raised on all.
@@ -68,7 +68,7 @@ class Processes:
                 except InUse as error:
                     return str(error)
 
-            if busy := self.agree(f"{name}: lock", enter):
+            if busy := self.broadcast(f"{name}: lock", enter):
                 raise InUse(busy)
             yield
 
@@ -105,10 +105,10 @@ class Processes:
             import jax
 
             self.gather("the end", None)
-            self._watch.stop()
+            self._watchdog.stop()
             jax.distributed.shutdown()
             return
-        self._watch.fail(status, message)
+        self._watchdog.fail(status, message)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # JAX would wait minutes for processes that are not to come
@@ -133,7 +133,7 @@ class Processes:
             if text is not None:
                 return json.loads(text)
             if number * POLL_SECONDS % NOTE_SECONDS == 0:
-                self._watch.say(f"waits at {name!r} for {self._watch.name(process)}")
+                self._watchdog.say(f"waits at {name!r} for {self._watchdog.name(process)}")
 
 
 def start(

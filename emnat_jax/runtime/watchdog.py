@@ -28,7 +28,7 @@ class Store(Protocol):
         """Last part of the name -> text, of all names FOLDER/..."""
 
 
-class Watch:
+class Watchdog:
     """A thread that says in the store that this process lives, and ends it when another does not.
 
     A thread, because the main one may be inside a collective operation that will never return.

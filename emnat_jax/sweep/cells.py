@@ -141,15 +141,15 @@ def _workspace(cell: Cell, directory: epath.Path, log: Log, processes: Processes
 
 def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epath.Path) -> None:
     """Takes over the stages that other cells have finished and this one has not, and runs the rest."""
-    agree = work.processes.agree
+    broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
         work.keep_config()
-        if agree(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
+        if broadcast(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
             work.log("finished before")
             return
         for other in cells:
             if other.folder != cell.folder:
-                agree(f"{cell.folder}: shared", lambda other=other: _take(work, other, directory))
+                broadcast(f"{cell.folder}: shared", lambda other=other: _take(work, other, directory))
     run(work)
 
 

@@ -115,7 +115,8 @@ def _run(cell: Cell, directory: epath.Path) -> dict[str, Any] | None:
     last = max(finished_rounds(here, cell.config.em.rounds))
     result = json.loads((here / f"rounds/{last}/{EVAL_NAME}").read_text())
     updates = {
-        role: sum(_updates(here / f"rounds/{n}/{role}") for n in range(last + 1)) for role in ("teacher", "student")
+        role: sum(_updates(here / f"rounds/{n}/{role}") for n in range(last + 1))
+        for role in ("teacher", "student")
     }
     return {
         "group": cell.group, "cell": cell.name, "seed": cell.seed, "folder": cell.folder, "round": last, "updates": updates,

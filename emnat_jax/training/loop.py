@@ -19,11 +19,11 @@ from emnat_jax.config import TrainConfig
 from emnat_jax.errors import Preempted, UserError
 from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
-from emnat_jax.runtime.preemption import Notice
+from emnat_jax.runtime.preemption import PreemptionGuard
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Progress
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
-from emnat_jax.training.loop_state import Standing
+from emnat_jax.training.loop_state import LoopState
 from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
 from emnat_jax.training.state import (
@@ -86,7 +86,7 @@ class FitResult:
     fingerprint: str  # of params
 
 
-class _Tools(NamedTuple):
+class _Context(NamedTuple):
     """What does not change during a run."""
 
     run: Run
@@ -94,7 +94,7 @@ class _Tools(NamedTuple):
     train_step: TrainStep
     eval_step: EvalStep
     checkpoints: Checkpoints
-    notice: Notice
+    preemption: PreemptionGuard
     writer: MetricsWriter
     progress: Progress
 
@@ -122,18 +122,18 @@ def fit(run: Run) -> FitResult:
     init_key, step_key = jax.random.split(jax.random.key(run.seed))
     with use_layout(run.layout), Checkpoints(_checkpoints_in(run.directory)) as checkpoints:
         resumed = _resume(run, checkpoints, abstract)
-        state, standing = resumed or (_fresh(run, tx, shardings, init_key), Standing())
-        if not standing.finished(config):
+        state, loop = resumed or (_fresh(run, tx, shardings, init_key), LoopState())
+        if not loop.finished(config):
             steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
-                Notice(run.processes, run.label) as notice,
-                MetricsWriter(run.directory, standing.step, run.log) as writer,
-                Progress(run.label, config.steps, standing.step, run.log) as progress,
+                PreemptionGuard(run.processes, run.label) as preemption,
+                MetricsWriter(run.directory, loop.step, run.log) as writer,
+                Progress(run.label, config.steps, loop.step, run.log) as progress,
             ):
-                tools = _Tools(run, step_key, *steps, checkpoints, notice, writer, progress)
-                state, standing = _run(tools, state, standing)
+                context = _Context(run, step_key, *steps, checkpoints, preemption, writer, progress)
+                state, loop = _run(context, state, loop)
         checkpoints.wait()
-        return _result(run.directory, abstract.params, state, standing)
+        return _result(run.directory, abstract.params, state, loop)
 
 
 def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Params:
@@ -142,8 +142,8 @@ def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Pa
     Raises UserError when there are none or they are damaged.
     """
     folder = _checkpoints_in(directory)
-    standing = Standing(**(read_metadata(folder) or {})).without_lost_best(saved_steps(folder))
-    return restore_params(folder, abstract_params(family, layout), standing.best_step)
+    loop = LoopState(**(read_metadata(folder) or {})).without_lost_best(saved_steps(folder))
+    return restore_params(folder, abstract_params(family, layout), loop.best_step)
 
 
 def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
@@ -155,7 +155,7 @@ def _train_step(run: Run, tx: optax.GradientTransformation, shardings: TrainStat
     return make_train_step(run.family.loss, tx, shardings, **options)
 
 
-def _resume(run: Run, checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, Standing] | None:
+def _resume(run: Run, checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, LoopState] | None:
     """Where the last run stopped, with the stream put there too; None for a first run."""
 
     def log(text: str) -> None:
@@ -164,10 +164,10 @@ def _resume(run: Run, checkpoints: Checkpoints, abstract: TrainState) -> tuple[T
     restored = checkpoints.restore(abstract, log)
     if restored is None:
         return None
-    state, standing = restored[0], Standing(**restored[1]).without_lost_best(checkpoints.steps())
-    run.stream.restore(standing.position)
-    log(f"goes on after step {standing.step}")
-    return state, standing
+    state, loop = restored[0], LoopState(**restored[1]).without_lost_best(checkpoints.steps())
+    run.stream.restore(loop.position)
+    log(f"goes on after step {loop.step}")
+    return state, loop
 
 
 def _fresh(run: Run, tx: optax.GradientTransformation, shardings: TrainState, key: Key) -> TrainState:
@@ -186,59 +186,59 @@ def _fresh(run: Run, tx: optax.GradientTransformation, shardings: TrainState, ke
     return jax.jit(create, out_shardings=shardings, compiler_options=once)(key, params)
 
 
-def _run(tools: _Tools, state: TrainState, standing: Standing) -> tuple[TrainState, Standing]:
+def _run(context: _Context, state: TrainState, loop: LoopState) -> tuple[TrainState, LoopState]:
     """From one stop to the next until the run is finished; the order at a stop is log, evaluate, save."""
-    config, work = tools.run.config, _Work()
-    while not standing.finished(config):
-        tools.run.processes.enter(f"{tools.run.label} after step {standing.step}")
-        state, standing, work = _advance(tools, state, standing, work)
-        if standing.is_due(config.log_every, config):
-            _log_window(tools, standing, work)
-            standing, work = dataclasses.replace(standing, window={}), _Work()
-        if tools.run.valid_batches is not None and standing.is_due(config.eval_every, config):
-            standing = _evaluate(tools, state, standing)
-        if standing.best_step == standing.step or standing.is_due(config.checkpoint_every, config):
-            _save(tools, state, standing)
-        if tools.notice.ends_after(standing.step) and not standing.finished(config):
-            _save(tools, state, standing)
-            _end_early(tools, standing)
-    return state, standing
+    config, work = context.run.config, _Work()
+    while not loop.finished(config):
+        context.run.processes.enter(f"{context.run.label} after step {loop.step}")
+        state, loop, work = _advance(context, state, loop, work)
+        if loop.is_due(config.log_every, config):
+            _log_window(context, loop, work)
+            loop, work = dataclasses.replace(loop, window={}), _Work()
+        if context.run.valid_batches is not None and loop.is_due(config.eval_every, config):
+            loop = _evaluate(context, state, loop)
+        if loop.best_step == loop.step or loop.is_due(config.checkpoint_every, config):
+            _save(context, state, loop)
+        if context.preemption.ends_after(loop.step) and not loop.finished(config):
+            _save(context, state, loop)
+            _end_early(context, loop)
+    return state, loop
 
 
-def _save(tools: _Tools, state: TrainState, standing: Standing) -> None:
-    if standing.step not in tools.checkpoints.steps():
-        tools.writer.sync()
-        tools.checkpoints.save(standing.step, state, dataclasses.asdict(standing), keep=standing.best_step)
+def _save(context: _Context, state: TrainState, loop: LoopState) -> None:
+    if loop.step not in context.checkpoints.steps():
+        context.writer.sync()
+        context.checkpoints.save(loop.step, state, dataclasses.asdict(loop), keep=loop.best_step)
 
 
-def _end_early(tools: _Tools, standing: Standing) -> NoReturn:
-    tools.checkpoints.wait()
-    tools.run.processes.gather(f"{tools.run.label}: saved", standing.step)
-    raise Preempted(f"{tools.run.label} was told to end and is saved after step {standing.step}")
+def _end_early(context: _Context, loop: LoopState) -> NoReturn:
+    context.checkpoints.wait()
+    context.run.processes.gather(f"{context.run.label}: saved", loop.step)
+    raise Preempted(f"{context.run.label} was told to end and is saved after step {loop.step}")
 
 
 def _advance(
-    tools: _Tools, state: TrainState, standing: Standing, work: _Work
-) -> tuple[TrainState, Standing, _Work]:
+    context: _Context, state: TrainState, loop: LoopState, work: _Work
+) -> tuple[TrainState, LoopState, _Work]:
     """Updates up to the next stop. The host runs ahead of the devices and looks at results there."""
     begin, pending, flops = time.monotonic(), [], work.flops
-    stop = standing.next_stop(tools.run.config)
-    for step in range(standing.step + 1, stop + 1):
-        if tools.notice.ends_after(step - 1):
+    stop = loop.next_stop(context.run.config)
+    for step in range(loop.step + 1, stop + 1):
+        if context.preemption.ends_after(step - 1):
             stop = step - 1
             break
-        batch = next(tools.run.stream)
-        rows = to_global(tools.run.layout, batch, accumulate=tools.run.config.accumulate)
-        state, metrics = tools.train_step(state, rows, tools.key)
+        batch = next(context.run.stream)
+        rows = to_global(context.run.layout, batch, accumulate=context.run.config.accumulate)
+        state, metrics = context.train_step(state, rows, context.key)
         pending.append((step, metrics, batch.row))
-        flops += tools.run.flops(batch) if tools.run.flops else 0.0
-        tools.progress.advance()
-    window, tokens = standing.window, work.tokens
+        flops += context.run.flops(batch) if context.run.flops else 0.0
+        context.progress.advance()
+    window, tokens = loop.window, work.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):
         _require_finite(step, metrics, rows)
         window, tokens = merge(window, metrics), tokens + float(metrics["loss"].weight)
-    standing = dataclasses.replace(standing, step=stop, window=window, position=tools.run.stream.state())
-    return state, standing, _Work(tokens, flops, work.seconds + time.monotonic() - begin)
+    loop = dataclasses.replace(loop, step=stop, window=window, position=context.run.stream.state())
+    return state, loop, _Work(tokens, flops, work.seconds + time.monotonic() - begin)
 
 
 def _require_finite(step: int, metrics: Metrics, rows) -> None:
@@ -253,22 +253,23 @@ def _require_finite(step: int, metrics: Metrics, rows) -> None:
     )
 
 
-def _log_window(tools: _Tools, standing: Standing, work: _Work) -> None:
+def _log_window(context: _Context, loop: LoopState, work: _Work) -> None:
     """One line of metrics.jsonl for the updates since the last one."""
-    values = means(standing.window)
-    values["lr"] = float(make_schedule(tools.run.config.optim, tools.run.config.steps)(standing.step - 1))
+    values = means(loop.window)
+    values["lr"] = float(make_schedule(context.run.config.optim, context.run.config.steps)(loop.step - 1))
     values["tokens_per_second"] = work.tokens / work.seconds
-    if tools.run.flops is not None:
+    if context.run.flops is not None:
         values["model_flops_per_second"] = work.flops / work.seconds
-    tools.writer.write(standing.step, values)
-    tools.progress.show(standing.step, values)
+    context.writer.write(loop.step, values)
+    context.progress.show(loop.step, values)
 
 
-def _evaluate(tools: _Tools, state: TrainState, standing: Standing) -> Standing:
-    """The standing after one pass over the valid split, which is written down as well."""
+def _evaluate(context: _Context, state: TrainState, loop: LoopState) -> LoopState:
+    """The loop after one pass over the valid split, which is written down as well."""
     params = inference_params(state)
     batches = [
-        tools.eval_step(params, to_global(tools.run.layout, batch)) for batch in tools.run.valid_batches()
+        context.eval_step(params, to_global(context.run.layout, batch))
+        for batch in context.run.valid_batches()
     ]
     sums: Sums = {}
     for metrics in jax.device_get(batches):
@@ -276,17 +277,17 @@ def _evaluate(tools: _Tools, state: TrainState, standing: Standing) -> Standing:
     values = means(sums, "valid_")
     if not batches or not math.isfinite(values["valid_loss"]):
         what = f"is {values['valid_loss']}" if batches else "has no rows"
-        raise UserError(f"the loss on the valid split {what} at step {standing.step}; look at its rows.")
-    tools.writer.write(standing.step, values)
-    tools.progress.note(f"step {standing.step} valid_loss={values['valid_loss']:.4f}")
-    return standing.evaluated(values["valid_loss"], tools.run.config)
+        raise UserError(f"the loss on the valid split {what} at step {loop.step}; look at its rows.")
+    context.writer.write(loop.step, values)
+    context.progress.note(f"step {loop.step} valid_loss={values['valid_loss']:.4f}")
+    return loop.evaluated(values["valid_loss"], context.run.config)
 
 
-def _result(directory: epath.PathLike, abstract: Params, state: TrainState, standing: Standing) -> FitResult:
+def _result(directory: epath.PathLike, abstract: Params, state: TrainState, loop: LoopState) -> FitResult:
     """The parameters to use: those of the best step where one was kept, else the last."""
-    if standing.best_step in (None, standing.step):
-        params, step, loss = inference_params(state), standing.step, standing.valid_loss
+    if loop.best_step in (None, loop.step):
+        params, step, loss = inference_params(state), loop.step, loop.valid_loss
     else:
-        params = restore_params(_checkpoints_in(directory), abstract, standing.best_step)
-        step, loss = standing.best_step, standing.best_loss
+        params = restore_params(_checkpoints_in(directory), abstract, loop.best_step)
+        step, loss = loop.best_step, loop.best_loss
     return FitResult(params, step, loss, fingerprint(params))

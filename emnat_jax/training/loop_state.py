@@ -7,7 +7,7 @@ from emnat_jax.training.metrics import Sums
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class LoopState:
     """Saved as JSON with every checkpoint, so that a resumed run goes on exactly where it was."""
 
     step: int = 0  # finished updates
@@ -31,7 +31,7 @@ class Standing:
         """Whether something that happens every `period` steps, and at the end, happens now."""
         return self.step % period == 0 or self.finished(config)
 
-    def evaluated(self, valid_loss: float, config: TrainConfig) -> "Standing":
+    def evaluated(self, valid_loss: float, config: TrainConfig) -> "LoopState":
         """The same after an evaluation; keeps the best where `patience` is set."""
         if config.patience is None:
             return dataclasses.replace(self, valid_loss=valid_loss)
@@ -41,7 +41,7 @@ class Standing:
             )
         return dataclasses.replace(self, valid_loss=valid_loss, stale=self.stale + 1)
 
-    def without_lost_best(self, steps: list[int]) -> "Standing":
+    def without_lost_best(self, steps: list[int]) -> "LoopState":
         """The same if the best checkpoint is among `steps`, else as if none had been best yet."""
         if self.best_step is None or self.best_step in steps:
             return self

@@ -76,7 +76,11 @@ def test_the_teacher_chooses_among_as_many_as_a_round_reports(workdir, tmp_path)
     files = (f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}")
     assert run("translate", f"--workdir={workdir}", *files, "--round=0", "--rescore=teacher")[0] == 0
     wanted = (workdir / "rounds/0/outputs/test.student_rescored.txt").read_text()
-    assert (tmp_path / "out").read_text() == wanted != (workdir / "rounds/0/outputs/test.student.txt").read_text()
+    assert (
+        (tmp_path / "out").read_text()
+        == wanted
+        != (workdir / "rounds/0/outputs/test.student.txt").read_text()
+    )
 
 
 def test_translate_reads_standard_input(workdir, sources):
@@ -86,7 +90,9 @@ def test_translate_reads_standard_input(workdir, sources):
 
 
 def test_evaluate_repeats_the_report(workdir, capsys):
-    code, output = run("evaluate", f"--workdir={workdir}", "--role=student", "--round=0", "--json", capsys=capsys)
+    code, output = run(
+        "evaluate", f"--workdir={workdir}", "--role=student", "--round=0", "--json", capsys=capsys
+    )
     figures = json.loads(output.out)
     report = json.loads((workdir / "report/report.json").read_text())
     assert code == 0 and figures["bleu"] == report["rounds"][0]["student"]["test"]["bleu"]
@@ -128,10 +134,15 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
     models, sets = workdir / "rounds/0", tmp_path
     common = f"--workdir={workdir}"
     assert (
-        run("distill", common, f"--model={models / 'teacher'}", "--num-candidates=3", f"--output={sets / 'c'}")[0]
+        run(
+            "distill", common, f"--model={models / 'teacher'}", "--num-candidates=3", f"--output={sets / 'c'}"
+        )[0]
         == 0
     )
-    for column, role, source, output in (("teacher0_log_prob", "teacher", "c", "d"), ("student_log_prob", "student", "d", "e")):
+    for column, role, source, output in (
+        ("teacher0_log_prob", "teacher", "c", "d"),
+        ("student_log_prob", "student", "d", "e"),
+    ):
         code, _ = run(
             "score", common, f"--model={models / role}", f"--data={sets / source}", f"--column={column}",
             f"--output={sets / output}",

@@ -254,7 +254,7 @@ def test_groups_come_whole_and_side_by_side():
     pairs = make_groups(rows, 3)
     assert pairs.size == 30
     stream = BatchStream(
-        pairs, DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2), seed=1, together=3
+        pairs, DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2), seed=1, targets_per_source=3
     )
     seen, local = (
         {},
@@ -262,7 +262,7 @@ def test_groups_come_whole_and_side_by_side():
             pairs,
             DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2),
             seed=1,
-            together=3,
+            targets_per_source=3,
             local=lambda rows: rows[1::2],
         ),
     )

@@ -25,16 +25,16 @@ def random_models(seed: int, count: int, vocab: int, barred: float = 0.0) -> lis
 
 
 def search_fns(tables, calls=None):
-    """logits_fn over f32[B, T, M, V] with the models' state as cache; `calls` collects positions met."""
+    """log_probs_fn over f32[B, T, M, V] with the models' state as cache; `calls` collects positions met."""
 
-    def logits_fn(tokens, cache, position):
+    def log_probs_fn(tokens, cache, position):
         if calls is not None:
             jax.debug.callback(lambda p: calls.append(int(p)), position)
         state = jnp.where(position == 0, 0, (3 * cache["state"] + tokens + 1) % tables.shape[2])
         rows = jnp.arange(tables.shape[0])[:, None]
         return tables[rows, position, state], {"state": state}
 
-    return logits_fn
+    return log_probs_fn
 
 
 def stacked(models) -> jax.Array:
@@ -166,7 +166,7 @@ def test_reorder_is_told_the_parents():
     tables = stacked(random_models(10, 30, vocab=5))
     inner = search_fns(tables)
 
-    def logits_fn(tokens, cache, position):
+    def log_probs_fn(tokens, cache, position):
         straight = jax.tree.map(
             lambda x: jnp.take_along_axis(x, cache["from"], axis=1), {"state": cache["state"]}
         )
@@ -177,7 +177,7 @@ def test_reorder_is_told_the_parents():
     own = jnp.broadcast_to(jnp.arange(3)[None], first.shape)
     lazy = functools.partial(
         beam_search,
-        logits_fn,
+        log_probs_fn,
         max_length=MAX_LENGTH,
         length_penalty=0.6,
         reorder=lambda cache, parents: cache | {"from": parents},

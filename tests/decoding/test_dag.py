@@ -116,9 +116,9 @@ def test_a_row_without_a_path_is_padding_alone():
 
 def search(log_probs, links, alpha, beam, width):
     first = jnp.full((log_probs.shape[0], beam), BOS)
-    logits_fn = decoding.prefix_step(log_probs, links)
+    log_probs_fn = decoding.prefix_step(log_probs, links)
     cache = decoding.start_prefixes(links, beam)
-    return beam_search(logits_fn, cache, first, max_length=width, length_penalty=alpha)
+    return beam_search(log_probs_fn, cache, first, max_length=width, length_penalty=alpha)
 
 
 search_jit = jax.jit(search, static_argnums=(3, 4))
@@ -167,9 +167,9 @@ def test_nothing_follows_an_impossible_prefix():
     """Empty slots of a beam hold such tokens; NaN there would be ordered as each machine likes."""
     dags = random_dags(9, 6)
     links = stacked(dags, "links")
-    logits_fn = jax.jit(decoding.prefix_step(stacked(dags, "log_probs"), links))
-    _, cache = logits_fn(jnp.full((6, 2), BOS), decoding.start_prefixes(links, 2), 0)
-    log_probs, _ = logits_fn(jnp.array([[PAD, EOS]] * 6), cache, 1)
+    log_probs_fn = jax.jit(decoding.prefix_step(stacked(dags, "log_probs"), links))
+    _, cache = log_probs_fn(jnp.full((6, 2), BOS), decoding.start_prefixes(links, 2), 0)
+    log_probs, _ = log_probs_fn(jnp.array([[PAD, EOS]] * 6), cache, 1)
     np.testing.assert_array_equal(log_probs, np.float32(NEG_INF))
 
 

@@ -45,7 +45,8 @@ def test_an_e_step_inside_the_loss_runs_through(tmp_path):
     rows = list(read_dataset(tmp_path / "run/rounds/0/n_best"))
     assert len(rows) == 80 and max(len(row.targets) for row in rows) == 2
     lines = [
-        json.loads(line) for line in (tmp_path / "run/rounds/0/student/metrics.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in (tmp_path / "run/rounds/0/student/metrics.jsonl").read_text().splitlines()
     ]
     shares = [line["largest_share"] for line in lines if "largest_share" in line]
     assert 0.5 <= shares[0] <= shares[-1] <= 1 + 1e-6
@@ -95,7 +96,11 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
     directory, _ = finished
     work = workspace(directory)
     rows = list(read_dataset(directory / "rounds/0/candidates"))
-    for role, column in (("teacher", "teacher_log_prob"), ("teacher", "teacher0_log_prob"), ("student", "student_log_prob")):
+    for role, column in (
+        ("teacher", "teacher_log_prob"),
+        ("teacher", "teacher0_log_prob"),
+        ("student", "student_log_prob"),
+    ):
         model = work.round_model(0, role)
         pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
         expected = model.system.score(model.params, pairs)

@@ -17,7 +17,7 @@ from emnat_jax.em.stages.evaluate import (
     _texts,
     evaluate_round,
     learned_pairs,
-    multimodality_figures,
+    multimodality_metrics,
 )
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
@@ -95,7 +95,10 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
     directory, report = finished
     from emnat_jax.data.pipeline import load_pairs
 
-    model, pairs = workspace(directory).round_model(0, "student"), load_pairs(directory / "rounds/0/distilled")
+    model, pairs = (
+        workspace(directory).round_model(0, "student"),
+        load_pairs(directory / "rounds/0/distilled"),
+    )
     keep = slice(0, small_config().evaluation.ncm_rows)
     log_prob = model.system.score(model.params, pairs)[keep]
     expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
@@ -117,8 +120,8 @@ def test_targets_out_of_reach_count_for_neither_model(finished):
     models = {role: workspace(directory).round_model(0, role) for role in ("teacher", "student")}
     rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
     sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
-    near = multimodality_figures(models, sentence_pairs(sources, targets))
-    far = multimodality_figures(
+    near = multimodality_metrics(models, sentence_pairs(sources, targets))
+    far = multimodality_metrics(
         models, sentence_pairs([*sources, sources[0]], [*targets, np.array([9] * 20 + [EOS])])
     )
     assert near.pop("unreachable") == 0 and far.pop("unreachable") == 0.25
@@ -139,7 +142,7 @@ def test_targets_with_weights_count_by_them(finished, tmp_path):
         nll -= np.dot(models["student"].system.score(models["student"].params, pairs), row.scores["weight"])
         tokens += np.dot(pairs.target_lengths, row.scores["weight"])
     assert sum(len(row.targets) for row in rows) > 45
-    found = multimodality_figures(models, learned_pairs(tmp_path / "soft", 30, models["student"]))
+    found = multimodality_metrics(models, learned_pairs(tmp_path / "soft", 30, models["student"]))
     assert found["ncm"] == pytest.approx(nll / tokens, rel=1e-5)
 
 

@@ -54,7 +54,9 @@ def test_lists_of_both_models_are_made_after_the_student():
 
 
 def test_a_teacher_that_stays_is_trained_once():
-    config = small_config(candidates_from=("student",), student_data="selected", update_teacher=False, rounds=2)
+    config = small_config(
+        candidates_from=("student",), student_data="selected", update_teacher=False, rounds=2
+    )
     plan = make_plan(config)
     assert [stage.output for stage in plan if stage.role == "teacher"] == ["rounds/0/teacher"]
     assert [stage.data for stage in plan if stage.role == "student"][1:] == [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.errors import UserError
-from emnat_jax.estep.multiplier import solve
+from emnat_jax.estep.multiplier import bisect_multiplier
 from emnat_jax.estep.posterior import Scores, Weights, choose, posterior_weights, sample
 from emnat_jax.types import NEG_INF
 from tests.brute_force import fitted_log_prob
@@ -155,7 +155,7 @@ def test_quality_tilts_the_posterior():
 
 def test_the_floor_gives_the_nearest_distribution_that_meets_it():
     """Against a search over all distributions of three candidates: the dual's is the one of least KL."""
-    weight = solve(lambda w: float(tilted(w) @ QUALITY), 0.7, 0.0, "floor")
+    weight = bisect_multiplier(lambda w: float(tilted(w) @ QUALITY), 0.7, 0.0, "floor")
     found, free = tilted(weight), tilted(0.0)
     assert found @ QUALITY == pytest.approx(0.7, abs=1e-9)
     grid = np.linspace(0.0, 1.0, 401)
@@ -169,9 +169,12 @@ def test_the_floor_gives_the_nearest_distribution_that_meets_it():
 
 def test_a_floor_that_holds_changes_nothing_and_one_out_of_reach_is_refused():
     mean = lambda w: float(tilted(w) @ QUALITY)  # noqa: E731
-    assert solve(mean, 0.3, 0.0, "floor") == 0.0 and solve(mean, 0.3, 1.5, "floor") == 1.5
+    assert (
+        bisect_multiplier(mean, 0.3, 0.0, "floor") == 0.0
+        and bisect_multiplier(mean, 0.3, 1.5, "floor") == 1.5
+    )
     with pytest.raises(UserError, match=r"floor cannot be met: these candidates reach 0\.9000"):
-        solve(mean, 0.95, 0.0, "floor")
+        bisect_multiplier(mean, 0.95, 0.0, "floor")
 
 
 def test_the_floor_of_hard_choices_is_met_by_the_smallest_weight():
@@ -179,7 +182,7 @@ def test_the_floor_of_hard_choices_is_met_by_the_smallest_weight():
         scores = Scores(fitted(Q0)[None], np.log(Q0)[None], KEEP[None], None, QUALITY[None])
         return float(QUALITY[choose("posterior", scores, Weights(1.0, 1.0, weight))[0]])
 
-    weight = solve(mean, 0.9, 0.0, "floor")
+    weight = bisect_multiplier(mean, 0.9, 0.0, "floor")
     assert mean(weight) == 0.9 and mean(weight * (1 - 1e-9)) < 0.9
 
 

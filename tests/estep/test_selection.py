@@ -10,7 +10,7 @@ from emnat_jax.artifacts.manifest import describe_shard, finish_dataset, load_ma
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, SelectConfig
 from emnat_jax.data.pipeline import BatchStream, load_pairs
-from emnat_jax.data.shard_workers import Crew
+from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.estep.posterior import Weights
@@ -62,9 +62,9 @@ def candidates(tmp_path_factory):
     return directory
 
 
-def chosen(candidates, directory, crew=Crew(), **options):
+def chosen(candidates, directory, workers=ShardWorkers(), **options):
     config = SelectConfig(**{"normalise_length": False, "include_reference": True, **options})
-    manifest = select(candidates, directory, config, vocabulary=Letters(), seed=5, crew=crew)
+    manifest = select(candidates, directory, config, vocabulary=Letters(), seed=5, workers=workers)
     return list(read_dataset(directory)), manifest.options
 
 
@@ -172,8 +172,10 @@ def test_two_processes_meet_the_floor_of_one(candidates, tmp_path, monkeypatch):
             [{name: pair} for name, pair in reversed(value.items())] if isinstance(value, dict) else [value]
         )
 
-    crew = Crew(Both(), Reader(0, 1, True), lambda text: None)
-    _, other = chosen(candidates, tmp_path / "both", crew=crew, output="weighted", max_drift=0.2, alpha=3.0)
+    workers = ShardWorkers(Both(), Reader(0, 1, True), lambda text: None)
+    _, other = chosen(
+        candidates, tmp_path / "both", workers=workers, output="weighted", max_drift=0.2, alpha=3.0
+    )
     assert other["weights"] == alone["weights"] and len(heard) > 10
 
 
@@ -208,7 +210,9 @@ def test_many_light_candidates_weigh_together(tmp_path):
     """A hundred and nineteen of 0.8% each, one of 2%: none is left out for being one of many."""
     light = np.full(120, np.log(0.0082))
     light[7] = np.log(0.0242)
-    row = Row(0, tokens("a"), [tokens("a")] * 120, "a", "a", {"student_log_prob": light, "teacher0_log_prob": light})
+    row = Row(
+        0, tokens("a"), [tokens("a")] * 120, "a", "a", {"student_log_prob": light, "teacher0_log_prob": light}
+    )
     (found,) = choose_rows(
         [row], Rule(SelectConfig(output="weighted", beta=0.0, normalise_length=False), Weights(1, 0))
     )

@@ -1,6 +1,6 @@
 """Sentences by length."""
 
-from emnat_jax.evaluation.lengths import bucket_name, bucket_of, by_length, spread_over_lengths
+from emnat_jax.evaluation.lengths import bucket_name, bucket_of, by_length, sample_over_lengths
 
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v", "w x"]
 
@@ -18,7 +18,7 @@ def test_quality_of_each_length_there_is():
 
 
 def test_examples_are_spread_over_lengths():
-    assert spread_over_lengths(REFERENCES, 3) == [0, 1, 2]
-    assert spread_over_lengths(REFERENCES, 6) == [0, 3, 1, 2]
-    assert spread_over_lengths(["a"] * 100, 4) == [0, 25, 50, 75]
-    assert spread_over_lengths([], 3) == spread_over_lengths(REFERENCES, 0) == []
+    assert sample_over_lengths(REFERENCES, 3) == [0, 1, 2]
+    assert sample_over_lengths(REFERENCES, 6) == [0, 3, 1, 2]
+    assert sample_over_lengths(["a"] * 100, 4) == [0, 25, 50, 75]
+    assert sample_over_lengths([], 3) == sample_over_lengths(REFERENCES, 0) == []

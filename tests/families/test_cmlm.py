@@ -11,8 +11,7 @@ import pytest
 
 from emnat_jax.config import CMLMConfig, VanillaConfig
 from emnat_jax.errors import UserError
-from emnat_jax.families import make_family, with_decoder
-from emnat_jax.families import vanilla
+from emnat_jax.families import make_family, vanilla, with_decoder
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, UNK
 from tests import brute_force, tiny
 from tests.families.watched import watched_loss
@@ -159,7 +158,9 @@ def test_a_single_pass_is_the_argmax_of_each_length():
     assert config == dataclasses.replace(tiny.config("cmlm"), cmlm=CMLMConfig(iterations=1))
     assert with_decoder(config, "mask_predict") == config
     once = decoded(cmlm=config.cmlm)
-    plain = decoded("vanilla", vanilla=VanillaConfig(decoder="argmax", length_candidates=3, length_penalty=1.0))
+    plain = decoded(
+        "vanilla", vanilla=VanillaConfig(decoder="argmax", length_candidates=3, length_penalty=1.0)
+    )
     np.testing.assert_array_equal(once.tokens, plain.tokens)
     np.testing.assert_allclose(once.log_prob, plain.log_prob, rtol=1e-6)
     np.testing.assert_allclose(once.rank_score, plain.rank_score, rtol=1e-6)

@@ -30,4 +30,6 @@ def test_operations_of_an_update(family, decoder_layers):
     config = ModelConfig(family=family, encoder_layers=3, decoder_layers=2, width=8, ff_width=20, heads=2)
     config = config.resolve(vocab_size=50, max_length=12)
     assert training_flops(config, 6, 5, 7) == by_hand(config, 6, 6, 5, 7, decoder_layers)
-    assert training_flops(config, 6, 5, 7, together=3) == by_hand(config, 2, 6, 5, 7, decoder_layers)
+    assert training_flops(config, 6, 5, 7, targets_per_source=3) == by_hand(
+        config, 2, 6, 5, 7, decoder_layers
+    )

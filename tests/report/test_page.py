@@ -61,7 +61,10 @@ def report(rounds: int = 2) -> dict:
     trained = {"rows": 100, "step": 40}
     items = [
         {"round": index, "ncm": {"train": NCM, "valid": NCM}, "selection": selection if index == 0 else None}
-        | {role: {"test": {**SCORES, "bleu": 20.0 + index}, "training": trained} for role in ("teacher", "student")}
+        | {
+            role: {"test": {**SCORES, "bleu": 20.0 + index}, "training": trained}
+            for role in ("teacher", "student")
+        }
         for index in range(rounds)
     ]
     data = {
@@ -208,7 +211,13 @@ def test_the_speed_of_the_student_is_not_that_of_another_decoding():
 def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
     text = page(
         report()
-        | {"latency": [timing("student", 100.0), timing("teacher", 10.0, size=64), timing("student", 50.0, bleu=None)]}
+        | {
+            "latency": [
+                timing("student", 100.0),
+                timing("teacher", 10.0, size=64),
+                timing("student", 50.0, bleu=None),
+            ]
+        }
     )
     assert (
         "20.0 ms a sentence" in text
@@ -221,7 +230,10 @@ def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
 def test_examples_show_every_round_and_what_the_last_student_chose_between():
     found = report()["samples"]
     assert [item["source"] for item in found][:2] == ["s1", "s2"]
-    assert found[1]["rounds"][0]["student"] == "d e x x" and [r["round"] for r in found[1]["rounds"]] == [0, 1]
+    assert found[1]["rounds"][0]["student"] == "d e x x" and [r["round"] for r in found[1]["rounds"]] == [
+        0,
+        1,
+    ]
     text = page(report())
     assert "position by position" in text and "<th>3</th>" in text and "▁a&lt;b&gt;<small>25</small>" in text
 

@@ -89,7 +89,7 @@ def test_all_processes_end_after_the_same_update():
     processes = [Processes(index, 2, store) for index in range(2)]
 
     def train(process, seconds):
-        with preemption.Notice(process, "run") as notice:
+        with preemption.PreemptionGuard(process, "run") as notice:
             step = 0
             while not notice.ends_after(step) and step < 10_000:
                 step += 1
@@ -104,7 +104,7 @@ def test_all_processes_end_after_the_same_update():
     for thread in threads:
         thread.join(timeout=60)
     for process in processes:
-        process._watch.stop()
+        process._watchdog.stop()
     assert ends[0] == ends[1] < 10_000
 
 

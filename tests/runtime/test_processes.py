@@ -9,7 +9,7 @@ import time
 import pytest
 
 from emnat_jax.errors import RESTART_STATUS, UserError
-from emnat_jax.runtime import watchdog as watch
+from emnat_jax.runtime import watchdog
 from emnat_jax.runtime.processes import Processes, start
 from tests import joint
 from tests.texts import Texts
@@ -23,7 +23,7 @@ def three(monkeypatch):
     processes = [Processes(index, 3, store) for index in range(3)]
     yield processes
     for process in processes:
-        process._watch.stop()
+        process._watchdog.stop()
 
 
 def each(processes, function) -> list:
@@ -38,7 +38,7 @@ def test_the_first_decides_for_all(three):
 
     def decide(process):
         for number in range(3):
-            answer = process.agree(
+            answer = process.broadcast(
                 "same name", lambda n=number: called.append(process.index) or {"number": n}
             )
             assert answer == {"number": number}
@@ -52,7 +52,7 @@ def test_an_error_of_the_first_is_everybodys(three):
     def refuse():
         raise UserError("no such corpus")
 
-    errors = each(three, lambda process: process.agree("prepare", refuse))
+    errors = each(three, lambda process: process.broadcast("prepare", refuse))
     assert [type(error) for error in errors] == [UserError] * 3
     assert {str(error) for error in errors} == {"no such corpus"}
 
@@ -64,7 +64,11 @@ def test_everybody_hears_everybody_in_order(three):
 def test_alone_nothing_is_shared():
     alone = Processes()
     thing = object()
-    assert alone.is_first and alone.agree("x", lambda: thing) is thing and alone.gather("x", thing) == [thing]
+    assert (
+        alone.is_first
+        and alone.broadcast("x", lambda: thing) is thing
+        and alone.gather("x", thing) == [thing]
+    )
     alone.leave(3)  # does not end the process
 
 
@@ -79,8 +83,8 @@ def watched(monkeypatch):
     def end(status):
         raise Ended(status)
 
-    monkeypatch.setattr(watch.os, "_exit", end)
-    return watch.Watch(0, 2, Texts(), "here")
+    monkeypatch.setattr(watchdog.os, "_exit", end)
+    return watchdog.Watchdog(0, 2, Texts(), "here")
 
 
 def sign(**about) -> str:
@@ -89,11 +93,11 @@ def sign(**about) -> str:
 
 def test_a_silent_process_is_named(watched, monkeypatch, capsys):
     now = time.monotonic()
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now)
     for beat in range(3):  # as long as it beats, nothing happens
-        now += watch.SILENT_SECONDS - 1
+        now += watchdog.SILENT_SECONDS - 1
         watched._look({"0": sign(beat=beat), "1": sign(beat=beat)}, {})
-    now += watch.SILENT_SECONDS - 1
+    now += watchdog.SILENT_SECONDS - 1
     watched._look({"0": sign(beat=9), "1": sign(beat=2)}, {})
     now += 2
     with pytest.raises(Ended, match=str(RESTART_STATUS)):
@@ -105,8 +109,8 @@ def test_a_silent_process_is_named(watched, monkeypatch, capsys):
 
 
 def test_a_process_that_never_spoke_is_missed(watched, monkeypatch):
-    now = time.monotonic() + watch.SILENT_SECONDS + 1
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
+    now = time.monotonic() + watchdog.SILENT_SECONDS + 1
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now)
     with pytest.raises(Ended):
         watched._look({"0": sign(beat=1)}, {})
 

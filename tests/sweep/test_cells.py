@@ -19,7 +19,9 @@ def test_cells_are_every_seed_of_every_change():
         ("distilled", 1), ("raw", 1), ("paper", 1), ("posterior", 1), ("distilled", 2)
     ]  # fmt: skip
     assert (
-        cells[0].config.em.rounds == 0 and cells[1].config.em.student_data == "raw" and cells[4].config.seed == 2
+        cells[0].config.em.rounds == 0
+        and cells[1].config.em.student_data == "raw"
+        and cells[4].config.seed == 2
     )
     assert small_config() == cells[3].config
     assert [cell.name for cell in choose(cells, "vanilla/p*")] == ["paper", "posterior"] * 2
@@ -69,7 +71,9 @@ def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
 def test_a_cell_that_takes_stages_over_is_the_run_alone(tmp_path):
     cells = make_cells(to_dict(small_config()), get_grid(), [1])
     said = []
-    run_cells(cells, choose(cells, "vanilla/paper,vanilla/posterior"), tmp_path / "grid", said.append, Processes())
+    run_cells(
+        cells, choose(cells, "vanilla/paper,vanilla/posterior"), tmp_path / "grid", said.append, Processes()
+    )
     assert any("rounds/0/candidates: taken over from cells/vanilla/paper/1" in line for line in said)
     assert run_in_child(tmp_path / "alone", config=cells[3].config) == 0
     swept = tmp_path / "grid" / cells[3].folder

@@ -69,7 +69,11 @@ def test_a_teacher_that_stays_shares_nothing_of_one_that_learns():
 
 
 def test_a_stage_is_taken_over_whole(tmp_path):
-    stage, ours, theirs = Stage("train", "rounds/0/teacher", 0, "teacher"), tmp_path / "ours", tmp_path / "theirs"
+    stage, ours, theirs = (
+        Stage("train", "rounds/0/teacher", 0, "teacher"),
+        tmp_path / "ours",
+        tmp_path / "theirs",
+    )
     for name in ("state/12/weights", "MANIFEST.json", "metrics.jsonl"):
         path = theirs / "rounds/0/teacher" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,14 +83,20 @@ def test_a_stage_is_taken_over_whole(tmp_path):
     take_over(stage, epath.Path(theirs), epath.Path(ours))
     assert not left.exists()
     found = sorted(str(path.relative_to(ours)) for path in ours.rglob("*") if path.is_file())
-    assert found == [f"rounds/0/teacher/{name}" for name in ("MANIFEST.json", "metrics.jsonl", "state/12/weights")]
+    assert found == [
+        f"rounds/0/teacher/{name}" for name in ("MANIFEST.json", "metrics.jsonl", "state/12/weights")
+    ]
     assert all((ours / name).read_text() == (theirs / name).read_text() for name in found)
     assert stage.is_finished(epath.Path(ours))
 
 
 @pytest.mark.parametrize("placed", [0, 1])
 def test_a_take_over_that_is_cut_off_is_not_finished_and_made_again(tmp_path, monkeypatch, placed):
-    stage, ours, theirs = Stage("train", "rounds/0/teacher", 0, "teacher"), tmp_path / "ours", tmp_path / "theirs"
+    stage, ours, theirs = (
+        Stage("train", "rounds/0/teacher", 0, "teacher"),
+        tmp_path / "ours",
+        tmp_path / "theirs",
+    )
     folder = theirs / "rounds/0/teacher"
     folder.mkdir(parents=True)
     for name in ("MANIFEST.json", "weights"):

@@ -79,7 +79,9 @@ def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, mon
         2**0.5
     )
     assert better["gains"]["test"]["values"] == [3.0, 1.0] and better["gains"]["test"]["mean"] == 2.0
-    assert max(better["gains"]["test"]["p_values"]) < 0.05 and report["missing"] == ["cells/vanilla/to come/1"]
+    assert max(better["gains"]["test"]["p_values"]) < 0.05 and report["missing"] == [
+        "cells/vanilla/to come/1"
+    ]
     table = sweep_page.sweep_table(report)
     assert "11.00\xa0±\xa01.41" in table and "+2.00\xa0±\xa01.41" in table and "nrefs:1" in table
     page = (tmp_path / "report/index.html").read_text()

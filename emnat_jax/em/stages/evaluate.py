@@ -19,7 +19,7 @@ from emnat_jax.data.pipeline import Pairs, make_pairs
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.workdir import ROLES, Workspace
 from emnat_jax.evaluation.bleu import References, quality
-from emnat_jax.evaluation.lengths import bucket_name, bucket_of, spread_over_lengths
+from emnat_jax.evaluation.lengths import bucket_name, bucket_of, sample_over_lengths
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
 from emnat_jax.inference.alternatives import Alternatives, as_json
 from emnat_jax.inference.decode import Candidates, encode_lines, sentence_pairs
@@ -45,7 +45,7 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     All processes decode and score together; the first has the sentences, and writes.
     """
     models = {role: work.round_model(index, role) for role in ROLES}
-    has_part = work.crew.part.index == 0
+    has_part = work.workers.part.index == 0
     texts = _texts(work, has_part)
     decoded = {
         (name, split): decode(pairs)
@@ -54,14 +54,14 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     }
     first_rows = work.config.evaluation.ncm_rows if has_part else 0
     ncm = {
-        "train": multimodality_figures(models, learned_pairs(student_data, first_rows, models["student"])),
-        "valid": multimodality_figures(models, _held_out(work, texts, decoded["teacher", "valid"])),
+        "train": multimodality_metrics(models, learned_pairs(student_data, first_rows, models["student"])),
+        "valid": multimodality_metrics(models, _held_out(work, texts, decoded["teacher", "valid"])),
     }
-    places = spread_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
+    places = sample_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
     chosen = _outputs_at(texts.rows["test"], decoded["student", "test"], places)
     alternatives = dict(zip(places, models["student"].system.alternatives(models["student"].params, chosen)))
     name = f"rounds/{index}/{EVAL_NAME}"
-    work.processes.agree(name, lambda: _write(work, index, texts, decoded, ncm, alternatives))
+    work.processes.broadcast(name, lambda: _write(work, index, texts, decoded, ncm, alternatives))
 
 
 def _texts(work: Workspace, has_part: bool) -> _Texts:
@@ -125,7 +125,7 @@ def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[st
     return {"share_valid": modes.share_valid([row.source_text for row in rows], outputs, data.modes)}
 
 
-def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
+def multimodality_metrics(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
     """NCM of the targets under the student, teacher NLL of the same, in nats a token (METHOD 1.2).
 
     `total_correlation`, their difference, estimates what a parallel model cannot express. A target counts by its
@@ -137,7 +137,11 @@ def multimodality_figures(models: dict[str, Model], pairs: Pairs) -> dict[str, A
     reachable = student_log_prob > NEG_INF / 2
     if reachable.any():
         pairs, student_log_prob = _rows_of(pairs, np.flatnonzero(reachable)), student_log_prob[reachable]
-    teacher_log_prob, lengths, weight = teacher.system.score(teacher.params, pairs), pairs.target_lengths, pairs.weight
+    teacher_log_prob, lengths, weight = (
+        teacher.system.score(teacher.params, pairs),
+        pairs.target_lengths,
+        pairs.weight,
+    )
     metrics = student.system.metrics(student.params, pairs)
     if not pairs.size:
         return {}

@@ -67,7 +67,7 @@ def train_model(
     )
     result, rows = fit(run), pairs.size // targets
     about = {"model": model, "train": train, "rows": rows, "fingerprints": fingerprints, "seed": seed}
-    work.processes.agree(f"{label}: manifest", lambda: finish_model(output, result, **about))
+    work.processes.broadcast(f"{label}: manifest", lambda: finish_model(output, result, **about))
     return load_manifest(output)
 
 
@@ -88,7 +88,7 @@ def make_stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, ta
     require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
     local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
     data = work.config.data.with_batch(train.batch_tokens)
-    return BatchStream(pairs, data, seed=seed, local=local, together=targets)
+    return BatchStream(pairs, data, seed=seed, local=local, targets_per_source=targets)
 
 
 def _taken_over(start: Model, model: ModelConfig) -> Params:
@@ -108,4 +108,4 @@ def _valid_batches(work: Workspace):
 
 def _batch_flops(model: ModelConfig, targets: int, batch: Batch) -> float:
     rows, width = batch.target.shape
-    return training_flops(model, rows, batch.source.shape[1], width, together=targets)
+    return training_flops(model, rows, batch.source.shape[1], width, targets_per_source=targets)
