@@ -11,7 +11,7 @@ Examples:
 
 import dataclasses
 
-from emnat_jax.cli.model import add_model, last_round, load_model
+from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 from emnat_jax.errors import UserError
 
@@ -62,7 +62,7 @@ def _latency(work, args):
     sizes = _sizes(args.batch)
     rows = list(read_dataset(work.directory / "data" / "test"))
     lines = [row.source_text for row in rows[: args.sentences]]
-    translators = {size: load_model(_decoding(work, size), args) for size in sizes}
+    translators = {size: load_model(_decoding(work, size), args).translate for size in sizes}
     figures = measure_latency(translators, lines)
     bleu = _keep(work, args, figures, translators[max(sizes)], rows)
     return {"sentences": len(lines), "bleu": bleu} | figures
@@ -74,6 +74,7 @@ def _keep(work, args, figures, translate, rows):
     That is the round's own where it decoded the same way; else the split is translated once more.
     """
     from emnat_jax.em.details import keep_latency, round_bleu
+    from emnat_jax.em.load import last_round
     from emnat_jax.evaluation.bleu import corpus_bleu
     from emnat_jax.profiling.benchmark import environment
 

@@ -67,7 +67,7 @@ def _model_outputs(args, config_arguments):
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.stages.evaluate import figures
 
-    translate = load_model(work, args)
+    translate = load_model(work, args).translate
     if not args.joined.is_first:  # it lends its devices
         translate([])
         return {}, [], []

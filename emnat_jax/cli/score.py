@@ -49,7 +49,7 @@ def _score_texts(work, args):
 
     model = work.load(args.model)
     if not args.joined.is_first:  # it lends its devices
-        model.system.score(model.params, sentence_pairs([], []))
+        model.score([], [])
         return
     sources, targets = read_lines(args.source), read_lines(args.target)
     if len(sources) != len(targets):
@@ -62,5 +62,5 @@ def _score_texts(work, args):
         for number, tokens in enumerate(side, 1):
             if len(tokens) > limit:
                 raise UserError(f"{name}:{number}: {len(tokens)} tokens, the model takes at most {limit}.")
-    scores = model.system.score(model.params, sentence_pairs(*encoded))
+    scores = model.score_pairs(sentence_pairs(*encoded))
     write_lines(args.output, [f"{score:.6f}" for score in scores])

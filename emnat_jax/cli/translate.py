@@ -21,8 +21,8 @@ def add_arguments(parser):
 
 def run(args, config_arguments):
     work = open_workspace(read_config(config_arguments, args.workdir), args)
-    translate = load_model(work, args)
+    model = load_model(work, args)
     if args.joined.is_first:
-        write_lines(args.output, translate(read_lines(args.input)))
+        write_lines(args.output, model.translate(read_lines(args.input)))
     else:  # it lends its devices
-        translate([])
+        model.translate([])

@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from typing import Any
+
+from etils import epath
 
 from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
-from emnat_jax.config import EMConfig, TrainConfig
+from emnat_jax.config import Config, EMConfig, TrainConfig
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.details import finished_rounds
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
@@ -18,6 +21,17 @@ from emnat_jax.em.workdir import ROLES, Workspace
 from emnat_jax.errors import require
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import distill, rescore
+
+
+def run_config(
+    config: Config, workdir: epath.PathLike, log: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Runs or resumes all EM rounds in `workdir`, as `emnat em` does, and returns the report.
+
+    `log` gets a line for every stage (None: nothing is said). Raises UserError as `run` does; killed at any
+    moment and called again, it goes on where it was.
+    """
+    return run(Workspace(config, workdir, log or (lambda text: None)))
 
 
 def run(work: Workspace) -> dict[str, Any]:

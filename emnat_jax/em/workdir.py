@@ -17,7 +17,7 @@ from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.families import require_family
-from emnat_jax.inference.model import Model, System
+from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.runtime.mesh import Layout, make_layout, reader
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.loop import load_params
@@ -42,7 +42,9 @@ class Workspace:
     ):
         self.config, self.directory, self.log = config, epath.Path(directory), log
         self.processes = processes or Processes()
-        self._system = functools.cache(lambda model: System(model, config.data, self.layout, self.processes))
+        self._compiled = functools.cache(
+            lambda model: CompiledModel(model, config.data, self.layout, self.processes)
+        )
 
     def check(self) -> None:
         """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
@@ -77,25 +79,25 @@ class Workspace:
         model = self.config.teacher if role == "teacher" else self.config.student
         return model.resolve(self.vocabulary.size, self.config.data.max_length)
 
-    def system(self, model: ModelConfig) -> System:
+    def compiled(self, model: ModelConfig) -> CompiledModel:
         """The compiled functions of a resolved configuration."""
-        return self._system(model)
+        return self._compiled(model)
 
     def load(
         self, directory: epath.PathLike, change: Callable[[ModelConfig], ModelConfig] | None = None
-    ) -> Model:
+    ) -> TrainedModel:
         """A finished model from its folder; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
-        system = self.system(change(model) if change else model)
-        params = load_params(epath.Path(directory), system.family, self.layout)
-        return Model(system, params, manifest.content_hash)
+        functions = self.compiled(change(model) if change else model)
+        params = load_params(epath.Path(directory), functions.family, self.layout)
+        return TrainedModel(functions, params, self.vocabulary, manifest.content_hash)
 
     def round_folder(self, index: int, role: str) -> epath.Path:
         """Where the teacher or student of round `index` lies, in that of an earlier round if it stays."""
         stays = role == "teacher" and not self.config.em.update_teacher
         return self.directory / f"rounds/{0 if stays else index}" / role
 
-    def round_model(self, index: int, role: str) -> Model:
+    def round_model(self, index: int, role: str) -> TrainedModel:
         """The teacher or student of round `index`."""
         return self.load(self.round_folder(index, role))
 

@@ -13,21 +13,21 @@ from emnat_jax.data.pipeline import make_pairs
 from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.inference.decode import Candidates, sentence_pairs
-from emnat_jax.inference.model import Model
+from emnat_jax.inference.model import TrainedModel
 from emnat_jax.types import NEG_INF
 
 REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 
 
 def distill(
-    proposers: Sequence[Model],
+    proposers: Sequence[TrainedModel],
     source: epath.PathLike,
     output: epath.PathLike,
     *,
     num_candidates: int,
     vocabulary: Vocabulary,
     include_reference: bool = False,
-    scorers: Mapping[str, Model] | None = None,
+    scorers: Mapping[str, TrainedModel] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
     workers: ShardWorkers = ShardWorkers(),
@@ -70,7 +70,7 @@ def distill(
 def rescore(
     source: epath.PathLike,
     output: epath.PathLike,
-    scorers: Mapping[str, Model],
+    scorers: Mapping[str, TrainedModel],
     *,
     copies: Mapping[str, str] = {},
     vocabulary: Vocabulary,
@@ -140,19 +140,21 @@ def _run(
     return make_shards(read, output, plan, make, finish, workers)
 
 
-def _propose(proposers: Sequence[Model], rows: list[Row], count: int, vocabulary: Vocabulary) -> list[Row]:
+def _propose(
+    proposers: Sequence[TrainedModel], rows: list[Row], count: int, vocabulary: Vocabulary
+) -> list[Row]:
     """Each row with the `count` best of all proposers in the place of its targets."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
-    decoded = [model.system.decode(model.params, sources, count) for model in proposers]
-    column = "teacher_log_prob" if proposers[0].system.model.family == "ar" else "student_log_prob"
+    decoded = [model.decode(sources, count) for model in proposers]
+    column = "teacher_log_prob" if proposers[0].config.family == "ar" else "student_log_prob"
     return [
         _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
     ]
 
 
-def _decoding(model: Model) -> dict:
+def _decoding(model: TrainedModel) -> dict:
     """The options that decide a model's outputs."""
-    config = model.system.model
+    config = model.config
     options = {"family": config.family, "extra_length": config.extra_length}
     return options | dataclasses.asdict(getattr(config, config.decodes_as))
 
@@ -191,12 +193,12 @@ def _with_reference(row: Row, reference: np.ndarray, vocabulary: Vocabulary) -> 
     return dataclasses.replace(row, targets=row.targets + added, scores={**scores, REFERENCE: mark})
 
 
-def add_scores(rows: Sequence[Row], scorers: Mapping[str, Model]) -> list[Row]:
+def add_scores(rows: Sequence[Row], scorers: Mapping[str, TrainedModel]) -> list[Row]:
     """The rows with log p(target | source) of every target under each model."""
     sources = [row.source for row in rows for _ in row.targets]
     pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
     ends = np.cumsum([len(row.targets) for row in rows])[:-1]
-    scores = {name: model.system.score(model.params, pairs) for name, model in scorers.items()}
+    scores = {name: model.score_pairs(pairs) for name, model in scorers.items()}
     columns = {name: np.split(column, ends) for name, column in scores.items()} if rows else {}
     return [
         dataclasses.replace(row, scores=row.scores | {name: parts[i] for name, parts in columns.items()})

@@ -31,7 +31,7 @@ def test_a_student_can_be_its_own_proposer(tmp_path):
     work = workspace(tmp_path / "run", config)
     rows, student = list(read_dataset(tmp_path / "run/rounds/0/candidates")), work.round_model(0, "student")
     pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
-    expected = student.system.score(student.params, pairs)
+    expected = student.score_pairs(pairs)
     np.testing.assert_allclose(
         [row.scores["student_log_prob"][0] for row in rows], expected, rtol=1e-4, atol=1e-4
     )
@@ -103,7 +103,7 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
     ):
         model = work.round_model(0, role)
         pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
-        expected = model.system.score(model.params, pairs)
+        expected = model.score_pairs(pairs)
         np.testing.assert_allclose([row.scores[column][0] for row in rows], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -118,10 +118,7 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
     )  # fmt: skip
     rows = list(read_dataset(tmp_path / "both"))
     pairs = load_pairs(directory / "data/valid")
-    best = {
-        pairs.row[i]: found.tokens[0].tolist()
-        for i, found in enumerate(models[0].system.decode(models[0].params, pairs, 2))
-    }
+    best = {pairs.row[i]: found.tokens[0].tolist() for i, found in enumerate(models[0].decode(pairs, 2))}
     proposers = [row.scores["proposer"].tolist() for row in rows]
     assert all(p == sorted(p) and p[0] == 0 for p in proposers) and any(1 in p for p in proposers)
     for row in rows:
@@ -130,7 +127,7 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
         assert row.targets[0].tolist() == best[row.row]
     flat = [(row.source, target) for row in rows for target in row.targets]
     for column, model in scorers.items():
-        expected = model.system.score(model.params, sentence_pairs(*zip(*flat)))
+        expected = model.score_pairs(sentence_pairs(*zip(*flat)))
         np.testing.assert_allclose(np.concatenate([row.scores[column] for row in rows]), expected, rtol=1e-5)
 
 

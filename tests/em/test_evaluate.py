@@ -32,17 +32,17 @@ def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
     work = workspace(directory)
     teacher, student = work.round_model(0, "teacher"), work.round_model(1, "student")
     pairs = load_pairs(directory / "data/test")
-    alpha = teacher.system.model.ar.length_penalty
+    alpha = teacher.config.ar.length_penalty
 
     def penalised(found):
         best = [candidates.tokens[0] for candidates in found]
         scored = sentence_pairs([pairs_source(pairs, i) for i in range(pairs.size)], best)
         lengths = np.array([len(tokens) for tokens in best])
-        return teacher.system.score(teacher.params, scored) / ((5 + lengths) / 6) ** alpha
+        return teacher.score_pairs(scored) / ((5 + lengths) / 6) ** alpha
 
-    own = penalised(student.system.decode(student.params, pairs))
+    own = penalised(student.decode(pairs))
     count = work.config.evaluation.rescored_candidates
-    chosen = student.system.decode_rescored(student.params, pairs, count, teacher.system, teacher.params)
+    chosen = student.rescored_by(teacher, count).decode(pairs, count)
     chosen_score = penalised(chosen)
     assert (chosen_score >= own - 1e-4).all() and (chosen_score > own + 1e-4).any()
     lines = [work.vocabulary.decode(candidates.tokens[0]) for candidates in chosen]
@@ -100,7 +100,7 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
         load_pairs(directory / "rounds/0/distilled"),
     )
     keep = slice(0, small_config().evaluation.ncm_rows)
-    log_prob = model.system.score(model.params, pairs)[keep]
+    log_prob = model.score_pairs(pairs)[keep]
     expected = -log_prob.sum(dtype=np.float64) / pairs.target_lengths[keep].sum()
     np.testing.assert_allclose(report["rounds"][0]["ncm"]["train"]["ncm"], expected, rtol=1e-5)
 
@@ -139,7 +139,7 @@ def test_targets_with_weights_count_by_them(finished, tmp_path):
     nll, tokens = 0.0, 0.0
     for row in rows:
         pairs = sentence_pairs([row.source] * len(row.targets), row.targets)
-        nll -= np.dot(models["student"].system.score(models["student"].params, pairs), row.scores["weight"])
+        nll -= np.dot(models["student"].score_pairs(pairs), row.scores["weight"])
         tokens += np.dot(pairs.target_lengths, row.scores["weight"])
     assert sum(len(row.targets) for row in rows) > 45
     found = multimodality_metrics(models, learned_pairs(tmp_path / "soft", 30, models["student"]))
@@ -160,7 +160,7 @@ def test_a_line_with_several_pairs_has_a_score_and_an_output_for_each(finished):
     sources, targets = zip(*((row.source, row.targets[0]) for row in list(rows)[:6]))
     apart = sentence_pairs(sources, targets)
     together = apart._replace(row=np.zeros(apart.size, np.int64))
-    np.testing.assert_array_equal(*(model.system.score(model.params, pairs) for pairs in (apart, together)))
-    ours, theirs = (model.system.decode(model.params, pairs) for pairs in (apart, together))
+    np.testing.assert_array_equal(*(model.score_pairs(pairs) for pairs in (apart, together)))
+    ours, theirs = (model.decode(pairs) for pairs in (apart, together))
     assert [found.tokens[0].tolist() for found in ours] == [found.tokens[0].tolist() for found in theirs]
     assert len({*map(str, ours)}) > 1

@@ -10,7 +10,7 @@ from emnat_jax.config import DataConfig, MeshConfig
 from emnat_jax.families.vanilla import length_trials
 from emnat_jax.inference.alternatives import as_json
 from emnat_jax.inference.decode import sentence_pairs
-from emnat_jax.inference.model import System
+from emnat_jax.inference.model import CompiledModel
 from emnat_jax.runtime.mesh import make_layout
 from emnat_jax.types import BLANK, EOS, HIDDEN
 from tests import tiny
@@ -36,7 +36,7 @@ def length_log_prob(params, source: np.ndarray, length: int) -> float:
 @pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
 def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
     data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=2)
-    system, params = System(tiny.config(name), data, make_layout(MeshConfig())), tiny.params(name)
+    system, params = CompiledModel(tiny.config(name), data, make_layout(MeshConfig())), tiny.params(name)
     outputs = [found.tokens[0] for found in system.decode(params, sentence_pairs(SOURCES))]
     pairs = sentence_pairs(SOURCES, outputs)
     scores = system.score(params, pairs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.inference.batching import _in_step
-from emnat_jax.runtime import watchdog as watch
+from emnat_jax.runtime import watchdog
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS, Batch
 from tests.texts import Texts
@@ -21,7 +21,7 @@ def batch(rows: int, source: int, target: int, first: int) -> Batch:
 @pytest.fixture
 def steps(monkeypatch):
     """A function: batches of each process -> what each is given."""
-    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
 
     def run(*batches: list[Batch]) -> list[list[Batch]]:
         store = Texts()
@@ -29,7 +29,7 @@ def steps(monkeypatch):
         with concurrent.futures.ThreadPoolExecutor(len(batches)) as pool:
             found = list(pool.map(lambda own, process: list(_in_step(own, process)), batches, processes))
         for process in processes:
-            process._watch.stop()
+            process._watchdog.stop()
         return found
 
     return run

@@ -1,6 +1,5 @@
 """What a round reports: quality of teacher and student, and how multi-modal the student's targets are."""
 
-import functools
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from emnat_jax.evaluation.multimodality import normalised_multimodality, total_c
 from emnat_jax.inference.alternatives import Alternatives, as_json
 from emnat_jax.inference.decode import Candidates, encode_lines, sentence_pairs
 from emnat_jax.inference.distill import add_scores
-from emnat_jax.inference.model import Model, best_text
+from emnat_jax.inference.model import TrainedModel, best_text
 from emnat_jax.types import EOS, NEG_INF
 
 SPLITS = ("valid", "test")
@@ -59,7 +58,7 @@ def evaluate_round(work: Workspace, index: int, student_data: epath.PathLike) ->
     }
     places = sample_over_lengths(texts.references["test"][0], work.config.evaluation.samples)
     chosen = _outputs_at(texts.rows["test"], decoded["student", "test"], places)
-    alternatives = dict(zip(places, models["student"].system.alternatives(models["student"].params, chosen)))
+    alternatives = dict(zip(places, models["student"].alternatives_of(chosen)))
     name = f"rounds/{index}/{EVAL_NAME}"
     work.processes.broadcast(name, lambda: _write(work, index, texts, decoded, ncm, alternatives))
 
@@ -100,15 +99,15 @@ def _write(
     _write_text(folder / EVAL_NAME, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
-def _decoders(work: Workspace, models: dict[str, Model]) -> dict[str, Callable[[Pairs], list[Candidates]]]:
+def _decoders(
+    work: Workspace, models: dict[str, TrainedModel]
+) -> dict[str, Callable[[Pairs], list[Candidates]]]:
     """The systems that a round reports, by name; the first teacher rescores (METHOD 1.9)."""
-    decoders = {role: functools.partial(model.system.decode, model.params) for role, model in models.items()}
+    decoders = {role: model.decode for role, model in models.items()}
     count = work.config.evaluation.rescored_candidates
     if count:
-        student, first = models["student"], work.round_model(0, "teacher")
-        decoders["student_rescored"] = lambda pairs: student.system.decode_rescored(
-            student.params, pairs, count, first.system, first.params
-        )
+        rescored = models["student"].rescored_by(work.round_model(0, "teacher"), count)
+        decoders["student_rescored"] = rescored.decode
     return decoders
 
 
@@ -125,7 +124,7 @@ def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[st
     return {"share_valid": modes.share_valid([row.source_text for row in rows], outputs, data.modes)}
 
 
-def multimodality_metrics(models: dict[str, Model], pairs: Pairs) -> dict[str, Any]:
+def multimodality_metrics(models: dict[str, TrainedModel], pairs: Pairs) -> dict[str, Any]:
     """NCM of the targets under the student, teacher NLL of the same, in nats a token (METHOD 1.2).
 
     `total_correlation`, their difference, estimates what a parallel model cannot express. A target counts by its
@@ -133,16 +132,16 @@ def multimodality_metrics(models: dict[str, Model], pairs: Pairs) -> dict[str, A
     are those that count, `unreachable` is the share of the others. Nothing where the pairs are another process's.
     """
     student, teacher = models["student"], models["teacher"]
-    student_log_prob = student.system.score(student.params, pairs)
+    student_log_prob = student.score_pairs(pairs)
     reachable = student_log_prob > NEG_INF / 2
     if reachable.any():
         pairs, student_log_prob = _rows_of(pairs, np.flatnonzero(reachable)), student_log_prob[reachable]
     teacher_log_prob, lengths, weight = (
-        teacher.system.score(teacher.params, pairs),
+        teacher.score_pairs(pairs),
         pairs.target_lengths,
         pairs.weight,
     )
-    metrics = student.system.metrics(student.params, pairs)
+    metrics = student.metrics(pairs)
     if not pairs.size:
         return {}
     ncm = normalised_multimodality(student_log_prob, lengths, weight)
@@ -169,7 +168,7 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
     return sentence_pairs(sources, targets)._replace(weight=pairs.weight[index])
 
 
-def learned_pairs(directory: epath.PathLike, count: int, student: Model) -> Pairs:
+def learned_pairs(directory: epath.PathLike, count: int, student: TrainedModel) -> Pairs:
     """The first `count` sources of a set with what the student learns; the corpus is in no order that this would favour.
 
     Targets with weights are pairs with these. Of several without it is the one that the student finds likeliest: the

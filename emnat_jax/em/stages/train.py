@@ -18,7 +18,7 @@ from emnat_jax.data.pipeline import (
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.families import in_loss_family
 from emnat_jax.families.parameters import encoder_params
-from emnat_jax.inference.model import Model
+from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import local_rows, require_rows_divide, row_shares
 from emnat_jax.training.loop import Run, fit
@@ -52,7 +52,7 @@ def train_model(
     if initial:
         fingerprints["start"] = initial.fingerprint
     run = Run(
-        family=work.system(model).family if targets == 1 else in_loss_family(model, targets, train.steps),
+        family=work.compiled(model).family if targets == 1 else in_loss_family(model, targets, train.steps),
         stream=make_stream(work, pairs, train, seed, targets),
         config=train,
         layout=work.layout,
@@ -91,9 +91,9 @@ def make_stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, ta
     return BatchStream(pairs, data, seed=seed, local=local, targets_per_source=targets)
 
 
-def _taken_over(start: Model, model: ModelConfig) -> Params:
+def _taken_over(start: TrainedModel, model: ModelConfig) -> Params:
     """The weights that a run on `model` begins with, out of those of a finished one."""
-    return start.params if start.system.model.family == model.family else encoder_params(start.params)
+    return start.params if start.config.family == model.family else encoder_params(start.params)
 
 
 def _valid_batches(work: Workspace):
