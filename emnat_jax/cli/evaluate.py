@@ -65,7 +65,7 @@ def _files(args, config_arguments):
 def _model_outputs(args, config_arguments):
     work = open_workspace(read_config(config_arguments, args.workdir), args)
     from emnat_jax.artifacts.manifest import read_dataset
-    from emnat_jax.em.stages.evaluate import figures
+    from emnat_jax.em.evaluate import figures
 
     translate = load_model(work, args).translate
     if not args.joined.is_first:  # it lends its devices

@@ -11,8 +11,8 @@ from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
+from emnat_jax.em.evaluate import MULTI
 from emnat_jax.em.plan import EVAL_NAME
-from emnat_jax.em.stages.evaluate import MULTI
 from emnat_jax.em.workdir import ROLES, Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import References, paired_significance

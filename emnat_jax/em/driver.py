@@ -13,9 +13,9 @@ from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.config import Config, EMConfig, TrainConfig
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.details import finished_rounds
+from emnat_jax.em.evaluate import evaluate_round
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
 from emnat_jax.em.report import write_report
-from emnat_jax.em.stages.evaluate import evaluate_round
 from emnat_jax.em.stages.train import train_model
 from emnat_jax.em.workdir import ROLES, Workspace
 from emnat_jax.errors import require

@@ -12,9 +12,9 @@ from etils import epath
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.em.details import finished_rounds, outputs_of, references_of
+from emnat_jax.em.evaluate import MULTI
 from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.report import write_texts
-from emnat_jax.em.stages.evaluate import MULTI
 from emnat_jax.em.workdir import begun_with_other
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References, paired_significance

@@ -11,14 +11,14 @@ import pytest
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.pipeline import load_pairs
-from emnat_jax.em.report import table
-from emnat_jax.em.stages.evaluate import (
+from emnat_jax.em.evaluate import (
     _held_out,
     _texts,
     evaluate_round,
     learned_pairs,
     multimodality_metrics,
 )
+from emnat_jax.em.report import table
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.decode import sentence_pairs

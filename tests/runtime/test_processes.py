@@ -18,7 +18,7 @@ from tests.training import runs
 
 @pytest.fixture
 def three(monkeypatch):
-    monkeypatch.setattr(watch, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
     store = Texts()
     processes = [Processes(index, 3, store) for index in range(3)]
     yield processes
