@@ -1,12 +1,30 @@
 """Configurations from dicts, files and the command line: types are kept, mistakes are named."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from emnat_jax.cli.options import read_config
-from emnat_jax.config import Config, DataConfig, ModelConfig, SelectConfig
+from emnat_jax.config import (
+    FAMILIES,
+    CMLMOptions,
+    Config,
+    CTCOptions,
+    DAGOptions,
+    DataConfig,
+    FamilyOptions,
+    FamilySpec,
+    GLATOptions,
+    ModelConfig,
+    ModelSpec,
+    ModesOptions,
+    SelectConfig,
+    VanillaOptions,
+)
 from emnat_jax.config.convert import differences, from_dict, override, to_config_dict, to_dict
 from emnat_jax.errors import UserError
 
@@ -17,6 +35,117 @@ def test_a_config_survives_the_round_trip():
     config = Config(data=DataConfig(buckets=(4, 8), train_rows=7), select=SelectConfig(alpha=0.5))
     assert from_dict(to_dict(config)) == config
     assert from_dict(to_config_dict(config).to_dict()) == config
+
+
+GLAT_OF_DAG = GLATOptions(base="dag", base_options=DAGOptions(factor=3), end_ratio=0.1)
+
+
+@pytest.mark.parametrize("options", [None, CTCOptions(decoder="greedy"), GLAT_OF_DAG])
+def test_options_stand_under_the_name_of_their_family(options):
+    family = {type(None): "vanilla", CTCOptions: "ctc", GLATOptions: "glat"}[type(options)]
+    config = dataclasses.replace(Config(), student=ModelConfig(family=family, options=options))
+    values = to_dict(config)
+    assert {name for name in FAMILIES if name in values["student"]} == {family}
+    assert from_dict(values) == from_dict(json.loads(json.dumps(values))) == config
+    assert from_dict(to_config_dict(config).to_dict()) == config
+    model = config.student.resolve(100, 16)
+    assert from_dict(to_dict(model), ModelSpec) == model
+    assert "options" not in json.dumps(values) + json.dumps(to_dict(model))
+
+
+def test_a_config_file_may_set_the_options_of_any_family():
+    values = to_config_dict()
+    values.student.family, values.student.glat.base, values.student.glat.dag.factor = "glat", "dag", 3
+    values.data.kind, values.data.modes.words = "modes", 9
+    config = from_dict(values.to_dict())
+    assert config.student.options == GLATOptions(base="dag", base_options=DAGOptions(factor=3))
+    assert config.data.options == config.data.task_options == ModesOptions(words=9)
+    with pytest.raises(AttributeError, match="factor"):
+        values.student.ctc.fctor = 3
+
+
+@pytest.mark.parametrize(
+    "changes, part",
+    [
+        ({"student.ctc.decoder": "greedy"}, "student.ctc.decoder: student.family=vanilla"),
+        ({"student.family": "glat", "student.glat.ctc.factor": "3"}, "student.glat.ctc.factor: .*base=vanilla"),
+        ({"data.modes.words": "9"}, "data.modes.words: data.kind=demo"),
+        ({"student.family": "nat"}, "student.family='nat': choose one of ar, .*--config=FILE.py"),
+        ({"student.family": "glat", "student.glat.base": "cmlm"}, "glat.base='cmlm': choose one of vanilla, ctc, dag"),
+    ],
+)  # fmt: skip
+def test_options_of_what_is_not_chosen_are_refused(changes, part):
+    values = to_dict(Config())
+    for key, text in changes.items():
+        override(values, key, text)
+    with pytest.raises(UserError, match=part):
+        from_dict(values)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_family_and_options_come_in_any_order(reverse):
+    arguments = ["--config.student.family=ctc", "--config.student.ctc.decoder=greedy"]
+    config = read_config(arguments[::-1] if reverse else arguments)
+    assert (config.student.family, config.student.options) == ("ctc", CTCOptions(decoder="greedy"))
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnOptions(FamilyOptions):
+    """Those of a family from outside."""
+
+    depth: int = 3
+
+
+def test_a_family_from_outside_has_options_like_any_other(monkeypatch):
+    monkeypatch.setitem(FAMILIES, "own", FamilySpec(OwnOptions, make=lambda spec, options: None))
+    config = read_config(["--config.student.family=own", "--config.student.own.depth=4"])
+    assert config.student.family_options == OwnOptions(depth=4)
+    assert from_dict(to_config_dict(config).to_dict()) == config
+    with pytest.raises(UserError, match=r"student.own.dept; did you mean student.own.depth\?"):
+        read_config(["--config.student.own.dept=4"])
+    saved = to_dict(config)
+    monkeypatch.delitem(FAMILIES, "own")
+    with pytest.raises(UserError, match="student.family='own'.*--config=FILE.py"):
+        from_dict(saved)
+
+
+def test_what_is_asked_of_a_family_without_running_it():
+    of = {name: spec.options() for name, spec in FAMILIES.items()}
+    assert [name for name in of if not of[name].is_parallel] == ["ar"]
+    assert [name for name in of if of[name].is_glanceable] == ["vanilla", "ctc", "dag"]
+    assert {name: options.decoder_positions(5, 7) for name, options in of.items()} == {
+        "ar": 7, "vanilla": 7, "cmlm": 7, "glat": 7, "ctc": 10, "dag": 20,
+    }  # fmt: skip
+    assert {name: options.length_candidates for name, options in of.items()} == {
+        "ar": None, "vanilla": 1, "cmlm": 3, "glat": 1, "ctc": None, "dag": None,
+    }  # fmt: skip
+    glat = ModelConfig(family="glat").resolve(10, 8).with_length_candidates(5)
+    assert glat.options == GLATOptions(base_options=VanillaOptions(length_candidates=5))
+    with pytest.raises(UserError, match="family dag decodes one length"):
+        ModelConfig(family="glat", options=GLAT_OF_DAG).resolve(10, 8).with_length_candidates(5)
+    assert GLAT_OF_DAG.decoder_positions(5, 7) == 15
+
+
+def test_options_of_another_family_are_refused():
+    with pytest.raises(UserError, match="model.family='ctc' with CMLMOptions"):
+        ModelConfig(family="ctc", options=CMLMOptions())
+
+
+def test_roles():
+    config = Config()
+    assert config.role("teacher") == (config.teacher, config.teacher_train)
+    assert config.role("student").train == config.student_train
+    with pytest.raises(UserError, match="choose one of teacher, student"):
+        config.role("nar")
+
+
+def test_configuration_needs_no_jax():
+    code = (
+        "import sys, emnat_jax.config, emnat_jax.config.convert; "
+        "print({'jax', 'numpy', 'flax', 'etils'} & {name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -50,9 +179,9 @@ def test_the_quickstart_is_the_default():
 def test_overrides_are_read_as_the_type_of_the_key(key, text, value):
     values = to_dict(Config())
     override(values, key, text)
-    found = from_dict(values)
+    found = to_dict(from_dict(values))
     for part in key.split("."):
-        found = getattr(found, part)
+        found = found[part]
     assert found == value and type(found) is type(value)
 
 
@@ -93,7 +222,7 @@ def test_values_out_of_range_are_refused(make):
 
 
 def test_sizes_fill_only_what_is_not_set():
-    model = ModelConfig(size="small", decoder_layers=1, dropout=0.3).resolve(100, 16)
+    model = ModelConfig(size="small", decoder_layers=1, dropout=0.3).resolve(100, 16).transformer
     assert (model.encoder_layers, model.decoder_layers, model.width, model.ff_width) == (5, 1, 256, 1024)
     assert (model.attention_dropout, model.ff_dropout, model.vocab_size, model.max_length) == (
         0.3,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emnat_jax.config import DAGConfig, ModelConfig
+from emnat_jax.config import DAGOptions, FamilyOptions, ModelConfig, ModelSpec
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, PAD, UNK, Batch
 
@@ -19,18 +19,23 @@ LONGEST = 7  # tokens of the longest target that any family can give to a source
 LARGEST = {"ar": 85}  # number of candidates that a family can give where it is bounded
 
 
-def config(name: str, **changes) -> ModelConfig:
-    """A resolved configuration of the family `name`."""
+OPTIONS = {
+    "dag": DAGOptions(factor=2, link_heads=2)
+}  # of the families that are too large with their defaults
+
+
+def model(name: str, options: FamilyOptions | None = None, **changes) -> ModelSpec:
+    """The family `name` in tiny sizes."""
+    options = OPTIONS.get(name) if options is None else options
     base = ModelConfig(
-        family=name, encoder_layers=1, decoder_layers=1, width=16, ff_width=32, heads=2,
-        dag=DAGConfig(factor=2, link_heads=2),
-    )  # fmt: skip
+        family=name, options=options, encoder_layers=1, decoder_layers=1, width=16, ff_width=32, heads=2
+    )
     return dataclasses.replace(base, **changes).resolve(VOCAB_SIZE, MAX_LENGTH)
 
 
 @functools.cache
 def family(name: str, **changes):
-    return make_family(config(name, **changes))
+    return make_family(model(name, **changes))
 
 
 @functools.cache

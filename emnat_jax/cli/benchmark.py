@@ -48,8 +48,8 @@ def _train(work, args):
     from emnat_jax.profiling.benchmark import measure_loss, measure_training
 
     config = work.config
-    model = (config.teacher if args.role == "teacher" else config.student).resolve(args.vocab, args.length)
-    train = config.teacher_train if args.role == "teacher" else config.student_train
+    role = config.role(args.role)
+    model, train = role.model.resolve(args.vocab, args.length), role.train
     size = {"rows": args.rows, "source": args.length, "target": args.length}
     figures = measure_training(model, train, work.layout, repeats=args.repeats, **size)
     return size | figures | measure_loss(model, repeats=args.repeats, **size)

@@ -1,11 +1,13 @@
-"""Options that name a trained model and how it decodes, and the function that they stand for."""
+"""Options that name a trained model and how it decodes, and the model that they stand for."""
+
+from emnat_jax.config import FAMILIES, ROLES
 
 
 def add_model(parser) -> None:
     """`--role`, `--round` or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
     parser.add_argument(
         "--role",
-        choices=("teacher", "student"),
+        choices=ROLES,
         default="student",
         help="teacher or student; default: student",
     )
@@ -15,8 +17,7 @@ def add_model(parser) -> None:
     )
     parser.add_argument(
         "--decoder",
-        help="ar: greedy, beam; vanilla: odd, argmax; cmlm: mask_predict, single_pass; ctc: greedy, beam; "
-        "dag: greedy, lookahead, viterbi, joint_viterbi, beam; default: the model's own",
+        help=f"{_decoders()}; default: the model's own",
     )
     parser.add_argument(
         "--length-candidates",
@@ -29,6 +30,12 @@ def add_model(parser) -> None:
         metavar="self|teacher|DIR",
         help="who chooses among a student's hypotheses; teacher: that of the same round",
     )
+
+
+def _decoders() -> str:
+    """The decoders of each family, as the help has them."""
+    known = {name: ", ".join(spec.options().decoders()) for name, spec in FAMILIES.items()}
+    return "; ".join(f"{name}: {decoders}" for name, decoders in known.items() if decoders)
 
 
 def load_model(work, args):

@@ -95,6 +95,7 @@ def _call(path: Path, function: str):
     if spec is None:
         raise UserError(f"--config={path}: a configuration is a Python file with a function get_config().")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
         require(hasattr(module, function), f"--config={path}: the file has no function {function}().")

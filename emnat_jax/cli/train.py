@@ -6,13 +6,14 @@ Examples:
 """
 
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.config import ROLES
 from emnat_jax.errors import UserError
 
 
 def add_arguments(parser):
     add_workdir(parser)
     parser.add_argument(
-        "--role", choices=("teacher", "student"), required=True, help="teacher or student configuration"
+        "--role", choices=ROLES, required=True, help="teacher or student configuration"
     )
     parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
     parser.add_argument("--base", help="a set with the rows that --data does not have")
@@ -38,10 +39,10 @@ def run(args, config_arguments):
         manifest = train_model(
             work,
             work.model_config(args.role),
-            config.teacher_train if args.role == "teacher" else config.student_train,
+            config.role(args.role).train,
             data=args.data or work.directory / "data" / "train",
             output=output,
-            seed=work.seed(0, 0 if args.role == "teacher" else 1),
+            seed=work.seed(0, ROLES.index(args.role)),
             base=args.base,
             start=args.start,
             targets=args.targets,

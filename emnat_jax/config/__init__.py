@@ -1,43 +1,64 @@
 """Every option of the program and its default, the quickstart's. A default is written nowhere else."""
 
-from emnat_jax.config.data import DataConfig, ModesConfig, VocabConfig
-from emnat_jax.config.model import (
-    SIZES,
-    ARConfig,
-    CMLMConfig,
-    CTCConfig,
-    DAGConfig,
-    GLATConfig,
-    ModelConfig,
-    VanillaConfig,
+from emnat_jax.config.data import DataConfig, VocabConfig
+from emnat_jax.config.families import (
+    FAMILIES,
+    AROptions,
+    CMLMOptions,
+    CTCOptions,
+    DAGOptions,
+    FamilyOptions,
+    FamilySpec,
+    GLATOptions,
+    LengthOptions,
+    UpsampledOptions,
+    VanillaOptions,
 )
+from emnat_jax.config.model import SIZES, ModelConfig, ModelSpec, TransformerSpec
 from emnat_jax.config.program import (
+    ROLES,
     Config,
     EMConfig,
     EvaluationConfig,
     MeshConfig,
     OptimConfig,
+    Role,
     SelectConfig,
     TrainConfig,
 )
+from emnat_jax.config.rules import RULES, RuleSpec
+from emnat_jax.config.tasks import TASKS, ModesOptions, TaskSpec
 
 __all__ = [
+    "FAMILIES",
+    "ROLES",
+    "RULES",
     "SIZES",
-    "ARConfig",
-    "CMLMConfig",
-    "CTCConfig",
+    "TASKS",
+    "AROptions",
+    "CMLMOptions",
+    "CTCOptions",
     "Config",
-    "DAGConfig",
+    "DAGOptions",
     "DataConfig",
     "EMConfig",
     "EvaluationConfig",
-    "GLATConfig",
+    "FamilyOptions",
+    "FamilySpec",
+    "GLATOptions",
+    "LengthOptions",
     "MeshConfig",
     "ModelConfig",
-    "ModesConfig",
+    "ModelSpec",
+    "ModesOptions",
     "OptimConfig",
+    "Role",
+    "RuleSpec",
     "SelectConfig",
+    "TaskSpec",
     "TrainConfig",
-    "VanillaConfig",
+    "TransformerSpec",
+    "UpsampledOptions",
+    "VanillaOptions",
     "VocabConfig",
 ]

@@ -5,33 +5,60 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import sys
 import types as python_types
 import typing
 from pathlib import Path
 
-from etils import epath
-
 from emnat_jax.config import Config
+from emnat_jax.config.groups import NamedGroup, in_table, named_group
 from emnat_jax.errors import UserError, require
 
+if typing.TYPE_CHECKING:
+    from etils import epath
 
-def to_dict(config) -> dict:
-    """Nested plain dict of a configuration, as `config.json` holds it."""
-    return dataclasses.asdict(config)
+
+def to_dict(config: typing.Any) -> dict[str, typing.Any]:
+    """Nested plain dict of a configuration, as `config.json` holds it.
+
+    Of options that a name chooses (`config/groups.py`) the chosen ones, under that name.
+    """
+    return _as_dict(config, every_group=False)
+
+
+def _as_dict(config: typing.Any, *, every_group: bool) -> dict[str, typing.Any]:
+    """With `every_group` also the defaults of the options that were not chosen."""
+    values = {}
+    for field in dataclasses.fields(config):
+        value, group = getattr(config, field.name), named_group(field)
+        if group is None:
+            is_group = dataclasses.is_dataclass(value)
+            values[field.name] = _as_dict(value, every_group=every_group) if is_group else value
+            continue
+        chosen = getattr(config, group.sibling)
+        for name, options in group.types().items():
+            if name == chosen or every_group:
+                given = value if name == chosen and value is not None else options()
+                values[name] = _as_dict(given, every_group=every_group)
+    return values
 
 
 def to_config_dict(config: Config = Config()):
-    """The configuration as a locked `ml_collections.ConfigDict`, for the files in configs/ to change."""
+    """The configuration as a locked `ml_collections.ConfigDict`, for the files in configs/ to change.
+
+    It offers the options of every family, task and rule in their tables; enter your own before.
+    """
     import ml_collections
 
-    values = ml_collections.ConfigDict(to_dict(config), convert_dict=True)
+    values = ml_collections.ConfigDict(_as_dict(config, every_group=True), convert_dict=True)
     return values.lock()
 
 
 def load_sibling(file: str, name: str):
     """The module NAME.py beside the configuration `file`: configurations are files, not a package."""
-    spec = importlib.util.spec_from_file_location(name, Path(file).with_name(f"{name}.py"))
+    spec = importlib.util.spec_from_file_location(f"emnat_config_{name}", Path(file).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -66,14 +93,29 @@ def assign(values: dict, key: str, value) -> None:
 def _place(values: dict, key: str) -> tuple[dict, str, typing.Any]:
     """The innermost dict that a dotted key lies in (made where it is missing), its last part, and its type."""
     *groups, name = key.split(".")
-    cls = Config
+    keys = _keys(Config)
     for depth, group in enumerate(groups):
-        _known(cls, group, ".".join([*groups[:depth], ""]))
-        cls = typing.get_type_hints(cls)[group]
+        _known(keys, group, ".".join([*groups[:depth], ""]))
+        cls = keys[group]
         require(dataclasses.is_dataclass(cls), f"{'.'.join(groups[: depth + 1])} is not a group of options.")
-        values = values.setdefault(group, {})
-    _known(cls, name, ".".join([*groups, ""]))
-    return values, name, typing.get_type_hints(cls)[name]
+        keys, values = _keys(cls), values.setdefault(group, {})
+    _known(keys, name, ".".join([*groups, ""]))
+    return values, name, keys[name]
+
+
+def _keys(cls: type) -> dict[str, typing.Any]:
+    """The keys of the dict form of a dataclass, and the type of each."""
+    hints, groups = typing.get_type_hints(cls), _named_groups(cls)
+    keys = {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.name not in groups}
+    for group in groups.values():
+        keys = group.types() | keys
+    return keys
+
+
+def _named_groups(cls: type) -> dict[str, NamedGroup]:
+    """The fields of a dataclass whose options another field names."""
+    found = {field.name: named_group(field) for field in dataclasses.fields(cls)}
+    return {name: group for name, group in found.items() if group is not None}
 
 
 def _read(text: str, hint):
@@ -87,15 +129,14 @@ def _read(text: str, hint):
         return text
 
 
-def _known(cls: type, key: str, where: str) -> None:
-    names = [f.name for f in dataclasses.fields(cls)]
-    if key not in names:
-        near = difflib.get_close_matches(key, names, n=1)
-        hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(names)}."
+def _known(keys: dict[str, typing.Any], key: str, where: str) -> None:
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(keys)}."
         raise UserError(f"unknown configuration key {where}{key}; {hint}")
 
 
-def read_saved(path: epath.Path) -> dict:
+def read_saved(path: "epath.Path") -> dict:
     """The nested dict in the config.json of a workdir; UserError where the file is damaged."""
     try:
         return json.loads(path.read_text())
@@ -103,15 +144,48 @@ def read_saved(path: epath.Path) -> dict:
         raise UserError(f"{path} is damaged ({error}); restore it, or use a new workdir.") from error
 
 
-def from_dict(values: dict, cls: type = Config, where: str = ""):
+def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
     """A configuration from a nested dict; missing keys keep their default.
 
-    Raises UserError for an unknown key (naming the nearest) and for a value of another type.
+    Raises UserError for an unknown key (naming the nearest), for a value of another type, and for options of a
+    family, task or rule that is not the chosen one.
     """
-    hints = typing.get_type_hints(cls)
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    groups = _named_groups(cls)
+    chosen = {name: values.get(group.sibling, defaults[group.sibling]) for name, group in groups.items()}
+    for name, group in groups.items():
+        in_table(f"{where}{group.sibling}", chosen[name], group.table())
+    keys = _keys(cls)
     for key in values:
-        _known(cls, key, where)
-    return cls(**{k: _typed(v, hints[k], where + k) for k, v in values.items()})
+        _known(keys, key, where)
+    typed = {key: _typed(value, keys[key], where + key) for key, value in values.items()}
+    for name, group in groups.items():
+        options = _take_chosen(typed, group, chosen[name], where)
+        is_open = defaults[name] is None
+        typed[name] = options if options is not None or is_open else group.types()[chosen[name]]()
+    missing = [name for name, value in defaults.items() if value is dataclasses.MISSING and name not in typed]
+    require(not missing, f"{', '.join(where + name for name in missing)}: missing.")
+    return cls(**typed)
+
+
+def _take_chosen(typed: dict[str, typing.Any], group: NamedGroup, chosen: str, where: str) -> typing.Any:
+    """The chosen options out of `typed`, which then has none of the group's; None where they are the defaults.
+
+    UserError where others were set.
+    """
+    options = None
+    for name, cls in group.types().items():
+        given = typed.pop(name, None)
+        if given is None or given == cls():
+            continue
+        if name != chosen:
+            changed = differences(to_dict(cls()), to_dict(given), f"{where}{name}.")
+            raise UserError(
+                f"{', '.join(changed)}: {where}{group.sibling}={chosen} does not have that; leave it at its "
+                f"default, or set {where}{group.sibling}={name}."
+            )
+        options = given
+    return options
 
 
 def _typed(value, hint, where: str):

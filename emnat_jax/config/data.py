@@ -1,35 +1,12 @@
 """Options of the corpus, the vocabulary and the batches."""
 
 import dataclasses
+from typing import Any
 
 from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.groups import chosen_options, named_by
+from emnat_jax.config.tasks import TASKS
 from emnat_jax.errors import require
-
-
-@dataclasses.dataclass(frozen=True)
-class ModesConfig:
-    """The generated multi-modal task (`data.kind=modes`)."""
-
-    modes: int = 4  # valid translations of a sentence: synonym styles x 2 word orders
-    words: int = 24  # different source words
-    min_length: int = 3  # words in a sentence
-    max_length: int = 6
-    train_rows: int = 4_000
-    eval_rows: int = 300
-
-    def __post_init__(self):
-        require(
-            self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
-            f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
-        )
-        require(
-            1 <= self.min_length <= self.max_length,
-            f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.",
-        )
-        require(
-            self.words >= max(2, self.max_length),
-            f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.",
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +27,10 @@ class VocabConfig:
 class DataConfig:
     """Where the text comes from and how it is cut into batches."""
 
-    kind: str = "demo"  # demo, text, tfds or modes
+    kind: str = "demo"  # demo, text, tfds, modes; a key of TASKS
+    options: Any = dataclasses.field(
+        default=None, metadata=named_by("kind", lambda: TASKS)
+    )  # those of the task, where it has any; None: its defaults
     source_language: str = "de"
     target_language: str = "en"
     root: str | None = None  # folder that relative paths start from; else EMNAT_DATA, else here
@@ -71,10 +51,9 @@ class DataConfig:
     )
     decode_rows: int = 256  # rows of a decoding or scoring batch on each device
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
-    modes: ModesConfig = ModesConfig()
 
     def __post_init__(self):
-        one_of("data.kind", self.kind, ("demo", "text", "tfds", "modes"))
+        chosen_options("data.kind", self.kind, self.options, TASKS)
         increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
         require(
             bool(self.buckets) and increasing,
@@ -85,6 +64,11 @@ class DataConfig:
     def with_batch(self, batch_tokens: int | None) -> "DataConfig":
         """The same with batches of so many tokens; None changes nothing."""
         return self if batch_tokens is None else dataclasses.replace(self, batch_tokens=batch_tokens)
+
+    @property
+    def task_options(self) -> Any:
+        """The options of the task, its defaults where none are given; None of a task that has none."""
+        return chosen_options("data.kind", self.kind, self.options, TASKS)
 
     @property
     def max_length(self) -> int:

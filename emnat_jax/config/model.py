@@ -1,105 +1,11 @@
-"""Options of one model: sizes, numerics, and a dataclass for each family."""
+"""One model: what a user may leave open, and the resolved numbers that the layers above receive."""
 
 import dataclasses
 
-from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.checks import one_of
+from emnat_jax.config.families import FAMILIES, FamilyOptions
+from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.errors import require
-
-
-@dataclasses.dataclass(frozen=True)
-class ARConfig:
-    """Decoding of the autoregressive family."""
-
-    beam: int = 1  # 1 is greedy search; N-best lists widen it to N
-    length_penalty: float = 1.8  # alpha of ((5 + length) / 6)^alpha, tuned on the valid split of the demo
-
-
-@dataclasses.dataclass(frozen=True)
-class VanillaConfig:
-    """Loss and decoding of the position-wise non-autoregressive family."""
-
-    decoder: str = "odd"  # odd or argmax
-    odd_penalty: float | None = None  # nats taken off for two equal neighbours; None forbids them
-    length_candidates: int = 1  # lengths decoded in parallel, chosen by the model's own score
-    length_penalty: float = 0.0  # alpha in that choice
-    length_loss_weight: float = 0.1
-
-    def __post_init__(self):
-        one_of("vanilla.decoder", self.decoder, ("odd", "argmax"))
-        positive("vanilla", self, "length_candidates")
-        require(
-            self.odd_penalty is None or self.odd_penalty >= 0,
-            f"vanilla.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class CMLMConfig:
-    """The conditional masked language model and mask-predict; the weight of its length loss is `vanilla`'s."""
-
-    iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
-    length_candidates: int = 3  # lengths decoded in parallel, chosen by the model's own confidence
-    length_penalty: float = 1.0  # alpha in that choice
-
-    def __post_init__(self):
-        positive("cmlm", self, "iterations", "length_candidates")
-
-
-@dataclasses.dataclass(frozen=True)
-class CTCConfig:
-    """Connectionist temporal classification over an upsampled source."""
-
-    factor: int = 2  # frames of each source token; outputs have at most that many tokens
-    decoder: str = "beam"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
-    beam: int = 5  # of the beam decoder; N-best lists widen it to N
-    length_reward: float = 0.0  # nats a token in the order of a beam's hypotheses
-
-    def __post_init__(self):
-        one_of("ctc.decoder", self.decoder, ("greedy", "beam"))
-        positive("ctc", self, "factor", "beam")
-
-
-@dataclasses.dataclass(frozen=True)
-class DAGConfig:
-    """The directed acyclic graph of DA-Transformer over an upsampled source."""
-
-    factor: int = 4  # vertices of each source token
-    max_jump: int | None = None  # vertices that a link may go ahead; None: all
-    link_heads: int = 4  # attention-like heads whose mixture is the link distribution
-    decoder: str = "joint_viterbi"  # greedy, lookahead, viterbi, joint_viterbi or beam
-    length_exponent: float = 1.0  # beta of the Viterbi decoders: score / length^beta
-    beam: int = 5  # of the beam decoder; N-best lists widen it to N
-    length_penalty: float = 0.0  # alpha of ((5 + length) / 6)^alpha in the order of a beam's hypotheses
-
-    def __post_init__(self):
-        one_of("dag.decoder", self.decoder, ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam"))
-        positive("dag", self, "factor", "max_jump", "link_heads", "beam")
-        require(
-            self.factor >= 2, f"dag.factor={self.factor}: use 2 or more, a path needs a start and an end."
-        )
-        require(
-            self.max_jump is None or self.max_jump >= 2 * self.factor,
-            f"dag.max_jump={self.max_jump}: use at least twice dag.factor={self.factor}, or a long source "
-            "leaves no output within model.max_length.",
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class GLATConfig:
-    """Glancing training of another family."""
-
-    base: str = "vanilla"  # vanilla, ctc or dag
-    start_ratio: float = 0.5  # of the wrong positions that are revealed at step 0
-    end_ratio: float = 0.3  # the same from anneal_steps on
-    anneal_steps: int = 1_000
-
-    def __post_init__(self):
-        one_of("glat.base", self.base, ("vanilla", "ctc", "dag"))
-        positive("glat", self, "anneal_steps")
-        for name in ("start_ratio", "end_ratio"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"glat.{name}={value}: use a share from 0 to 1.")
-
 
 SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
     "tiny": (2, 2, 128, 512, 4),
@@ -110,13 +16,72 @@ SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
 
 
 @dataclasses.dataclass(frozen=True)
+class TransformerSpec:
+    """The sizes and numerics of one Transformer, every number resolved. `ModelConfig` says what each is."""
+
+    vocab_size: int
+    max_length: int  # tokens, EOS included
+    encoder_layers: int
+    decoder_layers: int  # of this family
+    width: int
+    ff_width: int
+    heads: int
+    norm: str
+    positions: str
+    dropout: float
+    attention_dropout: float
+    ff_dropout: float
+    label_smoothing: float
+    dtype: str
+    attention: str
+    scan_layers: bool
+    remat: bool
+    extra_length: int
+
+    def __post_init__(self):
+        require(
+            self.width % self.heads == 0,
+            f"model.width={self.width} does not divide by model.heads={self.heads}.",
+        )
+
+    def output_length(self, source_width: int) -> int:
+        """The most tokens of an output, EOS included, for sources padded to `source_width`."""
+        return min(self.max_length, source_width + self.extra_length)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """One resolved model: what a finished model's manifest holds, and what its functions are made of."""
+
+    family: str  # a key of FAMILIES
+    options: FamilyOptions = dataclasses.field(metadata=named_by("family", lambda: FAMILIES))
+    transformer: TransformerSpec
+
+    def __post_init__(self):
+        chosen_options("model.family", self.family, self.options, FAMILIES)
+
+    def with_decoder(self, name: str) -> "ModelSpec":
+        """The same with another of its family's decoders; UserError for one it does not have."""
+        return dataclasses.replace(self, options=self.options.with_decoder(name, self.family))
+
+    def with_length_candidates(self, count: int) -> "ModelSpec":
+        """The same with so many lengths decoded side by side; UserError where its family has no such option."""
+        return dataclasses.replace(self, options=self.options.with_length_candidates(count, self.family))
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """One model of p(target | source). `None` in a dimension means: what `size` says."""
 
-    family: str = "ar"  # a key of families.FAMILIES
+    family: str = "ar"  # a key of FAMILIES
+    options: FamilyOptions | None = dataclasses.field(
+        default=None, metadata=named_by("family", lambda: FAMILIES)
+    )  # those of the family; None: its defaults
     size: str = "tiny"
     encoder_layers: int | None = None
-    decoder_layers: int | None = None
+    decoder_layers: int | None = (
+        None  # of the autoregressive family; parallel ones have one more (METHOD 1.6)
+    )
     width: int | None = None
     ff_width: int | None = None
     heads: int | None = None
@@ -135,14 +100,9 @@ class ModelConfig:
     max_length: int | None = None  # None: the last of data.buckets
     vocab_size: int | None = None  # None: that of the vocabulary
     extra_length: int = 6  # outputs are at most this much longer than the padded source
-    ar: ARConfig = ARConfig()
-    vanilla: VanillaConfig = VanillaConfig()
-    cmlm: CMLMConfig = CMLMConfig()
-    ctc: CTCConfig = CTCConfig()
-    dag: DAGConfig = DAGConfig()
-    glat: GLATConfig = GLATConfig()
 
     def __post_init__(self):
+        chosen_options("model.family", self.family, self.options, FAMILIES)
         one_of("model.size", self.size, tuple(SIZES))
         one_of("model.norm", self.norm, ("pre", "post"))
         one_of("model.positions", self.positions, ("learned", "sinusoidal"))
@@ -158,34 +118,30 @@ class ModelConfig:
             require(value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1.")
 
     @property
-    def decodes_as(self) -> str:
-        """The family whose decoders (and options of that name) this one uses."""
-        return self.glat.base if self.family == "glat" else self.family
+    def family_options(self) -> FamilyOptions:
+        """The options of the family, its defaults where none are given."""
+        return chosen_options("model.family", self.family, self.options, FAMILIES)
 
-    def with_options(self, family: str, **changes) -> "ModelConfig":
-        """The same with other options in the group of `family`."""
-        return dataclasses.replace(self, **{family: dataclasses.replace(getattr(self, family), **changes)})
+    def resolve(self, vocab_size: int, max_length: int) -> ModelSpec:
+        """The model with a number for everything that was left open.
 
-    def decoder_positions(self, source: int, target: int) -> int:
-        """Positions that the decoder computes for padded widths of source and target."""
-        factor = getattr(getattr(self, self.decodes_as), "factor", None)
-        return target if factor is None else factor * source
-
-    def resolve(self, vocab_size: int, max_length: int) -> "ModelConfig":
-        """The same with every `None` replaced by the number it stands for."""
+        `vocab_size` and `max_length` are the vocabulary's and the data's, for a model that has none of its own.
+        """
+        options = self.family_options
         names = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
-        filled = {n: v for n, v in zip(names, SIZES[self.size]) if getattr(self, n) is None}
-        for name in ("attention_dropout", "ff_dropout"):
-            if getattr(self, name) is None:
-                filled[name] = self.dropout
-        resolved = dataclasses.replace(
-            self,
-            **filled,
+        sizes = {
+            name: number if getattr(self, name) is None else getattr(self, name)
+            for name, number in zip(names, SIZES[self.size])
+        }
+        sizes["decoder_layers"] += options.extra_decoder_layers
+        same = ("norm", "positions", "dropout", "label_smoothing", "dtype", "attention", "scan_layers", "remat",
+                "extra_length")  # fmt: skip
+        transformer = TransformerSpec(
             vocab_size=vocab_size if self.vocab_size is None else self.vocab_size,
             max_length=max_length if self.max_length is None else self.max_length,
+            attention_dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
+            ff_dropout=self.dropout if self.ff_dropout is None else self.ff_dropout,
+            **sizes,
+            **{name: getattr(self, name) for name in same},
         )
-        require(
-            resolved.width % resolved.heads == 0,
-            f"model.width={resolved.width} does not divide by model.heads={resolved.heads}.",
-        )
-        return resolved
+        return ModelSpec(self.family, options, transformer)

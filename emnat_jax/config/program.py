@@ -1,13 +1,17 @@
 """Options of training, the EM rounds and evaluation, and the whole program."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 from emnat_jax.config.checks import one_of, positive
 from emnat_jax.config.data import DataConfig, VocabConfig
+from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.config.model import ModelConfig
+from emnat_jax.config.rules import RULES
 from emnat_jax.errors import require
 
 AXES = ("data", "fsdp", "model")  # of the mesh
+ROLES = ("teacher", "student")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +63,12 @@ class SelectConfig:
     `posterior` weighs them by p_student^alpha x p_teacher0^beta x exp(quality_weight x quality against the reference).
     """
 
-    rule: str = "posterior"  # student_top1 (the paper), teacher_top1 (plain distillation) or posterior
+    rule: str = (
+        "posterior"  # student_top1 (the paper), teacher_top1 (plain distillation), posterior; a key of RULES
+    )
+    options: Any = dataclasses.field(
+        default=None, metadata=named_by("rule", lambda: RULES)
+    )  # those of a rule that brings its own; None: its defaults
     alpha: float = 1.0  # of log p_student
     beta: float = 1.0  # of log p_teacher of round 0
     quality_weight: float = 0.0  # of the quality, which is between 0 and 1
@@ -74,7 +83,7 @@ class SelectConfig:
     max_drift: float | None = None
 
     def __post_init__(self):
-        one_of("select.rule", self.rule, ("student_top1", "teacher_top1", "posterior"))
+        chosen_options("select.rule", self.rule, self.options, RULES)
         one_of("select.quality", self.quality, ("chrf", "bleu"))
         one_of("select.output", self.output, ("hard", "sampled", "weighted"))
         require(
@@ -92,7 +101,7 @@ class SelectConfig:
         soft = ("alpha", "beta", "quality_weight", "quality", "output", "min_quality", "max_drift")
         changed = [name for name in soft if getattr(self, name) != getattr(SelectConfig, name)]
         require(
-            self.rule == "posterior" or not changed,
+            RULES[self.rule].weighs or not changed,
             f"select.{', select.'.join(changed)}: only select.rule=posterior has that.",
         )
         require(
@@ -193,6 +202,13 @@ class MeshConfig:
     rules: RulesConfig = RulesConfig()
 
 
+class Role(NamedTuple):
+    """What the configuration says of the teacher or the student."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The whole program."""
@@ -213,9 +229,14 @@ class Config:
 
     def __post_init__(self):
         require(self.seed >= 0, f"seed={self.seed}: use 0 or more.")
-        asked = "select.rule=teacher_top1" if self.select.rule == "teacher_top1" else "select.max_drift"
+        of_list = RULES[self.select.rule].needs_teacher_list
+        asked = f"select.rule={self.select.rule}" if of_list else "select.max_drift"
         require(
-            "teacher" in self.em.candidates_from
-            or (self.select.rule != "teacher_top1" and self.select.max_drift is None),
+            "teacher" in self.em.candidates_from or not (of_list or self.select.max_drift is not None),
             f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} leaves out.",
         )
+
+    def role(self, name: str) -> Role:
+        """The model and the training of the `teacher` or the `student`."""
+        one_of("role", name, ROLES)
+        return Role(getattr(self, name), getattr(self, f"{name}_train"))

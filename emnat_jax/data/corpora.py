@@ -1,7 +1,6 @@
 """Sentence pairs of a split: bundled demo, text files, tensorflow-datasets, or generated."""
 
 import dataclasses
-import functools
 import gzip
 import importlib.resources
 import itertools
@@ -11,8 +10,7 @@ from collections.abc import Callable, Iterator
 
 from etils import epath
 
-from emnat_jax.config import DataConfig
-from emnat_jax.data import modes, tfds_source
+from emnat_jax.config import TASKS, DataConfig
 from emnat_jax.data.pair import Pair
 from emnat_jax.errors import UserError
 
@@ -38,20 +36,16 @@ class Corpus:
 def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     """The pairs of `split` (train, valid or test), in the order of the corpus.
 
-    Of the train split only the first data.train_rows. seed is for data.kind=modes. UserError where
+    Of the train split only the first data.train_rows. `seed` is for tasks that are generated. UserError where
     files, options or languages are missing now; where a line cannot be read, while iterating.
     """
-    openers = {"demo": _open_demo, "text": _open_text, "tfds": tfds_source.open_split}
-    if config.kind == "modes":
-        read = functools.partial(modes.generate, config.modes, split, seed)
-    else:
-        read = openers[config.kind](config, split)
+    read = TASKS[config.kind].open(config, split, seed)
     if split == "train" and config.train_rows is not None:
         return Corpus(split, lambda: itertools.islice(read(), config.train_rows))
     return Corpus(split, read)
 
 
-def _open_demo(config: DataConfig, split: str) -> Callable[[], Iterator[Pair]]:
+def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
     languages = (config.source_language, config.target_language)
     if sorted(languages) != sorted(_DEMO_LANGUAGES):
         raise UserError(
@@ -63,7 +57,7 @@ def _open_demo(config: DataConfig, split: str) -> Callable[[], Iterator[Pair]]:
     return lambda: _pairs(source, target)
 
 
-def _open_text(config: DataConfig, split: str) -> Callable[[], Iterator[Pair]]:
+def open_text(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
     source, target = (find_file(config, f"{split}_{side}") for side in ("source", "target"))
     return lambda: _pairs(source, target)
 

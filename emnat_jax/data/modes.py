@@ -7,12 +7,13 @@ half first: `a17 a5 a3`). Style and order are free of each other and equally lik
 With modes=1 there is one style in the order of the source. Sentences of one word have one order only.
 """
 
+import functools
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from emnat_jax.config import ModesConfig
+from emnat_jax.config import DataConfig, ModesOptions
 from emnat_jax.data.pair import Pair
 from emnat_jax.errors import UserError
 
@@ -20,7 +21,12 @@ _STYLES = "abcdefghijklmnopqrtuvwxyz"  # without the s of the source
 _ENOUGH_SENTENCES = 200  # with fewer, a split might find no sentence of its own
 
 
-def generate(config: ModesConfig, split: str, seed: int) -> Iterator[Pair]:
+def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
+    """The function that generates the pairs of a split."""
+    return functools.partial(generate, config.task_options, split, seed)
+
+
+def generate(config: ModesOptions, split: str, seed: int) -> Iterator[Pair]:
     """Pairs of `split` (train, valid or test); each target is one valid translation, drawn at random.
 
     The splits share no source, but where there are hardly any sentences to share. The same pairs
@@ -39,25 +45,25 @@ def generate(config: ModesConfig, split: str, seed: int) -> Iterator[Pair]:
         yield Pair(line, " ".join(source), target)
 
 
-def valid_translations(source: str, config: ModesConfig) -> set[str]:
+def valid_translations(source: str, config: ModesOptions) -> set[str]:
     """Every valid translation of a source of this task."""
     words = source.split()
     return {_translation(words, mode) for mode in range(config.modes)}
 
 
-def mode_of(source: str, output: str, config: ModesConfig) -> int | None:
+def mode_of(source: str, output: str, config: ModesOptions) -> int | None:
     """Which valid translation `output` is, 2 * style + order; None if it is none."""
     words, output = source.split(), " ".join(output.split())
     modes = (mode for mode in range(config.modes) if _translation(words, mode) == output)
     return next(modes, None)
 
 
-def is_valid(source: str, output: str, config: ModesConfig) -> bool:
+def is_valid(source: str, output: str, config: ModesOptions) -> bool:
     """Whether `output` is one of the valid translations; spaces do not count."""
     return mode_of(source, output, config) is not None
 
 
-def share_valid(sources: Sequence[str], outputs: Sequence[str], config: ModesConfig) -> float:
+def share_valid(sources: Sequence[str], outputs: Sequence[str], config: ModesOptions) -> float:
     """Share of the outputs that are valid, from 0 to 1. ValueError for none, or for unequal numbers."""
     if not sources:
         raise ValueError("share_valid of no sentences")
@@ -65,7 +71,7 @@ def share_valid(sources: Sequence[str], outputs: Sequence[str], config: ModesCon
     return sum(is_valid(source, output, config) for source, output in pairs) / len(sources)
 
 
-def _draw_source(config: ModesConfig, split: str, rng: random.Random) -> list[str]:
+def _draw_source(config: ModesOptions, split: str, rng: random.Random) -> list[str]:
     divide = _count_sentences(config) >= _ENOUGH_SENTENCES
     while True:
         length = rng.randint(config.min_length, config.max_length)
@@ -74,7 +80,7 @@ def _draw_source(config: ModesConfig, split: str, rng: random.Random) -> list[st
             return words
 
 
-def _count_sentences(config: ModesConfig) -> int:
+def _count_sentences(config: ModesOptions) -> int:
     lengths = range(config.min_length, config.max_length + 1)
     return sum(math.perm(config.words, length) for length in lengths)
 

@@ -253,8 +253,8 @@ def _options(config: Config) -> dict[str, Any]:
         "rows_per_shard",
     )
     options = {name: getattr(data, name) for name in names}
-    if data.kind == "modes":
-        options |= {"modes": dataclasses.asdict(data.modes), "seed": config.seed}
+    if data.task_options is not None:
+        options |= {data.kind: dataclasses.asdict(data.task_options), "seed": config.seed}
     return options
 
 

@@ -11,7 +11,7 @@ _BLOCK_ROWS = 4_096
 _SPLIT_NAMES = {"train": "train", "valid": "validation", "test": "test"}
 
 
-def open_split(config: DataConfig, split: str) -> Callable[[], Iterator[Pair]]:
+def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
     """A function that reads the pairs of a split of the data set that data.tfds names.
 
     Files in the array_record and in the tfrecord format are read. Raises UserError where the library,

@@ -8,12 +8,12 @@ from etils import epath
 
 from emnat_jax.artifacts.atomic import append
 from emnat_jax.artifacts.manifest import read_dataset
-from emnat_jax.config import DataConfig
+from emnat_jax.config import ROLES, DataConfig
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.em.evaluate import MULTI
 from emnat_jax.em.plan import EVAL_NAME
-from emnat_jax.em.workdir import ROLES, Workspace
+from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.evaluation.lengths import by_length

@@ -10,14 +10,14 @@ from etils import epath
 
 from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
-from emnat_jax.config import Config, EMConfig, TrainConfig
+from emnat_jax.config import ROLES, Config, EMConfig, TrainConfig
 from emnat_jax.data.prepare import prepare
 from emnat_jax.em.details import finished_rounds
 from emnat_jax.em.evaluate import evaluate_round
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
 from emnat_jax.em.report import write_report
 from emnat_jax.em.stages.train import train_model
-from emnat_jax.em.workdir import ROLES, Workspace
+from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import distill, rescore
@@ -75,7 +75,7 @@ def _prepare(work: Workspace, stage: Stage) -> None:
 
 
 def _train(work: Workspace, stage: Stage) -> None:
-    train = work.config.teacher_train if stage.role == "teacher" else work.config.student_train
+    train = work.config.role(stage.role).train
     if stage.round and work.config.em.warm_start:
         train = _shortened(train, work.config.em)
     train_model(

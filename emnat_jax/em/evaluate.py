@@ -11,12 +11,12 @@ from etils import epath
 from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
-from emnat_jax.data import modes
+from emnat_jax.config import ROLES, TASKS
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.data.pipeline import Pairs, make_pairs
 from emnat_jax.em.plan import EVAL_NAME
-from emnat_jax.em.workdir import ROLES, Workspace
+from emnat_jax.em.workdir import Workspace
 from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.lengths import bucket_name, bucket_of, sample_over_lengths
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
@@ -117,11 +117,12 @@ def figures(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, A
 
 
 def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, float]:
-    """The share of outputs that a checker accepts, on the generated task, which has one."""
+    """The share of outputs that the task's checker accepts, where it has one."""
     data = work.config.data
-    if data.kind != "modes":
+    check = TASKS[data.kind].share_valid
+    if check is None:
         return {}
-    return {"share_valid": modes.share_valid([row.source_text for row in rows], outputs, data.modes)}
+    return {"share_valid": check([row.source_text for row in rows], outputs, data.task_options)}
 
 
 def multimodality_metrics(models: dict[str, TrainedModel], pairs: Pairs) -> dict[str, Any]:

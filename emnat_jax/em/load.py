@@ -3,11 +3,10 @@
 from etils import epath
 
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
-from emnat_jax.config import Config, ModelConfig
+from emnat_jax.config import ROLES, Config, ModelSpec
 from emnat_jax.config.convert import from_dict, read_saved
-from emnat_jax.em.workdir import CONFIG_NAME, ROLES, Workspace
+from emnat_jax.em.workdir import CONFIG_NAME, Workspace
 from emnat_jax.errors import UserError, require
-from emnat_jax.families import with_decoder
 from emnat_jax.inference.model import TrainedModel
 
 
@@ -64,10 +63,10 @@ def open_model(
     """As `load`, of an open workdir; `folder` is that of a finished model, in place of role and round."""
     require(role in ROLES, f"role={role!r}: choose one of {', '.join(ROLES)}.")
 
-    def change(config: ModelConfig) -> ModelConfig:
-        config = config if decoder is None else with_decoder(config, decoder)
+    def change(model: ModelSpec) -> ModelSpec:
+        model = model if decoder is None else model.with_decoder(decoder)
         own = rescore in (None, "self")
-        return config if length_candidates is None else _with_lengths(config, length_candidates, own)
+        return model if length_candidates is None else _with_lengths(model, length_candidates, own)
 
     model = work.load(folder or _round_folder(work, role, round), change)
     if rescore in (None, "self"):
@@ -75,7 +74,7 @@ def open_model(
     # A teacher that rescores is that of the student's round.
     of = "teacher" if folder is not None else role
     teacher = work.load(_round_folder(work, "teacher", round, of) if rescore == "teacher" else rescore)
-    own = _lengths(model.config) or 1
+    own = model.config.options.length_candidates or 1
     return model.rescored_by(
         teacher, length_candidates or max(own, work.config.evaluation.rescored_candidates)
     )
@@ -85,19 +84,12 @@ def _round_folder(work: Workspace, role: str, round: int | None, of: str | None 
     return work.round_folder(last_round(work, of or role) if round is None else round, role)
 
 
-def _lengths(config: ModelConfig) -> int | None:
-    """Lengths that a model decodes in parallel; None where its family has no such option."""
-    return getattr(getattr(config, config.decodes_as), "length_candidates", None)
-
-
-def _with_lengths(config: ModelConfig, count: int, alone: bool) -> ModelConfig:
+def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
+    """The model with so many lengths; as it is where it has no such option and is not `alone`: a teacher chooses."""
     require(count >= 1, f"length candidates {count}: use 1 or more.")
-    if _lengths(config) is None:
-        require(
-            not alone, f"length candidates: the family {config.decodes_as} decodes one length of its own."
-        )
-        return config
-    return config.with_options(config.decodes_as, length_candidates=count)
+    if model.options.length_candidates is None and not alone:
+        return model
+    return model.with_length_candidates(count)
 
 
 def last_round(work: Workspace, role: str) -> int:

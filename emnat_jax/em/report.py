@@ -12,11 +12,12 @@ from etils import epath
 from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.artifacts.manifest import is_finished, load_manifest, read_dataset
+from emnat_jax.config import ROLES
 from emnat_jax.config.convert import to_dict
 from emnat_jax.em.details import details, finished_rounds
 from emnat_jax.em.evaluate import valid_share
 from emnat_jax.em.plan import EVAL_NAME, make_plan
-from emnat_jax.em.workdir import ROLES, Workspace
+from emnat_jax.em.workdir import Workspace
 from emnat_jax.report.markup import columns_of_text
 from emnat_jax.report.page import page
 

@@ -9,14 +9,13 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.atomic import atomic_file
-from emnat_jax.config import Config, ModelConfig
+from emnat_jax.config import ROLES, Config, ModelConfig, ModelSpec
 from emnat_jax.config.convert import differences, from_dict, read_saved, to_dict
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
-from emnat_jax.families import require_family
 from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.runtime.mesh import Layout, make_layout, reader
 from emnat_jax.runtime.processes import Processes
@@ -24,7 +23,6 @@ from emnat_jax.training.loop import load_params
 from emnat_jax.training.manifest import load_model_manifest
 
 Log = Callable[[str], None]
-ROLES = ("teacher", "student")
 CONFIG_NAME = "config.json"
 ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers",
                    "max_length", "vocab_size")  # fmt: skip
@@ -47,12 +45,13 @@ class Workspace:
         )
 
     def check(self) -> None:
-        """UserError now for what would else show after hours: unknown families, models or meshes that do not fit."""
-        for model in (self.config.teacher, self.config.student):
-            require_family(model.family)
+        """UserError now for what would else show after hours: families, models or meshes that do not fit."""
         require_kernels(self.config)
-        student = self.config.student.family
-        require(student != "ar", f"student.family={student}: a student is parallel; choose another family.")
+        student = self.config.student
+        require(
+            student.family_options.is_parallel,
+            f"student.family={student.family}: a student is parallel; choose another family.",
+        )
         if self.config.em.share_encoder:
             _require_same_encoder(self.config.teacher, self.config.student)
         if self.config.data.test_multi is not None:
@@ -74,17 +73,16 @@ class Workspace:
         """The workdir's; UserError before it is prepared."""
         return load_vocabulary(self.directory / "vocab")
 
-    def model_config(self, role: str) -> ModelConfig:
+    def model_config(self, role: str) -> ModelSpec:
         """The resolved configuration of the teacher or the student."""
-        model = self.config.teacher if role == "teacher" else self.config.student
-        return model.resolve(self.vocabulary.size, self.config.data.max_length)
+        return self.config.role(role).model.resolve(self.vocabulary.size, self.config.data.max_length)
 
-    def compiled(self, model: ModelConfig) -> CompiledModel:
+    def compiled(self, model: ModelSpec) -> CompiledModel:
         """The compiled functions of a resolved configuration."""
         return self._compiled(model)
 
     def load(
-        self, directory: epath.PathLike, change: Callable[[ModelConfig], ModelConfig] | None = None
+        self, directory: epath.PathLike, change: Callable[[ModelSpec], ModelSpec] | None = None
     ) -> TrainedModel:
         """A finished model from its folder; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
@@ -134,7 +132,7 @@ class Workspace:
 
 def require_kernels(config: Config) -> None:
     """UserError where a model asks for a kernel that the devices at hand do not have."""
-    for model in (config.teacher, config.student):
+    for model in (config.role(role).model for role in ROLES):
         require(
             model.attention == "xla" or jax.default_backend() == "gpu",
             f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; use xla.",
@@ -158,7 +156,7 @@ def begun_with_other(directory: epath.Path, config: Config) -> list[str] | None:
 
 def _require_same_encoder(teacher: ModelConfig, student: ModelConfig) -> None:
     """A student can take over an encoder of its own shape only."""
-    sizes = [model.resolve(vocab_size=1, max_length=1) for model in (teacher, student)]
+    sizes = [model.resolve(vocab_size=1, max_length=1).transformer for model in (teacher, student)]
     for name in ENCODER_OPTIONS:
         ours, theirs = (getattr(model, name) for model in sizes)
         require(

@@ -3,13 +3,13 @@
 Host arithmetic in float64.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from emnat_jax.config import RULES
 from emnat_jax.errors import UserError
 from emnat_jax.types import NEG_INF
 
@@ -59,7 +59,7 @@ def choose(rule: str, scores: Scores, weights: Weights) -> Int[np.ndarray, " B"]
     `posterior`: the largest weight. Ties go to the better ranked (METHOD 0.3).
     """
     keep = np.asarray(scores.keep)
-    score = RULES[rule](scores, weights)
+    score = RULES[rule].score(scores, weights)
     refuse_nan(score, keep, rule)
     choice = np.argmax(np.where(keep, score, -np.inf), axis=-1)
     return np.where(keep.any(axis=-1), choice, -1)
@@ -74,13 +74,14 @@ def sample(weights: Float[np.ndarray, "B K"], uniform: Float[np.ndarray, " B"]) 
     return np.where(total[:, 0] > 0, np.minimum(index, last), -1)
 
 
-RULES: dict[str, Callable[[Scores, Weights], np.ndarray]] = {
-    "student_top1": lambda scores, _: per_unit(scores.student_log_prob, scores.lengths),
-    "teacher_top1": lambda scores, _: np.zeros(
-        np.shape(scores.teacher0_log_prob)
-    ),  # all tie: the best ranked wins
-    "posterior": posterior_score,
-}
+def student_score(scores: Scores, weights: Weights) -> np.ndarray:
+    """The rule `student_top1`: the student's score."""
+    return per_unit(scores.student_log_prob, scores.lengths)
+
+
+def teacher_rank(scores: Scores, weights: Weights) -> np.ndarray:
+    """The rule `teacher_top1`: all tie, so that the best ranked wins."""
+    return np.zeros(np.shape(scores.teacher0_log_prob))
 
 
 def per_unit(log_prob: Numbers, lengths: Numbers | None) -> np.ndarray:

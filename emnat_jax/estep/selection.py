@@ -10,7 +10,8 @@ from etils import epath
 from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.artifacts.records import Row, read_shard
 from emnat_jax.artifacts.shards import read_or_make
-from emnat_jax.config import SelectConfig
+from emnat_jax.config import RULES, SelectConfig
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards, own_shards
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
@@ -76,7 +77,7 @@ def select(
         chosen = read_or_make(output / name, lambda: choose_rows(candidates, rule))
         return {"sums": dict(_statistics(candidates, chosen))}
 
-    options = {"select": dataclasses.asdict(config), "weights": rule.weights._asdict()} | floor
+    options = {"select": to_dict(config), "weights": rule.weights._asdict()} | floor
 
     def finish(shards: list[Shard]) -> Manifest:
         statistics = Counter()
@@ -116,7 +117,7 @@ def choose_rows(rows: list[Row], rule: Rule) -> list[Row]:
 def score_table(rows: list[Row], rule: Rule) -> Scores:
     """The scores of all candidates, [rows, K], as the rule counts them. UserError where a column is missing."""
     config = rule.config
-    missing = [name for name in COLUMNS if config.rule != "teacher_top1" and name not in rows[0].scores]
+    missing = [name for name in RULES[config.rule].needs if name not in rows[0].scores]
     if missing:
         raise UserError(
             f"select.rule={config.rule} needs the column {missing[0]}, which {rule.where} does not have; "

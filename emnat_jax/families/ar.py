@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import AROptions, TransformerSpec
 from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.families.base import Family
@@ -17,22 +17,14 @@ from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
-DEFAULT_BEAM = 5  # METHOD 1.9
-
-
-DECODERS = {
-    "greedy": lambda config: config.with_options("ar", beam=1),
-    "beam": lambda config: config.with_options("ar", beam=max(config.ar.beam, DEFAULT_BEAM)),
-}
-
 
 class NextToken(nn.Module):
     """Encoder and causal decoder; scores of the token behind each prefix."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        self.transformer = Transformer(self.config, causal=True)
+        self.transformer = Transformer(self.spec, causal=True)
 
     def __call__(self, source: Int[Array, "B S"], target: Int[Array, "B T"]) -> Float[Array, "B T V"]:
         """Masked scores of every token of the target, shifted right behind BOS."""
@@ -53,28 +45,28 @@ class NextToken(nn.Module):
         return self._scores(states.reshape(-1, states.shape[-1])), cache
 
     def _scores(self, states):
-        return self.transformer.embedding.logits(states, generable(self.config, eos=True))
+        return self.transformer.embedding.logits(states, generable(self.spec, eos=True))
 
 
-def make(config: ModelConfig) -> Family:
+def make(spec: TransformerSpec, options: AROptions) -> Family:
     """p(y | x) = prod_t p(y_t | y_<t, x) over tokens then EOS; EOS is certain at `max_length`."""
-    module = NextToken(config)
+    module = NextToken(spec)
     tokens = jnp.full((1, 2), EOS, jnp.int32)
     init, axes = init_and_axes(module, tokens, tokens, method="__call__")
     return Family(
         init,
         axes,
-        loss=functools.partial(_loss, config, module),
-        score=functools.partial(_score, config, module),
-        decode=functools.partial(_decode, config),
+        loss=functools.partial(_loss, spec, module),
+        score=functools.partial(_score, spec, module),
+        decode=functools.partial(_decode, spec, options),
     )
 
 
-def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
+def _loss(spec, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
     logits = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
-    weight = _free_positions(config, batch.target) * batch.weight[:, None]
-    allowed = generable(config, eos=True)
-    losses = smoothed_cross_entropy(logits, batch.target, config.label_smoothing, allowed)
+    weight = _free_positions(spec, batch.target) * batch.weight[:, None]
+    allowed = generable(spec, eos=True)
+    losses = smoothed_cross_entropy(logits, batch.target, spec.label_smoothing, allowed)
     tokens = jnp.sum(weight)
     loss = Mean(jnp.sum(losses * weight), tokens)
     nll = -token_log_probs(logits, batch.target)
@@ -82,38 +74,39 @@ def _loss(config, module, params: Params, batch: Batch, key: Key | None, step) -
     return loss.total / jnp.maximum(tokens, 1.0), metrics
 
 
-def _score(config, module, params: Params, batch: Batch) -> Float[Array, " B"]:
+def _score(spec, module, params: Params, batch: Batch) -> Float[Array, " B"]:
     logits = module.apply({"params": params}, batch.source, batch.target)
     log_probs = token_log_probs(logits, batch.target)
-    total = jnp.sum(log_probs * _free_positions(config, batch.target), axis=-1)
-    fits = jnp.sum(batch.target != PAD, axis=-1) <= config.max_length
+    total = jnp.sum(log_probs * _free_positions(spec, batch.target), axis=-1)
+    fits = jnp.sum(batch.target != PAD, axis=-1) <= spec.max_length
     return jnp.where(fits, total, NEG_INF)
 
 
-def _free_positions(config, target) -> Float[Array, "B T"]:
+def _free_positions(spec, target) -> Float[Array, "B T"]:
     """1 where a token was chosen: not padding, and not the EOS that the length limit forces."""
-    return ((target != PAD) & (jnp.arange(target.shape[1]) < config.max_length - 1)[None]).astype(jnp.float32)
+    return ((target != PAD) & (jnp.arange(target.shape[1]) < spec.max_length - 1)[None]).astype(jnp.float32)
 
 
-def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+def _decode(
+    spec, options: AROptions, params: Params, source: Array, key: Key, num_candidates: int
+) -> Hypotheses:
     """The best of a beam of at least `num_candidates`; `key` is not used."""
     del key
-    config, params = unscanned(config, params)
-    module = NextToken(config)
-    beam = max(num_candidates, config.ar.beam)
-    width = min(config.max_length, source.shape[1] + config.extra_length)
-    alpha = config.ar.length_penalty
+    spec, params = unscanned(spec, params)
+    module = NextToken(spec)
+    beam, alpha = max(num_candidates, options.beam), options.length_penalty
+    width = spec.output_length(source.shape[1])
     cache = module.apply({"params": params}, source, beam, width, method="start")
     first = jnp.full((source.shape[0], beam), BOS, jnp.int32)
-    step = functools.partial(_next_log_probs, config, module, params)
+    step = functools.partial(_next_log_probs, spec, module, params)
     if beam == 1:
         return greedy_search(step, cache, first, max_length=width, length_penalty=alpha)
     found = beam_search(step, cache, first, max_length=width, length_penalty=alpha, reorder=reorder)
     return first_candidates(found, num_candidates)
 
 
-def _next_log_probs(config, module, params, tokens, cache, position):
+def _next_log_probs(spec, module, params, tokens, cache, position):
     logits, cache = module.apply({"params": params}, tokens, cache, position, method="step")
-    log_probs = masked_log_softmax(logits, generable(config, eos=True))
-    last = jnp.full(tokens.size, position == config.max_length - 1)
+    log_probs = masked_log_softmax(logits, generable(spec, eos=True))
+    last = jnp.full(tokens.size, position == spec.max_length - 1)
     return only_eos(log_probs, last).reshape(*tokens.shape, -1), cache

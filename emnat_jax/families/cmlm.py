@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import CMLMOptions, TransformerSpec
 from emnat_jax.decoding.mask_predict import mask_predict
 from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.families import vanilla
@@ -18,24 +18,15 @@ from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count
 from emnat_jax.types import HIDDEN, NEG_INF, Array, Batch, Hypotheses, Key, Metrics, Params, Step
 
-DECODERS = {
-    "mask_predict": lambda config: config,
-    "single_pass": lambda config: config.with_options("cmlm", iterations=1),
-}
 
-parts = vanilla.parts
+def make(spec: TransformerSpec, options: CMLMOptions) -> Family:
+    """The network of `vanilla` with another loss and another decoder."""
+    return vanilla.length_family(spec, parts(spec, options), functools.partial(_decode, spec, options))
 
 
-def loss_of(config: ModelConfig, parts: Parallel):
-    """`Family.loss` with these parts."""
-    return functools.partial(_loss, parts)
-
-
-def make(config: ModelConfig) -> Family:
-    """`vanilla` with another loss and another decoder."""
-    return vanilla.make(config)._replace(
-        loss=loss_of(config, parts(config)), decode=functools.partial(_decode, config)
-    )
+def parts(spec: TransformerSpec, options: CMLMOptions) -> Parallel:
+    """Those of `vanilla`; training reveals some of the target's tokens."""
+    return vanilla.parts(spec, options)._replace(make_loss=lambda parts: functools.partial(_loss, parts))
 
 
 def _loss(
@@ -53,14 +44,15 @@ def _loss(
     return parts.loss(parts.predict(params, memory, batch, revealed, decode_key), batch, hidden)
 
 
-def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+def _decode(
+    spec, options: CMLMOptions, params: Params, source: Array, key: Key, num_candidates: int
+) -> Hypotheses:
     """Mask-predict for each of n lengths around the most likely one, best first by confidence in tokens and length.
 
     `log_prob` is that of the fully masked pass. `key` is not used.
     """
     del key
-    options = config.cmlm
-    trials = vanilla.length_trials(config, params, source, max(num_candidates, options.length_candidates))
+    trials = vanilla.length_trials(spec, params, source, max(num_candidates, options.length_candidates))
     found = mask_predict(trials.predict, trials.lengths.reshape(-1), trials.width, options.iterations)
     shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
     log_prob = jnp.where(invalid, NEG_INF, found.log_prob.reshape(shape) + trials.log_prob)

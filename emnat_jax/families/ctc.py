@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import CTCOptions, TransformerSpec
 from emnat_jax.decoding.beam import beam_search
 from emnat_jax.decoding.ctc import best_path, prefix_search
 from emnat_jax.decoding.rerank import first_candidates
@@ -24,11 +24,6 @@ from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.upsample import UpsampledDecoder
 from emnat_jax.types import BOS, EOS, PAD, Batch, Hypotheses, Key, Params
 
-DECODERS = {
-    name: functools.partial(ModelConfig.with_options, family="ctc", decoder=name)
-    for name in ("greedy", "beam")
-}
-
 
 class Prediction(NamedTuple):
     """What the frames say."""
@@ -37,17 +32,18 @@ class Prediction(NamedTuple):
     frames: jax.Array  # i32[B]; real ones
 
 
-def make(config: ModelConfig) -> Family:
+def make(spec: TransformerSpec, options: CTCOptions) -> Family:
     """The family; a source of S tokens gives `ctc.factor` x S frames."""
     tokens = jnp.full((1, 2), EOS, jnp.int32)
-    return parallel_family(_module(config), (tokens,), parts(config), functools.partial(_decode, config))
+    decode = functools.partial(_decode, spec, options)
+    return parallel_family(_module(spec, options), (tokens,), parts(spec, options), decode)
 
 
-def parts(config: ModelConfig) -> Parallel:
+def parts(spec: TransformerSpec, options: CTCOptions) -> Parallel:
     """Decoder positions are frames; the reference lies on them along its best alignment, blanks included."""
     return Parallel(
-        encode=functools.partial(_encode, config),
-        predict=functools.partial(_predict, config),
+        encode=functools.partial(_encode, spec, options),
+        predict=functools.partial(_predict, spec, options),
         reference=lambda prediction, batch: ctc_alignment(*prediction, batch.target, _words(batch.target)),
         logits=lambda prediction: prediction.logits,
         log_prob=_log_prob,
@@ -55,8 +51,8 @@ def parts(config: ModelConfig) -> Parallel:
     )
 
 
-def _module(config) -> UpsampledDecoder:
-    return UpsampledDecoder(config, config.ctc.factor)
+def _module(spec, options: CTCOptions) -> UpsampledDecoder:
+    return UpsampledDecoder(spec, options.factor)
 
 
 def _words(target) -> Int[Array, " B"]:
@@ -64,17 +60,21 @@ def _words(target) -> Int[Array, " B"]:
     return jnp.sum(target != PAD, axis=-1) - 1
 
 
-def _encode(config, params: Params, batch: Batch, key: Key | None):
-    return _module(config).apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
+def _encode(spec, options, params: Params, batch: Batch, key: Key | None):
+    return _module(spec, options).apply(
+        {"params": params}, batch.source, rngs=dropout_rngs(key), method="encode"
+    )
 
 
-def _predict(config, params: Params, memory, batch: Batch | None, revealed, key: Key | None) -> Prediction:
+def _predict(
+    spec, options, params: Params, memory, batch: Batch | None, revealed, key: Key | None
+) -> Prediction:
     def logits(module):
-        return module.logits(module.states(memory, revealed), generable(config, eos=False, blank=True))
+        return module.logits(module.states(memory, revealed), generable(spec, eos=False, blank=True))
 
-    frames = config.ctc.factor * jnp.sum(memory.keep, axis=-1)
+    frames = options.factor * jnp.sum(memory.keep, axis=-1)
     return Prediction(
-        _module(config).apply({"params": params}, rngs=dropout_rngs(key), method=logits), frames
+        _module(spec, options).apply({"params": params}, rngs=dropout_rngs(key), method=logits), frames
     )
 
 
@@ -82,24 +82,26 @@ def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:
     return ctc_log_prob(*prediction, target, _words(target))
 
 
-def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+def _decode(
+    spec, options: CTCOptions, params: Params, source: Array, key: Key, num_candidates: int
+) -> Hypotheses:
     """The best path collapsed, or the best of a beam; with its exact log-probability. `key` is not used."""
     del key
-    width = min(config.max_length, source.shape[1] + config.extra_length)
-    memory = _module(config).apply({"params": params}, source, method="encode")
-    prediction = _predict(config, params, memory, None, None, None)
-    log_probs = masked_log_softmax(prediction.logits, generable(config, eos=False, blank=True))
-    if num_candidates > 1 or config.ctc.decoder == "beam":
-        return _search(config, log_probs, prediction.frames, width, num_candidates)
+    width = spec.output_length(source.shape[1])
+    memory = _module(spec, options).apply({"params": params}, source, method="encode")
+    prediction = _predict(spec, options, params, memory, None, None, None)
+    log_probs = masked_log_softmax(prediction.logits, generable(spec, eos=False, blank=True))
+    if num_candidates > 1 or options.decoder == "beam":
+        return _search(options, log_probs, prediction.frames, width, num_candidates)
     tokens = best_path(log_probs, prediction.frames, width)
     log_prob = _log_prob(prediction, tokens)[:, None]
     return Hypotheses(tokens[:, None], log_prob, log_prob)
 
 
-def _search(config, log_probs, frames, width: int, num_candidates: int) -> Hypotheses:
-    beam = max(num_candidates, config.ctc.beam)
+def _search(options: CTCOptions, log_probs, frames, width: int, num_candidates: int) -> Hypotheses:
+    beam = max(num_candidates, options.beam)
     step, cache = prefix_search(log_probs, frames, beam)
     first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
-    reward = config.ctc.length_reward
+    reward = options.length_reward
     found = beam_search(step, cache, first, max_length=width, length_penalty=0.0, length_reward=reward)
     return first_candidates(found, num_candidates)

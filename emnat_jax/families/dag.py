@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import DAGOptions, TransformerSpec
 from emnat_jax.decoding import dag as decoding
 from emnat_jax.decoding.beam import beam_search
 from emnat_jax.decoding.rerank import first_candidates
@@ -29,20 +29,16 @@ from emnat_jax.models.heads import LinkHead
 from emnat_jax.models.upsample import UpsampledDecoder
 from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Params
 
-PATHS = ("greedy", "lookahead", "viterbi", "joint_viterbi")
-
-
-DECODERS = {
-    name: functools.partial(ModelConfig.with_options, family="dag", decoder=name) for name in (*PATHS, "beam")
-}
-
 
 class Graph(UpsampledDecoder):
     """Upsampled decoder whose positions are vertices, and the links between them."""
 
+    link_heads: int
+    max_jump: int | None
+
     def setup(self):
         super().setup()
-        self.link_head = LinkHead(self.config)
+        self.link_head = LinkHead(self.spec, self.link_heads, self.max_jump)
 
     def __call__(self, source):
         encoded = self.encode(source)
@@ -61,17 +57,18 @@ class Prediction(NamedTuple):
     last: jax.Array  # i32[B]; the vertex where paths end
 
 
-def make(config: ModelConfig) -> Family:
+def make(spec: TransformerSpec, options: DAGOptions) -> Family:
     """The family; a source of S tokens gives `dag.factor` x S vertices."""
     tokens = jnp.full((1, 2), EOS, jnp.int32)
-    return parallel_family(_module(config), (tokens,), parts(config), functools.partial(_decode, config))
+    decode = functools.partial(_decode, spec, options)
+    return parallel_family(_module(spec, options), (tokens,), parts(spec, options), decode)
 
 
-def parts(config: ModelConfig) -> Parallel:
+def parts(spec: TransformerSpec, options: DAGOptions) -> Parallel:
     """Decoder positions are vertices; the reference lies on those of its best path, the last one aside."""
     return Parallel(
-        encode=functools.partial(_encode, config),
-        predict=functools.partial(_predict, config),
+        encode=functools.partial(_encode, spec, options),
+        predict=functools.partial(_predict, spec, options),
         reference=_reference,
         logits=lambda prediction: prediction.logits,
         log_prob=_log_prob,
@@ -79,21 +76,25 @@ def parts(config: ModelConfig) -> Parallel:
     )
 
 
-def _module(config) -> Graph:
-    return Graph(config, config.dag.factor)
+def _module(spec, options: DAGOptions) -> Graph:
+    return Graph(spec, options.factor, options.link_heads, options.max_jump)
 
 
-def _encode(config, params: Params, batch: Batch, key: Key | None):
-    return _module(config).apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
+def _encode(spec, options, params: Params, batch: Batch, key: Key | None):
+    return _module(spec, options).apply(
+        {"params": params}, batch.source, rngs=dropout_rngs(key), method="encode"
+    )
 
 
-def _predict(config, params: Params, memory, batch: Batch | None, revealed, key: Key | None) -> Prediction:
+def _predict(
+    spec, options, params: Params, memory, batch: Batch | None, revealed, key: Key | None
+) -> Prediction:
     def graph(module):
         states = module.states(memory, revealed)
-        return module.logits(states, generable(config, eos=False)), module.links(memory, states)
+        return module.logits(states, generable(spec, eos=False)), module.links(memory, states)
 
-    logits, links = _module(config).apply({"params": params}, rngs=dropout_rngs(key), method=graph)
-    return Prediction(logits, links, config.dag.factor * jnp.sum(memory.keep, axis=-1) - 1)
+    logits, links = _module(spec, options).apply({"params": params}, rngs=dropout_rngs(key), method=graph)
+    return Prediction(logits, links, options.factor * jnp.sum(memory.keep, axis=-1) - 1)
 
 
 def _program(prediction: Prediction, target) -> tuple:
@@ -121,31 +122,33 @@ def _reference(prediction: Prediction, batch: Batch) -> Int[Array, "B L"]:
     return hidden.at[rows, jnp.where(shown, vertices, count)].set(batch.target, mode="drop")
 
 
-def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+def _decode(
+    spec, options: DAGOptions, params: Params, source: Array, key: Key, num_candidates: int
+) -> Hypotheses:
     """The tokens of one good path, or the best of a beam; with their exact log-probability.
 
     `key` is not used.
     """
     del key
-    width = min(config.max_length, source.shape[1] + config.extra_length)
-    memory = _module(config).apply({"params": params}, source, method="encode")
-    prediction = _predict(config, params, memory, None, None, None)
-    log_probs = masked_log_softmax(prediction.logits, generable(config, eos=False))
+    width = spec.output_length(source.shape[1])
+    memory = _module(spec, options).apply({"params": params}, source, method="encode")
+    prediction = _predict(spec, options, params, memory, None, None, None)
+    log_probs = masked_log_softmax(prediction.logits, generable(spec, eos=False))
     at_last = jnp.arange(log_probs.shape[1])[None] == prediction.last[:, None]
     log_probs = only_eos(log_probs, at_last)
-    if num_candidates > 1 or config.dag.decoder == "beam":
-        return _search(config, log_probs, prediction.links, width, num_candidates)
-    tokens = _path(config, log_probs, prediction, width)
+    if num_candidates > 1 or options.decoder == "beam":
+        return _search(options, log_probs, prediction.links, width, num_candidates)
+    tokens = _path(options, log_probs, prediction, width)
     log_prob = _log_prob(prediction, tokens)[:, None]
     return Hypotheses(tokens[:, None], log_prob, log_prob)
 
 
-def _path(config, log_probs, prediction: Prediction, width: int) -> Int[Array, "B T"]:
+def _path(options: DAGOptions, log_probs, prediction: Prediction, width: int) -> Int[Array, "B T"]:
     """The tokens of one path without the silent start."""
     values, tokens = top_1(log_probs)
     values = values.at[:, 0].set(0.0)
-    links, last, beta = prediction.links, prediction.last, config.dag.length_exponent
-    match config.dag.decoder:
+    links, last, beta = prediction.links, prediction.last, options.length_exponent
+    match options.decoder:
         case "greedy":
             found = decoding.greedy(tokens, links, last, width=width + 1)
         case "lookahead":
@@ -157,13 +160,13 @@ def _path(config, log_probs, prediction: Prediction, width: int) -> Int[Array, "
     return found[:, 1:]
 
 
-def _search(config, log_probs, links, width: int, num_candidates: int) -> Hypotheses:
-    beam = max(num_candidates, config.dag.beam)
+def _search(options: DAGOptions, log_probs, links, width: int, num_candidates: int) -> Hypotheses:
+    beam = max(num_candidates, options.beam)
     step = decoding.prefix_step(log_probs, links)
     # The silent start has been passed: every vertex that it links to may emit the first token.
     cache = jnp.broadcast_to(jnp.exp(links[:, :1]), (links.shape[0], beam, links.shape[1]))
     first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
-    alpha = config.dag.length_penalty
+    alpha = options.length_penalty
     return first_candidates(
         beam_search(step, cache, first, max_length=width, length_penalty=alpha), num_candidates
     )

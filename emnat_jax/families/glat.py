@@ -5,30 +5,29 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from emnat_jax.config import GLATConfig, ModelConfig
+from emnat_jax.config import FAMILIES, GLATOptions, TransformerSpec
 from emnat_jax.decoding.top import top_1
-from emnat_jax.families import ctc, dag, vanilla
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio
 from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Step
 
-GLANCEABLE = {"vanilla": vanilla, "ctc": ctc, "dag": dag}
 
-
-def loss_of(config: ModelConfig, parts: Parallel):
-    """`Family.loss` with these parts of its base."""
-    return functools.partial(_loss, config.glat, parts)
-
-
-def make(config: ModelConfig) -> Family:
+def make(spec: TransformerSpec, options: GLATOptions) -> Family:
     """The family `glat.base`, trained by glancing."""
-    base = GLANCEABLE[config.glat.base]
-    return base.make(config)._replace(loss=loss_of(config, base.parts(config)))
+    glancing = parts(spec, options)
+    base = FAMILIES[options.base].make(spec, options.of_base)
+    return base._replace(loss=glancing.make_loss(glancing))
+
+
+def parts(spec: TransformerSpec, options: GLATOptions) -> Parallel:
+    """Those of the base; training reveals some of the reference where a first pass was wrong."""
+    base = FAMILIES[options.base].parallel(spec, options.of_base)
+    return base._replace(make_loss=lambda parts: functools.partial(_loss, options, parts))
 
 
 def _loss(
-    options: GLATConfig, parts: Parallel, params: Params, batch: Batch, key: Key | None, step: Step
+    options: GLATOptions, parts: Parallel, params: Params, batch: Batch, key: Key | None, step: Step
 ) -> tuple[Array, Metrics]:
     """The base's loss after a look at some of the reference, the more the worse a first pass is.
 

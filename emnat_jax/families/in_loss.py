@@ -12,23 +12,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from emnat_jax.families.parallel import Parallel
+from emnat_jax.families.parallel import LossFn, Parallel
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Step
 
-LossFn = Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]
 SOFT = 2 / 3  # of training go from the mean to the log-sum-exp, the rest from that to the minimum (DDRS)
 
 
-def in_loss_e_step(
-    parts: Parallel, make_loss: Callable[[Parallel], LossFn], alone: LossFn, count: int, steps: int
-) -> LossFn:
+def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
     """`Family.loss` of batches whose rows are groups of `count` targets; `steps` is the length of the training.
 
-    `make_loss` is the family's loss as a function of its parts, `alone` the loss of single targets, which is
-    what evaluation (key None) measures. The encoder sees each source once. `batch.weight` holds the
-    targets' prior shares, 0 for none.
+    The encoder sees each source once. `batch.weight` holds the targets' prior shares, 0 for none. Evaluation
+    (key None) measures the family's loss of single targets.
     """
-    loss_of_parts = make_loss(parts._replace(encode=functools.partial(_encode_once, parts.encode, count)))
+    alone = parts.make_loss(parts)
+    of_groups = parts._replace(encode=functools.partial(_encode_once, parts.encode, count))
+    loss_of_groups = parts.make_loss(of_groups)
 
     def loss(params: Params, batch: Batch, key: Key | None, step: Step) -> tuple[jax.Array, Metrics]:
         if key is None:
@@ -36,7 +34,7 @@ def in_loss_e_step(
         log_prob = _log_prob(parts, count, jax.lax.stop_gradient(params), batch)
         shares = batch.weight.reshape(-1, count)
         weight = responsibilities(log_prob, shares, jnp.asarray(step) / steps)
-        value, metrics = loss_of_parts(params, batch.replace(weight=weight.reshape(-1)), key, step)
+        value, metrics = loss_of_groups(params, batch.replace(weight=weight.reshape(-1)), key, step)
         sources = jnp.sum(shares, axis=1)
         sharpness = Mean(jnp.sum(jnp.max(weight, axis=1)), jnp.sum(sources))
         return value, metrics | {"largest_share": sharpness}

@@ -14,6 +14,18 @@ from emnat_jax.types import NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics,
 
 Memory = Any  # what the encoder made of a source
 Prediction = Any  # what the decoder says of all positions
+LossFn = Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]  # as Family.loss
+
+
+def plain_loss(parts: "Parallel") -> LossFn:
+    """`Family.loss` of one pass to which nothing is revealed."""
+
+    def loss(params: Params, batch: Batch, key: Key | None, step: Step):
+        encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
+        memory = parts.encode(params, batch, encode_key)
+        return parts.loss(parts.predict(params, memory, batch, None, decode_key), batch, None)
+
+    return loss
 
 
 class Parallel(NamedTuple):
@@ -29,6 +41,7 @@ class Parallel(NamedTuple):
     - `loss(prediction, batch, hidden)`: as `Family.loss` has it, given what the prediction says.
       A family with a loss for each position counts only those where `hidden` bool[B, L] is True
       (None: all); one with a loss for the whole target has no use for it.
+    - `make_loss(parts)`: `Family.loss` put together of these parts, or of others in their place.
     """
 
     encode: Callable[[Params, Batch, Key | None], Memory]
@@ -37,6 +50,7 @@ class Parallel(NamedTuple):
     logits: Callable[[Prediction], jax.Array]
     log_prob: Callable[[Prediction, jax.Array], jax.Array]
     loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
+    make_loss: Callable[["Parallel"], LossFn] = plain_loss
 
 
 def parallel_family(
@@ -49,18 +63,7 @@ def parallel_family(
         memory = parts.encode(params, batch, None)
         return parts.log_prob(parts.predict(params, memory, batch, None, None), batch.target)
 
-    return Family(init, axes, plain_loss(parts), score, decode)
-
-
-def plain_loss(parts: Parallel) -> Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]:
-    """`Family.loss` of one pass to which nothing is revealed."""
-
-    def loss(params: Params, batch: Batch, key: Key | None, step: Step):
-        encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
-        memory = parts.encode(params, batch, encode_key)
-        return parts.loss(parts.predict(params, memory, batch, None, decode_key), batch, None)
-
-    return loss
+    return Family(init, axes, parts.make_loss(parts), score, decode)
 
 
 def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array, Metrics]:

@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import LengthOptions, TransformerSpec, VanillaOptions
 from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
@@ -27,21 +27,15 @@ from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.transformer import Encoded, Transformer
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 
-DECODERS = {
-    name: functools.partial(ModelConfig.with_options, family="vanilla", decoder=name)
-    for name in ("odd", "argmax")
-}
-
 
 class LengthThenTokens(nn.Module):
     """Encoder with a length slot, length head, and a decoder that sees positions only."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        # METHOD 1.6: one decoder layer more than the autoregressive model.
-        self.transformer = Transformer(self.config, causal=False, extra_decoder_layers=1)
-        self.length_head = LengthHead(self.config)
+        self.transformer = Transformer(self.spec, causal=False)
+        self.length_head = LengthHead(self.spec)
 
     def __call__(self, source, lengths, width: int):
         encoded, length_logits = self.encode(source)
@@ -65,7 +59,7 @@ class LengthThenTokens(nn.Module):
         if revealed is not None:
             shown = jnp.where(revealed == HIDDEN, PAD, revealed)
         states = self.transformer.decode(self.transformer.embedding(shown), encoded, keep)
-        return self.transformer.embedding.logits(states, generable(self.config, eos=False))
+        return self.transformer.embedding.logits(states, generable(self.spec, eos=False))
 
 
 class Prediction(NamedTuple):
@@ -75,26 +69,26 @@ class Prediction(NamedTuple):
     lengths: jax.Array  # f32[B, L]
 
 
-def make(config: ModelConfig) -> Family:
+def make(spec: TransformerSpec, options: VanillaOptions) -> Family:
     """The family; lengths are 1 to `max_length`, the last token is EOS with probability one."""
-    tokens = jnp.full((1, 2), EOS, jnp.int32)
-    return parallel_family(
-        LengthThenTokens(config),
-        (tokens, jnp.array([2]), 2),
-        parts(config),
-        functools.partial(_decode, config),
-    )
+    return length_family(spec, parts(spec, options), functools.partial(_decode, spec, options))
 
 
-def parts(config: ModelConfig) -> Parallel:
+def length_family(spec: TransformerSpec, parts: Parallel, decode: Callable[..., Hypotheses]) -> Family:
+    """A family with this network, of these parts."""
+    inputs = jnp.full((1, 2), EOS, jnp.int32), jnp.array([2]), 2
+    return parallel_family(LengthThenTokens(spec), inputs, parts, decode)
+
+
+def parts(spec: TransformerSpec, options: LengthOptions) -> Parallel:
     """Decoder positions are those of the target; each free one, all but EOS, has its own loss."""
     return Parallel(
-        encode=functools.partial(_encode, config),
-        predict=functools.partial(_predict, config),
+        encode=functools.partial(_encode, spec),
+        predict=functools.partial(_predict, spec),
         reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
         logits=lambda prediction: prediction.tokens,
-        log_prob=functools.partial(_log_prob, config),
-        loss=functools.partial(_loss, config),
+        log_prob=functools.partial(_log_prob, spec),
+        loss=functools.partial(_loss, spec, options.length_loss_weight),
     )
 
 
@@ -107,34 +101,34 @@ def _lengths(target) -> Int[Array, " B"]:
     return jnp.sum(target != PAD, axis=-1)
 
 
-def _allowed_lengths(config) -> np.ndarray:
-    return np.arange(config.max_length + 1) > 0
+def _allowed_lengths(spec) -> np.ndarray:
+    return np.arange(spec.max_length + 1) > 0
 
 
-def _encode(config, params: Params, batch: Batch, key: Key | None):
-    module = LengthThenTokens(config)
+def _encode(spec, params: Params, batch: Batch, key: Key | None):
+    module = LengthThenTokens(spec)
     return module.apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
 
 
-def _predict(config, params: Params, memory, batch: Batch, revealed, key: Key | None) -> Prediction:
+def _predict(spec, params: Params, memory, batch: Batch, revealed, key: Key | None) -> Prediction:
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
-    apply = functools.partial(LengthThenTokens(config).apply, rngs=dropout_rngs(key), method="tokens")
+    apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method="tokens")
     tokens = apply({"params": params}, encoded, lengths, width, revealed)
-    return Prediction(tokens, mask(length_logits, _allowed_lengths(config)))
+    return Prediction(tokens, mask(length_logits, _allowed_lengths(spec)))
 
 
-def _loss(config, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, Metrics]:
+def _loss(spec, length_weight: float, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, Metrics]:
     """Mean smoothed token loss plus a share of the mean smoothed length loss (METHOD 1.7)."""
-    lengths, smoothing = _lengths(batch.target), config.label_smoothing
-    token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(config, eos=False))
-    length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(config))
+    lengths, smoothing = _lengths(batch.target), spec.label_smoothing
+    token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(spec, eos=False))
+    length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(spec))
     counted = free_positions(batch.target) if hidden is None else free_positions(batch.target) & hidden
     weight = counted * batch.weight[:, None]
     tokens, rows = jnp.sum(weight), jnp.sum(batch.weight)
     token_mean = jnp.sum(token * weight) / jnp.maximum(tokens, 1.0)
     length_mean = jnp.sum(length * batch.weight) / jnp.maximum(rows, 1.0)
-    loss = token_mean + config.vanilla.length_loss_weight * length_mean
+    loss = token_mean + length_weight * length_mean
     token_nll = -token_log_probs(prediction.tokens, batch.target)
     length_nll = -token_log_probs(prediction.lengths, lengths)
     return loss, {
@@ -144,17 +138,17 @@ def _loss(config, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, 
     }
 
 
-def _log_prob(config, prediction: Prediction, target) -> Float[Array, " B"]:
+def _log_prob(spec, prediction: Prediction, target) -> Float[Array, " B"]:
     lengths = _lengths(target)
     token = token_log_probs(prediction.tokens, target)
-    length = token_log_probs(prediction.lengths, jnp.minimum(lengths, config.max_length))
+    length = token_log_probs(prediction.lengths, jnp.minimum(lengths, spec.max_length))
     total = jnp.sum(token * free_positions(target), axis=-1) + length
-    return jnp.where(lengths <= config.max_length, total, NEG_INF)
+    return jnp.where(lengths <= spec.max_length, total, NEG_INF)
 
 
-def length_log_probs(config: ModelConfig, length_logits: Float[Array, "B L"]) -> Float[Array, "B L"]:
+def length_log_probs(spec: TransformerSpec, length_logits: Float[Array, "B L"]) -> Float[Array, "B L"]:
     """log p(T | x) of each length; length 0 is impossible, for every target ends in EOS."""
-    return masked_log_softmax(length_logits, _allowed_lengths(config))
+    return masked_log_softmax(length_logits, _allowed_lengths(spec))
 
 
 class Trials(NamedTuple):
@@ -166,11 +160,11 @@ class Trials(NamedTuple):
     predict: Callable[[jax.Array | None], jax.Array]  # revealed i32[N, T] -> log_probs f32[N, T, V]
 
 
-def length_trials(config: ModelConfig, params: Params, source: Int[Array, "B S"], count: int) -> Trials:
+def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S"], count: int) -> Trials:
     """`count` lengths around the most likely one, and the log-probabilities of tokens given each."""
-    module, width = LengthThenTokens(config), min(config.max_length, source.shape[1] + config.extra_length)
+    module, width = LengthThenTokens(spec), spec.output_length(source.shape[1])
     encoded, length_logits = module.apply({"params": params}, source, method="encode")
-    length_lp = length_log_probs(config, length_logits)
+    length_lp = length_log_probs(spec, length_logits)
     lengths, valid = candidate_lengths(jnp.argmax(length_lp, axis=-1), count, width)
     log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
     repeated, flat = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded), lengths.reshape(-1)
@@ -178,28 +172,28 @@ def length_trials(config: ModelConfig, params: Params, source: Int[Array, "B S"]
 
     def predict(revealed):
         logits = module.apply({"params": params}, repeated, flat, width, revealed, method="tokens")
-        return only_eos(masked_log_softmax(logits, generable(config, eos=False)), last)
+        return only_eos(masked_log_softmax(logits, generable(spec, eos=False)), last)
 
     return Trials(lengths, log_prob, width, predict)
 
 
-def _decode(config, params: Params, source: Array, key: Key, num_candidates: int) -> Hypotheses:
+def _decode(
+    spec, options: VanillaOptions, params: Params, source: Array, key: Key, num_candidates: int
+) -> Hypotheses:
     """One hypothesis for each of n lengths around the most likely one, best first by own score.
 
     `key` is not used.
     """
     del key
-    trials = length_trials(config, params, source, max(num_candidates, config.vanilla.length_candidates))
-    tokens, log_prob = _best_tokens(config, trials.predict(None), trials.lengths.reshape(-1))
+    trials = length_trials(spec, params, source, max(num_candidates, options.length_candidates))
+    tokens, log_prob = _best_tokens(options, trials.predict(None), trials.lengths.reshape(-1))
     shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
     log_prob = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)
     found = Hypotheses(tokens.reshape(*shape, trials.width), log_prob, log_prob)
-    return first_candidates(rerank(found, log_prob, config.vanilla.length_penalty), num_candidates)
+    return first_candidates(rerank(found, log_prob, options.length_penalty), num_candidates)
 
 
-def _best_tokens(config, log_probs, lengths):
-    if config.vanilla.decoder == "argmax":
+def _best_tokens(options: VanillaOptions, log_probs, lengths):
+    if options.decoder == "argmax":
         return argmax_decode(log_probs, lengths)
-    return odd_decode(
-        log_probs, lengths, jnp.inf if config.vanilla.odd_penalty is None else config.vanilla.odd_penalty
-    )
+    return odd_decode(log_probs, lengths, jnp.inf if options.odd_penalty is None else options.odd_penalty)

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import TransformerSpec
 from emnat_jax.models.embedding import padded_vocab
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD
 
 
-def generable(config: ModelConfig, *, eos: bool, blank: bool = False) -> Bool[np.ndarray, " V"]:
+def generable(spec: TransformerSpec, *, eos: bool, blank: bool = False) -> Bool[np.ndarray, " V"]:
     """True for ids that may be generated: never BOS or the ids that only pad the vocabulary; PAD as `blank`."""
-    allowed = np.arange(padded_vocab(config)) < config.vocab_size
+    allowed = np.arange(padded_vocab(spec)) < spec.vocab_size
     allowed[BOS], allowed[PAD] = False, blank
     allowed[EOS] = eos
     return allowed

@@ -9,6 +9,7 @@ from etils import epath
 from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pipeline import make_pairs
 from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards
 from emnat_jax.data.vocab import Vocabulary
@@ -146,7 +147,7 @@ def _propose(
     """Each row with the `count` best of all proposers in the place of its targets."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
     decoded = [model.decode(sources, count) for model in proposers]
-    column = "teacher_log_prob" if proposers[0].config.family == "ar" else "student_log_prob"
+    column = "teacher_log_prob" if not proposers[0].config.options.is_parallel else "student_log_prob"
     return [
         _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
     ]
@@ -155,8 +156,8 @@ def _propose(
 def _decoding(model: TrainedModel) -> dict:
     """The options that decide a model's outputs."""
     config = model.config
-    options = {"family": config.family, "extra_length": config.extra_length}
-    return options | dataclasses.asdict(getattr(config, config.decodes_as))
+    options = {"family": config.family, "extra_length": config.transformer.extra_length}
+    return options | to_dict(config.options)
 
 
 def _numbered(name: str, index: int) -> str:

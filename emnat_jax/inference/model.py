@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emnat_jax.config import DataConfig, ModelConfig
+from emnat_jax.config import DataConfig, ModelSpec
 from emnat_jax.data.pipeline import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
@@ -35,7 +35,7 @@ class CompiledModel:
     """
 
     def __init__(
-        self, model: ModelConfig, data: DataConfig, layout: Layout, processes: Processes = Processes()
+        self, model: ModelSpec, data: DataConfig, layout: Layout, processes: Processes = Processes()
     ):
         self.model = model
         self._over = {"data": data, "layout": layout, "processes": processes}
@@ -44,7 +44,7 @@ class CompiledModel:
         self._score_step = functools.cache(lambda: make_score_step(self.family, layout))
         self._rescored_step = functools.cache(
             lambda teacher, count: make_rescored_step(
-                self.family, teacher.family, layout, count=count, alpha=teacher.model.ar.length_penalty
+                self.family, teacher.family, layout, count=count, alpha=teacher.model.options.length_penalty
             )
         )
         self._alternatives_step = functools.cache(
@@ -84,7 +84,7 @@ class CompiledModel:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         over = {name: value for name, value in self._over.items() if name != "data"}
         step = self._alternatives_step(count)
-        return alternatives_of(step, params, pairs, width=self.model.max_length, **over)
+        return alternatives_of(step, params, pairs, width=self.model.transformer.max_length, **over)
 
 
 class Translation(NamedTuple):
@@ -109,7 +109,7 @@ class TrainedModel:
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> ModelSpec:
         """Its family, sizes and decoding options."""
         return self.functions.model
 
@@ -128,7 +128,7 @@ class TrainedModel:
         """At most `count` different translations of each line, best first; none for a line without words."""
         require(count >= 1, f"n_best of {count}: ask for 1 or more.")
         wordy = [index for index, line in enumerate(lines) if line.strip()]
-        sources = encode_lines([lines[i] for i in wordy], self.vocabulary, self.config.max_length)
+        sources = encode_lines([lines[i] for i in wordy], self.vocabulary, self.config.transformer.max_length)
         outputs: list[list[Translation]] = [[] for _ in lines]
         for index, candidates in zip(wordy, self.decode(sentence_pairs(sources), count), strict=True):
             outputs[index] = self._texts(candidates)
@@ -146,9 +146,9 @@ class TrainedModel:
         sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
         for name, side in zip(("source", "target"), sides):
             for number, tokens in enumerate(side, 1):
-                if len(tokens) > self.config.max_length:
+                if len(tokens) > self.config.transformer.max_length:
                     raise UserError(
-                        f"{name} {number}: {len(tokens)} tokens, the model takes at most {self.config.max_length}."
+                        f"{name} {number}: {len(tokens)} tokens, the model takes at most {self.config.transformer.max_length}."
                     )
         return self.score_pairs(sentence_pairs(*sides))
 
@@ -162,11 +162,11 @@ class TrainedModel:
             parallel_parts(self.config) is not None,
             f"alternatives are those of one pass over all positions, which the family {self.config.family} has not.",
         )
-        pairs = sentence_pairs(encode_lines(lines, self.vocabulary, self.config.max_length))
+        pairs = sentence_pairs(encode_lines(lines, self.vocabulary, self.config.transformer.max_length))
         outputs = [
             found.tokens[0] if found.tokens else np.array([EOS], np.int32) for found in self.decode(pairs)
         ]
-        sources = encode_lines(lines, self.vocabulary, self.config.max_length)
+        sources = encode_lines(lines, self.vocabulary, self.config.transformer.max_length)
         found = self.alternatives_of(sentence_pairs(sources, outputs), count)
         pieces = self.vocabulary.pieces()
         return [as_json(positions, pieces) for positions in found]

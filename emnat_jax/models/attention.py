@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import TransformerSpec
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.sharding import constrain
 from emnat_jax.types import NEG_INF, Key
@@ -47,11 +47,11 @@ def attend_fused(
 
 
 def _attend(module, query, key, value, keep):
-    """Attention of a whole sequence as the module's configuration has it."""
-    config = module.config
-    if config.attention == "cudnn":
+    """Attention of a whole sequence, by the implementation that the spec names."""
+    spec = module.spec
+    if spec.attention == "cudnn":
         return attend_fused(query, key, value, keep, "cudnn")
-    return attend(query, key, value, keep, rate=config.attention_dropout, dropout_key=place_key(module))
+    return attend(query, key, value, keep, rate=spec.attention_dropout, dropout_key=place_key(module))
 
 
 class Projection(nn.Module):
@@ -97,12 +97,12 @@ def _glorot(inputs: int, parts: int):
 class SelfAttention(nn.Module):
     """Attention of a sequence to itself; `step` extends cached keys by one position."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        width, heads = _width(self.config), _heads(self.config)
-        self.qkv = Projection(width, heads, self.config.dtype, parts=3)
-        self.out = Projection(heads, width, self.config.dtype)
+        width, heads = _width(self.spec), _heads(self.spec)
+        self.qkv = Projection(width, heads, self.spec.dtype, parts=3)
+        self.out = Projection(heads, width, self.spec.dtype)
 
     def __call__(self, x: Float[Array, "B T D"], keep: Bool[Array, "B #T T"]) -> Float[Array, "B T D"]:
         return self.out(_attend(self, *self._split(x), keep))
@@ -122,33 +122,33 @@ class SelfAttention(nn.Module):
         return self.out(attend(query, key, value, keep)), cache
 
     def _split(self, x):
-        qkv = constrain(self.qkv(x).astype(self.config.dtype), "batch", None, None, "heads", None)
+        qkv = constrain(self.qkv(x).astype(self.spec.dtype), "batch", None, None, "heads", None)
         return qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
 
 
 class CrossAttention(nn.Module):
     """Attention of decoder positions to the encoder's output."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        width, heads = _width(self.config), _heads(self.config)
-        self.query = Projection(width, heads, self.config.dtype)
-        self.key_value = Projection(width, heads, self.config.dtype, parts=2)
-        self.out = Projection(heads, width, self.config.dtype)
+        width, heads = _width(self.spec), _heads(self.spec)
+        self.query = Projection(width, heads, self.spec.dtype)
+        self.key_value = Projection(width, heads, self.spec.dtype, parts=2)
+        self.out = Projection(heads, width, self.spec.dtype)
 
     def memory(self, encoded: Float[Array, "B S D"]) -> tuple[Array, Array]:
         """Keys and values [B, S, H, C], computed once a sentence."""
-        key_value = self.key_value(encoded).astype(self.config.dtype)
+        key_value = self.key_value(encoded).astype(self.spec.dtype)
         return key_value[..., 0, :, :], key_value[..., 1, :, :]
 
     def __call__(self, x: Float[Array, "B T D"], memory, keep: Bool[Array, "B 1 S"]) -> Float[Array, "B T D"]:
-        return self.out(_attend(self, self.query(x).astype(self.config.dtype), *memory, keep))
+        return self.out(_attend(self, self.query(x).astype(self.spec.dtype), *memory, keep))
 
 
-def _width(config: ModelConfig):
-    return ((config.width, "embed"),)
+def _width(spec: TransformerSpec):
+    return ((spec.width, "embed"),)
 
 
-def _heads(config: ModelConfig):
-    return ((config.heads, "heads"), (config.width // config.heads, None))
+def _heads(spec: TransformerSpec):
+    return ((spec.heads, "heads"), (spec.width // spec.heads, None))

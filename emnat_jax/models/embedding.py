@@ -8,36 +8,36 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import TransformerSpec
 from emnat_jax.models.sharding import constrain, rows_of
 from emnat_jax.types import NEG_INF
 
 VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
 
 
-def padded_vocab(config: ModelConfig) -> int:
+def padded_vocab(spec: TransformerSpec) -> int:
     """Rows of the embedding: the vocabulary rounded up, the rest is never generated."""
-    return -(-config.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    return -(-spec.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
 
 
 class Embedding(nn.Module):
     """One matrix for source, target and output softmax, and the positions."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        config = self.config
-        init = nn.initializers.normal(config.width**-0.5)
-        vocab = padded_vocab(config)
-        self.tokens = self._param("tokens", init, ("vocab", "embed"), vocab, config.width)
+        spec = self.spec
+        init = nn.initializers.normal(spec.width**-0.5)
+        vocab = padded_vocab(spec)
+        self.tokens = self._param("tokens", init, ("vocab", "embed"), vocab, spec.width)
         self.output_bias = self._param("output_bias", nn.initializers.zeros_init(), ("vocab",), vocab)
-        if config.positions == "learned":
-            self.positions = self._param("positions", init, ("position", "embed"), self.slots, config.width)
+        if spec.positions == "learned":
+            self.positions = self._param("positions", init, ("position", "embed"), self.slots, spec.width)
 
     @property
     def slots(self) -> int:
         """Positions in the table: the longest sequence and the length slot."""
-        return self.config.max_length + 1
+        return self.spec.max_length + 1
 
     def _param(self, name, init, axes, *shape):
         return self.param(name, nn.with_logical_partitioning(init, axes), shape, jnp.float32)
@@ -47,19 +47,19 @@ class Embedding(nn.Module):
         return self.lookup(tokens) + self.position(start + jnp.arange(tokens.shape[1]))[None]
 
     def lookup(self, tokens):
-        return rows_of(self.tokens, tokens, "vocab") * self.config.width**0.5
+        return rows_of(self.tokens, tokens, "vocab") * self.spec.width**0.5
 
     def position(self, index):
         """f32[..., D] of positions; learned ones are scaled like the tokens (METHOD 1.6)."""
-        if self.config.positions == "learned":
-            return self.positions[index] * self.config.width**0.5
-        return sinusoids(self.slots, self.config.width)[index]
+        if self.spec.positions == "learned":
+            return self.positions[index] * self.spec.width**0.5
+        return sinusoids(self.slots, self.spec.width)[index]
 
     def logits(self, x: Float[Array, "*B D"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
         """Scores of the padded vocabulary; ids that are not allowed get about `NEG_INF`."""
         # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
         bias = jnp.where(allowed, self.output_bias, NEG_INF)
-        product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.config.dtype)
+        product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.spec.dtype)
         # Rows, and only then [B, T, V]: the losses take the rows, and nothing is copied into another shape.
         return constrain(product + bias[None], "batch", "vocab").reshape(*x.shape[:-1], -1)
 

@@ -1,11 +1,11 @@
 """Floating-point operations of the one Transformer, for the log's model FLOP/s."""
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import ModelSpec
 from emnat_jax.models.embedding import padded_vocab
 
 
 def training_flops(
-    config: ModelConfig, rows: int, source: int, target: int, targets_per_source: int = 1
+    model: ModelSpec, rows: int, source: int, target: int, targets_per_source: int = 1
 ) -> float:
     """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
 
@@ -14,13 +14,12 @@ def training_flops(
     (glancing, the E-step inside the loss) are not model work and are left out, heads besides the vocabulary's
     are too small to count.
     """
-    target = config.decoder_positions(source, target)
-    width, hidden = config.width, config.ff_width
+    spec, target = model.transformer, model.options.decoder_positions(source, target)
+    width, hidden = spec.width, spec.ff_width
     layer = 4 * width**2 + 2 * width * hidden
-    decoder_layers = config.decoder_layers + (config.family != "ar")
-    encoder = config.encoder_layers * source * (layer + 2 * source * width)
+    encoder = spec.encoder_layers * source * (layer + 2 * source * width)
     # Cross-attention: query and output for each target position, key and value for each source one.
     cross = 2 * width**2 * (source + target) + 2 * source * target * width
-    decoder = decoder_layers * (target * (layer + 2 * target * width) + cross)
-    softmax = target * width * padded_vocab(config)
+    decoder = spec.decoder_layers * (target * (layer + 2 * target * width) + cross)
+    softmax = target * width * padded_vocab(spec)
     return 6.0 * rows * (encoder / targets_per_source + decoder + softmax)

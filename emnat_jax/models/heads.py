@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import TransformerSpec
 from emnat_jax.models.attention import Projection
 from emnat_jax.types import NEG_INF
 
@@ -13,12 +13,12 @@ from emnat_jax.types import NEG_INF
 class LengthHead(nn.Module):
     """Scores of absolute target lengths, EOS counted: state . table[length], no bias (METHOD 1.6)."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     @nn.compact
     def __call__(self, state: Float[Array, "B D"]) -> Float[Array, "B L"]:
-        init = nn.with_logical_partitioning(nn.initializers.normal(self.config.width**-0.5), (None, "embed"))
-        table = self.param("table", init, (self.config.max_length + 1, self.config.width), jnp.float32)
+        init = nn.with_logical_partitioning(nn.initializers.normal(self.spec.width**-0.5), (None, "embed"))
+        table = self.param("table", init, (self.spec.max_length + 1, self.spec.width), jnp.float32)
         # float32 at full precision: [B, 1] rows cost nothing and lengths decide the whole output.
         return jnp.einsum("bd,ld->bl", state, table, precision=jax.lax.Precision.HIGHEST)
 
@@ -27,25 +27,27 @@ class LinkHead(nn.Module):
     """Log-probability of going from each vertex to each later one (DA-Transformer, Huang et al., ICML 2022, 3.1).
 
     A mixture of heads, each a softmax over the allowed successors; in float32. NEG_INF where no link is
-    allowed: back, to padding, or further than `dag.max_jump` vertices.
+    allowed: back, to padding, or further than `max_jump` vertices.
     """
 
-    config: ModelConfig
+    spec: TransformerSpec
+    heads: int
+    max_jump: int | None
 
     @nn.compact
     def __call__(
         self, states: Float[Array, "B L D"], place: Float[Array, "L D"], keep: Bool[Array, "B L"]
     ) -> Float[Array, "B L L"]:
-        config, heads = self.config, self.config.dag.link_heads
+        spec, heads = self.spec, self.heads
         x = jnp.concatenate([states, jnp.broadcast_to(place[None], states.shape)], axis=-1)
-        inputs = ((2 * config.width, "embed"),)
-        outputs = ((heads, "heads"), (config.width // config.heads, None))
-        pair = Projection(inputs, outputs, config.dtype, parts=2, name="query_key")(x)
+        inputs = ((2 * spec.width, "embed"),)
+        outputs = ((heads, "heads"), (spec.width // spec.heads, None))
+        pair = Projection(inputs, outputs, spec.dtype, parts=2, name="query_key")(x)
         query, key = pair[:, :, 0] * pair.shape[-1] ** -0.5, pair[:, :, 1]
         scores = jnp.einsum("blhc,bmhc->bhlm", query, key, preferred_element_type=jnp.float32)
-        allowed = successors(keep, config.dag.max_jump)
+        allowed = successors(keep, self.max_jump)
         by_head = _masked_log_softmax(scores, allowed[:, None])
-        gate = jax.nn.log_softmax(Projection(inputs, ((heads, None),), config.dtype, name="gate")(x))
+        gate = jax.nn.log_softmax(Projection(inputs, ((heads, None),), spec.dtype, name="gate")(x))
         mixed = jax.nn.logsumexp(by_head + gate.swapaxes(1, 2)[..., None], axis=1)
         return jnp.where(allowed, mixed, NEG_INF)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import TransformerSpec
 from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
@@ -50,41 +50,41 @@ def layer_norm(name: str | None = None) -> nn.LayerNorm:
 class FeedForward(nn.Module):
     """ReLU layer between two linear maps."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     @nn.compact
     def __call__(self, x):
-        config = self.config
-        width, hidden = ((config.width, "embed"),), ((config.ff_width, "mlp"),)
-        x = nn.relu(Projection(width, hidden, config.dtype, name="up")(x))
+        spec = self.spec
+        width, hidden = ((spec.width, "embed"),), ((spec.ff_width, "mlp"),)
+        x = nn.relu(Projection(width, hidden, spec.dtype, name="up")(x))
         x = constrain(x, "batch", None, "mlp")
-        return Projection(hidden, width, config.dtype, name="down")(_drop(self, x, config.ff_dropout))
+        return Projection(hidden, width, spec.dtype, name="down")(_drop(self, x, spec.ff_dropout))
 
 
 class Residual(nn.Module):
     """x + dropout(sublayer(x)) with the layer norm before (pre) or after (post)."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
         self.norm = layer_norm()
 
     def before(self, x):
-        return self.norm(x) if self.config.norm == "pre" else x
+        return self.norm(x) if self.spec.norm == "pre" else x
 
     def after(self, x, change):
-        x = constrain_rows(x + _drop(self, change, self.config.dropout))
-        return x if self.config.norm == "pre" else self.norm(x)
+        x = constrain_rows(x + _drop(self, change, self.spec.dropout))
+        return x if self.spec.norm == "pre" else self.norm(x)
 
 
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward. Signature of a scanned layer: (carry, own, shared)."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        self.attention, self.feed_forward = SelfAttention(self.config), FeedForward(self.config)
-        self.residuals = [Residual(self.config) for _ in range(2)]
+        self.attention, self.feed_forward = SelfAttention(self.spec), FeedForward(self.spec)
+        self.residuals = [Residual(self.spec) for _ in range(2)]
 
     def __call__(self, x, own, keep):
         first, second = self.residuals
@@ -95,12 +95,12 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention, feed-forward. (carry, own, shared) -> (carry, own)."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def setup(self):
-        self.attention, self.cross = SelfAttention(self.config), CrossAttention(self.config)
-        self.feed_forward = FeedForward(self.config)
-        self.residuals = [Residual(self.config) for _ in range(3)]
+        self.attention, self.cross = SelfAttention(self.spec), CrossAttention(self.spec)
+        self.feed_forward = FeedForward(self.spec)
+        self.residuals = [Residual(self.spec) for _ in range(3)]
 
     def __call__(self, x, own, shared):
         encoded, keep = shared
@@ -128,13 +128,13 @@ class DecoderLayer(nn.Module):
 class Stack(nn.Module):
     """N layers of one class, each compiled, or one scanned over; optionally rematerialised."""
 
-    config: ModelConfig
+    spec: TransformerSpec
     layer: type[nn.Module]
     count: int
 
     def setup(self):
-        layer = nn.remat(self.layer) if self.config.remat else self.layer
-        if self.config.scan_layers:
+        layer = nn.remat(self.layer) if self.spec.remat else self.layer
+        if self.spec.scan_layers:
             self.layers = nn.scan(
                 layer,
                 variable_axes={"params": 0},
@@ -142,13 +142,13 @@ class Stack(nn.Module):
                 in_axes=(0, nn.broadcast),
                 length=self.count,
                 metadata_params={nn.PARTITION_NAME: "layers"},
-            )(self.config)
+            )(self.spec)
         else:
-            self.layers = [layer(self.config) for _ in range(self.count)]
+            self.layers = [layer(self.spec) for _ in range(self.count)]
 
     def __call__(self, carry, own=None, shared=None, method: str = "__call__"):
         """(carry, list of own of each layer) after all layers; scanned layers have only the first method and no own."""
-        if self.config.scan_layers:
+        if self.spec.scan_layers:
             return self.layers(carry, own, shared)
         outputs = []
         for index, layer in enumerate(self.layers):
@@ -157,13 +157,13 @@ class Stack(nn.Module):
         return carry, outputs
 
 
-def unscanned(config: ModelConfig, params: Params) -> tuple[ModelConfig, Params]:
+def unscanned(spec: TransformerSpec, params: Params) -> tuple[TransformerSpec, Params]:
     """The same model with its layers one by one, as step-by-step decoding needs it.
 
     A loop over layers would copy each layer's cache out of the stack of all of them, and back, at every token.
     """
-    if not config.scan_layers:
-        return config, params
+    if not spec.scan_layers:
+        return spec, params
 
     def one_by_one(stack: Params) -> Params:
         count = jax.tree.leaves(stack)[0].shape[0]
@@ -172,25 +172,24 @@ def unscanned(config: ModelConfig, params: Params) -> tuple[ModelConfig, Params]
     transformer = params["transformer"]
     stacks = {name: one_by_one(transformer[name]) for name in ("encoder", "decoder")}
     params = {**params, "transformer": {**transformer, **stacks}}
-    return dataclasses.replace(config, scan_layers=False), params
+    return dataclasses.replace(spec, scan_layers=False), params
 
 
 class Transformer(nn.Module):
     """Encoder and decoder over one embedding; `causal` decides what a decoder position sees."""
 
-    config: ModelConfig
+    spec: TransformerSpec
     causal: bool
-    extra_decoder_layers: int = 0
 
     def setup(self):
-        config = self.config
-        self.embedding = Embedding(config)
-        self.encoder = Stack(config, EncoderLayer, config.encoder_layers)
-        self.decoder = Stack(config, DecoderLayer, config.decoder_layers + self.extra_decoder_layers)
+        spec = self.spec
+        self.embedding = Embedding(spec)
+        self.encoder = Stack(spec, EncoderLayer, spec.encoder_layers)
+        self.decoder = Stack(spec, DecoderLayer, spec.decoder_layers)
         # Pre-norm normalises the output of a stack, post-norm (METHOD 1.6) its input.
         self.encoder_norm, self.decoder_norm = layer_norm(), layer_norm()
         partition = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",))
-        self.source_bias = self.param("source_bias", partition, (config.width,), jnp.float32)
+        self.source_bias = self.param("source_bias", partition, (spec.width,), jnp.float32)
 
     def encode(self, source: Int[Array, "B S"], *, slot: bool = False) -> Encoded:
         """Encoder output; with `slot` a zero vector stands before the words (METHOD 1.6)."""
@@ -213,10 +212,10 @@ class Transformer(nn.Module):
 
     def start(self, encoded: Encoded, beams: int, length: int) -> Cache:
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
-        batch, heads = encoded.states.shape[0], self.config.heads
-        shape = (batch, length, beams, heads, self.config.width // heads)
+        batch, heads = encoded.states.shape[0], self.spec.heads
+        shape = (batch, length, beams, heads, self.spec.width // heads)
         _, memory = self.decoder(encoded.states, method="start")
-        empty = constrain(jnp.zeros(shape, self.config.dtype), "batch", None, None, "heads", None)
+        empty = constrain(jnp.zeros(shape, self.spec.dtype), "batch", None, None, "heads", None)
         layers = [((empty, empty), m) for m in memory]
         slots = jnp.arange(beams, dtype=jnp.int32)[None, :, None]
         return Cache(layers, encoded.keep, jnp.broadcast_to(slots, (batch, beams, length)))
@@ -237,13 +236,13 @@ class Transformer(nn.Module):
 
     def _enter(self, x, norm):
         x = constrain_rows(x)
-        if self.config.norm == "post":
-            x = norm(_drop(self, x, self.config.dropout))  # METHOD 1.6: dropout before this norm
+        if self.spec.norm == "post":
+            x = norm(_drop(self, x, self.spec.dropout))  # METHOD 1.6: dropout before this norm
             return x
-        return _drop(self, x, self.config.dropout)
+        return _drop(self, x, self.spec.dropout)
 
     def _leave(self, x, norm):
-        return norm(x) if self.config.norm == "pre" else x
+        return norm(x) if self.spec.norm == "pre" else x
 
 
 def reorder(cache: Cache, beams: Int[Array, "B K"]) -> Cache:

@@ -5,7 +5,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import TransformerSpec
 from emnat_jax.models.attention import Projection
 from emnat_jax.models.embedding import sinusoids
 from emnat_jax.models.transformer import Encoded, Transformer
@@ -19,18 +19,18 @@ class UpsampledDecoder(nn.Module):
     that no other sees.
     """
 
-    config: ModelConfig
+    spec: TransformerSpec
     factor: int
 
     def setup(self):
-        config = self.config
-        self.transformer = Transformer(config, causal=False, extra_decoder_layers=1)
-        inputs, outputs = ((config.width, "embed"),), ((config.width, None),)
-        self.split = Projection(inputs, outputs, config.dtype, parts=self.factor)
-        if config.positions == "learned":
-            normal = nn.initializers.normal(config.width**-0.5)
+        spec = self.spec
+        self.transformer = Transformer(spec, causal=False)
+        inputs, outputs = ((spec.width, "embed"),), ((spec.width, None),)
+        self.split = Projection(inputs, outputs, spec.dtype, parts=self.factor)
+        if spec.positions == "learned":
+            normal = nn.initializers.normal(spec.width**-0.5)
             init = nn.with_logical_partitioning(normal, ("position", "embed"))
-            shape = (self.factor * config.max_length, config.width)
+            shape = (self.factor * spec.max_length, spec.width)
             self.positions = self.param("positions", init, shape, jnp.float32)
 
     def __call__(self, source: Int[Array, "B S"]) -> Float[Array, "B L D"]:
@@ -57,8 +57,8 @@ class UpsampledDecoder(nn.Module):
 
     def place(self, count: int) -> Float[Array, "L D"]:
         """What is added at each of `count` positions; beyond the table stands padding alone."""
-        width = self.config.width
-        if self.config.positions == "sinusoidal":
+        width = self.spec.width
+        if self.spec.positions == "sinusoidal":
             return sinusoids(count, width)
         return self.positions[jnp.minimum(jnp.arange(count), self.positions.shape[0] - 1)] * width**0.5
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emnat_jax.config import ModelConfig, TrainConfig
+from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
@@ -25,7 +25,7 @@ def environment() -> dict[str, Any]:
 
 
 def measure_training(
-    model: ModelConfig,
+    model: ModelSpec,
     train: TrainConfig,
     layout: Layout,
     *,
@@ -67,7 +67,7 @@ def measure_training(
 
 
 def measure_loss(
-    model: ModelConfig, *, rows: int, source: int, target: int, repeats: int
+    model: ModelSpec, *, rows: int, source: int, target: int, repeats: int
 ) -> dict[str, float]:
     """Time of what a parallel family's update does behind its network: the loss and its gradient.
 
@@ -96,12 +96,12 @@ def measure_loss(
     return {"loss_alone_ms": median_and_p95(seconds[1:])["median_ms"]}
 
 
-def random_batch(model: ModelConfig, rows: int, source: int, target: int) -> Batch:
+def random_batch(model: ModelSpec, rows: int, source: int, target: int) -> Batch:
     """Full rows of random words, each with EOS at its end."""
     random = np.random.default_rng(0)
 
     def sentences(length: int) -> np.ndarray:
-        tokens = random.integers(NUM_SPECIAL, model.vocab_size, (rows, length)).astype(np.int32)
+        tokens = random.integers(NUM_SPECIAL, model.transformer.vocab_size, (rows, length)).astype(np.int32)
         tokens[:, -1] = EOS
         return tokens
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emnat_jax.config import Config, MeshConfig, ModelConfig, TrainConfig
+from emnat_jax.config import Config, MeshConfig, ModelSpec, TrainConfig
 from emnat_jax.data.pipeline import bucket_rows
 from emnat_jax.em.plan import make_plan
 from emnat_jax.families import in_loss_family, make_family
@@ -85,7 +85,7 @@ def _proposers(config: Config, kinds: set[str]) -> tuple[str, ...]:
 
 
 def _train(
-    name: str, model: ModelConfig, train: TrainConfig, config: Config, there: Slice, targets: int = 1
+    name: str, model: ModelSpec, train: TrainConfig, config: Config, there: Slice, targets: int = 1
 ) -> Step:
     layout, width, accumulate = there.layout, config.data.max_length, train.accumulate
     require_rows_divide(layout, config.data.row_multiple, accumulate)
@@ -107,7 +107,7 @@ def _train(
     return Step(name, lower, rows, width, train.steps)
 
 
-def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Slice) -> Step:
+def _decode(name: str, model: ModelSpec, count: int, config: Config, there: Slice) -> Step:
     layout, width = there.layout, config.data.max_length
     rows = config.data.decode_rows * row_shares(layout)
 
@@ -120,7 +120,7 @@ def _decode(name: str, model: ModelConfig, count: int, config: Config, there: Sl
     return Step(name, lower, rows, width, None)
 
 
-def _score(name: str, model: ModelConfig, config: Config, there: Slice) -> Step:
+def _score(name: str, model: ModelSpec, config: Config, there: Slice) -> Step:
     layout, width = there.layout, config.data.max_length
     rows = config.data.decode_rows * row_shares(layout)
 

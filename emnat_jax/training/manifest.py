@@ -1,13 +1,12 @@
 """The folder of a finished model: checkpoints and, written last, a manifest that says what it is."""
 
-import dataclasses
 from typing import Any
 
 from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, load_manifest, utc_now, write_manifest
-from emnat_jax.config import ModelConfig, TrainConfig
-from emnat_jax.config.convert import from_dict
+from emnat_jax.config import ModelSpec, TrainConfig
+from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.training.loop import FitResult
 
 
@@ -15,16 +14,16 @@ def finish_model(
     directory: epath.PathLike,
     result: FitResult,
     *,
-    model: ModelConfig,
+    model: ModelSpec,
     train: TrainConfig,
     rows: int,
     fingerprints: dict[str, str],
     seed: int,
 ) -> None:
-    """Declares a model finished. `rows` are those it was trained on; `model` must be resolved."""
+    """Declares a model finished. `rows` are those it was trained on."""
     options: dict[str, Any] = {
-        "model": dataclasses.asdict(model),
-        "train": dataclasses.asdict(train),
+        "model": to_dict(model),
+        "train": to_dict(train),
         "step": result.step,
         "valid_loss": result.valid_loss,
     }
@@ -35,10 +34,10 @@ def finish_model(
     write_manifest(directory, manifest)
 
 
-def load_model_manifest(directory: epath.PathLike, vocabulary: str) -> tuple[Manifest, ModelConfig]:
-    """Manifest and configuration of a finished model.
+def load_model_manifest(directory: epath.PathLike, vocabulary: str) -> tuple[Manifest, ModelSpec]:
+    """Manifest and resolved configuration of a finished model.
 
     Raises UserError when it is unfinished or was trained with another vocabulary.
     """
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary})
-    return manifest, from_dict(manifest.options["model"], ModelConfig, "model.")
+    return manifest, from_dict(manifest.options["model"], ModelSpec, "model.")

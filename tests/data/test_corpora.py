@@ -3,7 +3,7 @@ import gzip
 
 import pytest
 
-from emnat_jax.config import DataConfig, ModesConfig
+from emnat_jax.config import DataConfig, ModesOptions
 from emnat_jax.data.corpora import open_split
 from emnat_jax.errors import UserError
 
@@ -108,6 +108,6 @@ def test_relative_paths_are_looked_up_in_root_then_here_then_emnat_data(tmp_path
 
 
 def test_generated_pairs_depend_on_the_seed(tmp_path):
-    config = DataConfig(kind="modes", modes=ModesConfig(train_rows=50, eval_rows=7))
+    config = DataConfig(kind="modes", options=ModesOptions(train_rows=50, eval_rows=7))
     assert pairs(config, seed=1) == pairs(config, seed=1) != pairs(config, seed=2)
     assert len(pairs(config)) == 50 and len(pairs(config, "test")) == 7

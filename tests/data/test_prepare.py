@@ -6,7 +6,7 @@ import pytest
 
 from emnat_jax.artifacts import shards
 from emnat_jax.artifacts.manifest import load_manifest, read_dataset
-from emnat_jax.config import Config, DataConfig, ModesConfig, VocabConfig
+from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
 from emnat_jax.data import prepare as prepare_module
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.pair import Pair
@@ -253,7 +253,7 @@ def test_train_rows_limits_the_lines(tmp_path):
 
 
 def test_the_generated_task_can_be_prepared(tmp_path):
-    data = DataConfig(kind="modes", modes=ModesConfig(train_rows=40, eval_rows=5))
+    data = DataConfig(kind="modes", options=ModesOptions(train_rows=40, eval_rows=5))
     config = Config(data=data, vocab=VocabConfig(size=200, model="word"))
     summary = prepare(config, tmp_path, silent)
     assert summary["train"]["rows_out"] == 40

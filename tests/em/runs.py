@@ -13,7 +13,7 @@ from emnat_jax.config import (
     EMConfig,
     EvaluationConfig,
     ModelConfig,
-    ModesConfig,
+    ModesOptions,
     OptimConfig,
     SelectConfig,
     TrainConfig,
@@ -37,7 +37,7 @@ def small_config(**em) -> Config:
     return Config(
         data=DataConfig(
             kind="modes", buckets=(8,), batch_tokens=256, decode_rows=64, rows_per_shard=64,
-            modes=ModesConfig(modes=4, words=8, min_length=3, max_length=5, train_rows=120, eval_rows=24),
+            options=ModesOptions(modes=4, words=8, min_length=3, max_length=5, train_rows=120, eval_rows=24),
         ),
         vocab=VocabConfig(size=60, model="word"),
         teacher=ModelConfig(family="ar", **MODEL),

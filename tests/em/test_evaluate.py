@@ -32,7 +32,7 @@ def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
     work = workspace(directory)
     teacher, student = work.round_model(0, "teacher"), work.round_model(1, "student")
     pairs = load_pairs(directory / "data/test")
-    alpha = teacher.config.ar.length_penalty
+    alpha = teacher.config.options.length_penalty
 
     def penalised(found):
         best = [candidates.tokens[0] for candidates in found]

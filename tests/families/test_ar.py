@@ -1,14 +1,12 @@
 """The autoregressive family against enumeration."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import ARConfig
-from emnat_jax.families import make_family, with_decoder
+from emnat_jax.config import AROptions
+from emnat_jax.families import make_family
 from emnat_jax.types import EOS, PAD
 from tests import tiny
 
@@ -16,7 +14,7 @@ SOURCES = [[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]]
 
 
 def found_by(change, count, source):
-    family = make_family(dataclasses.replace(tiny.config("ar"), ar=change))
+    family = make_family(tiny.model("ar", change))
     found = jax.jit(family.decode, static_argnums=3)(
         tiny.params("ar"), jnp.asarray(source), jax.random.key(0), count
     )
@@ -26,7 +24,7 @@ def found_by(change, count, source):
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.4])
 def test_a_wide_beam_finds_the_exact_n_best(alpha):
     targets = tiny.all_targets(tiny.MAX_LENGTH)
-    found = found_by(ARConfig(beam=85, length_penalty=alpha), 85, tiny.pad(SOURCES, 4))
+    found = found_by(AROptions(beam=85, length_penalty=alpha), 85, tiny.pad(SOURCES, 4))
     for row, source in enumerate(SOURCES):
         log_prob = tiny.jitted("ar", "score")(tiny.params("ar"), tiny.batch_of([source] * 85, targets))
         lengths = np.array([len(t) for t in targets])
@@ -37,7 +35,7 @@ def test_a_wide_beam_finds_the_exact_n_best(alpha):
 
 
 def test_greedy_takes_the_best_next_token_each_time():
-    found = found_by(ARConfig(beam=1), 1, tiny.pad(SOURCES, 4))
+    found = found_by(AROptions(beam=1), 1, tiny.pad(SOURCES, 4))
     for row, source in enumerate(SOURCES):
         prefix = []
         while EOS not in prefix:
@@ -59,6 +57,6 @@ def _log_probs(source, targets):
 
 
 def test_decoders_by_name():
-    config = tiny.config("ar")
-    assert with_decoder(config, "greedy").ar.beam == 1
-    assert with_decoder(with_decoder(config, "greedy"), "beam").ar.beam > 1
+    model = tiny.model("ar")
+    assert model.with_decoder("greedy").options.beam == 1
+    assert model.with_decoder("greedy").with_decoder("beam").options.beam > 1

@@ -1,6 +1,5 @@
 """The conditional masked language model against every mask, and its decoder against mask-predict of one row."""
 
-import dataclasses
 import functools
 import itertools
 
@@ -9,26 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import CMLMConfig, VanillaConfig
+from emnat_jax.config import CMLMOptions, VanillaOptions
 from emnat_jax.errors import UserError
-from emnat_jax.families import make_family, vanilla, with_decoder
+from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, UNK
 from tests import brute_force, tiny
 from tests.families.watched import watched_loss
 
-CONFIG = tiny.config("cmlm", dropout=0.0)
+MODEL = tiny.model("cmlm", dropout=0.0)
 GENERABLE = [UNK, *tiny.WORDS]
 BATCH = tiny.batch_of([[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]], [[5, 4, 6, EOS], [6, 4, EOS], [5, EOS]])
 
 
 @functools.cache
 def loss():
-    return watched_loss(CONFIG, "cmlm")
+    return watched_loss(MODEL)
 
 
 @jax.jit
 def predict(params, batch, revealed):
-    parts = vanilla.parts(CONFIG)
+    parts = parallel_parts(MODEL)
     return parts.predict(params, parts.encode(params, batch, None), batch, revealed, None)
 
 
@@ -147,20 +146,18 @@ def test_targets_without_a_free_token_leave_the_length_loss(training):
     assert metrics["nll"].total == metrics["nll"].weight == 0
 
 
-def decoded(name="cmlm", count=3, **changes):
-    family = make_family(dataclasses.replace(tiny.config(name), **changes))
+def decoded(options, name="cmlm", count=3):
+    family = make_family(tiny.model(name, options))
     decode = jax.jit(family.decode, static_argnums=3)
     return jax.device_get(decode(tiny.params("cmlm"), jnp.asarray(BATCH.source), jax.random.key(0), count))
 
 
 def test_a_single_pass_is_the_argmax_of_each_length():
-    config = with_decoder(tiny.config("cmlm"), "single_pass")
-    assert config == dataclasses.replace(tiny.config("cmlm"), cmlm=CMLMConfig(iterations=1))
-    assert with_decoder(config, "mask_predict") == config
-    once = decoded(cmlm=config.cmlm)
-    plain = decoded(
-        "vanilla", vanilla=VanillaConfig(decoder="argmax", length_candidates=3, length_penalty=1.0)
-    )
+    model = tiny.model("cmlm").with_decoder("single_pass")
+    assert model == tiny.model("cmlm", CMLMOptions(iterations=1))
+    assert model.with_decoder("mask_predict") == model
+    once = decoded(model.options)
+    plain = decoded(VanillaOptions(decoder="argmax", length_candidates=3, length_penalty=1.0), "vanilla")
     np.testing.assert_array_equal(once.tokens, plain.tokens)
     np.testing.assert_allclose(once.log_prob, plain.log_prob, rtol=1e-6)
     np.testing.assert_allclose(once.rank_score, plain.rank_score, rtol=1e-6)
@@ -168,7 +165,7 @@ def test_a_single_pass_is_the_argmax_of_each_length():
 
 @pytest.mark.parametrize("iterations", [2, 4])
 def test_each_length_is_refined_and_ranked_by_its_confidence(iterations):
-    found = decoded(cmlm=CMLMConfig(iterations=iterations, length_candidates=1, length_penalty=0.7))
+    found = decoded(CMLMOptions(iterations=iterations, length_candidates=1, length_penalty=0.7))
     for row in range(3):
         batch, ranks = one_row(row), []
         filled = found.rank_score[row] > NEG_INF / 2
@@ -193,6 +190,6 @@ def test_each_length_is_refined_and_ranked_by_its_confidence(iterations):
 def test_options_out_of_range_are_named():
     for name in ("iterations", "length_candidates"):
         with pytest.raises(UserError, match=f"cmlm.{name}=0"):
-            CMLMConfig(**{name: 0})
+            CMLMOptions(**{name: 0})
     with pytest.raises(UserError, match="argmax.*cmlm has mask_predict, single_pass"):
-        with_decoder(tiny.config("cmlm"), "argmax")
+        tiny.model("cmlm").with_decoder("argmax")

@@ -130,7 +130,7 @@ def test_loss_gradient_integrates_to_the_loss(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_overfits_one_batch_and_decodes_it(name):
-    family, batch = make_family(tiny.config(name, dropout=0.0, label_smoothing=0.0, width=32)), _lesson()
+    family, batch = make_family(tiny.model(name, dropout=0.0, label_smoothing=0.0, width=32)), _lesson()
     params, tx = jax.jit(family.init)(jax.random.key(3)), optax.adam(6e-3)
 
     @jax.jit

@@ -1,6 +1,5 @@
 """The CTC family against all alignments of its own frames."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import CTCConfig
+from emnat_jax.config import CTCOptions
 from emnat_jax.errors import UserError
-from emnat_jax.families import ctc, make_family, with_decoder
+from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.types import EOS, NEG_INF, PAD
 from tests import brute_force, tiny
 from tests.families import tables
@@ -26,7 +25,7 @@ def prediction():
     batch = jax.tree.map(jnp.asarray, tiny.batch_of(SOURCES, [[EOS]] * len(SOURCES)))
 
     def predict(params):
-        parts = ctc.parts(tiny.config("ctc"))
+        parts = parallel_parts(tiny.model("ctc"))
         return parts.predict(params, parts.encode(params, batch, None), batch, None, None)
 
     return jax.device_get(jax.jit(predict)(tiny.params("ctc")))
@@ -65,7 +64,7 @@ def hypotheses(found, row):
 
 
 def test_greedy_collapses_the_best_token_of_each_frame():
-    found = decoded(with_decoder(tiny.config("ctc"), "greedy"))
+    found = decoded(tiny.model("ctc").with_decoder("greedy"))
     for row in range(len(SOURCES)):
         path = tuple(np.argmax(tables.frames(prediction(), row), axis=-1).tolist())
         words = brute_force.collapsed(path)[: tiny.MAX_LENGTH - 1]
@@ -77,8 +76,8 @@ def test_greedy_collapses_the_best_token_of_each_frame():
 
 @pytest.mark.parametrize("reward, count", [(1.5, len(OUTPUTS)), (0.0, 1)])
 def test_a_beam_of_all_outputs_has_the_n_best(reward, count):
-    config = dataclasses.replace(tiny.config("ctc"), ctc=CTCConfig(beam=len(OUTPUTS), length_reward=reward))
-    found = decoded(with_decoder(config, "beam"), count)
+    model = tiny.model("ctc", CTCOptions(beam=len(OUTPUTS), length_reward=reward))
+    found = decoded(model.with_decoder("beam"), count)
     for row in range(len(SOURCES)):
         table = {t: v for t, v in log_probs(row).items() if len(t) <= tiny.MAX_LENGTH}
         order = sorted(table, key=lambda t: -(table[t] + reward * len(t)))
@@ -94,7 +93,7 @@ def marginal_loss(floats, prediction, batch):
     """(loss, metrics) and the gradient by what is learned of the prediction."""
 
     def loss(floats):
-        return ctc.parts(tiny.config("ctc")).loss(prediction._replace(**floats), batch, None)
+        return parallel_parts(tiny.model("ctc")).loss(prediction._replace(**floats), batch, None)
 
     return jax.value_and_grad(loss, has_aux=True)(floats)
 
@@ -128,8 +127,8 @@ def test_a_batch_of_unreachable_targets_teaches_nothing():
 
 def test_options_out_of_range_are_named():
     with pytest.raises(UserError, match="ctc.decoder='viterbi'"):
-        CTCConfig(decoder="viterbi")
+        CTCOptions(decoder="viterbi")
     with pytest.raises(UserError, match="ctc.factor=0"):
-        CTCConfig(factor=0)
+        CTCOptions(factor=0)
     with pytest.raises(UserError, match="'odd': the family ctc has greedy, beam"):
-        with_decoder(tiny.config("ctc"), "odd")
+        tiny.model("ctc").with_decoder("odd")

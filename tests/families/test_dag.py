@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import DAGConfig
+from emnat_jax.config import DAGOptions
 from emnat_jax.errors import UserError
-from emnat_jax.families import dag, make_family, with_decoder
+from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.types import EOS, NEG_INF, PAD
 from tests import brute_force, tiny
 from tests.families import tables
@@ -27,9 +27,8 @@ def params():
     return values | {"link_head": jax.tree.map(lambda x: 0.1 * x, values["link_head"])}
 
 
-def config(**changes):
-    base = tiny.config("dag")
-    return dataclasses.replace(base, dag=dataclasses.replace(base.dag, **changes))
+def model(**changes):
+    return tiny.model("dag", dataclasses.replace(tiny.OPTIONS["dag"], **changes))
 
 
 @functools.cache
@@ -38,7 +37,7 @@ def prediction(max_jump=None):
     batch = jax.tree.map(jnp.asarray, tiny.batch_of(SOURCES, [[EOS]] * len(SOURCES)))
 
     def predict(values):
-        parts = dag.parts(config(max_jump=max_jump))
+        parts = parallel_parts(model(max_jump=max_jump))
         return parts.predict(values, parts.encode(values, batch, None), batch, None, None)
 
     return jax.device_get(jax.jit(predict)(params()))
@@ -53,7 +52,7 @@ def graphs(max_jump=None):
 def scores(rows, max_jump=None):
     """Of (row of SOURCES, target) pairs."""
     batch = tiny.batch_of([SOURCES[row] for row, _ in rows], [target for _, target in rows])
-    score = jax.jit(make_family(config(max_jump=max_jump)).score)
+    score = jax.jit(make_family(model(max_jump=max_jump)).score)
     return np.asarray(score(params(), batch))
 
 
@@ -81,8 +80,8 @@ def test_a_bound_leaves_links_up_to_it_alone():
     assert (graphs()[2].links[0] > NEG_INF / 2).tolist() == [False, *[True] * 5, False, False]
 
 
-def decoded(config, count=1):
-    decode = jax.jit(make_family(config).decode, static_argnums=3)
+def decoded(model, count=1):
+    decode = jax.jit(make_family(model).decode, static_argnums=3)
     source = jnp.asarray(tiny.pad(SOURCES, tiny.MAX_LENGTH))
     return jax.device_get(decode(params(), source, jax.random.key(0), count))
 
@@ -113,10 +112,9 @@ def best_of_paths(graph, rank, beta):
     return best_tokens(graph, max(paths, key=lambda path: rank(path) / len(path) ** beta)[1:])
 
 
-@pytest.mark.parametrize("name", dag.PATHS)
+@pytest.mark.parametrize("name", [name for name in DAGOptions.DECODERS if name != "beam"])
 def test_each_decoder_of_paths_takes_its_path_and_reports_the_score(name):
-    options = config(length_exponent=2.0)
-    found, wanted = decoded(with_decoder(options, name)), []
+    found, wanted = decoded(model(length_exponent=2.0).with_decoder(name)), []
     for graph in graphs():
         values = graph.log_probs.max(axis=1)
         if name == "greedy":
@@ -136,8 +134,7 @@ def test_each_decoder_of_paths_takes_its_path_and_reports_the_score(name):
 
 @pytest.mark.parametrize("alpha, count", [(1.4, len(OUTPUTS)), (0.0, 1)])
 def test_a_beam_of_all_outputs_has_the_n_best(alpha, count):
-    options = with_decoder(config(beam=len(OUTPUTS), length_penalty=alpha), "beam")
-    found = decoded(options, count)
+    found = decoded(model(beam=len(OUTPUTS), length_penalty=alpha).with_decoder("beam"), count)
     for row, graph in enumerate(graphs()):
         table = {target: graph.log_prob(target) for target in OUTPUTS}
         table = {target: value for target, value in table.items() if value > NEG_INF / 2}
@@ -154,7 +151,7 @@ def marginal_loss(floats, prediction, batch):
     """(loss, metrics) and the gradient by what is learned of the prediction."""
 
     def loss(floats):
-        return dag.parts(tiny.config("dag")).loss(prediction._replace(**floats), batch, None)
+        return parallel_parts(tiny.model("dag")).loss(prediction._replace(**floats), batch, None)
 
     return jax.value_and_grad(loss, has_aux=True)(floats)
 
@@ -192,7 +189,7 @@ def test_options_out_of_range_are_named():
         (dict(link_heads=0), "dag.link_heads=0"),
     ]:
         with pytest.raises(UserError, match=name):
-            DAGConfig(**options)
-    assert DAGConfig(factor=4, max_jump=8).max_jump == 8
+            DAGOptions(**options)
+    assert DAGOptions(factor=4, max_jump=8).max_jump == 8
     with pytest.raises(UserError, match="'odd': the family dag has greedy, lookahead"):
-        with_decoder(tiny.config("dag"), "odd")
+        tiny.model("dag").with_decoder("odd")

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import GLATConfig
+from emnat_jax.config import GLATOptions
 from emnat_jax.errors import UserError
-from emnat_jax.families import MODULES, ctc, make_family, with_decoder
+from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.types import EOS, HIDDEN, PAD, UNK
 from tests import brute_force, tiny
 from tests.families import tables
@@ -24,13 +24,14 @@ BATCH = tiny.batch_of(
 ).replace(weight=np.array([1.0, 0.5, 1.0, 1.0], np.float32))
 
 
-def config(base):
-    return tiny.config("glat", dropout=0.0, glat=GLATConfig(base=base, **RATIOS))
+def model(base):
+    options = GLATOptions(base=base, base_options=tiny.OPTIONS.get(base), **RATIOS)
+    return tiny.model("glat", options, dropout=0.0)
 
 
 @functools.cache
 def compiled(base):
-    return watched_loss(config(base), base)
+    return watched_loss(model(base))
 
 
 def run(base, seed, step):
@@ -70,7 +71,7 @@ def wrong(base, prediction):
 @pytest.mark.parametrize("base", BASES)
 def test_the_reference_is_the_best_alignment(base):
     _, _, first, _ = run(base, 0, ALL)
-    found = jax.jit(MODULES[base].parts(config(base)).reference)(first, BATCH)
+    found = jax.jit(parallel_parts(model(base)).reference)(first, BATCH)
     np.testing.assert_array_equal(found, references(base, first))
     assert (found[3] == HIDDEN).all() == (base != "vanilla")  # nothing to show of an unreachable target
 
@@ -136,10 +137,10 @@ def test_marginal_losses_are_of_the_whole_target_in_the_second_pass(base):
 def test_the_gradient_is_that_of_the_second_pass():
     """What is shown is held fixed; encoder and decoder learn as from any other input."""
     _, _, _, (revealed, _) = run("ctc", 0, HALF)
-    parts, batch = ctc.parts(config("ctc")), jax.tree.map(jnp.asarray, BATCH)
+    parts, batch = parallel_parts(model("ctc")), jax.tree.map(jnp.asarray, BATCH)
 
     def with_glances(params):
-        return make_family(config("ctc")).loss(params, batch, jax.random.key(0), HALF)[0]
+        return make_family(model("ctc")).loss(params, batch, jax.random.key(0), HALF)[0]
 
     def second_pass(params):
         memory = parts.encode(params, batch, None)
@@ -159,7 +160,7 @@ def test_the_gradient_is_that_of_the_second_pass():
 
 @pytest.mark.parametrize("base", BASES)
 def test_evaluation_and_decoding_are_the_very_programs_of_the_base(base):
-    families = [make_family(config(base)), tiny.family(base, dropout=0.0)]
+    families = [make_family(model(base)), tiny.family(base, dropout=0.0)]
     params, batch = tiny.params(base), jax.tree.map(jnp.asarray, BATCH)
     programs = [
         [
@@ -178,15 +179,15 @@ def test_evaluation_and_decoding_are_the_very_programs_of_the_base(base):
 
 def test_options_out_of_range_are_named():
     with pytest.raises(UserError, match="glat.base='cmlm'"):
-        GLATConfig(base="cmlm")
+        GLATOptions(base="cmlm")
     with pytest.raises(UserError, match="glat.end_ratio=1.5"):
-        GLATConfig(end_ratio=1.5)
+        GLATOptions(end_ratio=1.5)
     with pytest.raises(UserError, match="glat.anneal_steps=0"):
-        GLATConfig(anneal_steps=0)
+        GLATOptions(anneal_steps=0)
 
 
 def test_decoders_are_those_of_the_base():
-    changed = with_decoder(config("dag"), "viterbi")
-    assert (changed.family, changed.dag.decoder) == ("glat", "viterbi")
+    changed = model("dag").with_decoder("viterbi")
+    assert (changed.family, changed.options.of_base.decoder) == ("glat", "viterbi")
     with pytest.raises(UserError, match="'viterbi': the family ctc has greedy, beam"):
-        with_decoder(config("ctc"), "viterbi")
+        model("ctc").with_decoder("viterbi")

@@ -64,8 +64,8 @@ def grouped():
 def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
     """Against automatic differentiation of -log sum_k w_k p(y_k | x), smoothing and dropout off."""
     off = {"dropout": 0.0, "attention_dropout": 0.0, "ff_dropout": 0.0, "label_smoothing": 0.0}
-    params, batch, parts = tiny.params(name, **off), grouped(), parallel_parts(tiny.config(name, **off))
-    family = in_loss_family(tiny.config(name, **off), 3, steps=3)
+    params, batch, parts = tiny.params(name, **off), grouped(), parallel_parts(tiny.model(name, **off))
+    family = in_loss_family(tiny.model(name, **off), 3, steps=3)
     if (
         name == "vanilla"
     ):  # its own loss weighs length and tokens apart, so only the direction of the shares is compared
@@ -100,12 +100,12 @@ def _exact(parts):
 
         return loss
 
-    return in_loss_e_step(parts, make, make(parts), 3, 3)
+    return in_loss_e_step(parts._replace(make_loss=make), 3, 3)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_every_student_learns_from_groups(name):
-    config, params, batch = tiny.config(name), tiny.params(name), grouped()
+    config, params, batch = tiny.model(name), tiny.params(name), grouped()
     family = in_loss_family(config, 3, steps=30)
     learn = jax.jit(
         jax.value_and_grad(lambda p, step: family.loss(p, batch, jax.random.key(1), step), has_aux=True)
@@ -118,17 +118,15 @@ def test_every_student_learns_from_groups(name):
 
 def test_the_encoder_sees_each_source_once():
     seen = []
-    parts = parallel_parts(tiny.config("vanilla"))
+    parts = parallel_parts(tiny.model("vanilla"))
 
     def encode(params, batch, key):
         seen.append(batch.source.shape[0])
         return parts.encode(params, batch, key)
 
     from emnat_jax.families.in_loss import in_loss_e_step
-    from emnat_jax.families.parallel import plain_loss
 
-    spied = parts._replace(encode=encode)
-    loss = in_loss_e_step(spied, plain_loss, plain_loss(spied), 3, 10)
+    loss = in_loss_e_step(parts._replace(encode=encode), 3, 10)
     params, single = tiny.params("vanilla"), jax.tree.map(jnp.asarray, tiny.batch())
     jax.eval_shape(lambda params: loss(params, grouped(), jax.random.key(0), 0), params)
     assert seen == [2, 2]
@@ -138,4 +136,4 @@ def test_the_encoder_sees_each_source_once():
 
 def test_the_teacher_has_no_e_step_in_its_loss():
     with pytest.raises(UserError, match="for students"):
-        in_loss_family(tiny.config("ar"), 2, 10)
+        in_loss_family(tiny.model("ar"), 2, 10)

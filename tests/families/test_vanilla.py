@@ -1,6 +1,5 @@
 """The position-wise family against enumeration."""
 
-import dataclasses
 import itertools
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import VanillaConfig
+from emnat_jax.config import VanillaOptions
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, NEG_INF, PAD, UNK
 from tests import tiny
@@ -17,7 +16,7 @@ SOURCES = [[4, EOS], [5, 6, 4, EOS], [6, 6, EOS]]
 
 
 def found_by(change, count):
-    family = make_family(dataclasses.replace(tiny.config("vanilla"), vanilla=change))
+    family = make_family(tiny.model("vanilla", change))
     decode = jax.jit(family.decode, static_argnums=3)
     return jax.device_get(
         decode(tiny.params("vanilla"), jnp.asarray(tiny.pad(SOURCES, 4)), jax.random.key(0), count)
@@ -37,7 +36,7 @@ def has_repeat(target):
 @pytest.mark.parametrize("decoder", ["argmax", "odd"])
 def test_every_length_gets_its_best_target(decoder):
     """With as many candidates as lengths, each length from 2 on shows its most probable target."""
-    found = found_by(VanillaConfig(decoder=decoder, length_candidates=3), 3)
+    found = found_by(VanillaOptions(decoder=decoder, length_candidates=3), 3)
     for row, source in enumerate(SOURCES):
         table = log_probs(source)
         for slot in range(3):
@@ -52,7 +51,7 @@ def test_every_length_gets_its_best_target(decoder):
 
 
 def test_one_candidate_has_the_most_probable_length():
-    found = found_by(VanillaConfig(decoder="argmax"), 1)
+    found = found_by(VanillaOptions(decoder="argmax"), 1)
     for row, source in enumerate(SOURCES):
         table = log_probs(source)
         mass = [np.logaddexp.reduce([v for t, v in table.items() if len(t) == n]) for n in (1, 2, 3, 4)]
@@ -62,13 +61,13 @@ def test_one_candidate_has_the_most_probable_length():
 
 def test_a_penalty_of_zero_is_argmax():
     plain, odd = (
-        found_by(VanillaConfig(decoder=d, odd_penalty=p), 2) for d, p in (("argmax", None), ("odd", 0.0))
+        found_by(VanillaOptions(decoder=d, odd_penalty=p), 2) for d, p in (("argmax", None), ("odd", 0.0))
     )
     np.testing.assert_array_equal(plain.tokens, odd.tokens)
 
 
 def test_tokens_never_hold_what_is_not_generable():
-    found = found_by(VanillaConfig(length_candidates=3), 3)
+    found = found_by(VanillaOptions(length_candidates=3), 3)
     for tokens in found.tokens.reshape(-1, found.tokens.shape[-1]):
         words = tokens[tokens != PAD]
         assert set(words[:-1].tolist()) <= {UNK, *tiny.WORDS}

@@ -28,7 +28,9 @@ def words(name: str, taken: np.ndarray) -> list[int]:
 
 def length_log_prob(params, source: np.ndarray, length: int) -> float:
     """log p(T | x) of `vanilla`."""
-    trials = length_trials(tiny.config("vanilla"), params, jnp.asarray(source[None]), tiny.MAX_LENGTH)
+    trials = length_trials(
+        tiny.model("vanilla").transformer, params, jnp.asarray(source[None]), tiny.MAX_LENGTH
+    )
     place = trials.lengths[0].tolist().index(length)
     return float(trials.log_prob[0, place])
 
@@ -36,7 +38,7 @@ def length_log_prob(params, source: np.ndarray, length: int) -> float:
 @pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
 def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
     data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=2)
-    system, params = CompiledModel(tiny.config(name), data, make_layout(MeshConfig())), tiny.params(name)
+    system, params = CompiledModel(tiny.model(name), data, make_layout(MeshConfig())), tiny.params(name)
     outputs = [found.tokens[0] for found in system.decode(params, sentence_pairs(SOURCES))]
     pairs = sentence_pairs(SOURCES, outputs)
     scores = system.score(params, pairs)

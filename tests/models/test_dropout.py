@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from emnat_jax.config import ModelConfig
+from emnat_jax.config import ModelConfig, TransformerSpec
 from emnat_jax.models.dropout import dropout, dropout_rngs, hashed_key, place_key
 from emnat_jax.models.transformer import Stack
 
@@ -63,7 +63,7 @@ def test_the_index_is_row_major():
 class Draws(nn.Module):
     """A layer that draws two masks."""
 
-    config: ModelConfig
+    spec: TransformerSpec
 
     def __call__(self, x, own, shared):
         return x, [jax.random.bits(place_key(self), (4,)) for _ in range(2)]
@@ -71,7 +71,8 @@ class Draws(nn.Module):
 
 @pytest.mark.parametrize("scan", [False, True])
 def test_every_place_of_every_layer_draws_a_mask_of_its_own(scan):
-    stack = Stack(ModelConfig(scan_layers=scan, remat=True), Draws, count=3)
+    spec = ModelConfig(scan_layers=scan, remat=True).resolve(10, 8).transformer
+    stack = Stack(spec, Draws, count=3)
     bits = [
         np.concatenate([np.reshape(leaf, (-1, 4)) for leaf in jax.tree.leaves(drawn)])
         for drawn in (

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from emnat_jax.config import DAGConfig
 from emnat_jax.models.heads import LinkHead, successors
 from emnat_jax.types import NEG_INF
 from tests import tiny
@@ -27,13 +26,13 @@ def test_successors_are_later_real_and_near(max_jump):
 
 def link_head(max_jump):
     """The head with random weights, its inputs, and the links it gives."""
-    config = tiny.config("dag", dag=DAGConfig(factor=2, link_heads=3, max_jump=max_jump))
+    spec = tiny.model("dag").transformer
     keys = jax.random.split(jax.random.key(0), 3)
-    states = jax.random.normal(keys[0], (3, VERTICES, config.width))
-    place = jax.random.normal(keys[1], (VERTICES, config.width))
-    module = LinkHead(config)
+    states = jax.random.normal(keys[0], (3, VERTICES, spec.width))
+    place = jax.random.normal(keys[1], (VERTICES, spec.width))
+    module = LinkHead(spec, heads=3, max_jump=max_jump)
     params = jax.tree.map(lambda x: 3 * x + 0.1, nn.meta.unbox(module.init(keys[2], states, place, KEEP)))
-    return config, params["params"], (states, place), np.asarray(module.apply(params, states, place, KEEP))
+    return spec, params["params"], (states, place), np.asarray(module.apply(params, states, place, KEEP))
 
 
 @pytest.mark.parametrize("max_jump", [None, 4])
@@ -47,14 +46,14 @@ def test_links_are_distributions_over_the_successors(max_jump):
 
 def test_links_mix_the_softmax_of_each_head():
     """Written out in float64 from the parameters: gate . softmax(query . key / sqrt(C))."""
-    config, params, (states, place), links = link_head(4)
+    spec, params, (states, place), links = link_head(4)
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
     x = np.concatenate([states, np.broadcast_to(place[None], states.shape)], axis=-1).astype(np.float64)
     pair, gate = (
         np.tensordot(x, params[name]["kernel"], 1) + params[name]["bias"] for name in ("query_key", "gate")
     )
     query, key = pair[:, :, 0], pair[:, :, 1]
-    scores = np.einsum("blhc,bmhc->blmh", query, key) / np.sqrt(config.width / config.heads)
+    scores = np.einsum("blhc,bmhc->blmh", query, key) / np.sqrt(spec.width / spec.heads)
     allowed = np.asarray(successors(KEEP, 4))[..., None]
     weights = np.where(allowed, np.exp(scores), 0.0)
     by_head = weights / np.maximum(weights.sum(axis=2, keepdims=True), 1e-300)

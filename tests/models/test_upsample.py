@@ -21,7 +21,7 @@ SOURCE = jnp.asarray(tiny.pad([[4, 5, 6, EOS], [5, EOS], [EOS]], 5))
 @functools.cache
 def model(positions="learned"):
     """The module and parameters with no zeros in them."""
-    module = UpsampledDecoder(tiny.config("ctc", positions=positions), FACTOR)
+    module = UpsampledDecoder(tiny.model("ctc", positions=positions).transformer, FACTOR)
     params = nn.meta.unbox(jax.jit(module.init)(jax.random.key(0), SOURCE))["params"]
     return module, jax.tree.map(lambda x: x + 0.1, params)
 

@@ -6,7 +6,7 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest, read_dataset
 from emnat_jax.artifacts.records import overlay
-from emnat_jax.config import ModelConfig, TrainConfig
+from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.data.pipeline import (
     BatchStream,
     Pairs,
@@ -28,7 +28,7 @@ from emnat_jax.types import Batch, Params
 
 def train_model(
     work: Workspace,
-    model: ModelConfig,
+    model: ModelSpec,
     train: TrainConfig,
     *,
     data: epath.PathLike,
@@ -39,7 +39,7 @@ def train_model(
     targets: int = 1,
     label: str,
 ) -> Manifest:
-    """Trains `model` (resolved) on the first target of each row, or goes on where a run stopped.
+    """Trains `model` on the first target of each row, or goes on where a run stopped.
 
     With `targets` > 1 a student learns from so many of each row, the E-step inside its loss.
 
@@ -91,7 +91,7 @@ def make_stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, ta
     return BatchStream(pairs, data, seed=seed, local=local, targets_per_source=targets)
 
 
-def _taken_over(start: TrainedModel, model: ModelConfig) -> Params:
+def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:
     """The weights that a run on `model` begins with, out of those of a finished one."""
     return start.params if start.config.family == model.family else encoder_params(start.params)
 
@@ -106,6 +106,6 @@ def _valid_batches(work: Workspace):
     return lambda: sequential_batches(pairs, data.buckets, rows, local=local)
 
 
-def _batch_flops(model: ModelConfig, targets: int, batch: Batch) -> float:
+def _batch_flops(model: ModelSpec, targets: int, batch: Batch) -> float:
     rows, width = batch.target.shape
     return training_flops(model, rows, batch.source.shape[1], width, targets_per_source=targets)

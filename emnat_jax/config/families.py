@@ -1,0 +1,262 @@
+"""The table of model families, and the options of each.
+
+A family is a model of p(target | source). What the layers above ask of it without running it are members of its
+options; the functions that run it are imported when they are first called. A config file adds a family of its own by
+one line before it returns its configuration:
+
+    FAMILIES["mine"] = FamilySpec(MyOptions, make, parts)
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.deferred import deferred
+from emnat_jax.config.groups import chosen_options, named_by
+from emnat_jax.errors import require
+
+AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (METHOD 1.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyOptions:
+    """What every family has beside the Transformer's sizes, and what may be asked of it without JAX."""
+
+    is_parallel: ClassVar[bool] = True  # one pass over all positions; only such a family can be the student
+    is_glanceable: ClassVar[bool] = False  # `glat` can train it
+    extra_decoder_layers: ClassVar[int] = 1  # more than `decoder_layers` says (METHOD 1.6)
+
+    def decoder_positions(self, source: int, target: int) -> int:
+        """Positions that the decoder computes for padded widths of source and target."""
+        return target
+
+    @property
+    def length_penalty(self) -> float:
+        """alpha of ((5 + length) / 6)^alpha, by which log-probabilities of whole outputs are divided to rank them."""
+        return 0.0
+
+    @property
+    def length_candidates(self) -> int | None:
+        """Target lengths that are decoded side by side; None where the family has no such option."""
+        return None
+
+    def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
+        """The same with so many lengths; UserError where `family`, its name, has no such option."""
+        require(
+            self.length_candidates is not None,
+            f"length candidates: the family {family} decodes one length of its own.",
+        )
+        return dataclasses.replace(self, length_candidates=count)  # type: ignore[call-arg]
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        """The decoders by name, each as the same options with that decoder."""
+        return {}
+
+    def with_decoder(self, name: str, family: str) -> "FamilyOptions":
+        """The options with the decoder `name`; UserError for one that `family`, its name, does not have."""
+        known = self.decoders()
+        require(name in known, f"decoder {name!r}: the family {family} has {', '.join(known)}.")
+        return known[name]
+
+    def _named(self, names: tuple[str, ...]) -> dict[str, "FamilyOptions"]:
+        """Decoders that the option `decoder` chooses."""
+        return {name: dataclasses.replace(self, decoder=name) for name in names}  # type: ignore[call-arg]
+
+
+@dataclasses.dataclass(frozen=True)
+class AROptions(FamilyOptions):
+    """Decoding of the autoregressive family."""
+
+    beam: int = 1  # 1 is greedy search; N-best lists widen it to N
+    length_penalty: float = 1.8  # alpha of ((5 + length) / 6)^alpha, tuned on the valid split of the demo
+
+    is_parallel: ClassVar[bool] = False
+    extra_decoder_layers: ClassVar[int] = 0
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        widths = {"greedy": 1, "beam": max(self.beam, AR_BEAM)}
+        return {name: dataclasses.replace(self, beam=beam) for name, beam in widths.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class LengthOptions(FamilyOptions):
+    """A family that predicts the target's length first."""
+
+    length_candidates: int = 1  # lengths decoded in parallel, chosen by the model's own score
+    length_penalty: float = 0.0  # alpha in that choice
+    length_loss_weight: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class VanillaOptions(LengthOptions):
+    """Loss and decoding of the position-wise non-autoregressive family."""
+
+    decoder: str = "odd"  # odd or argmax
+    odd_penalty: float | None = None  # nats taken off for two equal neighbours; None forbids them
+
+    is_glanceable: ClassVar[bool] = True
+    DECODERS: ClassVar[tuple[str, ...]] = ("odd", "argmax")
+
+    def __post_init__(self):
+        one_of("vanilla.decoder", self.decoder, self.DECODERS)
+        positive("vanilla", self, "length_candidates")
+        require(
+            self.odd_penalty is None or self.odd_penalty >= 0,
+            f"vanilla.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
+        )
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        return self._named(self.DECODERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class CMLMOptions(LengthOptions):
+    """The conditional masked language model and mask-predict."""
+
+    length_candidates: int = 3  # lengths decoded in parallel, chosen by the model's own confidence
+    length_penalty: float = 1.0  # alpha in that choice
+    iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
+
+    def __post_init__(self):
+        positive("cmlm", self, "iterations", "length_candidates")
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        return {"mask_predict": self, "single_pass": dataclasses.replace(self, iterations=1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class UpsampledOptions(FamilyOptions):
+    """A family whose decoder starts from the source, each of its tokens spread over several positions."""
+
+    factor: int = 2  # decoder positions of each source token; outputs have at most that many tokens
+
+    def decoder_positions(self, source: int, target: int) -> int:
+        return self.factor * source
+
+
+@dataclasses.dataclass(frozen=True)
+class CTCOptions(UpsampledOptions):
+    """Connectionist temporal classification: the decoder positions are frames."""
+
+    decoder: str = "beam"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
+    beam: int = 5  # of the beam decoder; N-best lists widen it to N
+    length_reward: float = 0.0  # nats a token in the order of a beam's hypotheses
+
+    is_glanceable: ClassVar[bool] = True
+    DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
+
+    def __post_init__(self):
+        one_of("ctc.decoder", self.decoder, self.DECODERS)
+        positive("ctc", self, "factor", "beam")
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        return self._named(self.DECODERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class DAGOptions(UpsampledOptions):
+    """The directed acyclic graph of DA-Transformer: the decoder positions are vertices."""
+
+    factor: int = 4  # vertices of each source token
+    max_jump: int | None = None  # vertices that a link may go ahead; None: all
+    link_heads: int = 4  # attention-like heads whose mixture is the link distribution
+    decoder: str = "joint_viterbi"  # greedy, lookahead, viterbi, joint_viterbi or beam
+    length_exponent: float = 1.0  # beta of the Viterbi decoders: score / length^beta
+    beam: int = 5  # of the beam decoder; N-best lists widen it to N
+    length_penalty: float = 0.0  # alpha of ((5 + length) / 6)^alpha in the order of a beam's hypotheses
+
+    is_glanceable: ClassVar[bool] = True
+    DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
+
+    def __post_init__(self):
+        one_of("dag.decoder", self.decoder, self.DECODERS)
+        positive("dag", self, "factor", "max_jump", "link_heads", "beam")
+        require(
+            self.factor >= 2, f"dag.factor={self.factor}: use 2 or more, a path needs a start and an end."
+        )
+        require(
+            self.max_jump is None or self.max_jump >= 2 * self.factor,
+            f"dag.max_jump={self.max_jump}: use at least twice dag.factor={self.factor}, or a long source "
+            "leaves no output within model.max_length.",
+        )
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        return self._named(self.DECODERS)
+
+
+def glanceable() -> dict[str, "FamilySpec"]:
+    """The families that `glat` can train."""
+    return {name: spec for name, spec in FAMILIES.items() if spec.options.is_glanceable}
+
+
+@dataclasses.dataclass(frozen=True)
+class GLATOptions(FamilyOptions):
+    """Glancing training of another family, which it decodes like."""
+
+    base: str = "vanilla"  # vanilla, ctc, dag or one from outside that is_glanceable
+    base_options: FamilyOptions | None = dataclasses.field(
+        default=None, metadata=named_by("base", glanceable)
+    )  # None: the base's defaults
+    start_ratio: float = 0.5  # of the wrong positions that are revealed at step 0
+    end_ratio: float = 0.3  # the same from anneal_steps on
+    anneal_steps: int = 1_000
+
+    def __post_init__(self):
+        chosen_options("glat.base", self.base, self.base_options, glanceable())
+        positive("glat", self, "anneal_steps")
+        for name in ("start_ratio", "end_ratio"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"glat.{name}={value}: use a share from 0 to 1.")
+
+    @property
+    def of_base(self) -> FamilyOptions:
+        """The base's options, its defaults where none are given."""
+        return chosen_options("glat.base", self.base, self.base_options, glanceable())
+
+    @property
+    def length_penalty(self) -> float:
+        return self.of_base.length_penalty
+
+    @property
+    def length_candidates(self) -> int | None:
+        return self.of_base.length_candidates
+
+    def decoder_positions(self, source: int, target: int) -> int:
+        return self.of_base.decoder_positions(source, target)
+
+    def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
+        changed = self.of_base.with_length_candidates(count, self.base)
+        return dataclasses.replace(self, base_options=changed)
+
+    def decoders(self) -> dict[str, "FamilyOptions"]:
+        found = self.of_base.decoders()
+        return {name: dataclasses.replace(self, base_options=base) for name, base in found.items()}
+
+    def with_decoder(self, name: str, family: str) -> "FamilyOptions":
+        return dataclasses.replace(self, base_options=self.of_base.with_decoder(name, self.base))
+
+
+class FamilySpec(NamedTuple):
+    """A line of the table: the options of a family, and the functions that make it of sizes and options."""
+
+    options: type[FamilyOptions]
+    make: Callable[[Any, Any], Any]  # (TransformerSpec, its options) -> families.Family
+    # The same -> families.Parallel, the parts of a family with one pass over all positions; None of any other.
+    parallel: Callable[[Any, Any], Any] | None = None
+
+
+def _built_in(options: type[FamilyOptions], name: str) -> FamilySpec:
+    module = f"emnat_jax.families.{name}"
+    parallel = deferred(module, "parts") if options.is_parallel else None
+    return FamilySpec(options, deferred(module, "make"), parallel)
+
+
+FAMILIES: dict[str, FamilySpec] = {
+    "ar": _built_in(AROptions, "ar"),
+    "vanilla": _built_in(VanillaOptions, "vanilla"),
+    "cmlm": _built_in(CMLMOptions, "cmlm"),
+    "glat": _built_in(GLATOptions, "glat"),
+    "ctc": _built_in(CTCOptions, "ctc"),
+    "dag": _built_in(DAGOptions, "dag"),
+}

@@ -1,0 +1,62 @@
+"""The table of tasks: where the sentence pairs of `data.kind` come from, and the options of each.
+
+A config file adds a task of its own by one line before it returns its configuration:
+
+    TASKS["mine"] = TaskSpec(open_mine, MyOptions)
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from emnat_jax.config.deferred import deferred
+from emnat_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class ModesOptions:
+    """The generated multi-modal task (`data.kind=modes`)."""
+
+    modes: int = 4  # valid translations of a sentence: synonym styles x 2 word orders
+    words: int = 24  # different source words
+    min_length: int = 3  # words in a sentence
+    max_length: int = 6
+    train_rows: int = 4_000
+    eval_rows: int = 300
+
+    def __post_init__(self):
+        require(
+            self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
+            f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
+        )
+        require(
+            1 <= self.min_length <= self.max_length,
+            f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.",
+        )
+        require(
+            self.words >= max(2, self.max_length),
+            f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.",
+        )
+
+
+class TaskSpec(NamedTuple):
+    """A line of the table."""
+
+    open: Callable[
+        ..., Callable
+    ]  # (DataConfig, split, seed) -> function that iterates over the split's pairs
+    options: type | None = None  # frozen dataclass of its own options; they stand under data.NAME
+    # (source lines, output lines, its options) -> share of outputs that are right; of a task that has a checker
+    share_valid: Callable[[Sequence[str], Sequence[str], Any], float] | None = None
+
+
+TASKS: dict[str, TaskSpec] = {
+    "demo": TaskSpec(deferred("emnat_jax.data.corpora", "open_demo")),
+    "text": TaskSpec(deferred("emnat_jax.data.corpora", "open_text")),
+    "tfds": TaskSpec(deferred("emnat_jax.data.tfds_source", "open_split")),
+    "modes": TaskSpec(
+        deferred("emnat_jax.data.modes", "open_split"),
+        ModesOptions,
+        deferred("emnat_jax.data.modes", "share_valid"),
+    ),
+}
