@@ -8,6 +8,7 @@ Examples:
 """
 
 import sys
+from dataclasses import asdict
 
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
@@ -45,7 +46,8 @@ def run(args, config_arguments):
     measure = _files if args.hypotheses else _model_outputs
     figures, outputs, references = measure(args, config_arguments)
     if args.baseline and args.joined.is_first:
-        figures["significance"] = paired_significance(outputs, read_lines(args.baseline), references)
+        compared = paired_significance(outputs, read_lines(args.baseline), references)
+        figures["significance"] = {name: asdict(result) for name, result in compared.items()}
     show(figures, args.json)
 
 
@@ -59,7 +61,7 @@ def _files(args, config_arguments):
         _, references = read_multi_references(_stream(args.multi_references))
     else:
         references = [read_lines(path) for path in args.references.split(",")]
-    return quality(outputs, references), outputs, references
+    return asdict(quality(outputs, references)), outputs, references
 
 
 def _model_outputs(args, config_arguments):
@@ -76,7 +78,7 @@ def _model_outputs(args, config_arguments):
 
         sources, references = read_multi_references(_stream(args.multi_references))
         outputs = translate(sources)
-        return quality(outputs, references), outputs, references
+        return asdict(quality(outputs, references)), outputs, references
     rows = list(read_dataset(work.directory / "data" / args.split))
     outputs = translate([row.source_text for row in rows])
     return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]

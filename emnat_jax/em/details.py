@@ -81,8 +81,8 @@ def em_effects(
         for system in outputs[last][split]:
             pair = outputs[last][split][system], outputs[first][split][system]
             found = paired_significance(*pair, lines, names=("BLEU",))["BLEU"]
-            effects.append({"system": system, "split": split, "round": last, "before": found["baseline"],
-                            "after": found["system"], "p_value": found["p_value"], "signature": found["signature"]})  # fmt: skip
+            effects.append({"system": system, "split": split, "round": last, "before": found.baseline,
+                            "after": found.system, "p_value": found.p_value, "signature": found.signature})  # fmt: skip
     return effects
 
 

@@ -1,5 +1,6 @@
 """What a round reports: quality of teacher and student, and how multi-modal the student's targets are."""
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Sequence
@@ -92,7 +93,7 @@ def _write(
         _write_text(folder / f"outputs/{split}.{role}.txt", "".join(f"{line}\n" for line in lines))
     systems: dict[str, Any] = {name: {} for name, _ in outputs}
     for (name, split), lines in outputs.items():
-        systems[name][split] = quality(lines, texts.references[split])
+        systems[name][split] = dataclasses.asdict(quality(lines, texts.references[split]))
         systems[name][split] |= valid_share(work, lines, texts.rows[split]) if split in SPLITS else {}
     samples = _samples(work, texts.rows["test"], outputs, alternatives)
     result = {"round": index} | systems | {"ncm": ncm, "samples": samples}
@@ -113,7 +114,8 @@ def _decoders(
 
 def figures(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, Any]:
     """Scores of one output a row against the raw target lines; on the generated task also the share of valid ones."""
-    return quality(outputs, [[row.target_text for row in rows]]) | valid_share(work, outputs, rows)
+    scores = quality(outputs, [[row.target_text for row in rows]])
+    return dataclasses.asdict(scores) | valid_share(work, outputs, rows)
 
 
 def valid_share(work: Workspace, outputs: list[str], rows: list[Row]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """sacreBLEU and chrF++, each with the signature that says how it was computed."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.repetition import adjacent_repeat_rate
@@ -9,29 +9,36 @@ from emnat_jax.evaluation.repetition import adjacent_repeat_rate
 References = Sequence[Sequence[str | None]]  # sets of lines; None where a sentence has no further reference
 
 
-def quality(outputs: Sequence[str], references: References) -> dict[str, Any]:
-    """Scores of detokenised outputs against one or more sets of raw references, the first of them whole.
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """Scores of a set of outputs. `dataclasses.asdict` gives them as report.json has them."""
 
-    `bleu` and `chrf` (chrF++, two-word n-grams) are percentages; `length_ratio` is words out over
-    words of the first reference; `repeat_rate` is the share of neighbouring words that are equal;
-    `type_token_ratio` is different words over words.
-    """
+    bleu: float  # percent
+    bleu_signature: str
+    chrf: float  # percent; chrF++, with n-grams of up to two words
+    chrf_signature: str
+    length_ratio: float  # words of the outputs over words of the first reference
+    repeat_rate: float  # share of neighbouring words that are equal
+    type_token_ratio: float  # different words over words
+    sentences: int
+
+
+def quality(outputs: Sequence[str], references: References) -> Quality:
+    """Scores of detokenised outputs against one or more sets of raw references, the first of them whole."""
     require_same_lengths(outputs, references)
     bleu, chrf = _metrics()
-    scores = {
-        "bleu": bleu.corpus_score(list(outputs), _padded(references)).score,
-        "bleu_signature": str(bleu.get_signature()),
-        "chrf": chrf.corpus_score(list(outputs), _padded(references)).score,
-        "chrf_signature": str(chrf.get_signature()),
-    }
     words = [output.split() for output in outputs]
     reference_words = sum(len(line.split()) for line in references[0])
-    return scores | {
-        "length_ratio": sum(map(len, words)) / max(reference_words, 1),
-        "repeat_rate": adjacent_repeat_rate(words),
-        "type_token_ratio": len({word for line in words for word in line}) / max(sum(map(len, words)), 1),
-        "sentences": len(outputs),
-    }
+    return Quality(
+        bleu=bleu.corpus_score(list(outputs), _padded(references)).score,
+        bleu_signature=str(bleu.get_signature()),
+        chrf=chrf.corpus_score(list(outputs), _padded(references)).score,
+        chrf_signature=str(chrf.get_signature()),
+        length_ratio=sum(map(len, words)) / max(reference_words, 1),
+        repeat_rate=adjacent_repeat_rate(words),
+        type_token_ratio=len({word for line in words for word in line}) / max(sum(map(len, words)), 1),
+        sentences=len(outputs),
+    )
 
 
 def corpus_bleu(outputs: Sequence[str], references: References) -> float:
@@ -40,14 +47,24 @@ def corpus_bleu(outputs: Sequence[str], references: References) -> float:
     return _metrics()[0].corpus_score(list(outputs), _padded(references)).score
 
 
+@dataclasses.dataclass(frozen=True)
+class Significance:
+    """Two systems compared by one metric on the same sentences."""
+
+    baseline: float  # its score, in percent
+    system: float  # its score, in percent
+    p_value: float  # of the difference; 1.0 where the scores are equal
+    signature: str
+
+
 def paired_significance(
     outputs: Sequence[str],
     baseline: Sequence[str],
     references: References,
     samples: int = 1_000,
     names: Sequence[str] = ("BLEU", "chrF2++"),
-) -> dict[str, Any]:
-    """Paired bootstrap (Koehn 2004) of two systems on the same sentences: p values of the metrics `names`.
+) -> dict[str, Significance]:
+    """Paired bootstrap (Koehn 2004) of two systems on the same sentences, by the metrics `names`.
 
     sacrebleu's p value is one-sided: of two systems that are equally good it calls one better or worse with
     p < 0.025 about once in twenty times.
@@ -67,13 +84,13 @@ def paired_significance(
     )
     signatures, results = test()
     return {
-        name: {
-            "baseline": values[0].score,
-            "system": values[1].score,
+        name: Significance(
+            baseline=values[0].score,
+            system=values[1].score,
             # sacrebleu gives equal scores the smallest p value there is.
-            "p_value": 1.0 if values[0].score == values[1].score else values[1].p_value,
-            "signature": str(signatures[name]),
-        }
+            p_value=1.0 if values[0].score == values[1].score else values[1].p_value,
+            signature=str(signatures[name]),
+        )
         for name, values in results.items()
         if name != "System"
     }

@@ -163,7 +163,7 @@ def _gains(run: dict, other: dict, directory: epath.Path, cell: Cell, known: dic
 def _p_value(run: dict, other: dict, directory: epath.Path, cell: Cell, split: str) -> float:
     ours, theirs = (outputs_of(directory / x["folder"], x["round"], split)["student"] for x in (run, other))
     references = references_of(cell.config.data, directory / run["folder"])[split]
-    return paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"]["p_value"]
+    return paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"].p_value
 
 
 def _known(path: epath.Path) -> dict[tuple[str, ...], float]:
