@@ -27,6 +27,12 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
         yield file
 
 
+def write_text(path: epath.PathLike, text: str) -> None:
+    """A text file, whole or not at all, as `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
 @contextlib.contextmanager
 def _in_store(path: epath.Path) -> Iterator[BinaryIO]:
     """An object appears whole; it is not begun before all of it is there, for an error would end it early."""

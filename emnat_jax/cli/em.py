@@ -8,8 +8,6 @@ Examples:
   emnat em --config.em.rounds=3 --workdir=runs/three --plan
 """
 
-import json
-
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config
 
 
@@ -28,15 +26,16 @@ def run(args, config_arguments):
         return
     work = open_workspace(config, args)
     from emnat_jax.em.driver import run as run_em
-    from emnat_jax.em.report import table
     from emnat_jax.evaluation.bleu import require_library
+    from emnat_jax.report.convert import dumps
+    from emnat_jax.report.rounds import text_table
 
     require_library()  # found missing now, not after the first hours of training
     report = run_em(work)
     if args.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(dumps(report))
         return
-    print(table(report))
+    print(text_table(report))
     print(f"workdir: {work.directory}\nreport:  {work.directory / 'report' / 'index.html'}")
 
 

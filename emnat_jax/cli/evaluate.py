@@ -7,16 +7,26 @@ Examples:
   emnat evaluate --workdir=runs/tatoeba --multi-references=test_multiref.tsv.gz
 """
 
+import argparse
 import sys
-from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
 from emnat_jax.data.multi_references import read_multi_references
-from emnat_jax.errors import UserError
+from emnat_jax.errors import require
+from emnat_jax.evaluation.bleu import References, paired_significance, quality
 
 
-def add_arguments(parser):
+class Evaluated(NamedTuple):
+    """Translations, what they are compared with, and the scores."""
+
+    scores: Any  # a record
+    outputs: list[str]
+    references: References
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     add_model(parser)
     parser.add_argument(
@@ -25,65 +35,74 @@ def add_arguments(parser):
     parser.add_argument("--hypotheses", metavar="FILE", help="score this file instead of a model's output")
     parser.add_argument("--references", metavar="FILE[,FILE]", help="raw reference lines, one file a set")
     parser.add_argument(
-        "--multi-references", metavar="FILE", help="lines of source, TAB, its references, TAB between them; a model"
-        " translates the sources, or --hypotheses has done so",
-    )  # fmt: skip
+        "--multi-references",
+        metavar="FILE",
+        help="lines of source, TAB, its references, TAB between them; a model translates the sources, or "
+        "--hypotheses has done so",
+    )
     parser.add_argument(
         "--baseline", metavar="FILE", help="output of another system, for the paired bootstrap"
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
 
 
-def run(args, config_arguments):
-    from emnat_jax.evaluation.bleu import paired_significance
-
-    if args.references is not None and args.multi_references is not None:
-        raise UserError("--references and --multi-references: give one of them.")
-    if args.hypotheses is None and args.references is not None:
-        raise UserError("--hypotheses and --references go together.")
-    if args.hypotheses is not None and args.references is None and args.multi_references is None:
-        raise UserError("--hypotheses and --references (or --multi-references) go together.")
-    measure = _files if args.hypotheses else _model_outputs
-    figures, outputs, references = measure(args, config_arguments)
-    if args.baseline and args.joined.is_first:
-        compared = paired_significance(outputs, read_lines(args.baseline), references)
-        figures["significance"] = {name: asdict(result) for name, result in compared.items()}
-    show(figures, args.json)
+def run(args: argparse.Namespace, config_arguments: list[str]) -> None:
+    _check(args)
+    found = _files(args) if args.hypotheses else _model_outputs(args, config_arguments)
+    if found is None:
+        return
+    shown = dict(vars(found.scores))
+    if args.baseline:
+        baseline = read_lines(args.baseline)
+        shown["significance"] = paired_significance(found.outputs, baseline, found.references)
+    show(shown, args.json)
 
 
-def _files(args, config_arguments):
-    from emnat_jax.evaluation.bleu import quality
+def _check(args: argparse.Namespace) -> None:
+    """UserError for options that do not go together."""
+    multi, references, hypotheses = args.multi_references, args.references, args.hypotheses
+    require(references is None or multi is None, "--references and --multi-references: give one of them.")
+    require(hypotheses is not None or references is None, "--hypotheses and --references go together.")
+    require(
+        hypotheses is None or references is not None or multi is not None,
+        "--hypotheses and --references (or --multi-references) go together.",
+    )
 
+
+def _files(args: argparse.Namespace) -> Evaluated | None:
+    """The scores of a file; None of any process but the first."""
     if not args.joined.is_first:
-        return {}, [], []
-    outputs = read_lines(args.hypotheses)
+        return None
+    outputs, references = read_lines(args.hypotheses), _references(args)
+    return Evaluated(quality(outputs, references), outputs, references)
+
+
+def _references(args: argparse.Namespace) -> References:
     if args.multi_references:
-        _, references = read_multi_references(_stream(args.multi_references))
-    else:
-        references = [read_lines(path) for path in args.references.split(",")]
-    return asdict(quality(outputs, references)), outputs, references
+        return read_multi_references(_stream(args.multi_references))[1]
+    return [read_lines(path) for path in args.references.split(",")]
 
 
-def _model_outputs(args, config_arguments):
+def _model_outputs(args: argparse.Namespace, config_arguments: list[str]) -> Evaluated | None:
+    """The scores of a model's translations; None of the other processes, which lend devices."""
     work = open_workspace(read_config(config_arguments, args.workdir), args)
     from emnat_jax.artifacts.manifest import read_dataset
-    from emnat_jax.em.evaluate import figures
+    from emnat_jax.em.evaluate import EvaluationOptions, score_lines
 
     translate = load_model(work, args).translate
-    if not args.joined.is_first:  # it lends its devices
+    if not args.joined.is_first:
         translate([])
-        return {}, [], []
+        return None
     if args.multi_references:
-        from emnat_jax.evaluation.bleu import quality
-
         sources, references = read_multi_references(_stream(args.multi_references))
         outputs = translate(sources)
-        return asdict(quality(outputs, references)), outputs, references
+        return Evaluated(quality(outputs, references), outputs, references)
     rows = list(read_dataset(work.directory / "data" / args.split))
-    outputs = translate([row.source_text for row in rows])
-    return figures(work, outputs, rows), outputs, [[row.target_text for row in rows]]
+    outputs, references = translate([row.source_text for row in rows]), [[row.target_text for row in rows]]
+    scores = score_lines(outputs, references, rows, EvaluationOptions.of(work.config))
+    return Evaluated(scores, outputs, references)
 
 
-def _stream(path):
+def _stream(path: str) -> Any:
     """A path, or standard input for "-"."""
     return sys.stdin.buffer if path == "-" else path

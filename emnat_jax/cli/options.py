@@ -7,13 +7,16 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, read_saved, to_dict
 from emnat_jax.errors import UserError, require
+from emnat_jax.report.convert import to_json
 
 DEFAULT_WORKDIR = "runs/quickstart"
 
@@ -183,8 +186,9 @@ def write_lines(path: str | None, lines: list[str]) -> None:
         file.write(text.encode())
 
 
-def show(values: dict, as_json: bool) -> None:
-    """Figures on standard output, as JSON or a line each."""
+def show(values: Any, as_json: bool) -> None:
+    """A record or a mapping on standard output: as JSON, or a line a value that there is."""
+    values = to_json(values)
     if as_json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
         return
@@ -192,10 +196,10 @@ def show(values: dict, as_json: bool) -> None:
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-def flatten(values: dict, where: str = ""):
-    """(dotted name, value) of every leaf."""
+def flatten(values: dict[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every leaf that is not None."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{where}{name}.")
-        else:
+        elif value is not None:
             yield f"{where}{name}", value

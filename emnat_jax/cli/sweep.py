@@ -11,8 +11,6 @@ Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --report --over=longer_teacher
 """
 
-import json
-
 from etils import epath
 
 from emnat_jax.cli.options import add_workdir, make_log, read_grid, set_up_jax
@@ -45,6 +43,7 @@ def run(args, config_arguments):
         raise UserError(f"{args.workdir} is the workdir of one run; give a sweep a --workdir of its own.")
     set_up_jax()
     from emnat_jax.evaluation.bleu import require_library
+    from emnat_jax.report.convert import dumps
     from emnat_jax.report.sweep_page import sweep_table
     from emnat_jax.sweep.summary import write_sweep_report
 
@@ -54,7 +53,7 @@ def run(args, config_arguments):
         failed = run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
     report = args.joined.broadcast("report", lambda: write_sweep_report(cells, args.workdir, args.over))
     if args.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(dumps(report))
     else:
         print(f"{sweep_table(report)}\npage: {args.workdir}/report/index.html")
     if failed:

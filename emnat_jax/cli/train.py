@@ -12,9 +12,7 @@ from emnat_jax.errors import UserError
 
 def add_arguments(parser):
     add_workdir(parser)
-    parser.add_argument(
-        "--role", choices=ROLES, required=True, help="teacher or student configuration"
-    )
+    parser.add_argument("--role", choices=ROLES, required=True, help="teacher or student configuration")
     parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
     parser.add_argument("--base", help="a set with the rows that --data does not have")
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")

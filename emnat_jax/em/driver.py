@@ -4,7 +4,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 from etils import epath
 
@@ -12,20 +11,19 @@ from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.config import ROLES, Config, EMConfig, TrainConfig
 from emnat_jax.data.prepare import prepare
-from emnat_jax.em.details import finished_rounds
-from emnat_jax.em.evaluate import evaluate_round
+from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round
 from emnat_jax.em.plan import EVAL_NAME, Stage, make_plan
 from emnat_jax.em.report import write_report
+from emnat_jax.em.results import finished_rounds
 from emnat_jax.em.stages.train import train_model
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import distill, rescore
+from emnat_jax.report.record import Report
 
 
-def run_config(
-    config: Config, workdir: epath.PathLike, log: Callable[[str], None] | None = None
-) -> dict[str, Any]:
+def run_config(config: Config, workdir: epath.PathLike, log: Callable[[str], None] | None = None) -> Report:
     """Runs or resumes all EM rounds in `workdir`, as `emnat em` does, and returns the report.
 
     `log` gets a line for every stage (None: nothing is said). Raises UserError as `run` does; killed at any
@@ -34,7 +32,7 @@ def run_config(
     return run(Workspace(config, workdir, log or (lambda text: None)))
 
 
-def run(work: Workspace) -> dict[str, Any]:
+def run(work: Workspace) -> Report:
     """Runs or resumes every stage of every round, and returns the report.
 
     Raises UserError for another configuration than the workdir was begun with, for a workdir that
@@ -177,7 +175,11 @@ def _select(work: Workspace, stage: Stage) -> None:
 
 
 def _evaluate(work: Workspace, stage: Stage) -> None:
-    evaluate_round(work, stage.round, work.directory / stage.data)
+    index = stage.round
+    folders = RoundModels(
+        *(work.round_folder(i, role) for i, role in ((index, "teacher"), (index, "student"), (0, "teacher")))
+    )
+    evaluate_round(work, EvaluationOptions.of(work.config), index, folders, work.directory / stage.data)
 
 
 STAGES = {
@@ -192,7 +194,7 @@ STAGES = {
 }
 
 
-def rebuild_report(work: Workspace) -> dict[str, Any]:
+def rebuild_report(work: Workspace) -> Report:
     """The report of whatever is finished. UserError where no run was begun."""
     begun = (work.directory / "config.json").exists()
     require(begun, f"{work.directory} holds no run; begin one: emnat em --workdir={work.directory}")

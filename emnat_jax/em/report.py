@@ -1,148 +1,169 @@
-"""report.json, its page and the plain table: what every round reached, from what, with which versions."""
+"""The report of a workdir, collected from whatever is finished and written as JSON, page and table."""
 
 import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 from etils import epath
 
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import read_journal
-from emnat_jax.artifacts.manifest import is_finished, load_manifest, read_dataset
-from emnat_jax.config import ROLES
-from emnat_jax.config.convert import to_dict
-from emnat_jax.em.details import details, finished_rounds
-from emnat_jax.em.evaluate import valid_share
-from emnat_jax.em.plan import EVAL_NAME, make_plan
+from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest, read_dataset
+from emnat_jax.config import ROLES, TASKS
+from emnat_jax.em.effects import effects_of_rounds
+from emnat_jax.em.evaluate import EvaluationOptions, share_valid
+from emnat_jax.em.latency import read_latency
+from emnat_jax.em.plan import make_plan
+from emnat_jax.em.results import finished_rounds, outputs_of, read_evaluation, references_of
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.report.markup import columns_of_text
+from emnat_jax.evaluation.bleu import References
+from emnat_jax.evaluation.lengths import by_length
+from emnat_jax.report.convert import dumps, from_json
 from emnat_jax.report.page import page
+from emnat_jax.report.record import (
+    Curve,
+    Environment,
+    LengthBucket,
+    Provenance,
+    Report,
+    RoundReport,
+    Selection,
+    SystemScores,
+    TrainedScores,
+    Training,
+    compare_samples,
+)
+from emnat_jax.report.rounds import text_table
 
 PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
 
 
-def write_report(work: Workspace, stopped: str | None = None) -> dict[str, Any]:
+def write_report(work: Workspace, stopped: str | None = None) -> Report:
     """Writes report/report.json, report/index.html and report/table.txt from the rounds that are finished."""
-    rounds = finished_rounds(work.directory, work.config.em.rounds)
-    report = {
-        "rounds": [_round(work, index) for index in rounds],
-        **details(work, rounds),
-        "stopped": stopped,
-        "provenance": _provenance(work),
-        "config": to_dict(work.config),
-        "environment": environment(),
-        "seconds": _seconds(work),
-    }
-    write_texts(work.directory / "report", {
-        "report.json": json.dumps(report, indent=2, ensure_ascii=False),
-        "index.html": page(report),
-        "table.txt": table(report),
-    })  # fmt: skip
+    report = collect_report(work, stopped)
+    texts = {"report.json": dumps(report), "index.html": page(report), "table.txt": text_table(report)}
+    for name, text in texts.items():
+        write_text(work.directory / "report" / name, f"{text}\n")
     return report
 
 
-def write_texts(folder: epath.Path, texts: Mapping[str, str]) -> None:
-    """Files of a folder, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        with atomic_file(folder / name) as file:
-            file.write(text.encode() + b"\n")
+def collect_report(work: Workspace, stopped: str | None) -> Report:
+    """Everything that is finished; `stopped` says why the rounds ended early, if they did."""
+    directory = work.directory
+    finished = finished_rounds(directory, work.config.em.rounds)
+    rounds = tuple(_round(work, index) for index in finished)
+    references = references_of(work.config.data, directory) if finished else {}
+    outputs = {
+        index: {split: outputs_of(directory, index, split) for split in references} for index in finished
+    }
+    return Report(
+        rounds=rounds,
+        curves=tuple(_curve(directory, index, role) for index in finished for role in ROLES),
+        by_length={str(i): _by_length(lines["test"], references["test"]) for i, lines in outputs.items()},
+        samples=compare_samples(rounds),
+        effects=effects_of_rounds(outputs, references),
+        latency=read_latency(directory),
+        stopped=stopped,
+        provenance=_provenance(work),
+        config=work.config,
+        environment=environment(),
+        seconds=_seconds(directory),
+    )  # fmt: skip
 
 
-def _round(work: Workspace, index: int) -> dict[str, Any]:
-    """The evaluation, how the models were trained, and the E-step that followed (None after the last)."""
-    here = work.directory / f"rounds/{index}"
-    result = json.loads((here / EVAL_NAME).read_text())
-    for role in ROLES:
-        manifest = load_manifest(work.round_folder(index, role))
-        result[role]["training"] = {
-            "rows": manifest.rows_in,
-            "step": manifest.options["step"],
-            "valid_loss": manifest.options["valid_loss"],
-            "parameters": manifest.content_hash,
-        }
-    selected = here / "selected"
-    result["selection"] = None
-    if is_finished(selected):
-        options = load_manifest(selected).options
-        result["selection"] = {**options["select"], **options["statistics"], **_valid_choices(work, selected)}
-    return result
+def _by_length(outputs: Mapping[str, list[str]], references: References) -> tuple[LengthBucket, ...]:
+    """BLEU of each system by the length of the first reference, which every sentence has."""
+    first = [line for line in references[0] if line is not None]
+    return tuple(LengthBucket(**bucket) for bucket in by_length(outputs, first))
 
 
-def _valid_choices(work: Workspace, selected: epath.Path) -> dict[str, float]:
-    """On the generated task: the share of sources whose (first) chosen target is a translation of it."""
-    if work.config.data.kind != "modes":
-        return {}
+def _round(work: Workspace, index: int) -> RoundReport:
+    """The evaluation, how the models were trained, and the E-step that followed."""
+    found = read_evaluation(work.directory, index)
+    return RoundReport(
+        round=index,
+        teacher=_trained(work.round_folder(index, "teacher"), found.teacher),
+        student=_trained(work.round_folder(index, "student"), found.student),
+        student_rescored=found.student_rescored,
+        ncm=found.ncm,
+        samples=found.samples,
+        selection=_selection(work, work.directory / f"rounds/{index}/selected"),
+    )
+
+
+def _trained(folder: epath.Path, scores: SystemScores) -> TrainedScores:
+    """A model's scores with its training, of which its manifest tells."""
+    manifest = load_manifest(folder)
+    options = manifest.options
+    training = Training(manifest.rows_in, options["step"], options["valid_loss"], manifest.content_hash)
+    return TrainedScores(**vars(scores), training=training)
+
+
+def _selection(work: Workspace, selected: epath.Path) -> Selection | None:
+    """What the E-step chose; None where there was none."""
+    if not is_finished(selected):
+        return None
+    options = load_manifest(selected).options
+    values = {
+        "options": options["select"],
+        **options["statistics"],
+        "share_valid": _valid_choices(work, selected),
+    }
+    mend = f"delete {selected} and run `emnat em` again."
+    return from_json(Selection, values, str(selected / MANIFEST_NAME), mend)
+
+
+def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
+    """The share of sources whose (first) chosen target the task's checker accepts; None without a checker."""
+    if TASKS[work.config.data.kind].share_valid is None:
+        return None
     rows = list(read_dataset(selected))
-    return valid_share(work, [work.vocabulary.decode(row.targets[0]) for row in rows], rows)
+    chosen = [work.vocabulary.decode(row.targets[0]) for row in rows]
+    return share_valid(chosen, rows, EvaluationOptions.of(work.config))
 
 
-def _provenance(work: Workspace) -> dict[str, Any]:
-    """Content hash and fingerprints of everything that is finished."""
+def _curve(directory: epath.Path, index: int, role: str) -> Curve:
+    """The losses of one training; empty of a frozen teacher."""
+    path = directory / f"rounds/{index}/{role}/metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    loss, valid_loss = (
+        tuple((line["step"], line[name]) for line in lines if name in line) for name in ("loss", "valid_loss")
+    )
+    return Curve(index, role, loss, valid_loss)
+
+
+def _provenance(work: Workspace) -> dict[str, Provenance]:
+    """Content hash and fingerprints of everything that is finished, by folder."""
     folders = [f"data/{split}" for split in ("train", "valid", "test")]
     folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
     found = {}
     for name in folders:
         if is_finished(work.directory / name):
-            manifest = load_manifest(work.directory / name, verify_shards=False)
-            found[name] = {"content_hash": manifest.content_hash, "fingerprints": manifest.fingerprints,
-                           "rows": manifest.rows_out, "dropped": manifest.dropped}  # fmt: skip
+            made = load_manifest(work.directory / name, verify_shards=False)
+            found[name] = Provenance(made.content_hash, made.fingerprints, made.rows_out, made.dropped)
     return found
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Devices, platform and versions."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
     devices = jax.devices()
-    return {
-        "devices": f"{len(devices)} x {devices[0].device_kind}",
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def _seconds(work: Workspace) -> dict[str, float]:
-    """Time of each stage; of a resumed one, that of the run that ended it."""
-    return {
-        line["stage"]: line["seconds"] for line in read_journal(work.directory) if line.get("event") == "end"
-    }
-
-
-def _rescored(item: dict[str, Any]) -> str:
-    return f"{item['student_rescored']['test']['bleu']:.2f}" if "student_rescored" in item else "-"
-
-
-def table(report: dict[str, Any]) -> str:
-    """A line a round: teacher and student on the test split, and what the E-step did."""
-    columns = ("round", "teacher BLEU", "student BLEU", "rescored", "teacher chrF++", "student chrF++", "length ratio", "repeats %",
-               "NCM train", "teacher NLL", "agreement")  # fmt: skip
-    modes = any("share_valid" in item["student"]["test"] for item in report["rounds"])
-    if modes:
-        columns += ("teacher valid %", "student valid %", "choices valid %")
-    lines = [columns]
-    for item in report["rounds"]:
-        teacher, student, ncm = item["teacher"]["test"], item["student"]["test"], item["ncm"]["train"]
-        agreement = f"{item['selection']['agreement']:.2f}" if item["selection"] else "-"
-        line = (str(item["round"]), f"{teacher['bleu']:.2f}", f"{student['bleu']:.2f}", _rescored(item), f"{teacher['chrf']:.2f}",
-                f"{student['chrf']:.2f}", f"{student['length_ratio']:.3f}", f"{100 * student['repeat_rate']:.2f}",
-                f"{ncm['ncm']:.3f}", f"{ncm['teacher_nll']:.3f}", agreement)  # fmt: skip
-        if modes:
-            chosen = f"{100 * item['selection']['share_valid']:.2f}" if item["selection"] else "-"
-            line += (f"{100 * teacher['share_valid']:.1f}", f"{100 * student['share_valid']:.1f}", chosen)
-        lines.append(line)
-    notes = (
-        [f"test split; {report['rounds'][0]['teacher']['test']['bleu_signature']}"]
-        if report["rounds"]
-        else []
+    return Environment(
+        devices=f"{len(devices)} x {devices[0].device_kind}",
+        platform=platform.platform(),
+        python=platform.python_version(),
+        versions={name: _version(name) for name in PACKAGES},
     )
-    notes += [f"stopped: {report['stopped']}"] if report["stopped"] else []
-    return "\n".join([*columns_of_text(lines), *notes])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _seconds(directory: epath.Path) -> dict[str, float]:
+    """Time of each stage; of a resumed one, that of the run that ended it."""
+    return {line["stage"]: line["seconds"] for line in read_journal(directory) if line.get("event") == "end"}

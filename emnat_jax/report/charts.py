@@ -23,13 +23,14 @@ def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
         place = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
         dashes = STROKES[number % len(STROKES)][0]
         marks.append(
-            f'<polyline points="{place}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+            f'<polyline points="{place}" fill="none" stroke="{colour}" stroke-width="2" '
+            f'stroke-dasharray="{dashes}"/>'
         )
         if len(line) <= 30:
             marks += [
                 _dot(frame, x, y, colour, f"{name}: {_number(y)} at {across} {_number(x)}") for x, y in line
             ]
-    return _figure(frame, marks, across, up, _legend(list(series), lines=True))
+    return _chart(frame, marks, across, up, _legend(list(series), lines=True))
 
 
 def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: str, up: str) -> str:
@@ -41,10 +42,8 @@ def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: 
         for x, y, label in group:
             about = f"{name}, {label}: {_number(y)} {up}, {_number(x)} {across}"
             marks.append(_dot(frame, x, y, colour, about, radius=6))
-            marks.append(
-                f'<text x="{frame.x(x):.1f}" y="{frame.y(y) - 9:.1f}" text-anchor="middle">{html.escape(label)}</text>'
-            )
-    return _figure(frame, marks, across, up, _legend(list(series)))
+            marks.append(_text(frame.x(x), frame.y(y) - 9, "middle", label))
+    return _chart(frame, marks, across, up, _legend(list(series)))
 
 
 def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
@@ -61,7 +60,7 @@ def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], acr
             size = f'width="{each:.1f}" height="{bottom - top:.1f}"'
             marks.append(f'<rect x="{left:.1f}" y="{top:.1f}" {size} fill="{colour}">{title}</rect>')
     marks += _names(frame, groups)
-    return _figure(frame, marks, across, up, _legend(list(series)), ticks_across=False, room=_room(groups))
+    return _chart(frame, marks, across, up, _legend(list(series)), ticks_across=False, room=_room(groups))
 
 
 def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping[str, Number]) -> str:
@@ -73,18 +72,19 @@ def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping
         mean = sum(group) / len(group)
         left, right, height = frame.x(place + 0.2), frame.x(place + 0.8), frame.y(mean)
         marks.append(
-            f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{height:.1f}" y2="{height:.1f}" stroke="{colour}" stroke-width="3"/>'
+            f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{height:.1f}" y2="{height:.1f}" '
+            f'stroke="{colour}" stroke-width="3"/>'
         )
         marks += [_dot(frame, place + 0.5, value, colour, f"{name}: {value:.2f}") for value in group]
     names = list(groups)
-    return _figure(frame, [*marks, *_names(frame, names)], "", up, "", ticks_across=False, room=_room(names))
+    return _chart(frame, [*marks, *_names(frame, names)], "", up, "", ticks_across=False, room=_room(names))
 
 
 def _level(frame: "_Frame", value: Number, name: str) -> str:
     height = frame.y(value)
     return (
         f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}" stroke="currentColor" '
-        f'stroke-dasharray="5 4"/><text x="{WIDTH - RIGHT}" y="{height - 4:.1f}" text-anchor="end">{html.escape(name)}</text>'
+        f'stroke-dasharray="5 4"/>{_text(WIDTH - RIGHT, height - 4, "end", name)}'
     )
 
 
@@ -138,7 +138,7 @@ def _ticks(low: Number, high: Number) -> list:
     return [place * step for place in range(first, max(last, first + 1) + 1)]
 
 
-def _figure(
+def _chart(
     frame: _Frame,
     marks: list[str],
     across: str,
@@ -151,19 +151,15 @@ def _figure(
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     grid = [
         f'<line x1="{LEFT}" x2="{right}" y1="{frame.y(tick):.1f}" y2="{frame.y(tick):.1f}" class="grid"/>'
-        f'<text x="{LEFT - 6}" y="{frame.y(tick) + 4:.1f}" text-anchor="end">{_tick(tick, frame.ticks)}</text>'
+        f"{_text(LEFT - 6, frame.y(tick) + 4, 'end', _tick(tick, frame.ticks))}"
         for tick in frame.ticks
     ]
     if ticks_across:
         shown = _whole_ticks(frame.first, frame.last)
-        grid += [
-            f'<text x="{frame.x(tick):.1f}" y="{bottom + 15}" text-anchor="middle">{_tick(tick, shown)}</text>'
-            for tick in shown
-        ]
+        grid += [_text(frame.x(tick), bottom + 15, "middle", _tick(tick, shown)) for tick in shown]
     middle = (TOP + bottom) / 2
-    names = (
-        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT + room - 6}" text-anchor="middle">{html.escape(across)}</text>'
-        f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">{html.escape(up)}</text>'
+    names = _text((LEFT + right) / 2, HEIGHT + room - 6, "middle", across) + _text(
+        12, middle, "middle", up, f' transform="rotate(-90 12 {middle})"'
     )
     label = html.escape(f"{up} by {across}")
     drawing = "".join([*grid, *marks, names])
@@ -178,6 +174,11 @@ def _whole_ticks(first: Number, last: Number) -> list:
     if float(first).is_integer() and float(last).is_integer() and last - first <= 10:
         return [float(value) for value in range(int(first), int(last) + 1)]
     return found
+
+
+def _text(x: Number, y: Number, anchor: str, shown: str, more: str = "") -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}'
+    return f"<text {place}>{html.escape(shown)}</text>"
 
 
 def _dot(frame: _Frame, x: Number, y: Number, colour: str, about: str, radius: Number = 3.5) -> str:

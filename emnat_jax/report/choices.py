@@ -1,46 +1,51 @@
-"""What the E-steps of a run took, on its page."""
+"""What the E-steps of a run chose, on its page."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from emnat_jax.report.charts import bar_chart
 from emnat_jax.report.markup import figures, table, text
+from emnat_jax.report.record import RoundReport, Selection
 
 ABOUT = (
-    "After a round the teacher (or the student, as configured) proposes several translations of each training sentence; the "
-    "E-step chooses which of them is learned from next, by how likely the student finds them and by what the rule adds. Ranks "
-    "are places in the proposer's list. If the choices grow less likely under the teacher of round 0 from round to "
-    "round, the loop drifts away from what it knew."
+    "After a round the teacher (or the student, as configured) proposes several translations of each "
+    "training sentence; the E-step chooses which of them is learned from next, by how likely the student "
+    "finds them and by what the rule adds. Ranks are places in the proposer's list; log p is under the "
+    "teacher of round 0. Choices that it finds less likely from round to round show that the loop drifts "
+    "away from what it knew."
 )
 
 
-def choices(rounds: list[dict]) -> str:
+def choices(rounds: Sequence[RoundReport]) -> str:
     """The section; empty without an E-step."""
-    steps = [(item["round"], item["selection"]) for item in rounds if item["selection"]]
+    steps = {found.round: found.selection for found in rounds if found.selection}
     if not steps:
         return ""
-    widest = max(len(chosen["rank_histogram"]) for _, chosen in steps)
-    shares = {f"after round {index}": _shares(chosen["rank_histogram"], widest) for index, chosen in steps}
+    widest = max(len(chosen.rank_histogram) for chosen in steps.values())
+    shares = {
+        f"after round {index}": _shares(chosen.rank_histogram, widest) for index, chosen in steps.items()
+    }
     names = [str(rank + 1) for rank in range(widest)]
     drawn = figures([("Choices by rank", bar_chart(names, shares, "rank in the list", "% of sentences"))])
     return f"<h2>What the E-step chose</h2><p>{text(ABOUT)}</p>{drawn}{_table(steps)}"
 
 
-def _shares(counts: list[float | int], width: int) -> list[float]:
-    """In per cent, with zeros up to `width`."""
+def _shares(counts: Sequence[float], width: int) -> list[float]:
+    """In percent, with zeros up to `width`."""
     total = max(sum(counts), 1)
     return [100 * count / total for count in counts] + [0.0] * (width - len(counts))
 
 
-def _table(steps: list[tuple[int, dict]]) -> str:
-    head = ("after round", "rule", "rank 1 taken", "log p of teacher 0 a token, choices", "the same, rank 1", "difference",
-            "tokens a target")  # fmt: skip
-    checked = "share_valid" in steps[0][1]
-    lines = [(index, *_line(chosen, checked)) for index, chosen in steps]
+def _table(steps: dict[int, Selection]) -> str:
+    head = ("after round", "rule", "share of rank 1", "log p per token, choices", "log p per token, rank 1",
+            "difference", "tokens per target")  # fmt: skip
+    checked = any(chosen.share_valid is not None for chosen in steps.values())
+    lines = [(index, *_line(chosen)) for index, chosen in steps.items()]
     return table((*head, *(("valid choices",) if checked else ())), lines)
 
 
-def _line(chosen: dict[str, Any], checked: bool) -> tuple[str, ...]:
-    ours, first = chosen["teacher0_log_prob_per_token"], chosen["rank1_teacher0_log_prob_per_token"]
-    valid = (f"{chosen['share_valid']:.2%}",) if checked else ()
-    return (chosen["rule"], f"{chosen['agreement']:.1%}", f"{ours:.3f}", f"{first:.3f}", f"{ours - first:+.3f}",
-            f"{chosen['tokens_per_target']:.2f}", *valid)  # fmt: skip
+def _line(chosen: Selection) -> tuple[str, ...]:
+    ours, first = chosen.teacher0_log_prob_per_token, chosen.rank1_teacher0_log_prob_per_token
+    valid = () if chosen.share_valid is None else (f"{chosen.share_valid:.2%}",)
+    nats = (f"{ours:.3f}", f"{first:.3f}", f"{ours - first:+.3f}")
+    tokens = f"{chosen.tokens_per_target:.2f}"
+    return (chosen.options.rule, f"{chosen.agreement:.1%}", *nats, tokens, *valid)

@@ -1,55 +1,60 @@
 """Example sentences on a page: what each model made of them, and between what the student chose."""
 
+from collections.abc import Sequence
+
 from emnat_jax.report.markup import text
+from emnat_jax.report.record import ComparedSample, Position
+
+ABOUT = (
+    "<p><mark>Marked</mark>: a word equal to its neighbour. <u>Underlined</u>: a word of the student that "
+    "stands neither in the reference nor in any teacher's output here. A teacher whose output did not "
+    "change is shown once. Below each: the likeliest tokens (in percent) at every position of the last "
+    "student's single pass. Its output need not take the likeliest at each: it is the best sequence as a "
+    "whole.</p>"
+)
 
 
-def sentences(samples: list[dict]) -> str:
+def sentences(samples: Sequence[ComparedSample]) -> str:
     """Test sentences by length with every round's outputs."""
-    blocks = []
-    for item in samples:
-        teachers: dict[str, int] = {}
-        for found in item["rounds"]:
-            teachers.setdefault(found["teacher"], found["round"])
-        known = {_bare(word) for line in (item["reference"], *teachers) for word in line.split()}
-        lines = [_line("source", text(item["source"])), _line("reference", text(item["reference"]))]
-        lines += [_line(f"teacher, round {index}", _marked(line, None)) for line, index in teachers.items()]
-        lines += [
-            _line(f"student, round {found['round']}", _marked(found["student"], known))
-            for found in item["rounds"]
-        ]
-        if "student_rescored" in item["rounds"][-1]:
-            lines.append(_line("the last, rescored", _marked(item["rounds"][-1]["student_rescored"], known)))
-        blocks.append(
-            f'<table class="sample"><caption>{text(item["words"])} words</caption>{"".join(lines)}</table>'
-            + _alternatives(item["rounds"][-1].get("alternatives", []))
-        )
-    about = (
-        "<p><mark>Marked</mark>: a word equal to its neighbour. <u>Underlined</u>: a word of the student that neither the "
-        "reference nor any teacher here has. A teacher whose output did not change is shown once. Below each: the likely tokens "
-        "(per cent) at the positions of the last student's single pass; its path need not take the likeliest, so that "
-        "neighbours agree.</p>"
-    )
-    return f"<h2>Sentences</h2>{about}{''.join(blocks)}"
+    blocks = [f"{_sample(sample)}{_alternatives(sample.rounds[-1].alternatives)}" for sample in samples]
+    return f"<h2>Sentences</h2>{ABOUT}{''.join(blocks)}"
 
 
-def _alternatives(positions: list[dict]) -> str:
+def _sample(sample: ComparedSample) -> str:
+    teachers: dict[str, int] = {}
+    for found in sample.rounds:
+        teachers.setdefault(found.teacher, found.round)
+    known = {_bare(word) for line in (sample.reference, *teachers) for word in line.split()}
+    lines = [_line("source", text(sample.source)), _line("reference", text(sample.reference))]
+    lines += [_line(f"teacher, round {index}", _marked(line, None)) for line, index in teachers.items()]
+    lines += [
+        _line(f"student, round {found.round}", _marked(found.student, known)) for found in sample.rounds
+    ]
+    if (rescored := sample.rounds[-1].student_rescored) is not None:
+        lines.append(_line("the last student, rescored", _marked(rescored, known)))
+    caption = f"<caption>{text(sample.words)} words</caption>"
+    return f'<table class="sample">{caption}{"".join(lines)}</table>'
+
+
+def _alternatives(positions: Sequence[Position]) -> str:
     """The student's own output along the positions of one pass, and the likely tokens at each."""
     if not positions:
         return ""
-    places = "".join(f"<th>{found['position'] + 1}</th>" for found in positions)
-    taken = "".join(_option(found["taken"], found["probability"], "taken") for found in positions)
+    places = "".join(f"<th>{found.position + 1}</th>" for found in positions)
+    taken = "".join(_option(found.taken, found.probability, "taken") for found in positions)
     rows = [f"<tr><th>taken</th>{taken}</tr>"]
-    for rank in range(len(positions[0]["likely"])):
-        cells = "".join(_option(*found["likely"][rank]) for found in positions)
+    for rank in range(len(positions[0].likely)):
+        cells = "".join(_option(*found.likely[rank]) for found in positions)
         rows.append(f"<tr><th>likely, {rank + 1}</th>{cells}</tr>")
     return (
-        '<details class="choice"><summary>What the student chose between, position by position</summary><div class="wide"><table>'
-        f"<thead><tr><th>position</th>{places}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+        '<details class="choice"><summary>What the student chose between, position by position</summary>'
+        f'<div class="wide"><table><thead><tr><th>position</th>{places}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 
 
 def _option(piece: str, probability: float, kind: str = "") -> str:
-    """A token with its probability in per cent, the darker the likelier."""
+    """A token with its probability in percent, the darker the likelier."""
     shade = f"background:rgba(11,98,164,{0.45 * probability:.2f})"
     return f'<td class="{kind}" style="{shade}">{text(piece)}<small>{100 * probability:.0f}</small></td>'
 

@@ -1,117 +1,121 @@
 """The top of a run's page: what was trained, on what, how good, how fast, and whether EM helped."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from emnat_jax.config import DataConfig
 from emnat_jax.report.markup import SURE, cards, table, text
+from emnat_jax.report.record import Effect, Report
+from emnat_jax.report.rounds import NAMES
 from emnat_jax.report.speed import speed
-from emnat_jax.report.systems import NAMES, TESTS
+
+TESTS = {"test": "sentences of the test split", "test_multi": "sentences with several references"}
 
 
-def summary(report: dict[str, Any]) -> str:
-    """A sentence on the run, its figures in boxes, and each difference that the rounds made with its p value."""
-    first, last = report["rounds"][0], report["rounds"][-1]
-    teacher, student = first["teacher"]["test"]["bleu"], last["student"]["test"]["bleu"]
-    shown = [
-        ("Teacher", f"{teacher:.2f} BLEU", "round 0, test split"),
-        (
-            "Student, one pass",
-            f"{student:.2f} BLEU",
-            f"round {last['round']}, {_distance(teacher - student)}",
-        ),
-    ]
-    if "student_rescored" in last:
-        rescored = last["student_rescored"]["test"]["bleu"]
-        count = report["config"]["evaluation"]["rescored_candidates"]
-        shown.append(
-            (
-                "Student, rescored",
-                f"{rescored:.2f} BLEU",
-                f"teacher 0 picks the best of the student's {count} outputs",
-            )
-        )
-    shown += [("Did EM help?", *_verdict(report)), ("Speed", *speed(report["latency"]))]
-    stopped = f"<p>The rounds were stopped: {text(report['stopped'])}</p>" if report["stopped"] else ""
-    note = f"BLEU is sacreBLEU against the raw references: {first['teacher']['test']['bleu_signature']}."
+def summary(report: Report) -> str:
+    """A sentence on the run, its measurements in boxes, and what the rounds changed, with p values."""
+    signature = report.rounds[0].teacher.test.bleu_signature
+    stopped = f"<p>The rounds were stopped: {text(report.stopped)}</p>" if report.stopped else ""
+    note = f"BLEU is sacreBLEU against the raw references: {signature}."
     note = f'<p class="note">{text(note)}</p>'
-    return f'<p class="lead">{text(_lead(report))}</p>{cards(shown)}{stopped}{note}{_effects(report)}'
-
-
-def _lead(report: dict[str, Any]) -> str:
-    config, first = report["config"], report["rounds"][0]
-    rounds = len(report["rounds"]) - 1
-    data = config["data"]
-    pairs = report["provenance"]["data/train"]["rows"]
     return (
-        f"A non-autoregressive student ({config['student']['family']}) that writes all words of a sentence at once learned "
-        f"from an autoregressive teacher ({config['teacher']['family']}) that writes one after the other, with "
-        f"{rounds or 'no'} EM round{'' if rounds == 1 else 's'}, on {pairs:,} sentence pairs, {languages(data)} "
-        f"({corpus_name(data)}). Tested on {first['teacher']['test']['sentences']:,} sentences."
+        f'<p class="lead">{text(_lead(report))}</p>{cards(_cards(report))}{stopped}{note}{_effects(report)}'
     )
 
 
-def languages(data: dict[str, Any]) -> str:
-    """From which language to which, of the options in `data`."""
-    return f"{data['source_language']} to {data['target_language']}"
+def _cards(report: Report) -> list[tuple[str, str, str]]:
+    first, last = report.rounds[0], report.rounds[-1]
+    teacher, student = first.teacher.test.bleu, last.student.test.bleu
+    about = f"round {last.round}, {_distance(teacher - student)}"
+    shown = [
+        ("Teacher", f"{teacher:.2f} BLEU", "round 0, test split"),
+        ("Student, one pass", f"{student:.2f} BLEU", about),
+    ]
+    if last.student_rescored:
+        count = report.config.evaluation.rescored_candidates
+        about = f"the teacher of round 0 picks the best of the student's {count} outputs"
+        shown.append(("Student, rescored", f"{last.student_rescored.test.bleu:.2f} BLEU", about))
+    return [*shown, ("Did EM help?", *_verdict(report)), ("Speed", *speed(report.latency))]
 
 
-def corpus_name(data: dict[str, Any]) -> str:
-    """The corpus of the options in `data`, as a reader knows it."""
-    names = {"demo": "the bundled demo", "modes": "the generated multi-modal task"}
-    return names.get(data["kind"]) or str(data["tfds" if data["kind"] == "tfds" else "train_source"])
+def _lead(report: Report) -> str:
+    config, rounds = report.config, len(report.rounds) - 1
+    pairs = report.provenance["data/train"].rows
+    return (
+        f"A non-autoregressive student ({config.student.family}), which produces all words of a sentence in "
+        f"one pass, learned from an autoregressive teacher ({config.teacher.family}), which produces them "
+        f"one after the other, with {rounds or 'no'} EM round{'' if rounds == 1 else 's'} on {pairs:,} "
+        f"sentence pairs, {languages(config.data)} ({corpus_name(config.data)}). Tested on "
+        f"{report.rounds[0].teacher.test.sentences:,} sentences."
+    )
+
+
+def languages(data: DataConfig) -> str:
+    """From which language to which."""
+    return f"{data.source_language} to {data.target_language}"
+
+
+def corpus_name(data: DataConfig) -> str:
+    """The corpus, as a reader knows it."""
+    names = {"demo": "the bundled demo", "modes": "the generated multi-modal task", "tfds": str(data.tfds),
+             "text": str(data.train_source)}  # fmt: skip
+    return names.get(data.kind, data.kind)
 
 
 def _distance(gap: float) -> str:
     return f"{abs(gap):.2f} {'behind' if gap >= 0 else 'ahead of'} the teacher of round 0"
 
 
-def _verdict(report: dict[str, Any]) -> tuple[str, str]:
+def _verdict(report: Report) -> tuple[str, str]:
     """Of the student in one pass on the test split."""
-    found = [item for item in report["em_effects"] if (item["system"], item["split"]) == ("student", "test")]
+    found = [effect for effect in report.effects if (effect.system, effect.split) == ("student", "test")]
     if not found:
         return "not asked", "no round after the first"
     effect = found[0]
-    gain = effect["after"] - effect["before"]
-    more = f"{_more_updates(report)}; p = {effect['p_value']:.3f}, paired bootstrap; one seed"
-    note = f"student of round {effect['round']} against round 0, {more}"
-    if effect["p_value"] >= SURE:
+    gain = effect.after - effect.before
+    note = (
+        f"student of round {effect.round} against round 0, {_more_steps(report)}; p = {effect.p_value:.3f}, "
+        "paired bootstrap; one seed"
+    )
+    if effect.p_value >= SURE:
         return f"cannot tell: {gain:+.2f}", note
     return f"{'yes' if gain > 0 else 'no, it hurt'}: {gain:+.2f} BLEU", note
 
 
-def _more_updates(report: dict[str, Any]) -> str:
+def _more_steps(report: Report) -> str:
     """What the last student had beside the E-steps."""
-    steps = [item["student"]["training"]["step"] for item in report["rounds"]]
-    if not report["config"]["em"]["warm_start"]:
-        return f"trained anew, {steps[-1]:,} updates against {steps[0]:,}"
-    return f"with {sum(steps[1:]):,} more updates than its {steps[0]:,}"
+    steps = [found.student.training.step for found in report.rounds]
+    if not report.config.em.warm_start:
+        return f"trained from scratch, {steps[-1]:,} steps against {steps[0]:,}"
+    return f"with {sum(steps[1:]):,} more steps than its {steps[0]:,}"
 
 
-def _effects(report: dict[str, Any]) -> str:
+def _effects(report: Report) -> str:
     """Every difference between the last round and the first."""
-    effects = report["em_effects"]
-    if not effects:
+    if not report.effects:
         return ""
-    head = ("BLEU", "on", "round 0", f"round {effects[0]['round']}", "change", "p")
+    head = ("system", "BLEU on", "round 0", f"round {report.effects[0].round}", "change", "p value")
     lines = [
-        (NAMES[item["system"]], _test_name(report, item["split"]), f"{item['before']:.2f}", f"{item['after']:.2f}",
-         f"{item['after'] - item['before']:+.2f}", f"{item['p_value']:.3f}{'' if item['p_value'] < SURE else ', cannot tell'}")
-        for item in effects
+        (NAMES[effect.system], _test_name(report, effect.split), f"{effect.before:.2f}",
+         f"{effect.after:.2f}", f"{effect.after - effect.before:+.2f}", _p_value(effect))
+        for effect in report.effects
     ]  # fmt: skip
     note = (
-        f"Paired bootstrap of one seed's outputs; its p value is one-sided, below {SURE} a change is called one. A change is "
-        "that of the E-steps and of the further updates together; what those are worth without an E-step, a control says "
-        f"(emnat sweep). {'; '.join(_signatures(effects))}."
+        f"Paired bootstrap of one seed's outputs; the p value is one-sided, and below {SURE} a change counts "
+        "as real. It is the effect of the E-steps and of the additional training steps together; a control "
+        "run without E-steps tells them apart (emnat sweep). BLEU on "
+        f"{'; '.join(_signatures(report.effects))}."
     )
     return f'<h2>What the rounds changed</h2>{table(head, lines)}<p class="note">{text(note)}</p>'
 
 
-def _test_name(report: dict[str, Any], split: str) -> str:
-    return f"{report['rounds'][0]['student'][split]['sentences']:,} {TESTS[split]}"
+def _p_value(effect: Effect) -> str:
+    return f"{effect.p_value:.3f}{'' if effect.p_value < SURE else ', cannot tell'}"
 
 
-def _signatures(effects: Sequence[dict[str, Any]]) -> list[str]:
-    return [
-        f"{TESTS[split]}: {signature}"
-        for split, signature in {item["split"]: item["signature"] for item in effects}.items()
-    ]
+def _test_name(report: Report, split: str) -> str:
+    return f"{getattr(report.rounds[0].student, split).sentences:,} {TESTS[split]}"
+
+
+def _signatures(effects: Sequence[Effect]) -> list[str]:
+    by_split = {effect.split: effect.signature for effect in effects}
+    return [f"{TESTS[split]}: {signature}" for split, signature in by_split.items()]

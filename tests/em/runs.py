@@ -51,10 +51,11 @@ def small_config(**em) -> Config:
 
 
 def run_em(directory: Path, config: Config | None = None) -> dict:
-    """Runs or resumes all rounds in this process."""
+    """Runs or resumes all rounds in this process; the report as report.json has it."""
     from emnat_jax.em.driver import run
+    from emnat_jax.report.convert import to_json
 
-    return run(workspace(directory, config))
+    return to_json(run(workspace(directory, config)))
 
 
 def workspace(directory: Path, config: Config | None = None):

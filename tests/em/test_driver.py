@@ -163,7 +163,7 @@ def test_selection_follows_the_rule(finished, tmp_path):
         histogram = manifest.options["statistics"]["rank_histogram"]
         assert sum(histogram) == manifest.rows_out
         assert (rule != "teacher_top1") or histogram == [manifest.rows_out]
-    assert report["rounds"][0]["selection"]["rule"] == "posterior"
+    assert report["rounds"][0]["selection"]["options"]["rule"] == "posterior"
 
 
 def test_students_are_parallel(tmp_path):
@@ -271,7 +271,7 @@ def test_a_run_ends_before_it_learns_from_choices_that_drifted(finished, tmp_pat
     report = run_em(directory, config)
     assert "em.stop_max_drift=0.0" in report["stopped"] and [r["round"] for r in report["rounds"]] == [0]
     assert not (directory / "rounds/1").exists()
-    assert rebuild_report(workspace(directory, config))["stopped"] == report["stopped"]
+    assert rebuild_report(workspace(directory, config)).stopped == report["stopped"]
 
 
 def test_a_damaged_configuration_is_named(finished, tmp_path):

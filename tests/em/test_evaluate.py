@@ -11,17 +11,14 @@ import pytest
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.pipeline import load_pairs
-from emnat_jax.em.evaluate import (
-    _held_out,
-    _texts,
-    evaluate_round,
-    learned_pairs,
-    multimodality_metrics,
-)
-from emnat_jax.em.report import table
+from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round, held_out_pairs, read_texts
+from emnat_jax.em.ncm import learned_pairs, measure_multimodality
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.decode import sentence_pairs
+from emnat_jax.report.convert import loads
+from emnat_jax.report.record import Report
+from emnat_jax.report.rounds import text_table
 from emnat_jax.types import EOS
 from tests.em.runs import small_config, workspace
 
@@ -55,7 +52,7 @@ def pairs_source(pairs, index):
 
 
 def test_report_has_one_object_a_round(finished):
-    _, report = finished
+    directory, report = finished
     assert {"rounds", "provenance", "config", "environment"} <= set(report)
     for item in report["rounds"]:
         assert {"round", "teacher", "student", "selection", "ncm"} <= set(item)
@@ -67,7 +64,8 @@ def test_report_has_one_object_a_round(finished):
         np.testing.assert_allclose(ncm["total_correlation"], ncm["ncm"] - ncm["teacher_nll"])
     assert 0 <= report["rounds"][0]["selection"]["share_valid"] <= 1
     assert report["rounds"][1]["selection"] is None
-    assert len(table(report).splitlines()) == 4
+    text = (directory / "report/report.json").read_text()
+    assert len(text_table(loads(Report, text, "report.json", "")).splitlines()) == 4
 
 
 def test_several_references_are_scored_in_every_round(finished, tmp_path):
@@ -80,7 +78,8 @@ def test_several_references_are_scored_in_every_round(finished, tmp_path):
     data = dataclasses.replace(config.data, test_multi=str(tmp_path / "refs.tsv"))
     work = workspace(tmp_path / "run", dataclasses.replace(config, data=data))
     work.check()
-    evaluate_round(work, 0, directory / "rounds/0/distilled")
+    folders = RoundModels(*(work.round_folder(0, role) for role in ("teacher", "student", "teacher")))
+    evaluate_round(work, EvaluationOptions.of(work.config), 0, folders, directory / "rounds/0/distilled")
     result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
     for role in ("teacher", "student", "student_rescored"):
         assert result[role]["test_multi"]["bleu_signature"].startswith("nrefs:2")
@@ -120,12 +119,12 @@ def test_targets_out_of_reach_count_for_neither_model(finished):
     models = {role: workspace(directory).round_model(0, role) for role in ("teacher", "student")}
     rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
     sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
-    near = multimodality_metrics(models, sentence_pairs(sources, targets))
-    far = multimodality_metrics(
+    near = measure_multimodality(models, sentence_pairs(sources, targets))
+    far = measure_multimodality(
         models, sentence_pairs([*sources, sources[0]], [*targets, np.array([9] * 20 + [EOS])])
     )
-    assert near.pop("unreachable") == 0 and far.pop("unreachable") == 0.25
-    chex.assert_trees_all_close(near, far, rtol=1e-5)
+    assert near.unreachable == 0 and far.unreachable == 0.25
+    chex.assert_trees_all_close(vars(near), {**vars(far), "unreachable": 0.0}, rtol=1e-5)
 
 
 def test_targets_with_weights_count_by_them(finished, tmp_path):
@@ -142,15 +141,16 @@ def test_targets_with_weights_count_by_them(finished, tmp_path):
         nll -= np.dot(models["student"].score_pairs(pairs), row.scores["weight"])
         tokens += np.dot(pairs.target_lengths, row.scores["weight"])
     assert sum(len(row.targets) for row in rows) > 45
-    found = multimodality_metrics(models, learned_pairs(tmp_path / "soft", 30, models["student"]))
-    assert found["ncm"] == pytest.approx(nll / tokens, rel=1e-5)
+    found = measure_multimodality(models, learned_pairs(tmp_path / "soft", 30, models["student"]))
+    assert found.ncm == pytest.approx(nll / tokens, rel=1e-5)
 
 
 def test_a_student_of_the_corpus_is_measured_on_references(finished):
     directory, _ = finished
     work = workspace(directory, small_config(student_data="raw"))
-    texts = _texts(work, True)
-    found = _held_out(work, texts, [])
+    options = EvaluationOptions.of(work.config)
+    texts = read_texts(work, options, has_part=True)
+    found = held_out_pairs(texts, [], options)
     np.testing.assert_array_equal(found.target_tokens, load_pairs(directory / "data/valid").target_tokens)
 
 

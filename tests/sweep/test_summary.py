@@ -1,7 +1,6 @@
 """What a sweep reports over seeds: mean, spread, gains and their bootstrap, the page."""
 
 import dataclasses
-import json
 import shutil
 
 import numpy as np
@@ -12,19 +11,16 @@ from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.report import sweep_page
+from emnat_jax.report.convert import dumps
+from emnat_jax.report.record import Evaluation, Multimodality, MultimodalityBySplit, Scores, SystemScores
+from emnat_jax.report.sweep_record import CellSummary, GainOverSeeds, OverSeeds, Steps
 from emnat_jax.sweep import summary as sweep_report
 from emnat_jax.sweep.cells import Cell
 from emnat_jax.sweep.summary import over_seeds, write_sweep_report
 from tests.browser import NEEDS_BROWSER, shown
 from tests.em.runs import small_config
 
-SCORES = {
-    "bleu_signature": "nrefs:1",
-    "chrf": 40.0,
-    "length_ratio": 1.0,
-    "repeat_rate": 0.0,
-    "type_token_ratio": 0.5,
-}
+NCM = Multimodality(1.0, 0.9, 0.8, 0.2, 4, 0.0)
 
 
 def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str], multi=None) -> Cell:
@@ -38,8 +34,14 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     (here / "rounds/0/outputs").mkdir(parents=True)
     for split in ("test", "test_multi"):
         (here / f"rounds/0/outputs/{split}.student.txt").write_text("".join(f"{line}\n" for line in lines))
-    systems = {role: {split: {"bleu": bleu + (role == "teacher"), **SCORES} for split in ("valid", "test", "test_multi")} for role in ("teacher", "student")}  # fmt: skip
-    (here / "rounds/0/eval.json").write_text(json.dumps(systems | {"ncm": {"train": {"ncm": 1.0}}}))
+    student, teacher = (Scores(x, "nrefs:1", 40.0, "nw:2", 1.0, 0.0, 0.5, 4) for x in (bleu, bleu + 1))
+    evaluation = Evaluation(
+        round=0,
+        teacher=SystemScores(valid=teacher, test=teacher, test_multi=teacher),
+        student=SystemScores(valid=student, test=student, test_multi=student),
+        ncm=MultimodalityBySplit(NCM, NCM),
+    )
+    (here / "rounds/0/eval.json").write_text(dumps(evaluation))
     model = Manifest("model", "hash", 2, 2, {}, [], {}, {"step": 40}, seed)
     for role in ("teacher", "student"):
         write_manifest(here / f"rounds/0/{role}", model)
@@ -69,23 +71,22 @@ def finished_cells(directory, multi=None) -> list[Cell]:
     ]
 
 
-def test_figures_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, monkeypatch):
+def test_measurements_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path, monkeypatch):
     cells = finished_cells(tmp_path)
     cells.append(dataclasses.replace(cells[0], name="to come"))
     report = write_sweep_report(cells, tmp_path)
-    first, better = report["cells"]
-    assert first["gains"] == {} and first["figures"]["student"] == over_seeds([10.0, 12.0])
-    assert first["figures"]["student"]["mean"] == 11.0 and first["figures"]["student"]["sd"] == pytest.approx(
-        2**0.5
-    )
-    assert better["gains"]["test"]["values"] == [3.0, 1.0] and better["gains"]["test"]["mean"] == 2.0
-    assert max(better["gains"]["test"]["p_values"]) < 0.05 and report["missing"] == [
-        "cells/vanilla/to come/1"
-    ]
+    first, better = report.cells
+    assert first.gains == {} and first.measurements["student"] == over_seeds([10.0, 12.0])
+    assert first.measurements["student"].mean == 11.0
+    assert first.measurements["student"].sd == pytest.approx(2**0.5)
+    assert better.gains["test"].values == (3.0, 1.0) and better.gains["test"].mean == 2.0
+    assert max(better.gains["test"].p_values) < 0.05 and report.missing == ("cells/vanilla/to come/1",)
     table = sweep_page.sweep_table(report)
     assert "11.00\xa0±\xa01.41" in table and "+2.00\xa0±\xa01.41" in table and "nrefs:1" in table
     page = (tmp_path / "report/index.html").read_text()
-    for part in ("vanilla: best is better", "13.00\xa0±\xa00.00 BLEU", "+2.00\xa0±\xa01.41 over first", "4 training pairs", "Sweep: de to en", "in 2 of 2 seeds", "cells/vanilla/to come/1", "1 of 5 runs are not finished",
+    for part in ("vanilla: best is better", "13.00\xa0±\xa00.00 BLEU", "+2.00\xa0±\xa01.41 over first",
+                 "4 training pairs", "Sweep: de to en", "in 2 of 2 seeds", "cells/vanilla/to come/1",
+                 "1 of 5 runs are not finished",
                  'href="../cells/vanilla/better/2/report/index.html"', "<svg"):  # fmt: skip
         assert part in page, part
     monkeypatch.setattr(
@@ -107,9 +108,7 @@ def test_gains_are_over_the_groups_first_and_nothing_else(tmp_path):
     cells = finished_cells(tmp_path)
     shutil.rmtree(tmp_path / cells[2].folder)  # the first of seed 2
     report = write_sweep_report(cells, tmp_path)
-    assert report["cells"][1]["gains"]["test"]["values"] == [3.0] and report["missing"] == [
-        "cells/vanilla/first/2"
-    ]
+    assert report.cells[1].gains["test"].values == (3.0,) and report.missing == ("cells/vanilla/first/2",)
     assert "13.00\xa0±\xa00.00" in (tmp_path / "report/index.html").read_text()
 
 
@@ -118,8 +117,8 @@ def test_no_gain_where_references_differ(tmp_path):
     shutil.rmtree(tmp_path / cells[0].folder / "data/test")
     write_split(tmp_path / cells[0].folder / "data/test", "other words than those")
     gains = [
-        {split: gain["bleu"] for split, gain in run["gains"].items()}
-        for run in write_sweep_report(cells, tmp_path)["runs"]
+        {split: gain.bleu for split, gain in run.gains.items()}
+        for run in write_sweep_report(cells, tmp_path).runs
     ]
     assert gains == [{}, {}, {}, {"test": 1.0}]
 
@@ -128,11 +127,11 @@ def test_gains_with_several_references_are_of_those_sentences(tmp_path):
     (tmp_path / "multi.tsv").write_text("s\tthe cat sat on mat 0\tother words here now\n" * 4)
     cells = finished_cells(tmp_path, multi=tmp_path / "multi.tsv")
     report = write_sweep_report(cells, tmp_path)
-    gain = report["cells"][1]["gains"]["test_multi"]
-    assert gain["values"] == [3.0, 1.0] and max(gain["p_values"]) < 0.05
+    gain = report.cells[1].gains["test_multi"]
+    assert gain.values == (3.0, 1.0) and max(gain.p_values) < 0.05
     assert "gain, several references" in (tmp_path / "report/index.html").read_text()
     (tmp_path / "multi.tsv").unlink()  # the corpus' folder is elsewhere today
-    assert list(write_sweep_report(cells, tmp_path)["cells"][1]["gains"]) == ["test"]
+    assert list(write_sweep_report(cells, tmp_path).cells[1].gains) == ["test"]
 
 
 def test_a_damaged_report_is_made_anew(tmp_path):
@@ -143,23 +142,28 @@ def test_a_damaged_report_is_made_anew(tmp_path):
 
 
 def test_a_significant_loss_is_no_gain():
-    gain = over_seeds([0.8, -0.6]) | {"p_values": [0.01, 0.02]}
-    best = {"cell": "b", "gains": {"test": gain}}
+    gain = GainOverSeeds(**vars(over_seeds([0.8, -0.6])), p_values=(0.01, 0.02))
+    best = cell_summary("b", {1: 20.0}, {"test": gain})
     assert "surely better (p < 0.025) in 1, surely worse in 1 of 2 seeds" in sweep_page._verdict(best, "a")
-    alone = {"cell": "lucky", "seeds": [1], "figures": {"student": over_seeds([20.0])}}
-    both = {"cell": "both", "seeds": [1, 2], "figures": {"student": over_seeds([21.0, 10.0])}}
-    assert sweep_page._best([alone, both])["cell"] == "both"
+    alone, both = cell_summary("lucky", {1: 20.0}), cell_summary("both", {1: 21.0, 2: 10.0})
+    assert sweep_page._best([alone, both]) == both
+
+
+def cell_summary(name: str, bleu: dict[int, float], gains=None) -> CellSummary:
+    """A cell with the BLEU of its student by seed."""
+    measured = {"student": over_seeds(list(bleu.values()))}
+    return CellSummary("vanilla", name, tuple(bleu), Steps(40, 40), measured, gains or {})
 
 
 def test_one_seed_has_no_spread():
-    assert over_seeds([4.0]) == {"mean": 4.0, "sd": None, "values": [4.0]}
+    assert over_seeds([4.0]) == OverSeeds(4.0, None, (4.0,))
 
 
 def test_gains_can_be_over_another_cell(tmp_path):
     cells = finished_cells(tmp_path)
     report = write_sweep_report(cells, tmp_path, over="better")
-    first, better = report["cells"]
-    assert better["gains"] == {} and first["gains"]["test"]["values"] == [-3.0, -1.0]
+    first, better = report.cells
+    assert better.gains == {} and first.gains["test"].values == (-3.0, -1.0)
     assert "over better" in (tmp_path / "report/index.html").read_text()
     with pytest.raises(UserError, match="--over=best names no cell; there are first, better"):
         write_sweep_report(cells, tmp_path, over="best")

@@ -1,0 +1,276 @@
+"""What a run reports, as types: eval.json of a round, report.json of them all, a line of latency.jsonl.
+
+`report/convert.py` writes them as JSON and reads them; field names are keys. Percentages are from 0
+to 100, shares from 0 to 1, losses and log-probabilities in nats.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from emnat_jax.config import Config, SelectConfig
+
+SYSTEMS = ("teacher", "student", "student_rescored")  # what a round evaluates
+SPLITS = ("valid", "test", "test_multi")  # the last: sentences with several references, data.test_multi
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """The translations of one set of sentences, measured against its raw references."""
+
+    bleu: float  # percent
+    bleu_signature: str
+    chrf: float  # chrF++, percent
+    chrf_signature: str
+    length_ratio: float  # words of the outputs over words of the first reference
+    repeat_rate: float  # share of neighbouring words that are equal
+    type_token_ratio: float  # different words over words
+    sentences: int
+    share_valid: float | None = None  # of outputs that the task's checker accepts; None of a task without one
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SystemScores:
+    """One system by split."""
+
+    valid: Scores
+    test: Scores
+    test_multi: Scores | None = None  # None without such sentences
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a model came about."""
+
+    rows: int  # sentence pairs learned from
+    step: int  # optimizer steps
+    valid_loss: float | None  # nats a token, on the references of the valid split
+    parameters: str  # content hash
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedScores(SystemScores):
+    """A trained model by split, and its training."""
+
+    training: Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Multimodality:
+    """How multi-modal a set of targets is, in nats a token (METHOD 1.2)."""
+
+    ncm: float  # negative log-likelihood under the student
+    ncm_without_length: float  # the same without the student's length term
+    teacher_nll: float  # negative log-likelihood of the same targets under the teacher
+    total_correlation: float  # ncm - teacher_nll: what a parallel model cannot express
+    sentences: int  # that count
+    unreachable: float  # share of the others, which the student cannot produce at all
+
+
+@dataclasses.dataclass(frozen=True)
+class MultimodalityBySplit:
+    """Of what the student learned, and of targets of the same kind for sentences that it never saw."""
+
+    train: Multimodality
+    valid: Multimodality
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """One position of a student's single pass."""
+
+    position: int  # from 0
+    taken: str  # token of the output
+    probability: float  # of that token
+    likely: tuple[tuple[str, float], ...]  # the likeliest tokens with their probabilities, best first
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A test sentence with what each system of a round made of it."""
+
+    words: str  # length of the reference, e.g. 6-10
+    source: str
+    reference: str
+    teacher: str
+    student: str
+    student_rescored: str | None = None
+    alternatives: tuple[Position, ...] = ()  # what the student chose between
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a round reached: eval.json."""
+
+    round: int
+    teacher: SystemScores
+    student: SystemScores
+    student_rescored: SystemScores | None = None  # the student's hypotheses, the first teacher's choice
+    ncm: MultimodalityBySplit
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def systems(self) -> dict[str, SystemScores]:
+        """Those of SYSTEMS that there are, by name."""
+        found = {name: getattr(self, name) for name in SYSTEMS}
+        return {name: scores for name, scores in found.items() if scores is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What an E-step chose. Means are over sources; each choice counts by its weight."""
+
+    options: SelectConfig
+    rank_histogram: tuple[float, ...]  # choices at each place of the proposer's list, best first
+    agreement: float  # share of choices at the first place
+    references: float  # share of choices that are the reference
+    targets_per_source: float
+    candidates_per_source: float
+    teacher0_log_prob_per_token: float  # of the choices under the teacher of round 0
+    rank1_teacher0_log_prob_per_token: float  # of the first places
+    tokens_per_target: float
+    share_valid: float | None = None  # as in Scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundReport(Evaluation):
+    """A round: how its models were trained, what they reached, and the E-step that followed."""
+
+    teacher: TrainedScores
+    student: TrainedScores
+    selection: Selection | None = None  # None after the last
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The losses of one training as (step, nats a token)."""
+
+    round: int
+    role: str  # teacher or student
+    loss: tuple[tuple[int, float], ...]  # of the training batches
+    valid_loss: tuple[tuple[int, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LengthBucket:
+    """BLEU of each system on the test sentences of one length."""
+
+    words: str  # of the reference, e.g. 6-10
+    sentences: int
+    bleu: dict[str, float]  # by system
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundOutputs:
+    """What a round made of a sentence; fields as in Sample."""
+
+    round: int
+    teacher: str
+    student: str
+    student_rescored: str | None = None
+    alternatives: tuple[Position, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedSample:
+    """A test sentence with what every round made of it."""
+
+    words: str
+    source: str
+    reference: str
+    rounds: tuple[RoundOutputs, ...]
+
+
+def compare_samples(rounds: Sequence[Evaluation]) -> tuple[ComparedSample, ...]:
+    """The sample sentences that all rounds have, in the order of the first."""
+    by_source = [{sample.source: sample for sample in found.samples} for found in rounds]
+    return tuple(
+        ComparedSample(
+            first.words,
+            source,
+            first.reference,
+            tuple(
+                _outputs(found.round, samples[source])
+                for found, samples in zip(rounds, by_source, strict=True)
+            ),
+        )
+        for source, first in (by_source[0] if by_source else {}).items()
+        if all(source in samples for samples in by_source)
+    )
+
+
+def _outputs(index: int, sample: Sample) -> RoundOutputs:
+    return RoundOutputs(index, sample.teacher, sample.student, sample.student_rescored, sample.alternatives)
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """BLEU of a system in the last round against round 0, with paired bootstrap."""
+
+    system: str  # one of SYSTEMS
+    split: str  # test or test_multi
+    round: int  # the last
+    before: float  # percent, round 0
+    after: float  # percent, the last round
+    p_value: float  # one-sided
+    signature: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchTiming:
+    """Translation of so many sentences at a time."""
+
+    batch: int
+    median_ms: float  # of a batch
+    p95_ms: float
+    sentences_per_second: float
+    first_pass_seconds: float  # over all sentences, compilation included; in none of the above
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """One `emnat benchmark latency` of a trained model: a line of latency.jsonl."""
+
+    name: str
+    role: str
+    round: int | None  # None of a model that was named by its folder
+    device: str  # e.g. 1 x cpu
+    bleu: float | None  # of the whole test split, decoded this way
+    changes: dict[str, str | int]  # options of decoding that the round did not have
+    batches: tuple[BatchTiming, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a finished set or model holds, and what it was made from; from its manifest."""
+
+    content_hash: str
+    fingerprints: dict[str, str]  # of what it was made from, by role
+    rows: int
+    dropped: dict[str, int]  # rows by reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """Where the report was written."""
+
+    devices: str  # e.g. 4 x TPU v5 lite
+    platform: str
+    python: str
+    versions: dict[str, str | None]  # of packages; None of one that is not installed
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A run: report.json."""
+
+    rounds: tuple[RoundReport, ...]
+    curves: tuple[Curve, ...]
+    by_length: dict[str, tuple[LengthBucket, ...]]  # by round
+    samples: tuple[ComparedSample, ...]
+    effects: tuple[Effect, ...]  # of the rounds after the first, where there are any
+    latency: tuple[Timing, ...]  # oldest first
+    stopped: str | None  # why a rule ended the rounds early
+    provenance: dict[str, Provenance]  # by folder in the workdir, in the order of making
+    config: Config
+    environment: Environment
+    seconds: dict[str, float]  # by stage

@@ -1,0 +1,100 @@
+"""What every round reached on the test split: the table of the page, and table.txt."""
+
+import itertools
+
+from emnat_jax.report.markup import columns_of_text, table, text
+from emnat_jax.report.record import Report, RoundReport, Scores, SystemScores
+
+NAMES = {  # of systems, as pages call them
+    "teacher": "teacher",
+    "student": "student (one pass)",
+    "student_rescored": "student, rescored",
+}
+LEARNED = {  # what the student of round 0 learns from, by em.student_data
+    "raw": "from the corpus itself",
+    "candidates": "from the teacher's N best, with the E-step inside the loss",
+}
+NOTE = (
+    "Length ratio: words of the output over words of the reference; 1 is best. Repeats: share of words "
+    "equal to the word before; longer loops are not counted. Type/token: distinct words over words; lower "
+    "means a poorer vocabulary. Rescored: the teacher of round 0 picks the best of the student's outputs."
+)
+
+
+def rounds(report: Report) -> str:
+    """The section: a line a round and system."""
+    multi = report.rounds[0].student.test_multi
+    several = (f"BLEU, several references ({multi.sentences:,} other sentences)",) if multi else ()
+    head = ("round", "system", "BLEU", *several, "chrF++", "length ratio", "repeats", "type/token",
+            "training pairs", "steps")  # fmt: skip
+    steps = {role: _steps(report, role) for role in ("teacher", "student")}
+    lines = []
+    for place, found in enumerate(report.rounds):
+        trained = {
+            role: (f"{getattr(found, role).training.rows:,}", column[place]) for role, column in steps.items()
+        }
+        for name, system in found.systems.items():
+            others = (f"{system.test_multi.bleu:.2f}",) if system.test_multi else () if not multi else ("",)
+            lines.append((found.round, NAMES[name], f"{system.test.bleu:.2f}", *others, *_fine(system.test),
+                          *trained.get(name, ("", ""))))  # fmt: skip
+    learned = LEARNED.get(
+        report.config.em.student_data, "from the teacher's translations (plain distillation)"
+    )
+    about = f"Test split. The student of round 0 learned {learned}; each later round follows an E-step."
+    note = NOTE + (f" Several references: {multi.bleu_signature}." if multi else "")
+    return f'<h2>Rounds</h2><p>{text(about)}</p>{table(head, lines)}<p class="note">{text(note)}</p>'
+
+
+def _fine(test: Scores) -> tuple[str, ...]:
+    return (f"{test.chrf:.2f}", f"{test.length_ratio:.3f}", f"{test.repeat_rate:.2%}",
+            f"{test.type_token_ratio:.3f}")  # fmt: skip
+
+
+def _steps(report: Report, role: str) -> list[str]:
+    """Optimizer steps of each round; where a model goes on from the last round's, how many that makes."""
+    first, *later = [getattr(found, role).training.step for found in report.rounds]
+    if role == "teacher" and not report.config.em.update_teacher:
+        return [f"{first:,}", *("none, frozen" for _ in later)]
+    if not report.config.em.warm_start:
+        return [f"{step:,}" for step in (first, *later)]
+    totals = itertools.islice(itertools.accumulate((first, *later)), 1, None)
+    return [f"{first:,}", *(f"+{step:,} ({total:,} in all)" for step, total in zip(later, totals))]
+
+
+def text_table(report: Report) -> str:
+    """table.txt: a line a round, teacher and student on the test split, and what the E-step did."""
+    head: tuple[str, ...] = (
+        "round", "teacher BLEU", "student BLEU", "rescored", "teacher chrF++", "student chrF++",
+        "length ratio", "repeats %", "NCM train", "teacher NLL", "agreement",
+    )  # fmt: skip
+    checked = any(found.student.test.share_valid is not None for found in report.rounds)
+    if checked:
+        head += ("teacher valid %", "student valid %", "choices valid %")
+    lines = [head, *(_line(found) + (_valid(found) if checked else ()) for found in report.rounds)]
+    notes = [f"test split; {found.teacher.test.bleu_signature}" for found in report.rounds[:1]]
+    notes += [f"stopped: {report.stopped}"] if report.stopped else []
+    return "\n".join([*columns_of_text(lines), *notes])
+
+
+def _line(found: RoundReport) -> tuple[str, ...]:
+    teacher, student, ncm = found.teacher.test, found.student.test, found.ncm.train
+    agreement = f"{found.selection.agreement:.2f}" if found.selection else "-"
+    return (str(found.round), f"{teacher.bleu:.2f}", f"{student.bleu:.2f}", _bleu(found.student_rescored),
+            f"{teacher.chrf:.2f}", f"{student.chrf:.2f}", f"{student.length_ratio:.3f}",
+            f"{100 * student.repeat_rate:.2f}", f"{ncm.ncm:.3f}", f"{ncm.teacher_nll:.3f}",
+            agreement)  # fmt: skip
+
+
+def _bleu(system: SystemScores | None) -> str:
+    return f"{system.test.bleu:.2f}" if system else "-"
+
+
+def _valid(found: RoundReport) -> tuple[str, ...]:
+    """Shares of valid outputs and choices, in percent."""
+    chosen = found.selection.share_valid if found.selection else None
+    outputs = [system.test.share_valid for system in (found.teacher, found.student)]
+    return (*(_percent(share, 1) for share in outputs), _percent(chosen, 2))
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "-" if share is None else f"{100 * share:.{digits}f}"

@@ -1,0 +1,79 @@
+"""What finished rounds left in a workdir: evaluations, timings; a damaged file is named with what to do."""
+
+import dataclasses
+
+import pytest
+from etils import epath
+
+from emnat_jax.config import Config
+from emnat_jax.em.evaluate import EvaluationOptions
+from emnat_jax.em.latency import keep_latency, read_latency
+from emnat_jax.em.results import finished_rounds, read_evaluation, round_bleu
+from emnat_jax.errors import UserError
+from emnat_jax.report.convert import dumps
+from emnat_jax.report.record import BatchTiming, Evaluation, SystemScores, Timing
+from tests.em.runs import small_config
+from tests.report.made import NCM_BY_SPLIT, SCORES
+
+SYSTEM = SystemScores(valid=SCORES, test=SCORES)
+TIMING = Timing("teacher", "teacher", 0, "1 x cpu", 20.0, {}, (BatchTiming(1, 1.0, 2.0, 3.0, 4.0),))
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A workdir whose round 1 was evaluated."""
+    (tmp_path / "rounds/1").mkdir(parents=True)
+    evaluation = Evaluation(round=1, teacher=SYSTEM, student=SYSTEM, ncm=NCM_BY_SPLIT)
+    (tmp_path / "rounds/1/eval.json").write_text(dumps(evaluation))
+    return epath.Path(tmp_path)
+
+
+def test_a_round_is_finished_when_its_evaluation_is_there(directory):
+    assert finished_rounds(directory, 2) == [1] and finished_rounds(directory, 0) == []
+    assert read_evaluation(directory, 1).student == SYSTEM
+    assert round_bleu(directory, "student", 1) == SCORES.bleu and round_bleu(directory, "student", 0) is None
+
+
+def test_a_damaged_evaluation_is_named_with_what_to_do(directory):
+    path = directory / "rounds/1/eval.json"
+    path.write_text(path.read_text().replace('"bleu": 20.0', '"bleu": null', 1))
+    with pytest.raises(
+        UserError, match=r"rounds/1/eval.json is damaged: teacher.valid.bleu .*; delete it, and"
+    ):
+        read_evaluation(directory, 1)
+
+
+def test_timings_are_kept_in_order_and_a_damaged_line_is_named(directory):
+    assert read_latency(directory) == ()
+    later = dataclasses.replace(TIMING, bleu=None, changes={"decoder": "beam", "length_candidates": 2})
+    for timing in (TIMING, later):
+        keep_latency(directory, timing)
+    assert read_latency(directory) == (TIMING, later)
+    with (directory / "report/latency.jsonl").open("a") as file:
+        file.write('{"schema_version": 1, "name":')
+    with pytest.raises(UserError, match=r"latency.jsonl:3 is damaged .*; delete the line"):
+        read_latency(directory)
+
+
+def changed(config: Config, group: str, **values) -> EvaluationOptions:
+    part = dataclasses.replace(getattr(config, group), **values)
+    return EvaluationOptions.of(dataclasses.replace(config, **{group: part}))
+
+
+def test_options_of_an_evaluation_are_what_its_result_depends_on():
+    config = small_config()
+    ours = EvaluationOptions.of(config)
+    assert ours != changed(config, "evaluation", ncm_rows=65)
+    assert ours != changed(config, "evaluation", rescored_candidates=0)
+    assert ours != changed(config, "data", options=dataclasses.replace(config.data.task_options, modes=2))
+    assert ours != changed(config, "data", kind="demo", options=None) and ours != changed(
+        config, "data", buckets=(8, 9)
+    )
+    assert (
+        ours
+        != changed(config, "data", test_multi="here.tsv")
+        == changed(config, "data", test_multi="there.tsv")
+    )
+    assert ours != changed(config, "em", student_data="raw")
+    assert ours == changed(config, "evaluation", samples=1) == changed(config, "data", decode_rows=1)
+    assert ours == changed(config, "em", rounds=5) == changed(config, "teacher_train", steps=1)

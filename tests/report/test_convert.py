@@ -1,0 +1,124 @@
+"""Records as JSON: what is read is what was written, and a damaged file is named with its field."""
+
+import dataclasses
+import json
+
+import pytest
+
+from emnat_jax.errors import UserError
+from emnat_jax.report.convert import dumps, loads
+from emnat_jax.report.record import BatchTiming, Report, SystemScores, Timing
+from emnat_jax.report.sweep_record import (
+    CellSummary,
+    Gain,
+    GainOverSeeds,
+    OverSeeds,
+    Run,
+    Steps,
+    Subject,
+    SweepReport,
+)
+from tests.report.made import EFFECT, SCORES, report
+
+TIMING = Timing("student", "student", None, "1 x cpu", None, {"decoder": "beam", "length_candidates": 3},
+                (BatchTiming(1, 1.0, 2.0, 3.0, 4.0),))  # fmt: skip
+GAIN = Gain("first", 1.5, 0.01, ("a", "b", "c", "nrefs:1"))
+STEPS = Steps(40, 60)
+RUN = Run("g", "better", 1, "cells/g/better/1", 2, STEPS, {"student": 3.0}, {"test": "a"}, {"test": "c"},
+          {"test": "nrefs:1"}, {"test": GAIN})  # fmt: skip
+SWEEP = SweepReport(
+    about=Subject("de", "en", "the bundled demo", 10, (1,)),
+    runs=(RUN,),
+    baselines={"g": "first"},
+    cells=(
+        CellSummary("g", "better", (1,), STEPS, {"student": OverSeeds(3.0, None, (3.0,))},
+                    {"test": GainOverSeeds(1.5, 0.5, (1.0, 2.0), (0.01, 0.02))}),
+    ),
+    missing=(),
+    signatures={"test": "nrefs:1"},
+)  # fmt: skip
+
+
+def full_report() -> Report:
+    """The made report with everything that can be absent."""
+    made = report()
+    multi = dataclasses.replace(SCORES, share_valid=0.5)
+    rescored = SystemScores(valid=SCORES, test=SCORES, test_multi=multi)
+    first = dataclasses.replace(made.rounds[0], student_rescored=rescored)
+    rounds = (first, *made.rounds[1:])
+    return dataclasses.replace(made, latency=(TIMING,), stopped="enough", rounds=rounds)
+
+
+def read(cls, text: str):
+    return loads(cls, text, "run/report.json", "make it anew.")
+
+
+@pytest.mark.parametrize(
+    "record", [full_report(), report(rounds=1), TIMING, SWEEP, EFFECT], ids=lambda r: type(r).__name__
+)
+def test_what_is_read_is_what_was_written(record):
+    assert read(type(record), dumps(record)) == record
+    assert read(type(record), dumps(record, indent=None)) == record and "\n" not in dumps(record, indent=None)
+
+
+def test_report_json_has_the_keys_of_the_contract():
+    values = json.loads(dumps(report()))
+    assert values["schema_version"] == 1 and {"rounds", "provenance", "config", "environment"} <= set(values)
+    for item in values["rounds"]:
+        assert {"round", "teacher", "student", "selection", "ncm"} <= set(item)
+
+
+def damaged(place: tuple, value) -> str:
+    """The JSON of the made report with another value at a place."""
+    values = json.loads(dumps(report()))
+    inner = values
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("rounds", 0, "teacher", "test", "bleu"), "x", r"rounds\[0\].teacher.test.bleu is 'x', not a num"),
+        (("rounds", 0, "round"), 1.5, r"rounds\[0\].round is 1.5, not a whole number"),
+        (("rounds", 0, "ncm", "train", "sentences"), True, "rounds.*sentences is True, not a whole number"),
+        (("rounds", 1, "student"), [], r"rounds\[1\].student is \[\], not an object"),
+        (("curves", 0, "loss", 0), [1, 2.0, 3], r"curves\[0\].loss\[0\] has 3 items, not 2"),
+        (("provenance", "data/train", "rows"), None, r"provenance.data/train.rows is None"),
+        (("rounds", 0, "ncm"), ..., r"rounds\[0\].ncm is missing"),
+        (("rounds", 0, "nmc"), 1, r"rounds\[0\].nmc is no field"),
+        (("stopped",), 3, "stopped is 3, not a text"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named_with_its_field(place, value, says):
+    with pytest.raises(UserError, match=f"^run/report.json is damaged: {says}.*; make it anew.$"):
+        read(Report, damaged(place, value))
+
+
+def test_a_file_that_is_cut_short_is_damaged():
+    with pytest.raises(UserError, match=r"^run/report.json is damaged \(.*\); make it anew.$"):
+        read(Report, dumps(report())[:-20])
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        (2, "version 2, this emnat_jax reads 1; update the package"),
+        (..., "version None, .*; make it anew"),
+    ],
+)
+def test_another_schema_version_is_refused_with_a_sentence(version, says):
+    with pytest.raises(UserError, match=says):
+        read(Report, damaged(("schema_version",), version))
+    with pytest.raises(UserError, match="version None"):
+        read(Report, "[]")
+
+
+def test_a_whole_number_is_a_number():
+    text = dumps(EFFECT).replace("20.0", "20")
+    assert read(type(EFFECT), text) == EFFECT
