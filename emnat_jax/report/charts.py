@@ -17,7 +17,7 @@ Points = Sequence[Sequence[Number]]  # (across, up)
 def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
     """One line a series over the axes named `across` and `up`; points where there are few."""
     points = [point for line in series.values() for point in line]
-    frame = _Frame([x for x, _ in points], [y for _, y in points])
+    frame = _Frame([x for x, _ in points], [y for _, y in points], (across, up))
     marks = []
     for number, ((name, line), colour) in enumerate(zip(series.items(), _cycle(len(series)))):
         place = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
@@ -30,25 +30,26 @@ def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
             marks += [
                 _dot(frame, x, y, colour, f"{name}: {_number(y)} at {across} {_number(x)}") for x, y in line
             ]
-    return _chart(frame, marks, across, up, _legend(list(series), lines=True))
+    return _chart(frame, marks, _legend(list(series), lines=True))
 
 
 def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: str, up: str) -> str:
     """Points (across, up, label), a colour a series."""
     points = [point for group in series.values() for point in group]
-    frame = _Frame([0.0, *(1.05 * x for x, _, _ in points)], [y for _, y, _ in points])
+    frame = _Frame([0.0, *(1.05 * x for x, _, _ in points)], [y for _, y, _ in points], (across, up))
     marks = []
     for (name, group), colour in zip(series.items(), _cycle(len(series))):
         for x, y, label in group:
             about = f"{name}, {label}: {_number(y)} {up}, {_number(x)} {across}"
             marks.append(_dot(frame, x, y, colour, about, radius=6))
             marks.append(_text(frame.x(x), frame.y(y) - 9, "middle", label))
-    return _chart(frame, marks, across, up, _legend(list(series)))
+    return _chart(frame, marks, _legend(list(series)))
 
 
 def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
     """Bars side by side: a group a name of `groups`, a colour a series."""
-    frame = _Frame([0, len(groups)], [0.0, *(value for values in series.values() for value in values)])
+    heights = [value for values in series.values() for value in values]
+    frame = _Frame([0, len(groups)], [0.0, *heights], (across, up), groups)
     wide = (WIDTH - LEFT - RIGHT) / max(len(groups), 1)
     each = 0.8 * wide / max(len(series), 1)
     marks = []
@@ -59,14 +60,13 @@ def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], acr
             title = f"<title>{html.escape(f'{name}, {groups[place]}: {_number(value)}')}</title>"
             size = f'width="{each:.1f}" height="{bottom - top:.1f}"'
             marks.append(f'<rect x="{left:.1f}" y="{top:.1f}" {size} fill="{colour}">{title}</rect>')
-    marks += _names(frame, groups)
-    return _chart(frame, marks, across, up, _legend(list(series)), ticks_across=False, room=_room(groups))
+    return _chart(frame, marks, _legend(list(series)))
 
 
 def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping[str, Number]) -> str:
     """A point a value above the name of its group, a bar at their mean, a dashed line at each of `levels`."""
     values = [value for group in groups.values() for value in group]
-    frame = _Frame([0, len(groups)], [*values, *levels.values()])
+    frame = _Frame([0, len(groups)], [*values, *levels.values()], ("", up), list(groups))
     marks = [_level(frame, value, f"{name}: {_number(value)}") for name, value in levels.items()]
     for place, ((name, group), colour) in enumerate(zip(groups.items(), _cycle(len(groups)))):
         mean = sum(group) / len(group)
@@ -76,8 +76,7 @@ def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping
             f'stroke="{colour}" stroke-width="3"/>'
         )
         marks += [_dot(frame, place + 0.5, value, colour, f"{name}: {value:.2f}") for value in group]
-    names = list(groups)
-    return _chart(frame, [*marks, *_names(frame, names)], "", up, "", ticks_across=False, room=_room(names))
+    return _chart(frame, marks, legend="")
 
 
 def _level(frame: "_Frame", value: Number, name: str) -> str:
@@ -88,18 +87,14 @@ def _level(frame: "_Frame", value: Number, name: str) -> str:
     )
 
 
-def _names(frame: "_Frame", groups: Sequence[str]) -> list[str]:
+def _group_names(frame: "_Frame") -> list[str]:
     """The name of each group below its place; slanted where they do not fit side by side."""
-    slanted, bottom = _room(groups) > 0, HEIGHT - BOTTOM + 15
+    bottom = HEIGHT - BOTTOM + 15
     marks = []
-    for place, name in enumerate(groups):
+    for place, name in enumerate(frame.groups):
         x = frame.x(place + 0.5)
-        turn = (
-            f'text-anchor="end" transform="rotate(-60 {x:.1f} {bottom})"'
-            if slanted
-            else 'text-anchor="middle"'
-        )
-        marks.append(f'<text x="{x:.1f}" y="{bottom}" {turn}>{html.escape(str(name))}</text>')
+        turn = f' transform="rotate(-60 {x:.1f} {bottom})"' if frame.room else ""
+        marks.append(_text(x, bottom, "end" if frame.room else "middle", name, turn))
     return marks
 
 
@@ -111,9 +106,16 @@ def _room(groups: Sequence[str]) -> Number:
 
 
 class _Frame:
-    """From values to places in the picture."""
+    """From values to places in the picture, with the names of both axes; across, either values or groups."""
 
-    def __init__(self, across: Sequence[Number], up: Sequence[Number]):
+    def __init__(
+        self,
+        across: Sequence[Number],
+        up: Sequence[Number],
+        names: tuple[str, str],
+        groups: Sequence[str] = (),
+    ):
+        self.names, self.groups, self.room = names, groups, _room(groups)
         self.first, self.last = min(across, default=0), max(across, default=1)
         if self.first == self.last:
             self.first, self.last = self.first - 1, self.last + 1
@@ -138,34 +140,31 @@ def _ticks(low: Number, high: Number) -> list:
     return [place * step for place in range(first, max(last, first + 1) + 1)]
 
 
-def _chart(
-    frame: _Frame,
-    marks: list[str],
-    across: str,
-    up: str,
-    legend: str,
-    *,
-    ticks_across: bool = True,
-    room: Number = 0,  # more height, for names below the axis
-) -> str:
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    grid = [
-        f'<line x1="{LEFT}" x2="{right}" y1="{frame.y(tick):.1f}" y2="{frame.y(tick):.1f}" class="grid"/>'
-        f"{_text(LEFT - 6, frame.y(tick) + 4, 'end', _tick(tick, frame.ticks))}"
-        for tick in frame.ticks
-    ]
-    if ticks_across:
-        shown = _whole_ticks(frame.first, frame.last)
-        grid += [_text(frame.x(tick), bottom + 15, "middle", _tick(tick, shown)) for tick in shown]
-    middle = (TOP + bottom) / 2
-    names = _text((LEFT + right) / 2, HEIGHT + room - 6, "middle", across) + _text(
-        12, middle, "middle", up, f' transform="rotate(-90 12 {middle})"'
-    )
+def _chart(frame: _Frame, marks: Sequence[str], legend: str) -> str:
+    """The axes with the marks between them."""
+    (across, up), height = frame.names, HEIGHT + frame.room
+    centre, middle = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
+    turned = f' transform="rotate(-90 12 {middle})"'
+    names = [_text(centre, height - 6, "middle", across), _text(12, middle, "middle", up, turned)]
+    below = _group_names(frame) if frame.groups else _ticks_below(frame)
+    drawing = "".join([*_grid(frame), *below, *marks, *names])
     label = html.escape(f"{up} by {across}")
-    drawing = "".join([*grid, *marks, names])
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + room}" role="img" aria-label="{label}">{drawing}</svg>{legend}'
-    )
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{drawing}</svg>{legend}'
+
+
+def _grid(frame: _Frame) -> list[str]:
+    """A line with its value at every tick."""
+    lines = []
+    for tick in frame.ticks:
+        y = frame.y(tick)
+        lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
+        lines.append(_text(LEFT - 6, y + 4, "end", _tick(tick, frame.ticks)))
+    return lines
+
+
+def _ticks_below(frame: _Frame) -> list[str]:
+    shown = _whole_ticks(frame.first, frame.last)
+    return [_text(frame.x(tick), HEIGHT - BOTTOM + 15, "middle", _tick(tick, shown)) for tick in shown]
 
 
 def _whole_ticks(first: Number, last: Number) -> list:
