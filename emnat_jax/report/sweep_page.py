@@ -136,7 +136,7 @@ def _charts(report: SweepReport, groups: Sequence[str]) -> str:
         found = [cell for cell in cells if cell.cell == report.baselines[name]]
         levels = {f"teacher of {cell.cell}": cell.measurements["teacher"].mean for cell in found}
         drawn.append((f"{name}: students by seed", strip_chart(students, "BLEU", levels)))
-    return f"<h2>Students</h2><p>A point a seed, a bar their mean.</p>{figures(drawn)}"
+    return f"<h2>Students</h2><p>Each point is a seed, each bar the mean over seeds.</p>{figures(drawn)}"
 
 
 def _group(report: SweepReport, name: str) -> str:
