@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 from emnat_jax.errors import UserError, require
@@ -73,7 +74,7 @@ def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[
     from emnat_jax.profiling.benchmark import measure_latency
 
     sizes = _sizes(args.batch)
-    rows = list(read_dataset(work.directory / "data" / "test"))
+    rows = list(read_dataset(work.directory / paths.split("test")))
     lines = [row.source_text for row in rows[: args.sentences]]
     translators = {size: load_model(_decoding(work, size), args).translate for size in sizes}
     batches = measure_latency(translators, lines)

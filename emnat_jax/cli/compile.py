@@ -36,7 +36,7 @@ def add_arguments(parser):
         action="store_true",
         help="optimise as a run does: several times slower, somewhat less traffic",
     )
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the costs as JSON")
 
 
 def run(args, config_arguments):
@@ -46,29 +46,29 @@ def run(args, config_arguments):
         raise UserError(f"--slices={args.slices}: use 1 or more.")
     prepare_environment(full=args.full)
     config = read_config(config_arguments, args.workdir)
-    from emnat_jax.profiling.round import make_slice, round_steps, stage_hours, step_costs
+    from emnat_jax.profiling.round import make_slice, program_costs, round_programs, stage_hours
 
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
-    steps = round_steps(config, config.vocab.size, there)
+    steps = round_programs(config, config.vocab.size, there)
     wanted = args.steps.split(",") if args.steps else [""]
     steps = {name: step for name, step in steps.items() if any(text in name for text in wanted)}
     if not steps:
         raise UserError(f"--steps={args.steps}: no step has such a name.")
     pairs = args.pairs or config.data.train_rows
-    figures = {"topology": args.topology, "slices": args.slices, "chips": there.chips, "hosts": there.hosts,
+    result = {"topology": args.topology, "slices": args.slices, "chips": there.chips, "hosts": there.hosts,
                "mesh": dict(there.layout.mesh.shape), "steps": {}}  # fmt: skip
     if not args.json:
-        print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {figures['mesh']}")
+        print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {result['mesh']}")
     for name, step in steps.items():
-        found = step_costs(step, there)
+        found = program_costs(step, there)
         if found["fits"]:
             found["hours"] = stage_hours(step, found, pairs, args.tokens)
-        figures["steps"][name] = found
+        result["steps"][name] = found
         if not args.json:
             print(_lines(name, found, args.largest), flush=True)
     if args.json:
-        show(figures, True)
-    _refuse_what_does_not_fit(figures["steps"], args.topology)
+        show(result, True)
+    _refuse_what_does_not_fit(result["steps"], args.topology)
 
 
 def _lines(name: str, found: dict, largest: int) -> str:

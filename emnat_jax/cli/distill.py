@@ -7,6 +7,7 @@ Example:
     --output=runs/demo/candidates
 """
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 from emnat_jax.errors import UserError
 
@@ -33,7 +34,7 @@ def run(args, config_arguments):
     with args.joined.hold(str(args.output), exclusive(args.output)):
         manifest = distill(
             [work.load(args.model)],
-            args.data or work.directory / "data" / "train",
+            args.data or work.directory / paths.TRAIN,
             args.output,
             num_candidates=args.num_candidates,
             include_reference=args.include_reference,

@@ -8,13 +8,16 @@ Examples:
   emnat em --config.em.rounds=3 --workdir=runs/three --plan
 """
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config
 
 
 def add_arguments(parser):
     add_workdir(parser)
     parser.add_argument(
-        "--plan", action="store_true", help="print the stages, what is finished and what would run"
+        "--plan",
+        action="store_true",
+        help="print the stages, what is finished, what would run and what would be refused",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
 
@@ -22,7 +25,9 @@ def add_arguments(parser):
 def run(args, config_arguments):
     config = read_config(config_arguments, args.workdir)
     if args.plan:
-        _print_plan(config, args.workdir)
+        from emnat_jax.em.resume import describe
+
+        print(describe(args.workdir, config))
         return
     work = open_workspace(config, args)
     from emnat_jax.em.driver import run as run_em
@@ -36,12 +41,4 @@ def run(args, config_arguments):
         print(dumps(report))
         return
     print(text_table(report))
-    print(f"workdir: {work.directory}\nreport:  {work.directory / 'report' / 'index.html'}")
-
-
-def _print_plan(config, workdir):
-    from etils import epath
-
-    from emnat_jax.em.plan import describe, make_plan
-
-    print(describe(make_plan(config), epath.Path(workdir)))
+    print(f"workdir: {work.directory}\nreport:  {work.directory / paths.REPORT_PAGE}")

@@ -11,6 +11,7 @@ import argparse
 import sys
 from typing import Any, NamedTuple
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
 from emnat_jax.data.multi_references import read_multi_references
@@ -97,7 +98,7 @@ def _model_outputs(args: argparse.Namespace, config_arguments: list[str]) -> Eva
         sources, references = read_multi_references(_stream(args.multi_references))
         outputs = translate(sources)
         return Evaluated(quality(outputs, references), outputs, references)
-    rows = list(read_dataset(work.directory / "data" / args.split))
+    rows = list(read_dataset(work.directory / paths.split(args.split)))
     outputs, references = translate([row.source_text for row in rows]), [[row.target_text for row in rows]]
     scores = score_lines(outputs, references, rows, EvaluationOptions.of(work.config))
     return Evaluated(scores, outputs, references)

@@ -13,6 +13,8 @@ from typing import Any
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.earlier import refuse_earlier_workdir
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, read_saved, to_dict
 from emnat_jax.errors import UserError, require
@@ -57,11 +59,13 @@ def read_config(arguments: list[str], workdir: str | None = None) -> Config:
 
 
 def _base(file: str | None, workdir: str | None) -> dict:
+    directory = _reachable(workdir) if workdir else None
+    if directory is not None:
+        refuse_earlier_workdir(directory)
     if file is not None:
         return _run_config_file(Path(file))
-    saved = _reachable(workdir) / "config.json" if workdir else None
-    if saved is not None and saved.exists():
-        return read_saved(saved)
+    if directory is not None and (directory / paths.CONFIG).exists():
+        return read_saved(directory / paths.CONFIG)
     return to_dict(Config())
 
 

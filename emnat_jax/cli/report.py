@@ -6,6 +6,7 @@ Example:
 
 import argparse
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config
 
 
@@ -27,4 +28,4 @@ def run(args: argparse.Namespace, config_arguments: list[str]) -> None:
     if args.json:
         print(dumps(report))
         return
-    print(f"{text_table(report)}\npage: {work.directory / 'report' / 'index.html'}")
+    print(f"{text_table(report)}\npage: {work.directory / paths.REPORT_PAGE}")

@@ -5,6 +5,7 @@ Example:
     --config.select.rule=student_top1
 """
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.options import add_workdir, make_log, read_config, show
 
 
@@ -25,7 +26,7 @@ def run(args, config_arguments):
     from emnat_jax.runtime.mesh import Reader
 
     config = read_config(config_arguments, args.workdir)
-    vocabulary = load_vocabulary(epath.Path(args.workdir) / "vocab")
+    vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     joined = args.joined
     workers = ShardWorkers(joined, Reader(joined.index, joined.count, True), make_log(joined))
     with args.joined.hold(str(args.output), exclusive(args.output)):

@@ -13,6 +13,7 @@ Examples:
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.options import add_workdir, make_log, read_grid, set_up_jax
 from emnat_jax.errors import UserError
 
@@ -39,7 +40,7 @@ def run(args, config_arguments):
     if args.plan:
         print(describe(chosen, args.workdir))
         return
-    if (epath.Path(args.workdir) / "config.json").exists():
+    if (epath.Path(args.workdir) / paths.CONFIG).exists():
         raise UserError(f"{args.workdir} is the workdir of one run; give a sweep a --workdir of its own.")
     set_up_jax()
     from emnat_jax.evaluation.bleu import require_library
@@ -55,7 +56,7 @@ def run(args, config_arguments):
     if args.json:
         print(dumps(report))
     else:
-        print(f"{sweep_table(report)}\npage: {args.workdir}/report/index.html")
+        print(f"{sweep_table(report)}\npage: {args.workdir}/{paths.REPORT_PAGE}")
     if failed:
         raise UserError("; ".join(f"{folder}: {message}" for folder, message in failed.items()))
 

@@ -5,6 +5,7 @@ Examples:
   emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
 """
 
+from emnat_jax.artifacts import paths
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
 from emnat_jax.config import ROLES
 from emnat_jax.errors import UserError
@@ -30,22 +31,13 @@ def run(args, config_arguments):
     config = read_config(config_arguments, args.workdir)
     work = open_workspace(config, args)
     from emnat_jax.artifacts.journal import exclusive
-    from emnat_jax.em.stages.train import train_model
+    from emnat_jax.em.stages.train import Sources, train_model, training_options
 
     output = args.output or work.directory / "models" / args.role
+    options = training_options(config, args.role, targets=args.targets)
+    sources = Sources(args.data or work.directory / paths.TRAIN, args.base, args.start)
     with args.joined.hold(str(output), exclusive(output)):
-        manifest = train_model(
-            work,
-            work.model_config(args.role),
-            config.role(args.role).train,
-            data=args.data or work.directory / "data" / "train",
-            output=output,
-            seed=work.seed(0, ROLES.index(args.role)),
-            base=args.base,
-            start=args.start,
-            targets=args.targets,
-            label=args.role,
-        )
+        manifest = train_model(work.context, options, sources, output, label=args.role)
     names = ("step", "valid_loss")
     show(
         {"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
@@ -14,10 +15,9 @@ from emnat_jax.config import ROLES, TASKS, Config
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
 from emnat_jax.data.pipeline import Pairs, make_pairs
+from emnat_jax.em.context import Context
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality, outputs_as_targets
-from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.em.results import MULTI
-from emnat_jax.em.workdir import Workspace
 from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.lengths import bucket_name, bucket_of, sample_over_lengths
 from emnat_jax.inference.alternatives import Alternatives, as_json
@@ -91,7 +91,7 @@ class _Found(NamedTuple):
 
 
 def evaluate_round(
-    work: Workspace,
+    context: Context,
     options: EvaluationOptions,
     index: int,
     folders: RoundModels,
@@ -99,12 +99,12 @@ def evaluate_round(
 ) -> None:
     """Writes rounds/N/outputs and rounds/N/eval.json; `student_data` is what the student learned from.
 
-    All processes decode and score together; the first has the sentences, and writes. Of the workspace's
-    configuration it takes what a resume may change: how many samples, where the file of references is.
+    All processes decode and score together; the first has the sentences, and writes.
     """
-    models = {name: work.load(path) for name, path in folders._asdict().items()}
-    has_part = work.workers.part.index == 0
-    texts = read_texts(work, options, has_part=has_part)
+    loaded = {path: context.load_model(path, options.buckets) for path in dict.fromkeys(folders)}
+    models = {name: loaded[path] for name, path in folders._asdict().items()}
+    has_part = context.workers.part.index == 0
+    texts = read_texts(context, options, has_part=has_part)
     decoded = {
         (name, split): decode(pairs)
         for name, decode in _decoders(models, options.rescored_candidates).items()
@@ -116,23 +116,27 @@ def evaluate_round(
         "train": measure_multimodality(models, learned),
         "valid": measure_multimodality(models, held_out),
     }
-    places = sample_over_lengths(_targets(texts.rows["test"]), work.config.evaluation.samples)
+    places = sample_over_lengths(_targets(texts.rows["test"]), context.settings.samples)
     chosen = _outputs_at(texts.rows["test"], decoded["student", "test"], places)
     found = _Found(decoded, ncm, dict(zip(places, models["student"].alternatives_of(chosen), strict=True)))
-    name = f"rounds/{index}/{EVAL_NAME}"
-    work.processes.broadcast(name, lambda: _write(work, options, index, texts, found))
+    context.processes.broadcast(
+        paths.evaluation(index), lambda: _write(context, options, index, texts, found)
+    )
 
 
-def read_texts(work: Workspace, options: EvaluationOptions, *, has_part: bool) -> Texts:
+def read_texts(context: Context, options: EvaluationOptions, *, has_part: bool) -> Texts:
     """The splits, and the sentences with several references."""
     rows = {
-        split: list(read_dataset(work.directory / "data" / split)) if has_part else [] for split in SPLITS
+        split: list(read_dataset(context.directory / paths.split(split))) if has_part else []
+        for split in SPLITS
     }
     references: dict[str, References] = {split: [_targets(rows[split])] for split in SPLITS}
     pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
     if options.with_multi:
-        sources, references[MULTI] = read_multi_references(find_file(work.config.data, "test_multi"))
-        lines = encode_lines(sources if has_part else [], work.vocabulary, options.buckets[-1])
+        sources, references[MULTI] = read_multi_references(
+            find_file(context.settings.in_place(), "test_multi")
+        )
+        lines = encode_lines(sources if has_part else [], context.vocabulary, options.buckets[-1])
         pairs[MULTI] = sentence_pairs(lines)
     return Texts(rows, references, pairs)
 
@@ -165,15 +169,16 @@ def _outputs_at(rows: Sequence[Row], decoded: Sequence[Candidates], places: Sequ
     return sentence_pairs([rows[i].source for i in places], outputs)
 
 
-def _write(work: Workspace, options: EvaluationOptions, index: int, texts: Texts, found: _Found) -> None:
+def _write(context: Context, options: EvaluationOptions, index: int, texts: Texts, found: _Found) -> None:
     """The outputs, and what they are worth."""
-    folder = work.directory / f"rounds/{index}"
     outputs = {
-        key: [best_text(candidates, work.vocabulary) for candidates in decoded]
+        key: [best_text(candidates, context.vocabulary) for candidates in decoded]
         for key, decoded in found.decoded.items()
     }
     for (name, split), lines in outputs.items():
-        write_text(folder / f"outputs/{split}.{name}.txt", "".join(f"{line}\n" for line in lines))
+        write_text(
+            context.directory / paths.translations(index, split, name), "".join(f"{line}\n" for line in lines)
+        )
     scores: dict[str, dict[str, Scores]] = {}
     for (name, split), lines in outputs.items():
         shown = scores.setdefault(name, {})
@@ -184,9 +189,9 @@ def _write(work: Workspace, options: EvaluationOptions, index: int, texts: Texts
         round=index,
         **{name: SystemScores(**by_split) for name, by_split in scores.items()},
         ncm=MultimodalityBySplit(train, valid),
-        samples=_samples(texts.rows["test"], outputs, found.alternatives, work.vocabulary.pieces()),
+        samples=_samples(texts.rows["test"], outputs, found.alternatives, context.vocabulary.pieces()),
     )
-    write_text(folder / EVAL_NAME, f"{dumps(evaluation)}\n")
+    write_text(context.directory / paths.evaluation(index), f"{dumps(evaluation)}\n")
 
 
 def score_lines(

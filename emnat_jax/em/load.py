@@ -2,10 +2,10 @@
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
 from emnat_jax.config import ROLES, Config, ModelSpec
-from emnat_jax.config.convert import from_dict, read_saved
-from emnat_jax.em.workdir import CONFIG_NAME, Workspace
+from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import UserError, require
 from emnat_jax.inference.model import TrainedModel
 
@@ -27,9 +27,7 @@ def load(
     """
     path = epath.Path(path)
     directory, model = _workdir_of(path)
-    saved = directory / CONFIG_NAME
-    config = from_dict(read_saved(saved)) if saved.exists() else Config()
-    work = Workspace(config, directory, log=lambda text: None)
+    work = Workspace(saved_config(directory) or Config(), directory, log=lambda text: None)
     return open_model(
         work, role, round, folder=model, decoder=decoder, length_candidates=length_candidates, rescore=rescore
     )
@@ -37,15 +35,15 @@ def load(
 
 def _workdir_of(path: epath.Path) -> tuple[epath.Path, epath.Path | None]:
     """(the workdir, the model's folder or None where `path` is the workdir itself)."""
-    if (path / "vocab").exists():
+    if (path / paths.VOCABULARY).exists():
         return path, None
     require(path.exists(), f"{path}: no such folder; give a workdir or the folder of a finished model.")
     require(
         (path / MANIFEST_NAME).exists(),
-        f"{path} is neither a workdir (it has no vocab/) nor the folder of a finished model (no {MANIFEST_NAME}).",
+        f"{path} is neither a workdir (it has no {paths.VOCABULARY}/) nor the folder of a finished model (no {MANIFEST_NAME}).",
     )
     for parent in path.parents:
-        if (parent / "vocab").exists():
+        if (parent / paths.VOCABULARY).exists():
             return parent, path
     raise UserError(f"{path}: no vocabulary above it; move the model's folder into its workdir.")
 
@@ -94,7 +92,7 @@ def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
 
 def last_round(work: Workspace, role: str) -> int:
     """The newest round with a finished model; UserError where there is none."""
-    rounds = [path for path in (work.directory / "rounds").glob("*") if path.name.isdigit()]
+    rounds = [path for path in (work.directory / paths.ROUNDS).glob("*") if path.name.isdigit()]
     finished = [int(path.name) for path in rounds if is_finished(path / role)]
     if not finished:
         raise UserError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import jax
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest, read_dataset
@@ -45,7 +46,7 @@ def write_report(work: Workspace, stopped: str | None = None) -> Report:
     report = collect_report(work, stopped)
     texts = {"report.json": dumps(report), "index.html": page(report), "table.txt": text_table(report)}
     for name, text in texts.items():
-        write_text(work.directory / "report" / name, f"{text}\n")
+        write_text(work.directory / paths.REPORT / name, f"{text}\n")
     return report
 
 
@@ -89,7 +90,7 @@ def _round(work: Workspace, index: int) -> RoundReport:
         student_rescored=found.student_rescored,
         ncm=found.ncm,
         samples=found.samples,
-        selection=_selection(work, work.directory / f"rounds/{index}/selected"),
+        selection=_selection(work, work.directory / paths.selected(index)),
     )
 
 
@@ -126,7 +127,7 @@ def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
 
 def _curve(directory: epath.Path, index: int, role: str) -> Curve:
     """The losses of one training; empty of a frozen teacher."""
-    path = directory / f"rounds/{index}/{role}/metrics.jsonl"
+    path = directory / paths.model(index, role) / paths.METRICS
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     loss, valid_loss = (
         tuple((line["step"], line[name]) for line in lines if name in line) for name in ("loss", "valid_loss")
@@ -136,7 +137,7 @@ def _curve(directory: epath.Path, index: int, role: str) -> Curve:
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:
     """Content hash and fingerprints of everything that is finished, by folder."""
-    folders = [f"data/{split}" for split in ("train", "valid", "test")]
+    folders = [paths.split(name) for name in ("train", "valid", "test")]
     folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
     found = {}
     for name in folders:

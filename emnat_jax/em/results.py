@@ -4,11 +4,11 @@ import contextlib
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.multi_references import read_multi_references
-from emnat_jax.em.plan import EVAL_NAME
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import References
 from emnat_jax.report.convert import loads
@@ -19,40 +19,35 @@ MULTI = "test_multi"  # beside the splits: the sentences of data.test_multi
 
 def finished_rounds(directory: epath.Path, rounds: int) -> list[int]:
     """The rounds of a workdir that were evaluated, of 0 to `rounds`, in order."""
-    return [index for index in range(rounds + 1) if _path(directory, index).exists()]
+    return [index for index in range(rounds + 1) if (directory / paths.evaluation(index)).exists()]
 
 
 def read_evaluation(directory: epath.Path, index: int) -> Evaluation:
     """What a round reached. UserError for a damaged file."""
-    path = _path(directory, index)
+    path = directory / paths.evaluation(index)
     mend = "delete it, and `emnat em` evaluates the round anew."
     return loads(Evaluation, path.read_text(), str(path), mend)
 
 
 def round_bleu(directory: epath.Path, role: str, index: int) -> float | None:
     """BLEU of a round's own outputs on the test split; None of a round that was not evaluated."""
-    if not _path(directory, index).exists():
+    if not (directory / paths.evaluation(index)).exists():
         return None
     return read_evaluation(directory, index).systems[role].test.bleu
 
 
 def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[str, list[str]]:
     """The translations of each system of a round."""
-    folder = directory / f"rounds/{index}/outputs"
-    paths = {name: folder / f"{split}.{name}.txt" for name in SYSTEMS}
-    return {name: path.read_text().split("\n")[:-1] for name, path in paths.items() if path.exists()}
+    files = {name: directory / paths.translations(index, split, name) for name in SYSTEMS}
+    return {name: path.read_text().split("\n")[:-1] for name, path in files.items() if path.exists()}
 
 
 def references_of(config: DataConfig, directory: epath.Path) -> dict[str, References]:
     """Of the test split, and of the sentences with several references where their file is still there."""
     found: dict[str, References] = {
-        "test": [[row.target_text for row in read_dataset(directory / "data" / "test")]]
+        "test": [[row.target_text for row in read_dataset(directory / paths.split("test"))]]
     }
     if config.test_multi is not None:
         with contextlib.suppress(UserError):
             found[MULTI] = read_multi_references(find_file(config, "test_multi"))[1]
     return found
-
-
-def _path(directory: epath.Path, index: int) -> epath.Path:
-    return directory / f"rounds/{index}" / EVAL_NAME

@@ -66,12 +66,12 @@ def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
         ) from error
     if devices[0].device_kind not in CHIPS:
         raise UserError(
-            f"--topology={topology}: no figures for {devices[0].device_kind}; choose one of {', '.join(CHIPS)}."
+            f"--topology={topology}: no data of {devices[0].device_kind}; choose one of {', '.join(CHIPS)}."
         )
     return list(devices)
 
 
-class Program(NamedTuple):
+class Compiled(NamedTuple):
     """What the compiler says of one program, on one device."""
 
     peak_bytes: int | None  # None where it does not fit; `refusal` says by how much
@@ -80,7 +80,7 @@ class Program(NamedTuple):
     refusal: str = ""
 
 
-def compile_program(lowered: Any) -> Program:
+def compile_program(lowered: Any) -> Compiled:
     """Compiles what `jax.jit(...).lower` made for a slice."""
     begin = time.monotonic()
     try:
@@ -91,10 +91,10 @@ def compile_program(lowered: Any) -> Program:
         reason = next(
             (line for line in str(error).splitlines() if "exceeds" in line or "Ran out" in line), str(error)
         )
-        return Program(None, [], time.monotonic() - begin, reason.strip()[:200])
+        return Compiled(None, [], time.monotonic() - begin, reason.strip()[:200])
     seconds = time.monotonic() - begin
     peak = int(compiled.memory_analysis().peak_memory_in_bytes)
-    return Program(peak, work_of(parse(compiled.as_text())), seconds)
+    return Compiled(peak, work_of(parse(compiled.as_text())), seconds)
 
 
 def prepare_environment(*, full: bool = False) -> None:

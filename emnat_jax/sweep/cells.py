@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import fnmatch
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +11,15 @@ from typing import Any
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.journal import exclusive, write_journal
 from emnat_jax.config import Config
 from emnat_jax.config.convert import assign, from_dict
+from emnat_jax.em.context import Log
 from emnat_jax.em.driver import run
-from emnat_jax.em.plan import EVAL_NAME, make_plan
-from emnat_jax.em.workdir import Log, Workspace, begun_with_other
+from emnat_jax.em.plan import make_plan
+from emnat_jax.em.resume import keep_config
+from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import InUse, UserError, require
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.sweep.sharing import common_stages, take_over
@@ -35,14 +39,14 @@ class Cell:
     @property
     def folder(self) -> str:
         """Its workdir, relative to the sweep's."""
-        return f"cells/{self.group}/{self.name}/{self.seed}"
+        return paths.cell(self.group, self.name, self.seed)
 
     def is_finished(self, directory: epath.Path) -> bool:
         """Whether its last round was evaluated, or a rule has ended the rounds before."""
         here = directory / self.folder
-        if (here / f"rounds/{self.config.em.rounds}/{EVAL_NAME}").exists():
+        if (here / paths.evaluation(self.config.em.rounds)).exists():
             return True
-        report = here / "report/report.json"
+        report = here / paths.REPORT_JSON
         return report.exists() and json.loads(report.read_text())["stopped"] is not None
 
 
@@ -63,7 +67,9 @@ def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:
 
 def begun_seeds(directory: epath.PathLike) -> set[int]:
     """The seeds that a sweep in this workdir was run with before."""
-    return {int(path.name) for path in epath.Path(directory).glob("cells/*/*/*") if path.name.isdigit()}
+    return {
+        int(path.name) for path in epath.Path(directory).glob(f"{paths.CELLS}/*/*/*") if path.name.isdigit()
+    }
 
 
 def _require_grid(grid: Any) -> None:
@@ -143,26 +149,27 @@ def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epa
     """Takes over the stages that other cells have finished and this one has not, and runs the rest."""
     broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
-        work.keep_config()
-        if broadcast(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
+        changed = keep_config(work)
+        if not changed and broadcast(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
             work.log("finished before")
             return
         for other in cells:
             if other.folder != cell.folder:
-                broadcast(f"{cell.folder}: shared", lambda other=other: _take(work, other, directory))
+                broadcast(f"{cell.folder}: shared", functools.partial(_take, work, other, directory))
     run(work)
 
 
 def _has_report(cell: Cell, directory: epath.Path) -> bool:
-    return cell.is_finished(directory) and (directory / cell.folder / "report/index.html").exists()
+    return cell.is_finished(directory) and (directory / cell.folder / paths.REPORT_PAGE).exists()
 
 
 def _take(work: Workspace, other: Cell, directory: epath.Path) -> None:
-    """What `other` has finished, unless its workdir was begun with another configuration than it has now."""
+    """What the workdir of `other` has finished that is the same here."""
     source = directory / other.folder
-    if begun_with_other(source, other.config) != []:
+    theirs = saved_config(source)
+    if theirs is None:
         return
-    for stage in common_stages(work.config, other.config):
+    for stage in common_stages(work.config, theirs):
         if stage.is_finished(source) and not stage.is_finished(work.directory):
             take_over(stage, source, work.directory)
             write_journal(work.directory, event="taken over", stage=stage.output, cell=other.folder)

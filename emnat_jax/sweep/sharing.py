@@ -8,58 +8,17 @@ from etils import epath
 from emnat_jax.artifacts.atomic import is_local
 from emnat_jax.artifacts.manifest import MANIFEST_NAME
 from emnat_jax.config import Config
-from emnat_jax.config.convert import differences, to_dict
-from emnat_jax.em.plan import Stage, make_plan
-
-# What a stage reads of the configuration, beside its own fields and what the stages before it made.
-_TEACHER = ("data.", "teacher.")
-_BOTH = (*_TEACHER, "student.")
-_READS = {
-    "prepare": ("data.", "vocab."),
-    "train teacher": ("data.", "vocab.", "teacher.", "teacher_train."),
-    "train student": ("data.", "vocab.", "student.", "student_train.", "em.prior_beta"),
-    "distill": _TEACHER,
-    "n_best": (*_TEACHER, "em.rows", "em.candidates", "select.include_reference"),
-    "candidates": (*_BOTH, "em.rows", "em.candidates", "em.candidates_from", "select.include_reference"),
-    "score": (*_BOTH, "select.include_reference"),
-    "select": ("select.",),
-    "evaluate": (*_BOTH, "evaluation."),
-}
-# Every stage after round 0, too: how short a training is, which rows, and whether there is such a round at all.
-_READ_LATER = ("em.warm_start", "em.later_", "em.rows", "em.stop_")
+from emnat_jax.em.plan import make_plan
+from emnat_jax.em.signature import signatures
+from emnat_jax.em.stages.base import Stage
 
 
 def common_stages(ours: Config, theirs: Config) -> list[Stage]:
     """The stages of our plan, in order, whose results would be the same in their run."""
-    if ours.seed != theirs.seed:
-        return []
-    changed = differences(to_dict(ours), to_dict(theirs))
-    plan, other, common = make_plan(ours), make_plan(theirs), {}
-    for stage in plan:
-        untouched = not any(name.startswith(_reads(stage)) for name in changed)
-        inputs = _inputs(stage, plan)  # in a run with a teacher for each round the same stage has others
-        alike = stage in other and inputs == _inputs(stage, other)
-        if untouched and alike and all(name in common for name in inputs):
-            common[stage.output] = stage
-    return list(common.values())
-
-
-def _reads(stage: Stage) -> tuple[str, ...]:
-    own = _READS[f"train {stage.role}" if stage.kind == "train" else stage.kind]
-    return (*own, *_READ_LATER) if stage.round else own
-
-
-def _inputs(stage: Stage, plan: list[Stage]) -> list[str]:
-    """Outputs of the stages that this one needs; all need the first, which makes vocabulary and data."""
-    if stage.kind == "prepare":
-        return []
-    made = {other.output for other in plan}
-    here = f"rounds/{stage.round}"
-    teacher = f"{here}/teacher" if f"{here}/teacher" in made else "rounds/0/teacher"  # one that stays
-    both = [teacher, "rounds/0/teacher", f"{here}/student"]
-    models = {"distill": [teacher], "n_best": [teacher], "candidates": both, "score": both, "evaluate": both}
-    sets = [name for name in (stage.data, stage.base, stage.start) if name and not name.startswith("data/")]
-    return ["data", *sets, *models.get(stage.kind, [])]
+    plan = make_plan(ours)
+    mine = signatures(plan, ours, with_conditions=True)
+    other = signatures(make_plan(theirs), theirs, with_conditions=True)
+    return [stage for stage in plan if mine[stage.output] == other.get(stage.output)]
 
 
 def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
@@ -67,15 +26,9 @@ def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
 
     On one file system the files are linked, not copied: nobody changes what is finished.
     """
-    if stage.kind == "prepare":
-        for name in ("vocab", "data/train", "data/valid", "data/test"):
-            _take_folder(source / name, target / name)
-    elif stage.kind == "evaluate":
-        folder = os.path.dirname(stage.output)
-        _take_folder(source / folder / "outputs", target / folder / "outputs")
-        _place(source / stage.output, target / stage.output)
-    else:
-        _take_folder(source / stage.output, target / stage.output)
+    for path in stage.parts():
+        take = _take_folder if (source / path).is_dir() else _place
+        take(source / path, target / path)
 
 
 def _take_folder(source: epath.Path, target: epath.Path) -> None:

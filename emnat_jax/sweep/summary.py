@@ -10,11 +10,12 @@ from typing import Any
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.em.results import MULTI, finished_rounds, outputs_of, read_evaluation, references_of
-from emnat_jax.em.workdir import begun_with_other
+from emnat_jax.em.resume import is_of
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.convert import dumps, loads
@@ -63,9 +64,9 @@ def write_sweep_report(
     that holds no sweep, and where no group has such a cell.
     """
     directory = epath.Path(directory)
-    if not (directory / "cells").exists():
+    if not (directory / paths.CELLS).exists():
         raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
-    folder, baselines = directory / "report", _baselines(cells, over)
+    folder, baselines = directory / paths.REPORT, _baselines(cells, over)
     with exclusive(folder):
         report = _report(cells, directory, baselines, _known(folder / REPORT_NAME))
         texts = {
@@ -110,7 +111,7 @@ def _about(cells: Sequence[Cell], runs: Sequence[Run], directory: epath.Path) ->
     """What the runs have in common, as the first of them has it."""
     data, pairs = cells[0].config.data, 0
     if runs:
-        train = directory / runs[0].folder / "data/train"
+        train = directory / runs[0].folder / paths.TRAIN
         pairs = load_manifest(train, verify_shards=False).rows_out
     seeds = tuple(dict.fromkeys(run.seed for run in runs))
     return Subject(data.source_language, data.target_language, corpus_name(data), pairs, seeds)
@@ -119,7 +120,7 @@ def _about(cells: Sequence[Cell], runs: Sequence[Run], directory: epath.Path) ->
 def _run(cell: Cell, directory: epath.Path) -> Run | None:
     """The measurements of a finished run; None before, and of one begun with another configuration."""
     here = directory / cell.folder
-    if not cell.is_finished(directory) or begun_with_other(here, cell.config) != []:
+    if not cell.is_finished(directory) or not is_of(here, cell.config):
         return None
     last = max(finished_rounds(here, cell.config.em.rounds))
     result = read_evaluation(here, last)

@@ -79,7 +79,9 @@ def test_several_references_are_scored_in_every_round(finished, tmp_path):
     work = workspace(tmp_path / "run", dataclasses.replace(config, data=data))
     work.check()
     folders = RoundModels(*(work.round_folder(0, role) for role in ("teacher", "student", "teacher")))
-    evaluate_round(work, EvaluationOptions.of(work.config), 0, folders, directory / "rounds/0/distilled")
+    evaluate_round(
+        work.context, EvaluationOptions.of(work.config), 0, folders, directory / "rounds/0/distilled"
+    )
     result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
     for role in ("teacher", "student", "student_rescored"):
         assert result[role]["test_multi"]["bleu_signature"].startswith("nrefs:2")
@@ -149,7 +151,7 @@ def test_a_student_of_the_corpus_is_measured_on_references(finished):
     directory, _ = finished
     work = workspace(directory, small_config(student_data="raw"))
     options = EvaluationOptions.of(work.config)
-    texts = read_texts(work, options, has_part=True)
+    texts = read_texts(work.context, options, has_part=True)
     found = held_out_pairs(texts, [], options)
     np.testing.assert_array_equal(found.target_tokens, load_pairs(directory / "data/valid").target_tokens)
 

@@ -5,9 +5,14 @@ import dataclasses
 import pytest
 
 from emnat_jax.config import SelectConfig
-from emnat_jax.em.plan import describe, make_plan
+from emnat_jax.em.plan import make_plan
+from emnat_jax.em.resume import describe
 from emnat_jax.errors import UserError
-from tests.em.runs import small_config, workspace
+from tests.em.runs import small_config
+
+
+def trainings(plan, role):
+    return [stage for stage in plan if stage.kind == "train" and stage.role == role]
 
 
 def test_every_stage_of_the_plan_is_finished(finished):
@@ -17,7 +22,7 @@ def test_every_stage_of_the_plan_is_finished(finished):
     assert kinds == ["prepare"] + ["train", "distill", "train", "evaluate", "n_best", "score", "select"] + [
         "train", "distill", "train", "evaluate",
     ]  # fmt: skip
-    lines = describe(stages, workspace(directory).directory).splitlines()
+    lines = describe(directory, small_config()).splitlines()
     assert len(lines) == len(stages) and all(line.startswith("done") for line in lines)
 
 
@@ -32,7 +37,7 @@ def test_students_learn_from_the_candidates_when_asked():
     plan = make_plan(small_config(student_data="candidates"))
     kinds = [stage.kind for stage in plan if stage.round == 0]
     assert kinds == ["train", "distill", "n_best", "train", "evaluate", "score", "select"]
-    students = [stage for stage in plan if stage.role == "student"]
+    students = trainings(plan, "student")
     assert [(s.data, s.base, s.targets) for s in students] == [
         ("rounds/0/n_best", "rounds/0/distilled", 2), ("rounds/1/n_best", "rounds/0/distilled", 2)
     ]  # fmt: skip
@@ -42,7 +47,7 @@ def test_students_learn_from_the_candidates_when_asked():
 
 def test_students_learn_from_the_corpus_when_asked():
     plan = make_plan(small_config(student_data="raw"))
-    students = [stage for stage in plan if stage.role == "student"]
+    students = trainings(plan, "student")
     assert [(s.data, s.base) for s in students] == [("data/train", None)] * 2
     assert "distill" not in {stage.kind for stage in plan}
 
@@ -53,13 +58,13 @@ def test_lists_of_both_models_are_made_after_the_student():
     assert kinds == ["train", "distill", "train", "evaluate", "candidates", "select"]
 
 
-def test_a_teacher_that_stays_is_trained_once():
+def test_a_frozen_teacher_is_trained_once():
     config = small_config(
         candidates_from=("student",), student_data="selected", update_teacher=False, rounds=2
     )
     plan = make_plan(config)
-    assert [stage.output for stage in plan if stage.role == "teacher"] == ["rounds/0/teacher"]
-    assert [stage.data for stage in plan if stage.role == "student"][1:] == [
+    assert [stage.output for stage in trainings(plan, "teacher")] == ["rounds/0/teacher"]
+    assert [stage.data for stage in trainings(plan, "student")][1:] == [
         "rounds/0/selected",
         "rounds/1/selected",
     ]

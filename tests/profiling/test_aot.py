@@ -35,7 +35,7 @@ def test_a_train_step_is_compiled_for_eight_chips():
     assert status == 0, errors
     figures = json.loads(output)
     assert (figures["chips"], figures["hosts"], figures["mesh"]["data"]) == (8, 2, 8)
-    step = figures["steps"]["train teacher"]
+    step = figures["steps"]["train ar"]
     assert step["fits"] and 0 < step["peak_bytes"] < step["chip_bytes"]
     assert set(step["collectives"]) == {"all-reduce"}  # nothing of the weights or the logits is gathered
     assert step["collectives"]["all-reduce"] <= 3  # gradients and metrics, not one for each weight
@@ -53,7 +53,7 @@ def test_the_e_step_inside_the_loss_moves_no_rows():
     )
     status, output, errors = compile_for("v5e:2x4", *options)
     assert status == 0, errors
-    assert set(json.loads(output)["steps"]["train student"]["collectives"]) == {"all-reduce"}
+    assert set(json.loads(output)["steps"]["train vanilla"]["collectives"]) == {"all-reduce"}
 
 
 @NEEDS_LIBTPU
@@ -68,7 +68,7 @@ def test_what_does_not_fit_two_slices_ends_with_status_2():
     status, output, errors = compile_for("v5e:2x4", "--slices=2", "--steps=train ar", *TINY, *wide)
     assert status == 2 and "does not fit v5e:2x4: train ar" in errors and "data.batch_tokens" in errors
     figures = json.loads(output)
-    assert (figures["chips"], figures["mesh"]["data"]) == (16, 16) and not figures["steps"]["train teacher"][
+    assert (figures["chips"], figures["mesh"]["data"]) == (16, 16) and not figures["steps"]["train ar"][
         "fits"
     ]
 

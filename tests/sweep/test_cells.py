@@ -1,5 +1,7 @@
 """A grid of runs: its cells, what it refuses, and that a cell which takes stages over is the run alone."""
 
+from pathlib import Path
+
 import pytest
 
 from emnat_jax.cli.main import main
@@ -50,7 +52,7 @@ def test_a_grid_that_cannot_be_is_refused(grid, says):
 
 
 def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
-    grid = CONFIG.replace("config_file", "grid_file")
+    grid = Path(__file__).with_name("grid_file.py")
     for options, says in (
         ([f"--config={grid}", "--only=vanilla/x"], "names no cell; there are vanilla/distilled"),
         ([f"--config={grid}", "--only=vanilla/raw, vanilla/x"], "--only=vanilla/x names no cell"),

@@ -4,7 +4,8 @@ import pytest
 from etils import epath
 
 from emnat_jax.config.convert import assign, from_dict, to_dict
-from emnat_jax.em.plan import Stage, make_plan
+from emnat_jax.em.plan import make_plan
+from emnat_jax.em.stages.train import Train
 from emnat_jax.sweep import sharing
 from emnat_jax.sweep.sharing import common_stages, take_over
 from tests.em.runs import small_config
@@ -45,6 +46,7 @@ EVERYTHING = [stage.output for stage in make_plan(small_config())]
         ({"em__rows": 40}, ["data", *FIRST_ROUND[:4]]),
         ({"em__later_lr_ratio": 0.1}, ["data", *FIRST_ROUND, "rounds/0/selected"]),
         ({"em__stop_min_gain": 0.1}, ["data", *FIRST_ROUND, "rounds/0/selected"]),
+        ({"data__train_source": "elsewhere"}, []),
         ({"evaluation__samples": 3}, [name for name in EVERYTHING if "eval" not in name]),
     ],
 )  # fmt: skip
@@ -60,17 +62,17 @@ def test_a_run_shares_all_of_itself(em):
     assert [stage.output for stage in common_stages(config, config)] == [s.output for s in make_plan(config)]
 
 
-def test_a_teacher_that_stays_shares_nothing_of_one_that_learns():
+def test_a_frozen_teacher_shares_nothing_of_one_that_learns():
     """Both plans have the same stages after it, from other teachers."""
     em = {"rounds": 2, "student_data": "selected"}
-    stays = small_config(**em, update_teacher=False)
-    common = [stage.output for stage in common_stages(stays, small_config(**em))]
+    frozen = small_config(**em, update_teacher=False)
+    common = [stage.output for stage in common_stages(frozen, small_config(**em))]
     assert common == ["data", *FIRST_ROUND, "rounds/0/selected", "rounds/1/student"]
 
 
 def test_a_stage_is_taken_over_whole(tmp_path):
     stage, ours, theirs = (
-        Stage("train", "rounds/0/teacher", 0, "teacher"),
+        Train("rounds/0/teacher", 0, "teacher", "data/train"),
         tmp_path / "ours",
         tmp_path / "theirs",
     )
@@ -93,7 +95,7 @@ def test_a_stage_is_taken_over_whole(tmp_path):
 @pytest.mark.parametrize("placed", [0, 1])
 def test_a_take_over_that_is_cut_off_is_not_finished_and_made_again(tmp_path, monkeypatch, placed):
     stage, ours, theirs = (
-        Stage("train", "rounds/0/teacher", 0, "teacher"),
+        Train("rounds/0/teacher", 0, "teacher", "data/train"),
         tmp_path / "ours",
         tmp_path / "theirs",
     )

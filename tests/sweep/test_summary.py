@@ -8,6 +8,7 @@ import pytest
 
 from emnat_jax.artifacts.manifest import Manifest, describe_shard, finish_dataset, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.report import sweep_page
@@ -30,7 +31,7 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     config = dataclasses.replace(config, data=data)
     cell = Cell("vanilla", name, seed, config)
     here = directory / cell.folder
-    Workspace(config, here, print).keep_config()
+    keep_config(Workspace(config, here, print))
     (here / "rounds/0/outputs").mkdir(parents=True)
     for split in ("test", "test_multi"):
         (here / f"rounds/0/outputs/{split}.student.txt").write_text("".join(f"{line}\n" for line in lines))

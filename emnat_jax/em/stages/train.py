@@ -1,12 +1,17 @@
 """Train one model of a workdir on one data set: the stage, and the body of `emnat train`."""
 
+import dataclasses
 import functools
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NamedTuple
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest, read_dataset
 from emnat_jax.artifacts.records import overlay
-from emnat_jax.config import ModelSpec, TrainConfig
+from emnat_jax.config import ROLES, Config, DataConfig, EMConfig, ModelConfig, ModelSpec, TrainConfig
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pipeline import (
     BatchStream,
     Pairs,
@@ -15,80 +20,207 @@ from emnat_jax.data.pipeline import (
     make_pairs,
     sequential_batches,
 )
-from emnat_jax.em.workdir import Workspace
+from emnat_jax.em.context import Context, Intervals, derived_seed
+from emnat_jax.em.stages.base import Stage, maker_of
+from emnat_jax.em.stages.begun import begin
+from emnat_jax.em.stages.programs import Program, Target, train_program
 from emnat_jax.families import in_loss_family
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
-from emnat_jax.runtime.mesh import local_rows, require_rows_divide, row_shares
+from emnat_jax.runtime.mesh import Layout, local_rows, require_rows_divide, row_shares
 from emnat_jax.training.loop import Run, fit
 from emnat_jax.training.manifest import finish_model
 from emnat_jax.types import Batch, Params
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """What decides the weights, beside the data."""
+
+    role: str
+    model: ModelConfig
+    train: TrainConfig  # intervals that do not matter have their defaults (`Intervals`)
+    buckets: tuple[int, ...]
+    batch_tokens: int
+    row_multiple: int
+    targets: int  # of each row; more than one: the E-step inside the loss
+    prior_beta: float  # of those; 0 where there is one
+    seed: int
+
+    @property
+    def data(self) -> DataConfig:
+        """How rows are cut into batches."""
+        return DataConfig(
+            buckets=self.buckets, batch_tokens=self.batch_tokens, row_multiple=self.row_multiple
+        )
+
+
+class Sources(NamedTuple):
+    """What a training reads."""
+
+    data: epath.PathLike
+    base: epath.PathLike | None = None  # where the rows that `data` does not have come from
+    start: epath.PathLike | None = (
+        None  # a model whose weights (or encoder, of another family) it begins with
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Stage[TrainOptions]):
+    """Makes the teacher or the student of a round."""
+
+    round: int
+    role: str
+    data: str
+    base: str | None = None
+    start: str | None = None
+    targets: int = 1
+
+    kind: ClassVar[str] = "train"
+
+    def inputs(self) -> dict[str, str]:
+        read = {"data": self.data, "base": self.base, "start": self.start}
+        return {"vocabulary": paths.DATA} | {name: maker_of(path) for name, path in read.items() if path}
+
+    def options(self, config: Config) -> TrainOptions:
+        return training_options(config, self.role, self.round, self.targets)
+
+    def conditions(self, config: Config) -> dict[str, Any]:
+        """Whether there is such a round at all: the rules that may end the rounds before it."""
+        rules = ("stop_min_gain", "stop_max_drift")
+        return {name: getattr(config.em, name) for name in rules} if self.round else {}
+
+    def run(self, options: TrainOptions, context: Context) -> None:
+        here = context.directory
+        sources = Sources(here / self.data, self.base and here / self.base, self.start and here / self.start)
+        train_model(context, options, sources, here / self.output, label=f"round {self.round} {self.role}")
+
+    def programs(self, options: TrainOptions, target: Target) -> list[Program]:
+        model = options.model.resolve(target.vocabulary, options.buckets[-1])
+        return [train_program(model, options.train, target.layout, options.data, targets=options.targets)]
+
+
+def training_options(config: Config, role: str, index: int = 0, targets: int = 1) -> TrainOptions:
+    """Of the training of a role in round `index` on so many targets of each row."""
+    model, train = config.role(role)
+    if index and config.em.warm_start:
+        train = _shortened(train, config.em)
+    return TrainOptions(
+        role=role,
+        model=model,
+        train=Intervals.of(TrainConfig()).into(train),
+        buckets=config.data.buckets,
+        batch_tokens=config.data.with_batch(train.batch_tokens).batch_tokens,
+        row_multiple=config.data.row_multiple,
+        targets=targets,
+        prior_beta=config.em.prior_beta if targets > 1 else 0.0,
+        seed=derived_seed(config.seed, index, ROLES.index(role)),
+    )
+
+
+def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
+    """The training of a round that starts warm: fewer steps (of warm-up as well), smaller ones."""
+    steps, warmup = (
+        max(1, round(count * em.later_steps_ratio)) for count in (train.steps, train.optim.warmup_steps)
+    )
+    peak_lr = train.optim.peak_lr * em.later_lr_ratio
+    optim = dataclasses.replace(train.optim, peak_lr=peak_lr, warmup_steps=warmup)
+    return dataclasses.replace(train, steps=steps, optim=optim)
+
+
 def train_model(
-    work: Workspace,
-    model: ModelSpec,
-    train: TrainConfig,
-    *,
-    data: epath.PathLike,
-    output: epath.PathLike,
-    seed: int,
-    base: epath.PathLike | None = None,
-    start: epath.PathLike | None = None,
-    targets: int = 1,
-    label: str,
+    context: Context, options: TrainOptions, sources: Sources, output: epath.PathLike, *, label: str
 ) -> Manifest:
-    """Trains `model` on the first target of each row, or goes on where a run stopped.
+    """Trains a model on the first target (or targets) of each row, or goes on where a run stopped.
 
-    With `targets` > 1 a student learns from so many of each row, the E-step inside its loss.
-
-    Rows that `data` does not have come from the set `base`, where one is given.
-    `start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
-    else its embeddings and encoder. Raises UserError where their shapes differ.
+    `sources.start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
+    else its embeddings and encoder; UserError where their shapes differ. What another training has begun in `output`
+    is deleted; UserError where it has finished there.
     """
-    pairs, fingerprints = _training_pairs(work, data, base, targets)
-    initial = work.load(start) if start is not None else None
+    output, broadcast = epath.Path(output), context.processes.broadcast
+    pairs, fingerprints = _training_pairs(context, options, sources)
+    initial = context.load_model(sources.start, options.buckets) if sources.start is not None else None
     if initial:
         fingerprints["start"] = initial.fingerprint
-    run = Run(
-        family=work.compiled(model).family if targets == 1 else in_loss_family(model, targets, train.steps),
-        stream=make_stream(work, pairs, train, seed, targets),
-        config=train,
-        layout=work.layout,
-        seed=seed,
-        directory=output,
-        valid_batches=_valid_batches(work),
-        initial_params=_taken_over(initial, model) if initial else None,
-        flops=functools.partial(_batch_flops, model, targets),
-        processes=work.processes,
-        log=work.log,
-        label=label,
-    )
-    result, rows = fit(run), pairs.size // targets
-    about = {"model": model, "train": train, "rows": rows, "fingerprints": fingerprints, "seed": seed}
-    work.processes.broadcast(f"{label}: manifest", lambda: finish_model(output, result, **about))
+    made_from = to_dict(options) | {"fingerprints": fingerprints}
+    if broadcast(f"{label}: begin", lambda: begin(output, made_from, context.log)):
+        context.log(f"{label}: finished before")
+        return load_manifest(output)
+    run = _run_of(context, options, pairs, initial, output, label)
+    result = fit(run)
+
+    def finish() -> None:
+        model, rows = _resolved(context, options), pairs.size // options.targets
+        finish_model(
+            output,
+            result,
+            model=model,
+            train=run.config,
+            rows=rows,
+            fingerprints=fingerprints,
+            seed=options.seed,
+        )
+
+    broadcast(f"{label}: manifest", finish)
     return load_manifest(output)
 
 
+def _resolved(context: Context, options: TrainOptions) -> ModelSpec:
+    return options.model.resolve(context.vocabulary.size, options.buckets[-1])
+
+
+def _run_of(
+    context: Context,
+    options: TrainOptions,
+    pairs: Pairs,
+    initial: TrainedModel | None,
+    output: epath.Path,
+    label: str,
+) -> Run:
+    """The training as the loop takes it."""
+    model, targets = _resolved(context, options), options.targets
+    train = context.settings.intervals[options.role].into(options.train)
+    return Run(
+        family=in_loss_family(model, targets, train.steps)
+        if targets > 1
+        else context.compiled(model, options.buckets).family,
+        stream=make_stream(context.layout, pairs, options),
+        config=train,
+        layout=context.layout,
+        seed=options.seed,
+        directory=output,
+        valid_batches=_valid_batches(context, options.buckets),
+        initial_params=_taken_over(initial, model) if initial else None,
+        flops=functools.partial(_batch_flops, model, targets),
+        processes=context.processes,
+        log=context.log,
+        label=label,
+    )
+
+
 def _training_pairs(
-    work: Workspace, data: epath.PathLike, base: epath.PathLike | None, targets: int
+    context: Context, options: TrainOptions, sources: Sources
 ) -> tuple[Pairs, dict[str, str]]:
     """The rows of `data`, and of `base` those that it does not have; fingerprints of what they are."""
-    made_of = {"vocabulary": work.vocabulary.fingerprint}
-    sets = {"source": data} | ({"base": base} if base else {})
+    made_of = {"vocabulary": context.vocabulary.fingerprint}
+    sets = {"source": sources.data} | ({"base": sources.base} if sources.base else {})
     manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
     rows = overlay(*(read_dataset(sets[name], manifests[name]) for name in sets))
-    pairs = make_pairs(rows) if targets == 1 else make_groups(rows, targets, work.config.em.prior_beta)
+    pairs = (
+        make_pairs(rows) if options.targets == 1 else make_groups(rows, options.targets, options.prior_beta)
+    )
     return pairs, made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
 
 
-def make_stream(work: Workspace, pairs: Pairs, train: TrainConfig, seed: int, targets: int) -> BatchStream:
+def make_stream(layout: Layout, pairs: Pairs, options: TrainOptions) -> BatchStream:
     """Endless batches of this process's rows. UserError where they cannot be shared out over the devices."""
-    require_rows_divide(work.layout, work.config.data.row_multiple, train.accumulate)
-    local = functools.partial(local_rows, work.layout, accumulate=train.accumulate)
-    data = work.config.data.with_batch(train.batch_tokens)
-    return BatchStream(pairs, data, seed=seed, local=local, targets_per_source=targets)
+    accumulate = options.train.accumulate
+    require_rows_divide(layout, options.row_multiple, accumulate)
+    local = functools.partial(local_rows, layout, accumulate=accumulate)
+    return BatchStream(
+        pairs, options.data, seed=options.seed, local=local, targets_per_source=options.targets
+    )
 
 
 def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:
@@ -96,14 +228,14 @@ def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:
     return start.params if start.config.family == model.family else encoder_params(start.params)
 
 
-def _valid_batches(work: Workspace):
+def _valid_batches(context: Context, buckets: tuple[int, ...]) -> Callable[[], Iterable[Batch]] | None:
     """The valid split in order, or None where the workdir has none."""
-    directory = work.directory / "data" / "valid"
+    directory = context.directory / paths.split("valid")
     if not is_finished(directory):
         return None
-    pairs, data = load_pairs(directory), work.config.data
-    rows, local = data.decode_rows * row_shares(work.layout), functools.partial(local_rows, work.layout)
-    return lambda: sequential_batches(pairs, data.buckets, rows, local=local)
+    pairs, layout = load_pairs(directory), context.layout
+    rows = context.settings.decode_rows * row_shares(layout)
+    return lambda: sequential_batches(pairs, buckets, rows, local=functools.partial(local_rows, layout))
 
 
 def _batch_flops(model: ModelSpec, targets: int, batch: Batch) -> float:

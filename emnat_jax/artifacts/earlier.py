@@ -1,0 +1,34 @@
+"""Workdirs of earlier versions, which this one cannot read: their roles were called ar and nar."""
+
+import contextlib
+import json
+import os
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.errors import UserError
+
+
+def refuse_earlier_workdir(directory: epath.PathLike) -> None:
+    """UserError where `directory` was made when the roles were called ar and nar."""
+    directory = epath.Path(directory)
+    if _has_earlier_options(directory / paths.CONFIG) or _has_earlier_folders(directory):
+        raise UserError(
+            f"{os.fspath(directory)} was made by an earlier emnat_jax, in which teacher and student were called ar and "
+            "nar; this one cannot go on with it. Use the version that made it, or begin a new workdir."
+        )
+
+
+def _has_earlier_options(path: epath.Path) -> bool:
+    with contextlib.suppress(
+        ValueError, OSError, AttributeError
+    ):  # what is damaged is refused where it is read
+        values = json.loads(path.read_text())
+        return "nar_data" in values.get("em", {}) or "nar" in values.get("student", {})
+    return False
+
+
+def _has_earlier_folders(directory: epath.Path) -> bool:
+    first = directory / paths.round_folder(0)
+    return any((first / role).exists() for role in ("ar", "nar"))

@@ -1,0 +1,75 @@
+"""Where everything lies in a workdir: paths relative to it, with `/` between their parts."""
+
+CONFIG = "config.json"
+VOCABULARY = "vocab"
+DATA = "data"
+TRAIN = "data/train"
+ROUNDS = "rounds"
+REPORT = "report"
+REPORT_JSON = "report/report.json"
+REPORT_PAGE = "report/index.html"
+LATENCY = "report/latency.jsonl"
+CELLS = "cells"  # of a sweep: each a workdir of its own
+
+# In the folder of a model.
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+TRAINED_FROM = "TRAINED_FROM.json"  # what the training was begun with
+
+EVALUATION = "eval.json"  # in the folder of a round
+
+
+def split(name: str) -> str:
+    """The prepared records of `train`, `valid` or `test`."""
+    return f"{DATA}/{name}"
+
+
+def round_folder(index: int) -> str:
+    """Everything that round `index` makes."""
+    return f"{ROUNDS}/{index}"
+
+
+def model(index: int, role: str) -> str:
+    """The teacher or the student that round `index` trains."""
+    return f"{round_folder(index)}/{role}"
+
+
+def distilled(index: int) -> str:
+    """The teacher's best translation of each source."""
+    return f"{round_folder(index)}/distilled"
+
+
+def n_best(index: int) -> str:
+    """The teacher's N best translations of each source."""
+    return f"{round_folder(index)}/n_best"
+
+
+def candidates(index: int) -> str:
+    """The candidates of each source with the scores of the models."""
+    return f"{round_folder(index)}/candidates"
+
+
+def selected(index: int) -> str:
+    """What the E-step of a round chose."""
+    return f"{round_folder(index)}/selected"
+
+
+def evaluation(index: int) -> str:
+    """The metrics of a round."""
+    return f"{round_folder(index)}/{EVALUATION}"
+
+
+def outputs(index: int) -> str:
+    """The folder with what the systems of a round translated."""
+    return f"{round_folder(index)}/outputs"
+
+
+def translations(index: int, split: str, system: str) -> str:
+    """What one system of a round made of a split, a line a sentence."""
+    return f"{outputs(index)}/{split}.{system}.txt"
+
+
+def cell(group: str, name: str, seed: int) -> str:
+    """The workdir of one run of a sweep, relative to the sweep's."""
+    return f"{CELLS}/{group}/{name}/{seed}"

@@ -1,0 +1,128 @@
+"""What a stage is given beside its options: the workdir, the devices, the processes, and settings that change no result."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.config import ROLES, Config, DataConfig, MeshConfig, ModelSpec, TrainConfig
+from emnat_jax.data.shard_workers import ShardWorkers
+from emnat_jax.data.vocab import Vocabulary, load_vocabulary
+from emnat_jax.inference.model import CompiledModel, TrainedModel
+from emnat_jax.runtime.mesh import Layout, make_layout, reader
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.training.loop import load_params
+from emnat_jax.training.manifest import load_model_manifest
+
+Log = Callable[[str], None]
+# Options under `data` that name files and folders. Their text is what counts, and that may lie elsewhere tomorrow.
+PLACES = ("root", "tfds_dir", "train_source", "train_target", "valid_source", "valid_target", "test_source", "test_target",
+          "test_multi")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """Steps between what a training writes.
+
+    A run with another `log_every` or `checkpoint_every` ends with the same weights: a checkpoint that early stopping
+    may go back to is saved whenever it is found. The same is true of `eval_every`, unless `patience` counts evaluations:
+    then it is an option of the training, and this one is not used.
+    """
+
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> "Intervals":
+        """Those of a training."""
+        return cls(train.log_every, train.eval_every, train.checkpoint_every)
+
+    def into(self, train: TrainConfig) -> TrainConfig:
+        """The training with these intervals, but for one that is an option of it."""
+        eval_every = self.eval_every if train.patience is None else train.eval_every
+        return dataclasses.replace(
+            train, log_every=self.log_every, eval_every=eval_every, checkpoint_every=self.checkpoint_every
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Options of a run that the results of finished stages do not depend on: a resume may change all of them."""
+
+    mesh: MeshConfig
+    decode_rows: int  # of a decoding or scoring batch on each device
+    intervals: dict[str, Intervals]  # by role
+    places: dict[str, str | None]  # of the corpora: PLACES -> path
+    samples: int  # example sentences of an evaluation
+
+    @classmethod
+    def of(cls, config: Config) -> "Settings":
+        """Those of a configuration."""
+        return cls(
+            mesh=config.mesh,
+            decode_rows=config.data.decode_rows,
+            intervals={role: Intervals.of(config.role(role).train) for role in ROLES},
+            places={name: getattr(config.data, name) for name in PLACES},
+            samples=config.evaluation.samples,
+        )
+
+    def in_place(self, data: DataConfig = DataConfig()) -> DataConfig:
+        """Options of a corpus, with the places of its files."""
+        places: dict[str, Any] = dict(self.places)
+        return dataclasses.replace(data, **places)
+
+
+class Context:
+    """One workdir on these devices. Compiled functions are made once and shared by all rounds."""
+
+    def __init__(
+        self, directory: epath.PathLike, settings: Settings, log: Log, processes: Processes | None = None
+    ):
+        self.directory, self.settings, self.log = epath.Path(directory), settings, log
+        self.processes = processes or Processes()
+        self._compiled = functools.cache(self._compile)
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """All devices, as the options under `mesh` lay them out."""
+        return make_layout(self.settings.mesh)
+
+    @functools.cached_property
+    def workers(self) -> ShardWorkers:
+        """Who makes data sets shard by shard, and this process's part in it."""
+        return ShardWorkers(self.processes, reader(self.layout), self.log)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The workdir's; UserError before it is prepared."""
+        return load_vocabulary(self.directory / paths.VOCABULARY)
+
+    def compiled(self, model: ModelSpec, buckets: tuple[int, ...]) -> CompiledModel:
+        """The compiled functions of a resolved model, for batches of these widths."""
+        return self._compiled(model, buckets)
+
+    def _compile(self, model: ModelSpec, buckets: tuple[int, ...]) -> CompiledModel:
+        data = DataConfig(buckets=buckets, decode_rows=self.settings.decode_rows)
+        return CompiledModel(model, data, self.layout, self.processes)
+
+    def load_model(
+        self,
+        directory: epath.PathLike,
+        buckets: tuple[int, ...],
+        change: Callable[[ModelSpec], ModelSpec] | None = None,
+    ) -> TrainedModel:
+        """A finished model from its folder, for batches of these widths; `change` may alter how it decodes."""
+        manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
+        functions = self.compiled(change(model) if change else model, buckets)
+        params = load_params(epath.Path(directory), functions.family, self.layout)
+        return TrainedModel(functions, params, self.vocabulary, manifest.content_hash)
+
+
+def derived_seed(seed: int, *purpose: int) -> int:
+    """A seed of its own for each purpose, e.g. (round, role)."""
+    return int(np.random.SeedSequence([seed, *purpose]).generate_state(1)[0] >> 1)

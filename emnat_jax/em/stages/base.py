@@ -1,0 +1,69 @@
+"""What every kind of stage says of itself.
+
+A stage is described by where its output lies and which outputs of other stages it reads. Of the configuration it gets
+its `options` and nothing else, so that their hash (`em/signature.py`) covers everything that its result depends on.
+"""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, Generic, TypeVar
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.config import Config
+from emnat_jax.em.context import Context
+from emnat_jax.em.stages.programs import Program, Target
+
+Options = TypeVar("Options")  # a frozen dataclass
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage(abc.ABC, Generic[Options]):
+    """One step of the plan. Paths are relative to the workdir."""
+
+    output: str  # the folder (or file) whose manifest (or presence) says that it is finished
+    round: int | None  # None: it belongs to no round
+
+    kind: ClassVar[str]
+    checks_itself: ClassVar[bool] = (
+        False  # run again when it is finished, it looks whether that is still true
+    )
+    may_end_rounds: ClassVar[bool] = False  # a stop rule looks at what it made
+
+    @abc.abstractmethod
+    def inputs(self) -> dict[str, str]:
+        """What it reads, by name: outputs of other stages."""
+
+    @abc.abstractmethod
+    def options(self, config: Config) -> Options:
+        """The part of the configuration that its result depends on; all that `run` and `programs` get of it."""
+
+    def conditions(self, config: Config) -> dict[str, Any]:
+        """What else two runs must have alike to share its result, as JSON.
+
+        Its result does not depend on these, or only in ways that a run may live with: a resume may change them.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def run(self, options: Options, context: Context) -> None:
+        """Makes the output, or goes on where a run before stopped."""
+
+    def programs(self, options: Options, target: Target) -> list[Program]:
+        """What it compiles for the devices, at the widest bucket."""
+        return []
+
+    def parts(self) -> list[str]:
+        """The folders and files of its output; the one that says "finished" comes last."""
+        return [self.output]
+
+    def is_finished(self, workdir: epath.Path) -> bool:
+        """Whether its manifest is there; loading verifies it."""
+        return is_finished(workdir / self.output)
+
+
+def maker_of(path: str) -> str:
+    """The output of the stage that makes `path`: the splits are one stage's."""
+    return paths.DATA if path.startswith(f"{paths.DATA}/") else path

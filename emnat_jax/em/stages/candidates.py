@@ -1,0 +1,87 @@
+"""The N best of the student, or of teacher and student together, with the scores of all models."""
+
+import dataclasses
+from typing import ClassVar
+
+from emnat_jax.artifacts import paths
+from emnat_jax.config import Config
+from emnat_jax.em.context import Context
+from emnat_jax.em.stages.base import Stage, maker_of
+from emnat_jax.em.stages.programs import Program, Target, decode_program, score_program
+from emnat_jax.inference.distill import distill
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidatesOptions:
+    """Who proposes how many candidates of which sources."""
+
+    proposers: tuple[str, ...]  # roles
+    num_candidates: int  # of each
+    include_reference: bool  # the reference is one more candidate
+    first_rows: int | None  # lines of the corpus; None: all
+    buckets: tuple[int, ...]
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates(Stage[CandidatesOptions]):
+    """Makes a `candidates` set. A list of the teacher alone is made by `n_best` and `score`."""
+
+    round: int
+    data: str
+    teacher: str | None  # None: it proposes nothing
+    student: str
+    teacher0: str
+
+    kind: ClassVar[str] = "candidates"
+
+    def inputs(self) -> dict[str, str]:
+        read = {"vocabulary": paths.DATA, "data": maker_of(self.data), "student": self.student}
+        return read | {"teacher0": self.teacher0} | ({"teacher": self.teacher} if self.teacher else {})
+
+    def options(self, config: Config) -> CandidatesOptions:
+        return CandidatesOptions(
+            proposers=config.em.candidates_from,
+            num_candidates=config.em.candidates,
+            include_reference=config.select.include_reference,
+            first_rows=config.em.rows,
+            buckets=config.data.buckets,
+            seed=config.seed,
+        )
+
+    def run(self, options: CandidatesOptions, context: Context) -> None:
+        models = {
+            name: context.load_model(context.directory / path, options.buckets)
+            for name, path in (
+                ("teacher", self.teacher),
+                ("student", self.student),
+                ("teacher0", self.teacher0),
+            )
+            if path is not None
+        }
+        scorers = {"teacher0_log_prob": models["teacher0"], "student_log_prob": models["student"]}
+        if self.teacher is not None:
+            scorers["teacher_log_prob"] = models["teacher"]
+        distill(
+            [models[role] for role in options.proposers],
+            context.directory / self.data,
+            context.directory / self.output,
+            num_candidates=options.num_candidates,
+            include_reference=options.include_reference,
+            vocabulary=context.vocabulary,
+            scorers=scorers,
+            first_rows=options.first_rows,
+            seed=options.seed,
+            workers=context.workers,
+        )
+
+    def programs(self, options: CandidatesOptions, target: Target) -> list[Program]:
+        width, count = options.buckets[-1], options.num_candidates
+        targets = count * len(options.proposers) + options.include_reference
+        return [
+            *(
+                decode_program(f"{count} candidates of", role, target, width=width, count=count)
+                for role in options.proposers
+            ),
+            *(score_program(role, target, width=width, targets=targets) for role in ("teacher", "student")),
+        ]

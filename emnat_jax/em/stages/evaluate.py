@@ -1,0 +1,64 @@
+"""The metrics of a round: quality of teacher and student, and how multi-modal the student's targets are."""
+
+import dataclasses
+import os
+from typing import Any, ClassVar
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.config import Config
+from emnat_jax.em.context import Context
+from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round
+from emnat_jax.em.stages.base import Stage, maker_of
+from emnat_jax.em.stages.programs import Program, Target, decode_program, score_program
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate(Stage[EvaluationOptions]):
+    """Makes the outputs and eval.json of a round."""
+
+    round: int
+    data: str  # what the student learned from
+    teacher: str
+    student: str
+    teacher0: str
+    targets: int = 1  # of each row of `data`, between which the student chooses
+
+    kind: ClassVar[str] = "evaluate"
+    may_end_rounds: ClassVar[bool] = True
+
+    def inputs(self) -> dict[str, str]:
+        models = {"teacher": self.teacher, "student": self.student, "teacher0": self.teacher0}
+        return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models}
+
+    def options(self, config: Config) -> EvaluationOptions:
+        return EvaluationOptions.of(config)
+
+    def conditions(self, config: Config) -> dict[str, Any]:
+        """A run may go on with more samples, or with the file of several references elsewhere."""
+        multi = config.data.test_multi
+        return {
+            "samples": config.evaluation.samples,
+            "test_multi": None if multi is None else os.fspath(multi),
+        }
+
+    def run(self, options: EvaluationOptions, context: Context) -> None:
+        here = context.directory
+        folders = RoundModels(here / self.teacher, here / self.student, here / self.teacher0)
+        evaluate_round(context, options, self.round, folders, here / self.data)
+
+    def programs(self, options: EvaluationOptions, target: Target) -> list[Program]:
+        width = options.buckets[-1]
+        return [
+            decode_program("distill with", "teacher", target, width=width),
+            score_program("teacher", target, width=width),
+            score_program("student", target, width=width, targets=self.targets),
+            decode_program("decode with", "student", target, width=width),
+        ]
+
+    def parts(self) -> list[str]:
+        return [paths.outputs(self.round), self.output]
+
+    def is_finished(self, workdir: epath.Path) -> bool:
+        return (workdir / self.output).exists()

@@ -1,0 +1,61 @@
+"""Corpus -> vocabulary and records."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.config import Config, DataConfig, VocabConfig
+from emnat_jax.data.corpora import SPLITS
+from emnat_jax.data.prepare import prepare
+from emnat_jax.em.context import PLACES, Context
+from emnat_jax.em.stages.base import Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareOptions:
+    """What decides vocabulary and records, beside the text itself."""
+
+    data: DataConfig  # without places and batches: those have their defaults
+    vocab: VocabConfig
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare(Stage[PrepareOptions]):
+    """Makes vocab/ and data/{train,valid,test}."""
+
+    output: str = paths.DATA
+    round: None = None
+
+    kind: ClassVar[str] = "prepare"
+    checks_itself: ClassVar[bool] = True
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+    def options(self, config: Config) -> PrepareOptions:
+        return PrepareOptions(_of_records(config.data), config.vocab, config.seed)
+
+    def conditions(self, config: Config) -> dict[str, Any]:
+        """Files may move while a run has them; two runs read the same text only from the same files."""
+        return {name: getattr(config.data, name) for name in PLACES if name != "test_multi"}
+
+    def run(self, options: PrepareOptions, context: Context) -> None:
+        data = context.settings.in_place(options.data)
+        config = Config(seed=options.seed, data=data, vocab=options.vocab)
+        context.processes.broadcast("prepare", lambda: prepare(config, context.directory, context.log))
+
+    def parts(self) -> list[str]:
+        return [paths.VOCABULARY, *map(paths.split, SPLITS)]
+
+    def is_finished(self, workdir: epath.Path) -> bool:
+        return all(is_finished(workdir / paths.split(name)) for name in SPLITS)
+
+
+def _of_records(data: DataConfig) -> DataConfig:
+    """The options of a corpus that its records depend on; of the buckets that is the widest alone."""
+    names = ("kind", "options", "source_language", "target_language", "tfds", "train_rows", "rows_per_shard")
+    return DataConfig(buckets=data.buckets[-1:], **{name: getattr(data, name) for name in names})

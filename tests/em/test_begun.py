@@ -1,0 +1,95 @@
+"""A training that was begun, and is to go on with something else."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from etils import epath
+
+from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.em.resume import keep_config
+from emnat_jax.em.stages.begun import begin
+from emnat_jax.em.stages.train import Sources, train_model, training_options
+from emnat_jax.errors import UserError
+from tests.cli.commands import error_of, run
+from tests.em.runs import run_em, small_config, workspace
+
+
+def with_rate(peak_lr: float):
+    config = small_config()
+    optim = dataclasses.replace(config.teacher_train.optim, peak_lr=peak_lr)
+    train = dataclasses.replace(config.teacher_train, steps=12, optim=optim)
+    return dataclasses.replace(config, teacher_train=train)
+
+
+def trained(directory, config, output, said=()) -> str:
+    """Content hash of a teacher of round 0."""
+    context = workspace(directory, config).context
+    context.log = said.append if said != () else context.log
+    sources = Sources(directory / "data/train")
+    return train_model(context, training_options(config, "teacher"), sources, output, label="x").content_hash
+
+
+def test_another_rate_starts_from_the_beginning(finished, tmp_path):
+    directory, said = finished[0], []
+    fresh = trained(directory, with_rate(1e-3), tmp_path / "fresh")
+    trained(directory, with_rate(1e-2), tmp_path / "changed")
+    (tmp_path / "changed/MANIFEST.json").unlink()  # as if it had been killed
+    assert trained(directory, with_rate(1e-3), tmp_path / "changed", said) == fresh
+    assert [line for line in said if "begun with other options (train.optim.peak_lr)" in line]
+    lines = [
+        json.loads(line)["step"] for line in (tmp_path / "changed/metrics.jsonl").read_text().splitlines()
+    ]
+    assert lines == sorted(lines) and "goes on" not in "".join(said)
+
+
+def test_the_same_options_go_on_whatever_the_intervals(finished, tmp_path):
+    directory, said = finished[0], []
+    config = with_rate(1e-3)
+    first = trained(directory, config, tmp_path / "model")
+    (tmp_path / "model/MANIFEST.json").unlink()
+    train = dataclasses.replace(config.teacher_train, log_every=3, eval_every=5, checkpoint_every=2)
+    again = trained(directory, dataclasses.replace(config, teacher_train=train), tmp_path / "model", said)
+    assert again == first and any("goes on after step 12" in line for line in said)
+
+
+def test_checkpoints_of_something_else_are_deleted(tmp_path):
+    said, model = [], epath.Path(tmp_path / "model")
+    assert not begin(model, {"rate": 1, "fingerprints": {"source": "a"}}, said.append)
+    (model / "checkpoints/3").mkdir(parents=True)
+    (model / "metrics.jsonl").write_text("{}\n")
+    assert not begin(model, {"rate": 1, "fingerprints": {"source": "a"}}, said.append)
+    assert (model / "checkpoints/3").exists() and said == []
+    assert not begin(model, {"rate": 1, "fingerprints": {"source": "b"}}, said.append)
+    assert sorted(path.name for path in model.iterdir()) == ["TRAINED_FROM.json"]
+    assert said == [f"{model}: begun with other options (fingerprints.source); starts from the beginning"]
+    (model / "TRAINED_FROM.json").write_text("{")
+    (model / "checkpoints").mkdir()
+    assert not begin(model, {"rate": 1}, said.append)
+    assert not (model / "checkpoints").exists()
+
+
+def test_a_loss_that_is_not_finite_is_mended_with_a_lower_rate(finished, tmp_path):
+    """As its message advises, in the same workdir."""
+    directory = tmp_path / "run"
+    shutil.copytree(finished[0], directory, ignore=shutil.ignore_patterns("rounds", "report"))
+    wild = dataclasses.replace(with_rate(1e38).teacher_train.optim, clip_norm=1e38, warmup_steps=1)
+    config = with_rate(1e-3)
+    broken = dataclasses.replace(config, teacher_train=dataclasses.replace(config.teacher_train, optim=wild))
+    keep_config(workspace(directory, broken))
+    with pytest.raises(UserError, match="lower train.optim.peak_lr"):
+        run_em(directory, broken)
+    keep_config(workspace(directory, config))
+    trained(directory, config, directory / "rounds/0/teacher")
+    assert load_manifest(directory / "rounds/0/teacher").options["train"]["optim"]["peak_lr"] == 1e-3
+
+
+def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
+    words = ["train", "--role=teacher", f"--workdir={finished[0]}", f"--output={tmp_path / 'm'}", "--config.teacher_train.steps=3"]  # fmt: skip
+    assert run(*words)[0] == 0
+    before = (tmp_path / "m/MANIFEST.json").read_text()
+    assert run(*words, capsys=capsys)[0] == 0
+    message = error_of(capsys, *words, "--config.teacher.dropout=0.4", "--config.seed=9")
+    assert "different: model.dropout, seed" in message
+    assert (tmp_path / "m/MANIFEST.json").read_text() == before
