@@ -89,7 +89,7 @@ class Checkpoints:
         marks = {name: fingerprint(item) for name, item in items.items()}
         sealed = {"metadata": metadata, "fingerprints": marks, "seal": _seal(metadata, marks)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(items), metadata=ocp.args.JsonSave(sealed))
-        self.wait()  # what the last save still deletes is decided by what it was told to keep
+        self.wait()  # the last save may still be deleting, by the policy it was given
         self._policy.step = keep
         saved = self._write(lambda: self._manager.save(step, args=args))
         assert saved, f"step {step} is already in {self._directory}"
@@ -97,7 +97,7 @@ class Checkpoints:
     def restore(
         self, abstract: TrainState, log: Callable[[str], None] = logging.warning
     ) -> tuple[TrainState, dict] | None:
-        """State and metadata of the latest good checkpoint, laid out as `abstract` says; None without any.
+        """State and metadata of the latest good checkpoint; None without any. `abstract` has the shardings.
 
         Damaged newer ones are reported to `log` and deleted, so that their steps can be saved anew.
         Raises UserError, and deletes nothing, when there are checkpoints and none is good.
@@ -240,7 +240,7 @@ def _or_user_error(path: str | os.PathLike, read: Callable[[], Any]) -> Any:
 
 
 def _reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
-    """A manager that changes nothing, so that it may look on while another process trains.
+    """A manager that only reads, so that it can be used while another process trains there.
 
     It waits for no other process of the run.
     """

@@ -1,8 +1,8 @@
-"""The training loop: iterate, log, evaluate, save, resume.
+"""The training loop: train, log, evaluate, save, resume.
 
-A run that is killed at any moment and started again ends with the same bits as an unbroken one
-on the same devices: the state, the position in the data, the sums of the current log window and
-the early-stopping counters are saved together, and randomness depends on the step alone.
+A run that is killed at any moment and started again ends with the same bits as an unbroken one on the
+same devices: a checkpoint holds the arrays together with the position in the data, the metrics not yet
+logged and the counters of early stopping (`LoopState`), and randomness depends on the step alone.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Progress
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
 from emnat_jax.training.loop_state import LoopState
-from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge
+from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge, require_finite
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
 from emnat_jax.training.state import (
     TrainState,
@@ -36,9 +36,8 @@ from emnat_jax.training.state import (
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
-from emnat_jax.types import Batch, Key, Metrics, Params
+from emnat_jax.types import Batch, Key, Params
 
-ROWS_NAMED = 8  # rows that an error about a batch names
 Log = Callable[[str], None]
 
 
@@ -46,7 +45,7 @@ Log = Callable[[str], None]
 class Stream(Protocol):
     """Endless NumPy batches with a position.
 
-    A batch holds this process's rows of one update, as `layout.local_rows` takes them.
+    A batch holds this process's rows of one step, as `mesh.local_rows` picks them.
     """
 
     def __next__(self) -> Batch: ...
@@ -59,8 +58,8 @@ class Stream(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What is trained, on what, how, and where it is kept."""
+class TrainingRun:
+    """What is trained, on which data, how, and in which folder."""
 
     family: Family
     stream: Stream
@@ -69,9 +68,11 @@ class Run:
     seed: int
     directory: epath.PathLike
     valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
-    initial_params: Params | None = None  # all or whole modules, in place of random ones in a fresh run
-    flops: Callable[[Batch], float] | None = None  # of the model in the update on a batch
-    label: str = "train"
+    initial_params: Params | None = (
+        None  # of all modules or of some; they replace the random ones of a new run
+    )
+    flops: Callable[[Batch], float] | None = None  # of the model in a training step on this batch
+    name: str = "train"  # in messages and in the progress bar
     processes: Processes = dataclasses.field(default_factory=Processes)
     log: Log = print
 
@@ -81,7 +82,7 @@ class FitResult:
     """The outcome of a run."""
 
     params: Params  # the ones to use: the average, or the best by valid loss where patience is set
-    step: int  # updates they have seen
+    step: int  # training steps they have seen
     valid_loss: float | None  # theirs, in nats a token; None without a valid split
     fingerprint: str  # of params
 
@@ -89,7 +90,7 @@ class FitResult:
 class _Context(NamedTuple):
     """What does not change during a run."""
 
-    run: Run
+    run: TrainingRun
     key: Key
     train_step: TrainStep
     eval_step: EvalStep
@@ -99,16 +100,16 @@ class _Context(NamedTuple):
     progress: Progress
 
 
-class _Work(NamedTuple):
-    """What this process did since the last log line, evaluating and saving left out."""
+class _Throughput(NamedTuple):
+    """What this process did since the last log line, and how long it took without evaluating and saving."""
 
     tokens: float = 0.0
     flops: float = 0.0
     seconds: float = 0.0
 
 
-def fit(run: Run) -> FitResult:
-    """Trains to the end, or goes on from what `run.directory` holds; at once when that is finished.
+def fit(run: TrainingRun) -> FitResult:
+    """Trains to the last step, or from where `run.directory` ends; returns at once when that is finished.
 
     Raises UserError for a non-finite loss (naming step and rows), for a mesh or batch that does not
     divide, and for checkpoints none of which is good; Preempted when it was told to end and has saved.
@@ -122,18 +123,18 @@ def fit(run: Run) -> FitResult:
     init_key, step_key = jax.random.split(jax.random.key(run.seed))
     with use_layout(run.layout), Checkpoints(_checkpoints_in(run.directory)) as checkpoints:
         resumed = _resume(run, checkpoints, abstract)
-        state, loop = resumed or (_fresh(run, tx, shardings, init_key), LoopState())
-        if not loop.finished(config):
+        state, loop_state = resumed or (_initial_state(run, tx, shardings, init_key), LoopState())
+        if not loop_state.finished(config):
             steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
-                PreemptionGuard(run.processes, run.label) as preemption,
-                MetricsWriter(run.directory, loop.step, run.log) as writer,
-                Progress(run.label, config.steps, loop.step, run.log) as progress,
+                PreemptionGuard(run.processes, run.name) as preemption,
+                MetricsWriter(run.directory, loop_state.step, run.log) as writer,
+                Progress(run.name, config.steps, loop_state.step, run.log) as progress,
             ):
                 context = _Context(run, step_key, *steps, checkpoints, preemption, writer, progress)
-                state, loop = _run(context, state, loop)
+                state, loop_state = _train_to_end(context, state, loop_state)
         checkpoints.wait()
-        return _result(run.directory, abstract.params, state, loop)
+        return _result(run.directory, abstract.params, state, loop_state)
 
 
 def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Params:
@@ -142,36 +143,41 @@ def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Pa
     Raises UserError when there are none or they are damaged.
     """
     folder = _checkpoints_in(directory)
-    loop = LoopState(**(read_metadata(folder) or {})).without_lost_best(saved_steps(folder))
-    return restore_params(folder, abstract_params(family, layout), loop.best_step)
+    loop_state = LoopState(**(read_metadata(folder) or {})).without_lost_best(saved_steps(folder))
+    return restore_params(folder, abstract_params(family, layout), loop_state.best_step)
 
 
 def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
     return epath.Path(directory) / "checkpoints"
 
 
-def _train_step(run: Run, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
+def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
     options = {"accumulate": run.config.accumulate, "ema_decay": run.config.ema_decay}
     return make_train_step(run.family.loss, tx, shardings, **options)
 
 
-def _resume(run: Run, checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, LoopState] | None:
-    """Where the last run stopped, with the stream put there too; None for a first run."""
+def _resume(
+    run: TrainingRun, checkpoints: Checkpoints, abstract: TrainState
+) -> tuple[TrainState, LoopState] | None:
+    """The state of the latest good checkpoint, with the stream at its position; None without a checkpoint."""
 
     def log(text: str) -> None:
-        run.log(f"{run.label}: {text}")
+        run.log(f"{run.name}: {text}")
 
     restored = checkpoints.restore(abstract, log)
     if restored is None:
         return None
-    state, loop = restored[0], LoopState(**restored[1]).without_lost_best(checkpoints.steps())
-    run.stream.restore(loop.position)
-    log(f"goes on after step {loop.step}")
-    return state, loop
+    state, metadata = restored
+    loop_state = LoopState(**metadata).without_lost_best(checkpoints.steps())
+    run.stream.restore(loop_state.position)
+    log(f"goes on after step {loop_state.step}")
+    return state, loop_state
 
 
-def _fresh(run: Run, tx: optax.GradientTransformation, shardings: TrainState, key: Key) -> TrainState:
-    """The state before the first update, on its devices."""
+def _initial_state(
+    run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState, key: Key
+) -> TrainState:
+    """The state before the first step, on its devices."""
     params = run.initial_params
     if params is not None:
         params = place_params(params, abstract_params(run.family, run.layout))
@@ -179,115 +185,107 @@ def _fresh(run: Run, tx: optax.GradientTransformation, shardings: TrainState, ke
     def create(key: Key, params: Params | None) -> TrainState:
         return create_state(run.family, tx, key, ema=shardings.ema is not None, initial_params=params)
 
-    # Run once: on a CPU optimising the code takes ten times as long as running it.
-    once = (
-        {"xla_backend_optimization_level": 0} if run.layout.mesh.devices.flat[0].platform == "cpu" else None
-    )
-    return jax.jit(create, out_shardings=shardings, compiler_options=once)(key, params)
+    # It runs once: on a CPU, optimising the compiled code takes ten times as long as running it.
+    on_cpu = run.layout.mesh.devices.flat[0].platform == "cpu"
+    options = {"xla_backend_optimization_level": 0} if on_cpu else None
+    return jax.jit(create, out_shardings=shardings, compiler_options=options)(key, params)
 
 
-def _run(context: _Context, state: TrainState, loop: LoopState) -> tuple[TrainState, LoopState]:
-    """From one stop to the next until the run is finished; the order at a stop is log, evaluate, save."""
-    config, work = context.run.config, _Work()
-    while not loop.finished(config):
-        context.run.processes.enter(f"{context.run.label} after step {loop.step}")
-        state, loop, work = _advance(context, state, loop, work)
-        if loop.is_due(config.log_every, config):
-            _log_window(context, loop, work)
-            loop, work = dataclasses.replace(loop, window={}), _Work()
-        if context.run.valid_batches is not None and loop.is_due(config.eval_every, config):
-            loop = _evaluate(context, state, loop)
-        if loop.best_step == loop.step or loop.is_due(config.checkpoint_every, config):
-            _save(context, state, loop)
-        if context.preemption.ends_after(loop.step) and not loop.finished(config):
-            _save(context, state, loop)
-            _end_early(context, loop)
-    return state, loop
+def _train_to_end(
+    context: _Context, state: TrainState, loop_state: LoopState
+) -> tuple[TrainState, LoopState]:
+    """Trains from stop to stop until the run is finished; the order at a stop is log, evaluate, save."""
+    run, config, throughput = context.run, context.run.config, _Throughput()
+    while not loop_state.finished(config):
+        run.processes.enter(f"{run.name} after step {loop_state.step}")
+        state, loop_state, throughput = _train_to_next_stop(context, state, loop_state, throughput)
+        if loop_state.is_due(config.log_every, config):
+            _log_metrics(context, loop_state, throughput)
+            loop_state, throughput = dataclasses.replace(loop_state, unlogged={}), _Throughput()
+        if run.valid_batches is not None and loop_state.is_due(config.eval_every, config):
+            loop_state = _evaluate(context, state, loop_state)
+        if loop_state.best_step == loop_state.step or loop_state.is_due(config.checkpoint_every, config):
+            _save(context, state, loop_state)
+        if context.preemption.ends_after(loop_state.step) and not loop_state.finished(config):
+            _save(context, state, loop_state)
+            _end_early(context, loop_state)
+    return state, loop_state
 
 
-def _save(context: _Context, state: TrainState, loop: LoopState) -> None:
-    if loop.step not in context.checkpoints.steps():
-        context.writer.sync()
-        context.checkpoints.save(loop.step, state, dataclasses.asdict(loop), keep=loop.best_step)
-
-
-def _end_early(context: _Context, loop: LoopState) -> NoReturn:
-    context.checkpoints.wait()
-    context.run.processes.gather(f"{context.run.label}: saved", loop.step)
-    raise Preempted(f"{context.run.label} was told to end and is saved after step {loop.step}")
-
-
-def _advance(
-    context: _Context, state: TrainState, loop: LoopState, work: _Work
-) -> tuple[TrainState, LoopState, _Work]:
-    """Updates up to the next stop. The host runs ahead of the devices and looks at results there."""
-    begin, pending, flops = time.monotonic(), [], work.flops
-    stop = loop.next_stop(context.run.config)
-    for step in range(loop.step + 1, stop + 1):
+def _train_to_next_stop(
+    context: _Context, state: TrainState, loop_state: LoopState, throughput: _Throughput
+) -> tuple[TrainState, LoopState, _Throughput]:
+    """Trains up to the next stop. The host runs ahead of the devices and reads the metrics at the stop."""
+    run, begin, pending, flops = context.run, time.monotonic(), [], throughput.flops
+    stop = loop_state.next_stop(run.config)
+    for step in range(loop_state.step + 1, stop + 1):
         if context.preemption.ends_after(step - 1):
             stop = step - 1
             break
-        batch = next(context.run.stream)
-        rows = to_global(context.run.layout, batch, accumulate=context.run.config.accumulate)
+        batch = next(run.stream)
+        rows = to_global(run.layout, batch, accumulate=run.config.accumulate)
         state, metrics = context.train_step(state, rows, context.key)
         pending.append((step, metrics, batch.row))
-        flops += context.run.flops(batch) if context.run.flops else 0.0
+        flops += run.flops(batch) if run.flops else 0.0
         context.progress.advance()
-    window, tokens = loop.window, work.tokens
+    sums, tokens = loop_state.unlogged, throughput.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):
-        _require_finite(step, metrics, rows)
-        window, tokens = merge(window, metrics), tokens + float(metrics["loss"].weight)
-    loop = dataclasses.replace(loop, step=stop, window=window, position=context.run.stream.state())
-    return state, loop, _Work(tokens, flops, work.seconds + time.monotonic() - begin)
+        require_finite(step, metrics, rows)
+        sums, tokens = merge(sums, metrics), tokens + float(metrics["loss"].weight)
+    loop_state = dataclasses.replace(loop_state, step=stop, unlogged=sums, position=run.stream.state())
+    return state, loop_state, _Throughput(tokens, flops, throughput.seconds + time.monotonic() - begin)
 
 
-def _require_finite(step: int, metrics: Metrics, rows) -> None:
-    """UserError when the loss, the gradient or the new parameters of this update are not finite."""
-    if all(math.isfinite(metrics[name].total) for name in ("loss", "grad_norm", "param_norm")):
-        return
-    named = ", ".join(str(row) for row in rows[rows >= 0][:ROWS_NAMED])
-    raise UserError(
-        f"the loss, its gradient or the weights are not finite at step {step} (loss {metrics['loss'].value()}, gradient norm "
-        f"{metrics['grad_norm'].value()}); the batch begins with rows {named}. The last checkpoint is kept: "
-        f"lower train.optim.peak_lr, or look at these rows, and train again."
-    )
-
-
-def _log_window(context: _Context, loop: LoopState, work: _Work) -> None:
-    """One line of metrics.jsonl for the updates since the last one."""
-    values = means(loop.window)
-    values["lr"] = float(make_schedule(context.run.config.optim, context.run.config.steps)(loop.step - 1))
-    values["tokens_per_second"] = work.tokens / work.seconds
+def _log_metrics(context: _Context, loop_state: LoopState, throughput: _Throughput) -> None:
+    """Writes one line of metrics.jsonl: means over the steps since the last one."""
+    optim, steps = context.run.config.optim, context.run.config.steps
+    values = means(loop_state.unlogged)
+    values["lr"] = float(make_schedule(optim, steps)(loop_state.step - 1))
+    values["tokens_per_second"] = throughput.tokens / throughput.seconds
     if context.run.flops is not None:
-        values["model_flops_per_second"] = work.flops / work.seconds
-    context.writer.write(loop.step, values)
-    context.progress.show(loop.step, values)
+        values["model_flops_per_second"] = throughput.flops / throughput.seconds
+    context.writer.write(loop_state.step, values)
+    context.progress.show(loop_state.step, values)
 
 
-def _evaluate(context: _Context, state: TrainState, loop: LoopState) -> LoopState:
-    """The loop after one pass over the valid split, which is written down as well."""
-    params = inference_params(state)
-    batches = [
-        context.eval_step(params, to_global(context.run.layout, batch))
-        for batch in context.run.valid_batches()
-    ]
+def _evaluate(context: _Context, state: TrainState, loop_state: LoopState) -> LoopState:
+    """The loop state after one pass over the valid split, whose loss is logged as well."""
+    run, params = context.run, inference_params(state)
+    batches = [context.eval_step(params, to_global(run.layout, batch)) for batch in run.valid_batches()]
     sums: Sums = {}
     for metrics in jax.device_get(batches):
         sums = merge(sums, metrics)
     values = means(sums, "valid_")
     if not batches or not math.isfinite(values["valid_loss"]):
         what = f"is {values['valid_loss']}" if batches else "has no rows"
-        raise UserError(f"the loss on the valid split {what} at step {loop.step}; look at its rows.")
-    context.writer.write(loop.step, values)
-    context.progress.note(f"step {loop.step} valid_loss={values['valid_loss']:.4f}")
-    return loop.evaluated(values["valid_loss"], context.run.config)
+        raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; look at its rows.")
+    context.writer.write(loop_state.step, values)
+    context.progress.note(f"step {loop_state.step} valid_loss={values['valid_loss']:.4f}")
+    return loop_state.evaluated(values["valid_loss"], run.config)
 
 
-def _result(directory: epath.PathLike, abstract: Params, state: TrainState, loop: LoopState) -> FitResult:
+def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:
+    """Saves a checkpoint of this step, unless there is one."""
+    if loop_state.step not in context.checkpoints.steps():
+        context.writer.sync()
+        metadata = dataclasses.asdict(loop_state)
+        context.checkpoints.save(loop_state.step, state, metadata, keep=loop_state.best_step)
+
+
+def _end_early(context: _Context, loop_state: LoopState) -> NoReturn:
+    """Raises Preempted once all processes have saved."""
+    context.checkpoints.wait()
+    context.run.processes.gather(f"{context.run.name}: saved", loop_state.step)
+    raise Preempted(f"{context.run.name} was told to end and is saved after step {loop_state.step}")
+
+
+def _result(
+    directory: epath.PathLike, abstract: Params, state: TrainState, loop_state: LoopState
+) -> FitResult:
     """The parameters to use: those of the best step where one was kept, else the last."""
-    if loop.best_step in (None, loop.step):
-        params, step, loss = inference_params(state), loop.step, loop.valid_loss
+    if loop_state.best_step in (None, loop_state.step):
+        params, step, loss = inference_params(state), loop_state.step, loop_state.valid_loss
     else:
-        params = restore_params(_checkpoints_in(directory), abstract, loop.best_step)
-        step, loss = loop.best_step, loop.best_loss
+        params = restore_params(_checkpoints_in(directory), abstract, loop_state.best_step)
+        step, loss = loop_state.best_step, loop_state.best_loss
     return FitResult(params, step, loss, fingerprint(params))

@@ -20,7 +20,7 @@ def finish_model(
     fingerprints: dict[str, str],
     seed: int,
 ) -> None:
-    """Declares a model finished. `rows` are those it was trained on."""
+    """Writes the manifest, which declares the model finished. `rows` is the number it was trained on."""
     options: dict[str, Any] = {
         "model": to_dict(model),
         "train": to_dict(train),

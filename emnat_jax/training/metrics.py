@@ -1,9 +1,11 @@
 """Sums of metrics on the host, metrics.jsonl and TensorBoard events."""
 
 import json
+import math
 import os
 
 import jax
+import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.atomic import append, atomic_file, is_local
@@ -11,6 +13,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.types import Mean, Metrics
 
 TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run
+ROWS_NAMED = 8  # rows that an error about a batch names
 Sums = dict[str, list[float]]  # name -> [total, weight], in float64; JSON as it stands
 
 
@@ -24,9 +27,25 @@ def merge(sums: Sums, metrics: Metrics) -> Sums:
 
 
 def means(sums: Sums, prefix: str = "") -> dict[str, float]:
-    """The mean of each metric, under its name with `prefix` in front; the loss first."""
+    """The mean of each metric, named `prefix` + its name; the loss first."""
     names = sorted(sums, key=lambda name: (name != "loss", name))
     return {prefix + name: Mean(*sums[name]).value() for name in names}
+
+
+def require_finite(step: int, metrics: Metrics, rows: np.ndarray) -> None:
+    """UserError when the loss, the gradient or the new parameters of this step are not finite.
+
+    `rows` are the row numbers of its batch.
+    """
+    if all(math.isfinite(metrics[name].total) for name in ("loss", "grad_norm", "param_norm")):
+        return
+    loss, norm = metrics["loss"].value(), metrics["grad_norm"].value()
+    named = ", ".join(str(row) for row in rows[rows >= 0][:ROWS_NAMED])
+    raise UserError(
+        f"the loss, its gradient or the weights are not finite at step {step} (loss {loss}, gradient norm "
+        f"{norm}); the batch begins with rows {named}. The last checkpoint is kept: lower "
+        f"train.optim.peak_lr, or look at these rows, and train again."
+    )
 
 
 class MetricsWriter:
@@ -37,23 +56,23 @@ class MetricsWriter:
     """
 
     def __init__(self, directory: epath.PathLike, step: int, log):
-        self._file = self._events = self._distant = None
+        self._file = self._events = self._remote = None
         if jax.process_index() != 0:
             return
         path = epath.Path(directory) / "metrics.jsonl"
         with atomic_file(path) as file:
             file.write(b"".join(_lines_up_to(path, step)))
         if not is_local(path):
-            self._distant, self._unwritten = path, b""
+            self._remote, self._unwritten = path, b""
             return
         self._file = path.open("a")
         self._events = _open_events(epath.Path(directory) / "tensorboard", step, log)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One line, one point a curve. Raises UserError when the disk does not take them."""
+        """Writes one line, and a point for each curve. Raises UserError when the disk does not take them."""
         line = json.dumps({"step": step, **values}) + "\n"
         try:
-            if self._distant is not None:
+            if self._remote is not None:
                 self._unwritten += line.encode()
             if self._file is not None:
                 self._file.write(line)
@@ -67,21 +86,21 @@ class MetricsWriter:
             ) from error
 
     def sync(self) -> None:
-        """Puts the lines on the disk; call it before the checkpoint that counts on them."""
+        """Puts the lines on the disk; call it before the checkpoint of the same step is saved."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
         if self._events is not None:
             self._events.flush()
-        if self._distant is not None:
-            append(self._distant, self._unwritten)
+        if self._remote is not None:
+            append(self._remote, self._unwritten)
             self._unwritten = b""
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
-        if self._distant is not None:
+        if self._remote is not None:
             self.sync()
         for sink in (self._file, self._events):
             if sink is not None:
@@ -89,7 +108,7 @@ class MetricsWriter:
 
 
 def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
-    """The whole lines of `path` that belong to `step` or earlier ones."""
+    """The whole lines of `path` that belong to `step` or an earlier one."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [line for line in lines if _step_of(line) <= step]
 

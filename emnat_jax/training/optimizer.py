@@ -1,6 +1,6 @@
 """Learning-rate schedules and the optimiser.
 
-A schedule maps the number of finished updates (0 at the first) to the rate of the next one.
+A schedule maps the number of finished steps (0 before the first) to the learning rate of the next one.
 """
 
 import math
@@ -20,15 +20,15 @@ COSINE_FLOOR = 0.01  # share of the peak that is left at the end
 NOT_DECAYED = ("bias", "norm", "position", "scale")
 
 
-def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000, update_freq: int = 1) -> optax.Schedule:
-    """The rate of the released code (METHOD 1.7); `update_freq` when steps count micro-batches.
+def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000) -> optax.Schedule:
+    """The rate of the released code (METHOD 1.7).
 
-    base * 10 * 256^-1/2 * min((s + 1) W^-3/2, (s + 1)^-1/2, 4000^-1/2), s = step / update_freq.
+    base * 10 * 256^-1/2 * min((step + 1) W^-3/2, (step + 1)^-1/2, 4000^-1/2).
     """
     scale = base_lr * 10 * PAPER_WIDTH**-0.5
 
     def schedule(step):
-        count = step / update_freq + 1
+        count = step + 1
         rate = jnp.minimum(count * warmup_steps**-1.5, count**-0.5)
         return scale * jnp.minimum(rate, PAPER_FLAT_STEPS**-0.5)
 
@@ -36,7 +36,7 @@ def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000, update_freq: i
 
 
 def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedule:
-    """Linear up to `peak_lr` at update `warmup_steps`, then falling with 1 / sqrt(update)."""
+    """Linear up to `peak_lr` at step `warmup_steps`, then falling with 1 / sqrt(step)."""
 
     def schedule(step):
         count = step + 1
@@ -46,7 +46,7 @@ def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedu
 
 
 def cosine_schedule(peak_lr: Number, warmup_steps: Number, total_steps: Number) -> optax.Schedule:
-    """Linear up to `peak_lr` at update `warmup_steps`, then half a cosine to 1% of it at the last."""
+    """Linear up to `peak_lr` at step `warmup_steps`, then half a cosine to 1% of it at the last step."""
 
     def schedule(step):
         count = step + 1
@@ -70,7 +70,7 @@ def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig, total_steps: int, axes: Params) -> optax.GradientTransformation:
-    """Clip the global norm, then bias-corrected AdamW that decays matrices only."""
+    """Clipping of the global norm, then bias-corrected AdamW that decays matrices only."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
@@ -80,16 +80,16 @@ def make_optimizer(config: OptimConfig, total_steps: int, axes: Params) -> optax
 
 
 class RateState(NamedTuple):
-    """The numbers of the schedule: data, so that runs which differ in them share one compiled update."""
+    """The numbers of the schedule. As arrays, so that runs which differ in them share one compiled step."""
 
-    count: jax.Array  # i32[]; finished updates
+    count: jax.Array  # i32[]; finished steps
     peak_lr: jax.Array  # f32[], as the other two
     warmup_steps: jax.Array
     total_steps: jax.Array
 
 
 def _scale_by_rate(config: OptimConfig, total_steps: int) -> optax.GradientTransformation:
-    """Updates times minus the rate of the schedule."""
+    """Multiplies the updates by minus the learning rate of the schedule."""
 
     def init(params: optax.Params) -> RateState:
         numbers = (config.peak_lr, config.warmup_steps, total_steps)

@@ -1,4 +1,4 @@
-"""What changes during training, and how it lies on the devices."""
+"""The arrays of training (parameters, optimiser state, average), and how they are sharded."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ MODULE_DEPTH = 2  # names that lead to a module: "transformer", "encoder"
 
 @struct.dataclass
 class TrainState:
-    """Everything an update reads and writes; all float32 but for counters.
+    """Everything a training step reads and writes; all float32 but for counters.
 
     The same container also holds shapes or shardings, so its fields are not checked.
     """
 
-    step: Any  # i32[]; finished updates
+    step: Any  # i32[]; finished steps
     params: Any  # Params
     opt_state: Any  # optax.OptState
     ema: Any  # Params, the exponential average; None where it is not wanted
@@ -37,7 +37,7 @@ def create_state(
     ema: bool,
     initial_params: Params | None = None,
 ) -> TrainState:
-    """The state before the first update; `initial_params` take the place of what `init` draws."""
+    """The state before the first step; `initial_params` replace what `init` draws."""
     # Copies: the state is donated to the first step, while the caller keeps its arrays.
     params = _replaced(family.init(key), jax.tree.map(jnp.copy, initial_params or {}))
     average = jax.tree.map(jnp.copy, params) if ema else None
@@ -45,7 +45,7 @@ def create_state(
 
 
 def _replaced(params: Params, given: Params) -> Params:
-    """`params` with the leaves of `given`, a part of the same tree, in the place of its own."""
+    """`params` with the leaves that `given`, a part of the same tree, has too replaced by those."""
     return {
         name: (_replaced(value, given[name]) if isinstance(value, dict) else given[name])
         if name in given
@@ -57,7 +57,7 @@ def _replaced(params: Params, given: Params) -> Params:
 def state_shardings(
     axes: Params, tx: optax.GradientTransformation, layout: Layout, *, ema: bool
 ) -> TrainState:
-    """A sharding for each leaf of the state; the optimiser's moments lie as their parameters do."""
+    """A sharding for each leaf of the state; the moments of the optimiser have those of their parameters."""
     params = param_shardings(layout, axes)
     is_names = {"is_leaf": lambda leaf: isinstance(leaf, tuple)}
     shapes = jax.tree.map(
@@ -99,7 +99,7 @@ def abstract_state(family: Family, tx: optax.GradientTransformation, shardings: 
 
 
 def place_params(params: Params, abstract: Params) -> Params:
-    """`params`, some or all of a model's, laid out as `abstract` says.
+    """`params`, some or all modules of a model, with the shardings of `abstract`.
 
     Raises UserError for parameters of another model; a module (`embedding`, `decoder`) is given whole
     or not at all.
@@ -110,15 +110,15 @@ def place_params(params: Params, abstract: Params) -> Params:
         has, wants = (getattr(tree.get(path), "shape", None) for tree in (given, expected))
         if has != wants:
             raise UserError(
-                f"cannot start from the given model: its parameter {jax.tree_util.keystr(path)} has shape {has}, "
-                f"expected {wants}; use a model of the same sizes, or start from none (em.share_encoder=False, "
-                "em.warm_start=False)."
+                f"cannot start from the given model: its parameter {jax.tree_util.keystr(path)} has shape "
+                f"{has}, expected {wants}; use a model of the same sizes, or start from none "
+                "(em.share_encoder=False, em.warm_start=False)."
             )
     return jax.tree_util.tree_map_with_path(lambda path, leaf: _placed(leaf, expected[path].sharding), params)
 
 
 def _placed(array: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
-    """The array laid out anew, unless it lies so already; else every process must have the whole of it."""
+    """The array with this sharding. If it has another one, every process must have the whole of it."""
     if array.sharding == sharding:
         return array
     whole = np.asarray(array)

@@ -1,6 +1,6 @@
-"""The compiled update and the compiled evaluation of one batch.
+"""The compiled training step and the compiled evaluation of one batch.
 
-Call both inside `layout.use_layout`, so that constraints inside the model know the layout.
+Call both inside `mesh.use_layout`, so that sharding constraints inside the model know the layout.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def make_train_step(
 
     With `accumulate` > 1 the leaves of the batch have an axis of that many micro-batches in front.
     The metrics are the loss function's, `grad_norm` (of the whole gradient, before clipping) and
-    `param_norm` (after the update); a norm is not finite as soon as one element is not.
+    `param_norm` (after the step); a norm is not finite as soon as one element is not.
     """
     grad_fn = jax.value_and_grad(loss, has_aux=True)
 
@@ -87,6 +87,6 @@ def _accumulate(grad_fn: Callable, state: TrainState, batch: Batch, key: Key) ->
 
 
 def _average(ema: Params, params: Params, decay: float, step: jax.Array) -> Params:
-    """The moving average after this update; young averages forget faster, so they follow at once."""
+    """The moving average after this step; a young average forgets faster, so that it follows at once."""
     keep = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, ema, params)

@@ -6,7 +6,7 @@ import jax
 
 from emnat_jax.config import MeshConfig, OptimConfig, TrainConfig
 from emnat_jax.runtime.mesh import make_layout
-from emnat_jax.training.loop import Run, fit
+from emnat_jax.training.loop import TrainingRun, fit
 from emnat_jax.training.metrics import TIMING
 from tests import tiny_family
 
@@ -20,11 +20,11 @@ class Broken(Exception):
 
 
 class BreakingStream(tiny_family.Stream):
-    """A stream that ends the run when it is asked for the batch after `updates`."""
+    """A stream that ends the run when it is asked for the batch after `steps`."""
 
-    def __init__(self, updates: int):
+    def __init__(self, steps: int):
         super().__init__()
-        self._left = updates
+        self._left = steps
 
     def __next__(self):
         self._left -= 1
@@ -40,7 +40,7 @@ def layout(devices: int = 1, **sizes):
 
 def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=lambda text: None, **options):
     """`fit` on the tiny family, dropout on."""
-    run = Run(
+    run = TrainingRun(
         family=family or tiny_family.make(rate=0.2),
         stream=stream or tiny_family.Stream(),
         config=config,

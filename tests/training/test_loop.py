@@ -34,14 +34,14 @@ def with_config(**changes):
     return dataclasses.replace(runs.CONFIG, **changes)
 
 
-@pytest.mark.parametrize("updates", [1, 5])
-def test_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, updates):
-    """Broken off before the first checkpoint, and in the middle of a log window after the second."""
+@pytest.mark.parametrize("steps", [1, 5])
+def test_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, steps):
+    """Broken off before the first checkpoint, and between two log lines after the second."""
     with pytest.raises(runs.Broken):
-        runs.train(tmp_path, stream=runs.BreakingStream(updates))
+        runs.train(tmp_path, stream=runs.BreakingStream(steps))
     said = []
     result = runs.train(tmp_path, log=said.append)
-    assert any("goes on after step 4" in text for text in said) == (updates == 5)
+    assert any("goes on after step 4" in text for text in said) == (steps == 5)
     assert result.fingerprint == unbroken[1].fingerprint
     assert result.valid_loss == unbroken[1].valid_loss
     assert runs.lines(tmp_path) == runs.lines(unbroken[0])

@@ -28,7 +28,7 @@ def test_paper_schedule_iwslt(step, rate):
 )  # fmt: skip
 def test_paper_schedule_wmt(step, rate):
     """METHOD 6.7, steps counted in micro-batches."""
-    np.testing.assert_allclose(optimizer.paper_schedule(0.05, update_freq=8)(step), rate, rtol=1e-6)
+    np.testing.assert_allclose(optimizer.paper_schedule(0.05)(step / 8), rate, rtol=1e-6)
 
 
 def test_inverse_sqrt_schedule():

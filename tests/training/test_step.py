@@ -15,8 +15,8 @@ from tests.training import runs
 EMA = 0.5
 
 
-def updates(layout, count=3, *, dropout=0.0, accumulate=1, batches=None):
-    """State and metrics of each of `count` updates on `layout`."""
+def trained(layout, count=3, *, dropout=0.0, accumulate=1, batches=None):
+    """State and metrics of each of `count` steps on `layout`."""
     family = tiny_family.make(dropout)
     tx = make_optimizer(runs.OPTIM, 10, family.axes)
     shardings = state_shardings(family.axes, tx, layout, ema=True)
@@ -37,9 +37,9 @@ def assert_close(a, b, rtol):
 
 
 def test_one_device_equals_four():
-    one = updates(runs.layout(1), dropout=0.3)
+    one = trained(runs.layout(1), dropout=0.3)
     for sizes in ({}, {"fsdp": 2, "model": 2}):
-        four = updates(runs.layout(4, **sizes), dropout=0.3)
+        four = trained(runs.layout(4, **sizes), dropout=0.3)
         assert_close(one[-1][0].params, four[-1][0].params, rtol=1e-5)
         assert_close(one[-1][1], four[-1][1], rtol=1e-5)
 
@@ -49,16 +49,16 @@ def test_micro_batches_equal_one_batch():
     batch = tiny_family.batch(5)
     weight = np.array([1, 1, 1, 0, 1, 1, 0, 0], np.float32)
     batches = [batch.replace(weight=weight)] * 3
-    whole = updates(runs.layout(1), batches=batches)
-    micro = updates(runs.layout(1), batches=batches, accumulate=4)
+    whole = trained(runs.layout(1), batches=batches)
+    micro = trained(runs.layout(1), batches=batches, accumulate=4)
     for a, b in zip(whole, micro, strict=True):
         assert_close(a[0].params, b[0].params, rtol=1e-5)
         assert_close(a[1], b[1], rtol=1e-5)
 
 
 def test_average_follows_the_schedule():
-    """Decay 1/10 and 2/11 in the first two updates, the configured 1/2 only from the ninth on."""
-    history = updates(runs.layout(1), 10)
+    """Decay 1/10 and 2/11 in the first two steps, the configured 1/2 only from the ninth on."""
+    history = trained(runs.layout(1), 10)
     states = [state for state, _ in history]
     for number, decay in ((1, 2 / 11), (2, 3 / 12), (9, EMA)):
         before, now = states[number - 1], states[number]
@@ -98,5 +98,5 @@ def test_gradient_norm_is_that_of_the_mean_loss():
     params = jax.jit(family.init)(jax.random.key(0))
     grads = jax.device_get(jax.jit(jax.grad(lambda p: family.loss(p, batch, None, 0)[0]))(params))
     norm = np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in jax.tree.leaves(grads)))
-    _, metrics = updates(runs.layout(1), 1, accumulate=2)[0]
+    _, metrics = trained(runs.layout(1), 1, accumulate=2)[0]
     np.testing.assert_allclose(metrics["grad_norm"].total, norm, rtol=1e-5)

@@ -29,7 +29,7 @@ from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import Layout, local_rows, require_rows_divide, row_shares
-from emnat_jax.training.loop import Run, fit
+from emnat_jax.training.loop import TrainingRun, fit
 from emnat_jax.training.manifest import finish_model
 from emnat_jax.types import Batch, Params
 
@@ -177,11 +177,11 @@ def _run_of(
     initial: TrainedModel | None,
     output: epath.Path,
     label: str,
-) -> Run:
+) -> TrainingRun:
     """The training as the loop takes it."""
     model, targets = _resolved(context, options), options.targets
     train = context.settings.intervals[options.role].into(options.train)
-    return Run(
+    return TrainingRun(
         family=in_loss_family(model, targets, train.steps)
         if targets > 1
         else context.compiled(model, options.buckets).family,
@@ -195,7 +195,7 @@ def _run_of(
         flops=functools.partial(_batch_flops, model, targets),
         processes=context.processes,
         log=context.log,
-        label=label,
+        name=label,
     )
 
 
