@@ -23,12 +23,12 @@ def run(args, config_arguments):
     from emnat_jax.data.shard_workers import ShardWorkers
     from emnat_jax.data.vocab import load_vocabulary
     from emnat_jax.estep.selection import select
-    from emnat_jax.runtime.mesh import Reader
+    from emnat_jax.runtime.mesh import DataPart
 
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     joined = args.joined
-    workers = ShardWorkers(joined, Reader(joined.index, joined.count, True), make_log(joined))
+    workers = ShardWorkers(joined, DataPart(joined.index, joined.count, True), make_log(joined))
     with args.joined.hold(str(args.output), exclusive(args.output)):
         manifest = select(
             args.candidates,

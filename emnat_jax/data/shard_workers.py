@@ -10,7 +10,7 @@ from etils import epath
 from emnat_jax.artifacts.manifest import Manifest, describe_shard, is_finished, load_manifest
 from emnat_jax.artifacts.shards import forget_plan, keep_shards_of
 from emnat_jax.errors import require
-from emnat_jax.runtime.mesh import Reader
+from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
 
 Shard = dict[str, Any]  # what describe_shard says of it, and what was counted while it was made
@@ -20,7 +20,7 @@ class ShardWorkers(NamedTuple):
     """Who makes the shards of a set, and which of them this process makes."""
 
     processes: Processes = Processes()
-    part: Reader = Reader(0, 1, True)
+    part: DataPart = DataPart(0, 1, True)
     log: Callable[[str], None] = print
 
 

@@ -13,7 +13,7 @@ from emnat_jax.config import ROLES, Config, DataConfig, MeshConfig, ModelSpec, T
 from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.inference.model import CompiledModel, TrainedModel
-from emnat_jax.runtime.mesh import Layout, make_layout, reader
+from emnat_jax.runtime.mesh import Layout, data_part, make_layout
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.loop import load_params
 from emnat_jax.training.manifest import load_model_manifest
@@ -95,7 +95,7 @@ class Context:
     @functools.cached_property
     def workers(self) -> ShardWorkers:
         """Who makes data sets shard by shard, and this process's part in it."""
-        return ShardWorkers(self.processes, reader(self.layout), self.log)
+        return ShardWorkers(self.processes, data_part(self.layout), self.log)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

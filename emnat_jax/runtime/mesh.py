@@ -1,4 +1,4 @@
-"""Devices as a mesh, logical axes as shardings, host rows as global arrays."""
+"""The mesh of devices, the shardings of logical axes, and host rows as global arrays."""
 
 import contextlib
 import functools
@@ -17,11 +17,11 @@ from emnat_jax.config.program import AXES
 from emnat_jax.errors import UserError, require
 from emnat_jax.types import Batch, Params
 
-ROWS = ("data", "fsdp")  # the mesh axes that the rows of a batch are spread over
+ROWS = ("data", "fsdp")  # the mesh axes over which the rows of a batch are sharded
 
 
 class Layout(NamedTuple):
-    """A mesh with the axes data, fsdp, model, and what is spread over which of them."""
+    """A mesh with the axes data, fsdp, model, and what is sharded over which of them."""
 
     mesh: Mesh
     rules: tuple[tuple[str, str | tuple[str, ...] | None], ...]  # logical axis -> mesh axes
@@ -38,14 +38,15 @@ def make_layout(config: MeshConfig, devices: Sequence[jax.Device] | None = None)
     if data * rest != len(devices) or rest < 1:
         raise UserError(
             f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.model={config.model} does not fill "
-            f"{len(devices)} devices; their product must be {len(devices)} (mesh.data=None takes what is left)."
+            f"{len(devices)} devices; their product must be {len(devices)} (mesh.data=None takes what is "
+            "left)."
         )
     mesh = _mesh((data, config.fsdp, config.model), devices)
     return Layout(mesh, (("batch", ROWS), *vars(config.rules).items()))
 
 
 def _mesh(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
-    """Of several TPU slices only the rows of a batch are spread over: what joins slices is slow."""
+    """Over several TPU slices only the rows of a batch are sharded: the links between them are slow."""
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     types = (AxisType.Auto,) * 3
     if slices == 1:
@@ -59,13 +60,13 @@ def _mesh(shape: tuple[int, int, int], devices: Sequence[jax.Device]) -> Mesh:
 
 @contextlib.contextmanager
 def use_layout(layout: Layout) -> Iterator[None]:
-    """Makes the logical constraints inside a model mean this layout; compile and run steps in it."""
+    """A context in which the sharding constraints of a model mean this layout; run steps in it."""
     with jax.set_mesh(layout.mesh), nn.logical_axis_rules(layout.rules):
         yield
 
 
 def row_shares(layout: Layout) -> int:
-    """The number of equal shares that the rows of every (micro-)batch are cut into."""
+    """The number of shards of equal size that the rows of every (micro-)batch are cut into."""
     return math.prod(layout.mesh.shape[axis] for axis in ROWS)
 
 
@@ -75,7 +76,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh, *, stacked: bool = False) -> NamedSharding:
-    """Rows spread over the devices; `stacked` for leaves with a micro-batch axis in front."""
+    """Rows sharded over the devices; `stacked` for leaves with a micro-batch axis in front."""
     return NamedSharding(mesh, PartitionSpec(None, ROWS) if stacked else PartitionSpec(ROWS))
 
 
@@ -106,7 +107,7 @@ def require_divisible(params: Params, shardings: Params) -> None:
 
 
 def require_rows_divide(layout: Layout, multiple: int, accumulate: int) -> None:
-    """UserError unless batches whose rows are a multiple of data.row_multiple can be cut for every device."""
+    """UserError unless a number of rows that `multiple` (data.row_multiple) divides can be cut evenly."""
     parts = row_shares(layout) * accumulate
     require(
         multiple % parts == 0,
@@ -131,36 +132,36 @@ def _shares_by_process(layout: Layout) -> dict[int, tuple[int, ...]]:
     return {process: tuple(sorted(shares)) for process, shares in found.items()}
 
 
-class Reader(NamedTuple):
+class DataPart(NamedTuple):
     """Which part of a sharded data set this process feeds to its devices."""
 
     index: int
     count: int  # of parts; processes whose devices hold the same rows read the same part
-    writes: bool  # whether this is the one of them that keeps the results
+    writes: bool  # whether this is the one of those processes that writes the results
 
 
-def reader(layout: Layout) -> Reader:
+def data_part(layout: Layout) -> DataPart:
     """This process's part; part 0 is that of the first process."""
     shares, here = _shares_by_process(layout), jax.process_index()
     parts = sorted(set(shares.values()))
     first, own = (parts.index(shares[process]) for process in (0, here))
-    mates = [process for process, held in shares.items() if held == shares[here]]
-    return Reader((own - first) % len(parts), len(parts), here == min(mates))
+    same_part = [process for process, held in shares.items() if held == shares[here]]
+    return DataPart((own - first) % len(parts), len(parts), here == min(same_part))
 
 
 def own_rows(layout: Layout, each: int) -> int:
-    """Rows of a batch that this process gives, with `each` on every device."""
+    """Rows of a batch that this process provides, with `each` on every device."""
     return each * len(_own_shares(layout))
 
 
 def local_rows(layout: Layout, rows: np.ndarray, accumulate: int = 1) -> np.ndarray:
-    """Of the rows of a global batch, in order, those that this process's devices hold."""
+    """Those rows of a global batch that this process's devices hold, in order."""
     shares = rows.reshape(accumulate, row_shares(layout), -1, *rows.shape[1:])
     return shares[:, _own_shares(layout)].reshape(-1, *rows.shape[1:])
 
 
 def to_global(layout: Layout, batch: Batch, *, accumulate: int = 1) -> Batch:
-    """This process's rows (NumPy, as `local_rows` takes them) as its part of one global batch.
+    """This process's rows (NumPy, as `local_rows` picks them) as its part of one global batch.
 
     With `accumulate` > 1 the rows are cut into that many micro-batches, a new axis in front.
     Raises UserError when the rows do not divide.
@@ -191,7 +192,7 @@ def to_global(layout: Layout, batch: Batch, *, accumulate: int = 1) -> Batch:
 
 
 def from_global(array: jax.Array) -> np.ndarray:
-    """This process's rows of an array that lies as `to_global` lays them, or all of one that lies everywhere."""
+    """This process's rows of an array that is sharded as in `to_global`; all of one that is replicated."""
     if array.is_fully_replicated:
         return np.asarray(array.addressable_data(0))
     parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}

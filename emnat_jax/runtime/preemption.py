@@ -1,4 +1,4 @@
-"""The platform's notice that this machine goes away: save, end, and let a restart go on."""
+"""Preemption: when the platform takes this machine away, all processes save after the same step and end."""
 
 import os
 import select
@@ -11,33 +11,33 @@ import urllib.request
 
 from emnat_jax.runtime.processes import Processes
 
-URL_VARIABLE = "EMNAT_PREEMPTION_URL"  # asked now and then; TRUE or TERMINATE... in the answer is a notice
+URL_VARIABLE = "EMNAT_PREEMPTION_URL"  # polled; an answer of TRUE or TERMINATE... is a notice
 _URL_SECONDS = 5.0
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _KEY = "preempted"
 
 
 class PreemptionGuard:
-    """Whether this run is to end early, and after which update: the same for all its processes.
+    """Whether this run must end early, and after which training step: the same for all its processes.
 
-    Use it as a context around the updates. In it SIGTERM, an answer of the URL in EMNAT_PREEMPTION_URL, or a
-    notice to another process asks for the end. A thread listens, because the main one may be waiting for the
-    devices; the run ends after the last update that any process has begun.
+    Use it as a context around the training steps. In it the run is preempted by SIGTERM, by an answer of
+    the URL in EMNAT_PREEMPTION_URL, or by a notice to another process. A thread listens, because the main
+    thread may be waiting for the devices. The run ends after the last step that any process has begun.
     """
 
-    def __init__(self, processes: Processes, label: str):
-        self._processes, self._label = processes, label
+    def __init__(self, processes: Processes, name: str):
+        self._processes, self._name = processes, name
         self._condition = threading.Condition()
         self._begun, self._asked, self._last, self._obeyed = 0, False, None, False
         self._signals, self._wake = socket.socketpair()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="preemption", daemon=True)
-        self._before, self._next_look = None, 0.0
+        self._before, self._next_request = None, 0.0
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
             self._wake.setblocking(False)
-            # The handler itself does nothing: the interpreter writes to the socket, whatever the main thread does.
+            # The handler does nothing: the interpreter itself writes to the socket.
             self._before = (
                 signal.signal(signal.SIGTERM, lambda *_: None),
                 signal.set_wakeup_fd(self._wake.fileno()),
@@ -53,16 +53,16 @@ class PreemptionGuard:
         self._wake.send(b"\0")
         self._thread.join()
         if not self._asked:
-            self._processes.answer(f"{_KEY}-{self._label}", self._begun)  # for whoever hears of it only now
+            # For a process that is told only now, and waits for what all others have begun.
+            self._processes.publish(f"{_KEY}-{self._name}", self._begun)
         self._signals.close()
         self._wake.close()
         if self._asked and not self._obeyed and self._before is not None:
-            os.kill(
-                os.getpid(), signal.SIGTERM
-            )  # it came too late for this training, and counts for what is next
+            # The notice came after the last step of this training: it counts for what runs next.
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def ends_after(self, step: int) -> bool:
-        """Whether update `step` was the last; if not, the next one counts as begun."""
+        """Whether step `step` was the last one; if not, the next one counts as begun."""
         with self._condition:
             self._condition.wait_for(lambda: not self._asked or self._last is not None)
             if self._last is not None and step >= self._last:
@@ -73,29 +73,29 @@ class PreemptionGuard:
 
     def _listen(self) -> None:
         while not self._closed.is_set():
-            if self._signalled() or self._processes.heard(_KEY) or self._platform_says_so():
-                self._processes.tell(_KEY, self._label)
-                self._settle()
+            if self._signalled() or self._processes.flag_is_set(_KEY) or self._platform_says_so():
+                self._processes.set_flag(_KEY, self._name)
+                self._agree_on_last_step()
                 return
 
     def _platform_says_so(self) -> bool:
-        """Asks the URL when it is time to."""
+        """Whether the URL announces the end; asked every few seconds only."""
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_request:
             return False
-        self._next_look = now + _URL_SECONDS
+        self._next_request = now + _URL_SECONDS
         return _url_says_so()
 
     def _signalled(self) -> bool:
-        ready, _, _ = select.select([self._signals], [], [], _LOOK_SECONDS)
+        ready, _, _ = select.select([self._signals], [], [], _POLL_SECONDS)
         return bool(ready) and signal.SIGTERM in self._signals.recv(64)
 
-    def _settle(self) -> None:
-        """Agrees on the last update: nobody begins one until all have said which they have begun."""
+    def _agree_on_last_step(self) -> None:
+        """The last step is the latest that any process has begun; none begins another meanwhile."""
         with self._condition:
             self._asked = True
             begun = self._begun
-        last = max(self._processes.exchange(f"{_KEY}-{self._label}", begun))
+        last = max(self._processes.exchange(f"{_KEY}-{self._name}", begun))
         with self._condition:
             self._last = last
             self._condition.notify_all()

@@ -1,7 +1,7 @@
-"""The processes of one run: start-up, values broadcast from the first, and what happens when one is lost.
+"""The processes of one run: start-up, broadcast from the first, and what happens when one is lost.
 
-JAX's own runtime connects them; its key-value store carries what is said here. The training step talks
-over the devices, everything else through `Processes`.
+JAX's own runtime connects them, and its key-value store carries the messages of `Processes`. Only the
+arrays of compiled steps travel between the devices directly.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from emnat_jax.errors import InUse, UserError
 from emnat_jax.runtime.watchdog import Store, Watchdog
 
 POLL_SECONDS = 5.0
-NOTE_SECONDS = 60.0
+NOTE_SECONDS = 60.0  # between two lines about one wait
 
 
 class Processes:
     """The processes of a run, of which this is number `index`.
 
-    All call the same methods in the same order. Alone (the default) every method is trivial.
+    All must call the same methods in the same order. With one process (the default) every method is trivial.
     """
 
     def __init__(self, index: int = 0, count: int = 1, store: Store | None = None):
@@ -40,7 +40,7 @@ class Processes:
         return self.index == 0
 
     def enter(self, stage: str) -> None:
-        """Notes what this process works on, for messages about it."""
+        """Notes which stage this process is in, for messages about it."""
         if self._watchdog is not None:
             self._watchdog.enter(stage)
 
@@ -59,7 +59,7 @@ class Processes:
 
     @contextlib.contextmanager
     def hold(self, name: str, lock: contextlib.AbstractContextManager) -> Iterator[None]:
-        """Holds `lock` for all processes together: the first enters it; InUse is raised on all."""
+        """Holds `lock` for all processes: the first one acquires it; InUse is raised on all."""
         with contextlib.ExitStack() as held:
 
             def enter() -> str | None:
@@ -77,28 +77,28 @@ class Processes:
         return [value] if self.count == 1 else self.exchange(self._key(name), value)
 
     def exchange(self, key: str, value: Any) -> list[Any]:
-        """As `gather`, under a name that is used once in the run: for other threads, in any order."""
+        """As `gather`, under a key that is used only once in the run: for other threads, in any order."""
         if self.count == 1:
             return [value]
-        self.answer(key, value)
+        self.publish(key, value)
         return [self._wait(f"{key}/{process}", key, process) for process in range(self.count)]
 
-    def answer(self, key: str, value: Any) -> None:
-        """This process's part of an `exchange` whose outcome it does not need."""
+    def publish(self, key: str, value: Any) -> None:
+        """Gives this process's value to an `exchange` without waiting for the others."""
         if self._store is not None:
             self._store.set(f"{key}/{self.index}", json.dumps(value))
 
-    def tell(self, key: str, text: str) -> None:
-        """Leaves a text that every process can hear."""
+    def set_flag(self, key: str, text: str) -> None:
+        """Sets a flag for all processes; `text` says what for."""
         if self._store is not None:
-            self._store.set(f"{key}/said", text)
+            self._store.set(f"{key}/flag", text)
 
-    def heard(self, key: str) -> bool:
-        """Whether a process has told something under this key."""
+    def flag_is_set(self, key: str) -> bool:
+        """Whether any process has set this flag."""
         return self._store is not None and bool(self._store.all(key))
 
     def leave(self, status: int, message: str = "") -> None:
-        """Parts from the others at the end of the run; with another status than 0 it ends the process."""
+        """Leaves the run at its end; with another status than 0 it ends this process."""
         if self._store is None:
             return
         if status == 0:
@@ -111,7 +111,7 @@ class Processes:
         self._watchdog.fail(status, message)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)  # JAX would wait minutes for processes that are not to come
+        os._exit(status)  # JAX would wait minutes for processes that have failed
 
     def _key(self, name: str) -> str:
         self.enter(name)
@@ -127,13 +127,13 @@ class Processes:
         return json.loads(text)
 
     def _wait(self, key: str, name: str, process: int) -> Any:
-        """What `process` says under `key`. However long it takes: the watch knows whether it lives."""
+        """What `process` published under `key`; waits without a limit, as the watchdog looks after lost ones."""
         for number in itertools.count(1):
             text = self._store.get(key, POLL_SECONDS)
             if text is not None:
                 return json.loads(text)
             if number * POLL_SECONDS % NOTE_SECONDS == 0:
-                self._watchdog.say(f"waits at {name!r} for {self._watchdog.name(process)}")
+                self._watchdog.print_line(f"waits at {name!r} for {self._watchdog.name(process)}")
 
 
 def start(
@@ -160,8 +160,8 @@ def start(
             return Processes()
         if missing:
             raise UserError(
-                f"{', '.join(missing)} missing: give --coordinator=HOST:PORT, --processes=N and --process=I to every "
-                "process, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+                f"{', '.join(missing)} missing: give --coordinator=HOST:PORT, --processes=N and "
+                "--process=I to every process, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
             )
     return _connect(*given.values(), method=None if on_platform else "deactivate")
 
@@ -178,14 +178,15 @@ def _number(value: int | None, variable: str) -> int | None:
 def _connect(address: str | None, count: int | None, index: int | None, method: str | None) -> Processes:
     import jax
 
-    # SIGTERM is ours (training/preemption.py): JAX's own service would swallow it between trainings.
+    # SIGTERM is ours (runtime/preemption.py): JAX's own service would swallow it between trainings.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(address, count, index, cluster_detection_method=method)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"process {index} of {count} cannot join the run at {address}: {str(error).splitlines()[0]} Start all processes "
-            "with the same address and number, and each with its own index; the first listens at the address."
+            f"process {index} of {count} cannot join the run at {address}: {str(error).splitlines()[0]} "
+            "Start all processes with the same address and number, and each with its own index; the first "
+            "listens at the address."
         ) from error
     if jax.process_count() == 1:
         return Processes()
@@ -212,7 +213,7 @@ class _RuntimeStore:
         try:
             return self._client.blocking_key_value_get(f"emnat/{name}", round(seconds * 1000))
         except jax.errors.JaxRuntimeError:
-            time.sleep(1.0)  # not there in time, or no store any more: the watch finds out
+            time.sleep(1.0)  # not there in time, or the store is gone: the watchdog finds out
             return None
 
     def all(self, folder: str) -> dict[str, str]:

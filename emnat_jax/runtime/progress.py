@@ -1,4 +1,4 @@
-"""What a person sees while a long job runs: a bar on a terminal, a line now and then in a file."""
+"""The progress of a long job: a bar on a terminal, a line now and then in a file."""
 
 import sys
 import time
@@ -10,32 +10,32 @@ SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Counts up to `total`. Terminals get a tqdm bar, everything else plain lines through `log`."""
 
-    def __init__(self, label: str, total: int, start: int, log: Callable[[str], None]):
-        self._label, self._total, self._log = label, total, log
+    def __init__(self, name: str, total: int, start: int, log: Callable[[str], None]):
+        self._name, self._total, self._log = name, total, log
         self._last_line = -SECONDS_BETWEEN_LINES
-        self._bar = _open_bar(label, total, start) if sys.stderr.isatty() and start < total else None
+        self._bar = _open_bar(name, total, start) if sys.stderr.isatty() and start < total else None
 
     def advance(self) -> None:
-        """One more is done."""
+        """Counts one step more."""
         if self._bar is not None:
             self._bar.update()
 
     def show(self, step: int, values: dict[str, float]) -> None:
-        """Shows figures beside the count; in a file at most every ten seconds and at the end."""
+        """Shows `values` beside the count; in a file at most every ten seconds, and at the end."""
         text = " ".join(f"{name}={value:.4g}" for name, value in values.items())
         now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         elif now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self._total:
             self._last_line = now
-            self._log(f"{self._label} {step}/{self._total} {text}")
+            self._log(f"{self._name} {step}/{self._total} {text}")
 
     def note(self, text: str) -> None:
-        """Says something that must not be missed."""
+        """Prints a line at once, whatever the time since the last one."""
         if self._bar is not None:
-            self._bar.write(f"{self._label}: {text}", file=sys.stderr)
+            self._bar.write(f"{self._name}: {text}", file=sys.stderr)
         else:
-            self._log(f"{self._label}: {text}")
+            self._log(f"{self._name}: {text}")
 
     def __enter__(self):
         return self
@@ -45,7 +45,7 @@ class Progress:
             self._bar.close()
 
 
-def _open_bar(label: str, total: int, start: int):
+def _open_bar(name: str, total: int, start: int):
     from tqdm import tqdm
 
-    return tqdm(desc=label, total=total, initial=start, dynamic_ncols=True, mininterval=0.5)
+    return tqdm(desc=name, total=total, initial=start, dynamic_ncols=True, mininterval=0.5)

@@ -1,4 +1,4 @@
-"""Notices when another process of the run is gone, so that nobody waits for it for ever."""
+"""The watchdog: ends this process when another one of the run is lost, instead of waiting for it for ever."""
 
 import itertools
 import json
@@ -11,8 +11,8 @@ from typing import NoReturn, Protocol, runtime_checkable
 from emnat_jax.errors import RESTART_STATUS
 
 BEAT_SECONDS = 2.0
-SILENT_SECONDS = 30.0  # without a sign of life a process counts as lost
-LONG_SECONDS = 300.0  # in one place; worth a line
+TIMEOUT_SECONDS = 30.0  # without a heartbeat a process counts as lost
+LONG_SECONDS = 300.0  # in one stage; worth a line
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class Store(Protocol):
 
 
 class Watchdog:
-    """A thread that says in the store that this process lives, and ends it when another does not.
+    """A thread that writes heartbeats to the store, and ends this process when those of another one stop.
 
     A thread, because the main one may be inside a collective operation that will never return.
     """
@@ -37,23 +37,22 @@ class Watchdog:
     def __init__(self, index: int, count: int, store: Store, host: str):
         self._index, self._store, self._host = index, store, host
         self._stage, self._since = "start", time.monotonic()
-        self._seen = {
-            process: ({}, time.monotonic()) for process in range(count)
-        }  # last sign, when it was new
+        now = time.monotonic()
+        self._seen = {process: ({}, now) for process in range(count)}  # last heartbeat, when it came
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begins to watch."""
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; from now on nobody is missed."""
+        """Ends the thread."""
         self._stopped.set()
         self._thread.join()
 
     def enter(self, stage: str) -> None:
-        """Notes what this process works on."""
+        """Notes which stage this process is in."""
         self._stage, self._since = stage, time.monotonic()
 
     def fail(self, status: int, message: str) -> None:
@@ -64,54 +63,51 @@ class Watchdog:
         if self._index == 0:
             time.sleep(2 * BEAT_SECONDS)  # the store ends with the first process
 
-    def say(self, text: str) -> None:
-        """A line on stderr."""
+    def print_line(self, text: str) -> None:
+        """Prints a line on stderr."""
         print(f"[process {self._index}] {text}", file=sys.stderr, flush=True)
 
     def name(self, process: int) -> str:
-        """How messages name another process: its number, machine and stage."""
-        sign = self._seen[process][0]
-        return (
-            f"process {process} (host {sign['host']}, in {sign['stage']!r})" if sign else f"process {process}"
-        )
+        """How messages name another process: its number, host and stage."""
+        beat = self._seen[process][0]
+        return f"process {process}" + (f" (host {beat['host']}, in {beat['stage']!r})" if beat else "")
 
     def _run(self) -> None:
-        for beat in itertools.count():
+        for number in itertools.count():
             try:
-                sign = {"host": self._host, "stage": self._stage, "beat": beat}
-                self._store.set(f"alive/{self._index}", json.dumps(sign))
-                signs, failed = self._store.all("alive"), self._store.all("failed")
+                beat = {"host": self._host, "stage": self._stage, "beat": number}
+                self._store.set(f"alive/{self._index}", json.dumps(beat))
+                beats, failed = self._store.all("alive"), self._store.all("failed")
             except Exception as error:  # noqa: BLE001 - whatever the runtime raises, the store is gone
                 self._end(f"the first process is gone: {str(error).splitlines()[0]}", RESTART_STATUS)
-            self._look(signs, failed)
+            self._check(beats, failed)
             if self._stopped.wait(BEAT_SECONDS):
                 return
 
-    def _look(self, signs: dict[str, str], failed: dict[str, str]) -> None:
-        """Ends this process when another has failed or is silent; a line when it is stuck itself."""
+    def _check(self, beats: dict[str, str], failed: dict[str, str]) -> None:
+        """Ends this process when another has failed or is lost; prints a line when it is stuck itself."""
         for process, text in failed.items():
             about = json.loads(text)
             self._seen[int(process)] = (about, 0.0)
             self._end(f"{self.name(int(process))} ended: {about['message']}", about["status"])
         now = time.monotonic()
-        for process, text in signs.items():
-            sign = json.loads(text)
-            if self._seen[int(process)][0] != sign:
-                self._seen[int(process)] = (sign, now)
+        for process, text in beats.items():
+            beat = json.loads(text)
+            if self._seen[int(process)][0] != beat:
+                self._seen[int(process)] = (beat, now)
         for process, (_, when) in self._seen.items():
-            if now - when > SILENT_SECONDS:
-                self._end(
-                    f"{self.name(process)} has given no sign of life for {now - when:.0f} s", RESTART_STATUS
-                )
+            if now - when > TIMEOUT_SECONDS:
+                reason = f"{self.name(process)} has given no sign of life for {now - when:.0f} s"
+                self._end(reason, RESTART_STATUS)
         if now - self._since > LONG_SECONDS:
             self._since = now
             others = ", ".join(self.name(process) for process in self._seen if process != self._index)
-            self.say(f"is in {self._stage!r} since {LONG_SECONDS:.0f} s or more; {others}")
+            self.print_line(f"is in {self._stage!r} since {LONG_SECONDS:.0f} s or more; {others}")
 
     def _end(self, reason: str, status: int) -> NoReturn:
         """Ends this process at once: its main thread may never come back from the devices."""
-        self.say(
-            f"{reason}. This process, in {self._stage!r}, ends too; what was finished is kept. Run the same "
-            "command on all hosts to go on."
+        self.print_line(
+            f"{reason}. This process, in {self._stage!r}, ends too; what was finished is kept. Run the "
+            "same command on all hosts to go on."
         )
         os._exit(status)

@@ -16,7 +16,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.estep.posterior import Weights
 from emnat_jax.estep.selection import Rule, choose_rows, select
 from emnat_jax.inference.distill import REFERENCE
-from emnat_jax.runtime.mesh import Reader
+from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS
 
@@ -172,7 +172,7 @@ def test_two_processes_meet_the_floor_of_one(candidates, tmp_path, monkeypatch):
             [{name: pair} for name, pair in reversed(value.items())] if isinstance(value, dict) else [value]
         )
 
-    workers = ShardWorkers(Both(), Reader(0, 1, True), lambda text: None)
+    workers = ShardWorkers(Both(), DataPart(0, 1, True), lambda text: None)
     _, other = chosen(
         candidates, tmp_path / "both", workers=workers, output="weighted", max_drift=0.2, alpha=3.0
     )

@@ -97,7 +97,7 @@ def hosts(monkeypatch, processes, here, **sizes):
 
 
 @pytest.mark.parametrize(
-    ("processes", "here", "sizes", "reader", "rows"),
+    ("processes", "here", "sizes", "part", "rows"),
     [
         ([0, 0, 1, 1], 1, {}, (1, 2, True), [4, 5, 6, 7]),
         (
@@ -113,14 +113,14 @@ def hosts(monkeypatch, processes, here, **sizes):
         ([0, 1], 1, {"data": 1, "model": 2}, (0, 1, False), list(range(8))),  # both feed the same rows
     ],
 )
-def test_every_process_reads_the_rows_of_its_devices(monkeypatch, processes, here, sizes, reader, rows):
+def test_every_process_reads_the_rows_of_its_devices(monkeypatch, processes, here, sizes, part, rows):
     layout = hosts(monkeypatch, processes, here, **sizes)
-    assert layouts.reader(layout) == reader
+    assert layouts.data_part(layout) == part
     assert layouts.local_rows(layout, np.arange(8)).tolist() == rows
     stacked = layouts.local_rows(layout, np.arange(8), accumulate=2)
     assert len(stacked) == len(rows)
-    for micro, part in enumerate(np.split(stacked, 2)):  # of each micro-batch its own share
-        assert all(4 * micro <= row < 4 * micro + 4 for row in part)
+    for micro, own in enumerate(np.split(stacked, 2)):  # of each micro-batch its own share
+        assert all(4 * micro <= row < 4 * micro + 4 for row in own)
 
 
 def test_rows_come_back_in_order():

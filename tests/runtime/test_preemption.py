@@ -27,7 +27,7 @@ class CallingStream(tiny_family.Stream):
     def __next__(self):
         if self._drawn + 1 == self._update:
             self._call()
-            time.sleep(3 * preemption._LOOK_SECONDS)
+            time.sleep(3 * preemption._POLL_SECONDS)
         return super().__next__()
 
 
@@ -66,7 +66,7 @@ def platform(monkeypatch):
     server.answer = b"FALSE"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv(preemption.URL_VARIABLE, f"http://127.0.0.1:{server.server_port}/preempted")
-    monkeypatch.setattr(preemption, "_URL_SECONDS", preemption._LOOK_SECONDS)
+    monkeypatch.setattr(preemption, "_URL_SECONDS", preemption._POLL_SECONDS)
     yield server
     server.shutdown()
     server.server_close()
@@ -100,7 +100,7 @@ def test_all_processes_end_after_the_same_update():
     for thread in threads:
         thread.start()
     time.sleep(0.3)
-    processes[1].tell("preempted", "from outside")
+    processes[1].set_flag("preempted", "from outside")
     for thread in threads:
         thread.join(timeout=60)
     for process in processes:

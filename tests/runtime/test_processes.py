@@ -95,13 +95,13 @@ def test_a_silent_process_is_named(watched, monkeypatch, capsys):
     now = time.monotonic()
     monkeypatch.setattr(watchdog.time, "monotonic", lambda: now)
     for beat in range(3):  # as long as it beats, nothing happens
-        now += watchdog.SILENT_SECONDS - 1
-        watched._look({"0": sign(beat=beat), "1": sign(beat=beat)}, {})
-    now += watchdog.SILENT_SECONDS - 1
-    watched._look({"0": sign(beat=9), "1": sign(beat=2)}, {})
+        now += watchdog.TIMEOUT_SECONDS - 1
+        watched._check({"0": sign(beat=beat), "1": sign(beat=beat)}, {})
+    now += watchdog.TIMEOUT_SECONDS - 1
+    watched._check({"0": sign(beat=9), "1": sign(beat=2)}, {})
     now += 2
     with pytest.raises(Ended, match=str(RESTART_STATUS)):
-        watched._look({"0": sign(beat=10), "1": sign(beat=2)}, {})
+        watched._check({"0": sign(beat=10), "1": sign(beat=2)}, {})
     assert (
         "process 1 (host there, in 'rounds/0/teacher') has given no sign of life for 31 s"
         in capsys.readouterr().err
@@ -109,15 +109,15 @@ def test_a_silent_process_is_named(watched, monkeypatch, capsys):
 
 
 def test_a_process_that_never_spoke_is_missed(watched, monkeypatch):
-    now = time.monotonic() + watchdog.SILENT_SECONDS + 1
+    now = time.monotonic() + watchdog.TIMEOUT_SECONDS + 1
     monkeypatch.setattr(watchdog.time, "monotonic", lambda: now)
     with pytest.raises(Ended):
-        watched._look({"0": sign(beat=1)}, {})
+        watched._check({"0": sign(beat=1)}, {})
 
 
 def test_a_failed_process_is_quoted(watched, capsys):
     with pytest.raises(Ended, match="2"):
-        watched._look({}, {"1": sign(message="the disk is full", status=2)})
+        watched._check({}, {"1": sign(message="the disk is full", status=2)})
     assert "process 1 (host there, in 'rounds/0/teacher') ended: the disk is full" in capsys.readouterr().err
 
 
