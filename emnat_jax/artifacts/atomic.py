@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from etils import epath
@@ -28,14 +28,19 @@ def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
 
 
 def write_text(path: epath.PathLike, text: str) -> None:
-    """A text file, whole or not at all, as `atomic_file`."""
+    """A text file that appears whole or not at all; its folder is made where it is missing."""
     with atomic_file(path) as file:
         file.write(text.encode())
 
 
+def write_lines(path: epath.PathLike, lines: Iterable[str]) -> None:
+    """As `write_text`, of lines that a line feed each will end."""
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
 @contextlib.contextmanager
 def _in_store(path: epath.Path) -> Iterator[BinaryIO]:
-    """An object appears whole; it is not begun before all of it is there, for an error would end it early."""
+    """An object of a store appears when it is closed: it is opened only once all of its bytes are there."""
     with _user_errors(path), tempfile.TemporaryFile() as file:
         yield file
         file.seek(0)
@@ -82,7 +87,7 @@ def is_local(path: epath.PathLike) -> bool:
 
 
 def append(path: epath.Path, text: bytes) -> None:
-    """Adds to the end of a file; where the file system cannot, the file is written anew."""
+    """Appends to a file; in an object store, which cannot append, the file is written anew."""
     if is_local(path):
         with path.open("ab") as file:
             file.write(text)
@@ -93,7 +98,7 @@ def append(path: epath.Path, text: bytes) -> None:
 
 
 def _sync_folder(folder: epath.Path) -> None:
-    """Puts a rename on the disk; without it a power cut may undo it."""
+    """Puts a rename on the disk; without it a power failure may undo it."""
     descriptor = os.open(os.fspath(folder), os.O_RDONLY)
     try:
         os.fsync(descriptor)

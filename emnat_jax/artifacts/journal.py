@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from etils import epath
 
@@ -15,13 +16,13 @@ JOURNAL_NAME = "journal.jsonl"
 
 
 def open_journal(directory: epath.PathLike) -> None:
-    """Notes that a run begins, or goes on."""
+    """Writes that a run begins, or resumes."""
     begun = (epath.Path(directory) / JOURNAL_NAME).exists()
     write_journal(directory, event="resume" if begun else "begin")
 
 
-def write_journal(directory: epath.PathLike, **fields) -> None:
-    """Appends one line to journal.jsonl; a line that a kill cut short is closed first."""
+def write_journal(directory: epath.PathLike, **fields: Any) -> None:
+    """Appends one line to journal.jsonl; after a line that a kill cut short, on a line of its own."""
     path = epath.Path(directory) / JOURNAL_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"time": utc_now(), **fields}) + "\n"
@@ -29,7 +30,7 @@ def write_journal(directory: epath.PathLike, **fields) -> None:
     append(path, ("\n" + line if cut_short else line).encode())
 
 
-def read_journal(directory: epath.PathLike) -> list[dict]:
+def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:
     """The lines that are whole."""
     path = epath.Path(directory) / JOURNAL_NAME
     lines = []
@@ -41,9 +42,9 @@ def read_journal(directory: epath.PathLike) -> list[dict]:
 
 @contextlib.contextmanager
 def exclusive(directory: epath.PathLike) -> Iterator[None]:
-    """Holds the workdir for one process; the system lets go of it when the process ends, killed or not.
+    """Locks the workdir for one process; the system releases it when the process ends, killed or not.
 
-    An object store has no locks: there nothing keeps two runs apart.
+    Raises InUse where another process holds it. An object store has no locks: there two runs are not kept apart.
     """
     path = epath.Path(directory)
     if not is_local(path):

@@ -127,7 +127,7 @@ class Processes:
         return json.loads(text)
 
     def _wait(self, key: str, name: str, process: int) -> Any:
-        """What `process` published under `key`; waits without a limit, as the watchdog looks after lost ones."""
+        """What `process` published under `key`; waits without a limit: the watchdog ends it if it is lost."""
         for number in itertools.count(1):
             text = self._store.get(key, POLL_SECONDS)
             if text is not None:
@@ -161,7 +161,8 @@ def start(
         if missing:
             raise UserError(
                 f"{', '.join(missing)} missing: give --coordinator=HOST:PORT, --processes=N and "
-                "--process=I to every process, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+                "--process=I to every process, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+                "JAX_PROCESS_ID."
             )
     return _connect(*given.values(), method=None if on_platform else "deactivate")
 
