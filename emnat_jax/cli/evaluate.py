@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
-from emnat_jax.data.multi_references import read_multi_references
+from emnat_jax.data.text import read_multi_references
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
 

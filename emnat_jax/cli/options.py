@@ -173,7 +173,7 @@ def make_log(processes):
 
 def read_lines(path: str | None) -> list[str]:
     """Lines of a file (.gz or not), or of standard input; UserError for what is not UTF-8 text."""
-    from emnat_jax.data.corpora import read_text_lines
+    from emnat_jax.data.text import read_text_lines
 
     return list(read_text_lines(path if path not in (None, "-") else sys.stdin.buffer))
 

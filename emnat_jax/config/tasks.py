@@ -53,7 +53,7 @@ class TaskSpec(NamedTuple):
 TASKS: dict[str, TaskSpec] = {
     "demo": TaskSpec(deferred("emnat_jax.data.corpora", "open_demo")),
     "text": TaskSpec(deferred("emnat_jax.data.corpora", "open_text")),
-    "tfds": TaskSpec(deferred("emnat_jax.data.tfds_source", "open_split")),
+    "tfds": TaskSpec(deferred("emnat_jax.data.tfds", "open_split")),
     "modes": TaskSpec(
         deferred("emnat_jax.data.modes", "open_split"),
         ModesOptions,

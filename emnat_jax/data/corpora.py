@@ -1,25 +1,20 @@
 """Sentence pairs of a split: bundled demo, text files, tensorflow-datasets, or generated."""
 
 import dataclasses
-import gzip
 import importlib.resources
 import itertools
 import os
-import zlib
 from collections.abc import Callable, Iterator
 
 from etils import epath
 
 from emnat_jax.config import TASKS, DataConfig
-from emnat_jax.data.pair import Pair
+from emnat_jax.data.text import Pair, read_pairs
 from emnat_jax.errors import UserError
 
 SPLITS = ("train", "valid", "test")
 
 _DEMO_LANGUAGES = ("de", "en")
-_GZIP_MAGIC = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
-_MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,74 +49,12 @@ def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterato
         )
     folder = importlib.resources.files("emnat_jax.data") / "demo"
     source, target = (folder / f"{split}.{language}.gz" for language in languages)
-    return lambda: _pairs(source, target)
+    return lambda: read_pairs(source, target)
 
 
 def open_text(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
     source, target = (find_file(config, f"{split}_{side}") for side in ("source", "target"))
-    return lambda: _pairs(source, target)
-
-
-def _pairs(source, target) -> Iterator[Pair]:
-    """The lines of two files side by side; UserError where one has more lines, or there is none."""
-    sides = (_lines(source), _lines(target))
-    line = -1
-    for line, (a, b) in enumerate(itertools.zip_longest(*sides)):
-        if a is None or b is None:
-            longer = line + 1 + sum(1 for side in sides for _ in side)
-            counts = (line, longer) if a is None else (longer, line)
-            raise UserError(
-                f"{source} has {counts[0]} lines and {target} has {counts[1]}; "
-                "line N of one must translate line N of the other."
-            )
-        yield Pair(line, a, b)
-    if line < 0:
-        raise UserError(f"{source} and {target} are empty; give files with one sentence a line.")
-
-
-def read_text_lines(source) -> Iterator[str]:
-    """Lines of a file (a path, gzipped or not) or of an open binary stream, as `kind=text` reads them.
-
-    UserError for a missing file and for what is not UTF-8 text.
-    """
-    if hasattr(source, "readline"):
-        for number, data in enumerate(iter(lambda: source.readline(_MAX_LINE_BYTES), b""), 1):
-            yield _decode_line(data, "standard input", number)
-        return
-    path = epath.Path(source)
-    if not path.exists() or path.is_dir():
-        raise UserError(f"{path}: no such file.")
-    yield from _lines(path)
-
-
-def _lines(path) -> Iterator[str]:
-    """Lines of a UTF-8 file, gzipped or not, cut at LF alone and without a CR before it.
-
-    U+2028 and the like do not end a line: tools that count lines (wc, sacrebleu) do not see them.
-    """
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            file = gzip.GzipFile(fileobj=raw) if zipped else raw
-            for number, data in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
-                yield _decode_line(data.removeprefix(_BOM) if number == 1 else data, path, number)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: the gzip file is cut off or damaged ({error}); copy it again.") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-
-
-def _decode_line(data: bytes, path, number: int) -> str:
-    if len(data) == _MAX_LINE_BYTES:
-        raise UserError(f"{path}: line {number} is longer than 16 MiB; give one sentence a line.")
-    try:
-        return data.removesuffix(b"\n").removesuffix(b"\r").decode()
-    except UnicodeDecodeError as error:
-        found = f"byte {error.start + 1} is 0x{error.object[error.start]:02x}"
-        raise UserError(
-            f"{path}: line {number} is not UTF-8 ({found}); convert the file, e.g. with `iconv -t UTF-8`."
-        ) from error
+    return lambda: read_pairs(source, target)
 
 
 def find_file(config: DataConfig, option: str) -> epath.Path:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from emnat_jax.config import DataConfig, ModesOptions
-from emnat_jax.data.pair import Pair
+from emnat_jax.data.text import Pair
 from emnat_jax.errors import UserError
 
 _STYLES = "abcdefghijklmnopqrtuvwxyz"  # without the s of the source

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from emnat_jax.data.pair import Pair
+from emnat_jax.data.text import Pair
 
 _SIDES = ("pair", "source", "target")
 

@@ -23,9 +23,9 @@ from emnat_jax.config import Config, DataConfig
 from emnat_jax.config.convert import differences
 from emnat_jax.data.corpora import SPLITS, Corpus, open_split
 from emnat_jax.data.overlap import Overlap
-from emnat_jax.data.pair import Pair
-from emnat_jax.data.segment import train_vocabulary
+from emnat_jax.data.text import Pair
 from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
+from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS
 

@@ -13,8 +13,8 @@ from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import ROLES, TASKS, Config
 from emnat_jax.data.corpora import find_file
-from emnat_jax.data.multi_references import read_multi_references
-from emnat_jax.data.pipeline import Pairs, make_pairs
+from emnat_jax.data.pairs import Pairs, make_pairs
+from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality, outputs_as_targets
 from emnat_jax.em.results import MULTI

@@ -8,7 +8,7 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
-from emnat_jax.data.pipeline import Pairs, make_pairs
+from emnat_jax.data.pairs import Pairs, make_pairs
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
 from emnat_jax.inference.decode import Candidates, sentence_pairs
 from emnat_jax.inference.distill import add_scores

@@ -8,7 +8,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
-from emnat_jax.data.multi_references import read_multi_references
+from emnat_jax.data.text import read_multi_references
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import References
 from emnat_jax.report.convert import loads

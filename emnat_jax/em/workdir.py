@@ -11,7 +11,7 @@ from emnat_jax.artifacts.earlier import refuse_earlier_workdir
 from emnat_jax.config import ROLES, Config, ModelConfig, ModelSpec
 from emnat_jax.config.convert import from_dict, read_saved
 from emnat_jax.data.corpora import find_file
-from emnat_jax.data.multi_references import read_multi_references
+from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context, Log, Settings
 from emnat_jax.errors import require
 from emnat_jax.inference.model import TrainedModel

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emnat_jax.data.pipeline import Pairs, numbered, sequential_batches
+from emnat_jax.data.batches import sequential_batches
+from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.inference.batching import each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows

@@ -9,7 +9,8 @@ import numpy as np
 
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig
-from emnat_jax.data.pipeline import Pairs, make_pairs, numbered, sequential_batches
+from emnat_jax.data.batches import sequential_batches
+from emnat_jax.data.pairs import Pairs, make_pairs, numbered
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.families.base import Family
 from emnat_jax.inference.batching import each_batch

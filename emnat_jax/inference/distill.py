@@ -10,7 +10,7 @@ from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
 from emnat_jax.config.convert import to_dict
-from emnat_jax.data.pipeline import make_pairs
+from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.inference.decode import Candidates, sentence_pairs

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emnat_jax.config import DataConfig, ModelSpec
-from emnat_jax.data.pipeline import Pairs
+from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.families import make_family, parallel_parts

@@ -5,7 +5,7 @@ import numpy as np
 from emnat_jax.artifacts.manifest import describe_shard, finish_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import VocabConfig
-from emnat_jax.data.segment import train_vocabulary
+from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.types import EOS
 
 LINES = [

@@ -83,7 +83,7 @@ def test_empty_missing_unset_and_folder_name_what_to_mend(tmp_path, monkeypatch)
 
 
 def test_a_file_without_line_ends_does_not_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("emnat_jax.data.corpora._MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("emnat_jax.data.text._MAX_LINE_BYTES", 100)
     with pytest.raises(UserError, match="line 1 is longer"):
         pairs(text_config(tmp_path, b"x" * 1000, b"y\n"))
 

@@ -9,8 +9,8 @@ from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
 from emnat_jax.data import prepare as prepare_module
 from emnat_jax.data.overlap import Overlap
-from emnat_jax.data.pair import Pair
 from emnat_jax.data.prepare import prepare
+from emnat_jax.data.text import Pair
 from emnat_jax.data.vocab import load_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS

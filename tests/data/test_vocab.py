@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from emnat_jax.config import VocabConfig
-from emnat_jax.data import segment
-from emnat_jax.data.segment import train_vocabulary
+from emnat_jax.data import vocab_training
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary, vocabulary_made_from
+from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.types import BOS, EOS, PAD, UNK
 from tests.data.rows import LINES, small_vocabulary
@@ -86,14 +86,14 @@ def test_no_usable_text_is_the_users_error(lines):
 
 
 def test_a_large_text_is_sampled_evenly_and_always_the_same():
-    sample = segment._sample((str(i) for i in range(20_000)), 1_000)
-    assert sample == segment._sample((str(i) for i in range(20_000)), 1_000)
+    sample = vocab_training._sample((str(i) for i in range(20_000)), 1_000)
+    assert sample == vocab_training._sample((str(i) for i in range(20_000)), 1_000)
     numbers = np.array(sample, int)
     assert len(set(sample)) == 1_000
     # Means of 1000 draws without replacement from 0..19999 have a standard error of 178.
     assert abs(numbers.mean() - 9_999.5) < 4 * 178
     assert abs(np.mean(numbers % 2) - 0.5) < 4 * 0.016  # source and target lines alternate
-    assert segment._sample(iter("abc"), 5) == ["a", "b", "c"]
+    assert vocab_training._sample(iter("abc"), 5) == ["a", "b", "c"]
 
 
 def test_saved_and_loaded_vocabularies_are_equal(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from emnat_jax.artifacts.journal import exclusive, read_journal
 from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.config import MeshConfig, SelectConfig
-from emnat_jax.data.pipeline import load_pairs
+from emnat_jax.data.pairs import load_pairs
 from emnat_jax.em.driver import rebuild_report
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.stages.train import make_stream, training_options

@@ -10,7 +10,7 @@ import pytest
 
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import SelectConfig
-from emnat_jax.data.pipeline import load_pairs
+from emnat_jax.data.pairs import load_pairs
 from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round, held_out_pairs, read_texts
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality
 from emnat_jax.errors import UserError
@@ -94,7 +94,7 @@ def test_several_references_are_scored_in_every_round(finished, tmp_path):
 
 def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
     directory, report = finished
-    from emnat_jax.data.pipeline import load_pairs
+    from emnat_jax.data.pairs import load_pairs
 
     model, pairs = (
         workspace(directory).round_model(0, "student"),

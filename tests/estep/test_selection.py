@@ -9,7 +9,8 @@ import pytest
 from emnat_jax.artifacts.manifest import describe_shard, finish_dataset, load_manifest, read_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, SelectConfig
-from emnat_jax.data.pipeline import BatchStream, load_pairs
+from emnat_jax.data.batches import BatchStream
+from emnat_jax.data.pairs import load_pairs
 from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from emnat_jax.config import DataConfig, ModelSpec, TrainConfig
-from emnat_jax.data.pipeline import bucket_rows
+from emnat_jax.data.batches import bucket_rows
 from emnat_jax.families import in_loss_family, make_family
 from emnat_jax.inference.decode import make_decode_step
 from emnat_jax.inference.score import make_score_step

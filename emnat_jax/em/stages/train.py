@@ -12,14 +12,8 @@ from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest, r
 from emnat_jax.artifacts.records import overlay
 from emnat_jax.config import ROLES, Config, DataConfig, EMConfig, ModelConfig, ModelSpec, TrainConfig
 from emnat_jax.config.convert import to_dict
-from emnat_jax.data.pipeline import (
-    BatchStream,
-    Pairs,
-    load_pairs,
-    make_groups,
-    make_pairs,
-    sequential_batches,
-)
+from emnat_jax.data.batches import BatchStream, sequential_batches
+from emnat_jax.data.pairs import Pairs, load_pairs, make_groups, make_pairs
 from emnat_jax.em.context import Context, Intervals, derived_seed
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.begun import begin

@@ -42,7 +42,7 @@ def config(tmp_path_factory) -> DataConfig:
 
 @pytest.mark.parametrize("split, name", [("train", "train"), ("valid", "validation"), ("test", "test")])
 def test_every_split_is_read_whole_and_in_the_same_order_twice(config, split, name, monkeypatch):
-    monkeypatch.setattr("emnat_jax.data.tfds_source._BLOCK_ROWS", 2)
+    monkeypatch.setattr("emnat_jax.data.tfds._BLOCK_ROWS", 2)
     corpus = open_split(config, split)
     first = list(corpus)
     assert sorted((p.source, p.target) for p in first) == sorted(TEXTS[name])

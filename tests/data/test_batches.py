@@ -8,14 +8,8 @@ import pytest
 
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig
-from emnat_jax.data.pipeline import (
-    BatchStream,
-    bucket_rows,
-    load_pairs,
-    make_groups,
-    make_pairs,
-    sequential_batches,
-)
+from emnat_jax.data.batches import BatchStream, bucket_rows, sequential_batches
+from emnat_jax.data.pairs import load_pairs, make_groups, make_pairs
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, PAD
 from tests.data.rows import random_rows, tokens, write_dataset
@@ -71,7 +65,7 @@ def test_pairs_are_the_rows_of_the_data_set(tmp_path):
 
 
 def test_token_ids_past_sixteen_bits_survive(monkeypatch):
-    monkeypatch.setattr("emnat_jax.data.pipeline._CHUNK_ROWS", 2)  # a wide chunk after a narrow one
+    monkeypatch.setattr("emnat_jax.data.pairs._CHUNK_ROWS", 2)  # a wide chunk after a narrow one
     rows = [Row(i, tokens(65_535 + i), [tokens(70_000 * i)], "", "") for i in range(5)]
     pairs = make_pairs(rows)
     assert pairs.source_tokens.tolist() == [65535, 1, 65536, 1, 65537, 1, 65538, 1, 65539, 1]

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from emnat_jax.data.multi_references import read_multi_references
+from emnat_jax.data.text import read_multi_references
 from emnat_jax.errors import UserError
 
 LINES = "one\teins\tein\ntwo\tzwei\nthree\tdrei\tDrei\tdreie\n"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from emnat_jax.artifacts.records import features_of, read_examples
 from emnat_jax.config import DataConfig
-from emnat_jax.data.pair import Pair
+from emnat_jax.data.text import Pair
 from emnat_jax.errors import UserError
 
 _BLOCK_ROWS = 4_096

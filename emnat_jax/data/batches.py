@@ -1,132 +1,17 @@
 """Padded batches of a data set: shuffled for training, in order for decoding and scoring."""
 
-import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, load_manifest, read_dataset
-from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig
+from emnat_jax.data.pairs import Pairs
 from emnat_jax.errors import UserError
-from emnat_jax.types import EOS, NEG_INF, PAD, Batch
+from emnat_jax.types import EOS, PAD, Batch
 
-_CHUNK_ROWS = 65_536
 _FILLER = -1
 LocalRows = Callable[[np.ndarray], np.ndarray]  # of the row numbers of a global batch those of this host
 _OVERFLOW_MULTIPLE = 8
-
-
-class Pairs(NamedTuple):
-    """A data set in memory. Tokens of row i: source_tokens[source_offsets[i] : source_offsets[i + 1]]."""
-
-    row: np.ndarray  # i64[n]; line of the corpus
-    source_tokens: np.ndarray  # u16 or i32, all sequences one after the other, EOS included
-    source_offsets: np.ndarray  # i64[n + 1]
-    target_tokens: np.ndarray
-    target_offsets: np.ndarray
-    weight: np.ndarray  # f32[n]; of the pair in a training loss
-
-    @property
-    def size(self) -> int:
-        """Rows. (`len` of a named tuple is its number of fields.)"""
-        return len(self.row)
-
-    @property
-    def source_lengths(self) -> np.ndarray:
-        """i64[n]: tokens, EOS included."""
-        return np.diff(self.source_offsets)
-
-    @property
-    def target_lengths(self) -> np.ndarray:
-        """i64[n]: tokens, EOS included."""
-        return np.diff(self.target_offsets)
-
-
-def numbered(pairs: Pairs) -> Pairs:
-    """The pairs with their places in the set as rows: what comes back by row finds its pair, though a line has several."""
-    return pairs._replace(row=np.arange(pairs.size))
-
-
-def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None, target_index: int = 0) -> Pairs:
-    """Sources and their `target_index`-th targets of a finished data set.
-
-    Verifies the shards, unless a manifest (from load_manifest) says that this was done.
-    """
-    return make_pairs(read_dataset(directory, manifest or load_manifest(directory)), target_index)
-
-
-def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
-    """The rows as flat arrays; a row with the column `weight` gives a pair for each of its targets.
-
-    IndexError for a row with too few targets.
-    """
-    chunks, chunk = [], []
-    for entry in itertools.chain.from_iterable(_pairs_of(row, target_index) for row in rows):
-        chunk.append(entry)
-        if len(chunk) == _CHUNK_ROWS:
-            chunks.append(_flat(chunk))
-            chunk = []
-    ids, sources, source_lengths, targets, target_lengths, weights = map(
-        np.concatenate, zip(*chunks, _flat(chunk), strict=True)
-    )
-    return Pairs(ids, sources, _offsets(source_lengths), targets, _offsets(target_lengths), weights)
-
-
-def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
-    """The first `count` targets of each row side by side, with shares that sum to 1.
-
-    They are as the column `weight`, or as p_teacher^beta where there is a column teacher_log_prob, or equal. What no
-    teacher gave a score, a reference, has the largest share of the others. A row with fewer targets
-    has its first one again, with share 0.
-    """
-    return make_pairs(_group_of(row, count, beta) for row in rows)
-
-
-def _group_of(row: Row, count: int, beta: float) -> Row:
-    real = min(count, len(row.targets))
-    weight = _prior(row, beta)[:real]
-    shares = np.concatenate([weight / max(weight.sum(), 1e-30), np.zeros(count - real)])
-    targets = row.targets[:real] + [row.targets[0]] * (count - real)
-    return dataclasses.replace(row, targets=targets, scores={"weight": shares})
-
-
-def _prior(row: Row, beta: float) -> np.ndarray:
-    """What each target counts before a student has seen it."""
-    if "weight" in row.scores:
-        return row.scores["weight"]
-    log_prob = np.float64(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))))
-    scored = log_prob > NEG_INF / 2
-    best = log_prob[scored].max(initial=NEG_INF)
-    return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)
-
-
-def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
-    """(row, source, target, weight) of each pair that a row gives."""
-    if "weight" not in row.scores:
-        yield row.row, row.source, row.targets[target_index], 1.0
-        return
-    for target, weight in zip(row.targets, row.scores["weight"], strict=True):
-        yield row.row, row.source, target, float(weight)
-
-
-def _flat(chunk: Sequence[tuple]) -> tuple[np.ndarray, ...]:
-    """Ids, tokens and lengths of each side, weights. Chunks keep the peak of memory near the final size."""
-    columns = [np.array([entry[0] for entry in chunk], np.int64)]
-    for side in (1, 2):
-        tokens = np.concatenate([np.zeros(0, np.int32), *(entry[side] for entry in chunk)])
-        narrow = tokens.max(initial=0) <= np.iinfo(np.uint16).max
-        columns.append(tokens.astype(np.uint16 if narrow else np.int32))
-        columns.append(np.array([len(entry[side]) for entry in chunk], np.int64))
-    columns.append(np.array([entry[3] for entry in chunk], np.float32))
-    return tuple(columns)
-
-
-def _offsets(lengths: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def bucket_rows(width: int, batch_tokens: int, multiple: int) -> int:
