@@ -1,11 +1,19 @@
 """Sentences by the number of words of their reference."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from emnat_jax.evaluation.bleu import corpus_bleu
 
 LENGTHS = ((1, 5), (6, 10), (11, 20), (21, None))  # words, first and last of a bucket
+
+
+class LengthBucket(TypedDict):
+    """Quality of the sentences of one length, as report.json has it."""
+
+    words: str  # as `bucket_name` gives it
+    sentences: int
+    bleu: dict[str, float]  # of each system
 
 
 def bucket_of(reference: str) -> int:
@@ -20,19 +28,19 @@ def bucket_name(place: int) -> str:
     return f"{first}+" if last is None else f"{first}-{last}"
 
 
-def by_length(outputs: Mapping[str, Sequence[str]], references: Sequence[str]) -> list[dict[str, Any]]:
-    """Corpus BLEU of each system on the sentences of each length that there is."""
-    found = []
+def by_length(outputs: Mapping[str, Sequence[str]], references: Sequence[str]) -> list[LengthBucket]:
+    """Corpus BLEU of each system on the sentences of each length bucket that has any."""
+    found: list[LengthBucket] = []
     for place, chosen in enumerate(_members(references)):
         if chosen:
             wanted = [[references[i] for i in chosen]]
             bleu = {name: corpus_bleu([lines[i] for i in chosen], wanted) for name, lines in outputs.items()}
-            found.append({"words": bucket_name(place), "sentences": len(chosen), "bleu": bleu})
+            found.append(LengthBucket(words=bucket_name(place), sentences=len(chosen), bleu=bleu))
     return found
 
 
 def sample_over_lengths(references: Sequence[str], count: int) -> list[int]:
-    """Places of about `count` sentences, as many of each length, short ones first."""
+    """Indices of about `count` sentences, equally many of each length, short ones first."""
     filled = [chosen for chosen in _members(references) if chosen]
     each = -(-count // max(len(filled), 1))
     return [i for chosen in filled for i in chosen[:: max(1, len(chosen) // max(each, 1))][:each]]

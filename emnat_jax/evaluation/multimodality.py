@@ -1,4 +1,4 @@
-"""How multi-modal a set of targets is: a student's negative log-likelihood of it (METHOD 1.2).
+"""How multi-modal a set of targets is: a student's negative log-likelihood of it (docs/method.md, section 3).
 
 All in nats and float64. `log_prob` is summed over a sentence, EOS included; with or without the
 length term, as the caller scored it. `lengths` count tokens, EOS included.
@@ -13,27 +13,15 @@ from emnat_jax.errors import UserError
 Numbers = np.ndarray | jax.Array
 
 
-def multimodality(log_prob: Float[Numbers, " n"]) -> float:
-    """CM: the mean of -log p_student(target | source) over sentences."""
-    return float(np.mean(-_some(log_prob)))
-
-
 def normalised_multimodality(
     log_prob: Float[Numbers, " n"], lengths: Int[Numbers, " n"], weight: Float[Numbers, " n"] | None = None
 ) -> float:
     """NCM: nats a token over the whole corpus, sum(-log_prob) / sum(lengths), each sentence by its weight.
 
-    Pooled, so not the mean of the sentences' ratios: METHOD 6.2 has .313871 where that mean is .343516.
+    Pooled, which is not the mean of the sentences' ratios (docs/method.md, section 13.2).
     """
     weight = np.ones(len(lengths)) if weight is None else np.asarray(weight, np.float64)
-    return float(np.dot(weight, -_some(log_prob)) / np.dot(weight, _some(lengths)))
-
-
-def sentence_multimodality(
-    log_prob: Float[Numbers, " n"], lengths: Int[Numbers, " n"]
-) -> Float[np.ndarray, " n"]:
-    """-log_prob / length of each sentence: nats a token."""
-    return -_some(log_prob) / _some(lengths)
+    return float(np.dot(weight, -_not_empty(log_prob)) / np.dot(weight, _not_empty(lengths)))
 
 
 def total_correlation(
@@ -42,9 +30,9 @@ def total_correlation(
     lengths: Int[Numbers, " n"],
     weight: Float[Numbers, " n"] | None = None,
 ) -> float:
-    """NCM - teacher NLL: nats a token that a parallel model loses because it sees no dependencies.
+    """NCM - teacher NLL: nats a token that a parallel model loses because it models no dependencies.
 
-    An estimate of the conditional total correlation: the teacher's NLL stands for the entropy.
+    It estimates the conditional total correlation, with the teacher's NLL as the estimate of the entropy.
     """
     ncm, teacher_nll = (
         normalised_multimodality(x, lengths, weight) for x in (student_log_prob, teacher_log_prob)
@@ -52,7 +40,7 @@ def total_correlation(
     return ncm - teacher_nll
 
 
-def _some(values: Numbers) -> np.ndarray:
+def _not_empty(values: Numbers) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.size == 0:
         raise UserError("multi-modality of no sentences: the scored set is empty; score at least one row.")
