@@ -230,7 +230,7 @@ def plain_beam(model: TableModel | Dag, beam: int, alpha: float) -> list[tuple[t
 
 
 def fitted_log_prob(corpus: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
-    """log p of each target under the factorised model that fits one source's targets best (METHOD 6.2).
+    """log p of each target under the factorised model that fits one source's targets best (docs/method.md, section 13.2).
 
     `corpus` gives each target's probability; the model is p(length) x product of p(token | length, place).
     """

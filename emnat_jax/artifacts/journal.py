@@ -44,7 +44,7 @@ def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:
 def exclusive(directory: epath.PathLike) -> Iterator[None]:
     """Locks the workdir for one process; the system releases it when the process ends, killed or not.
 
-    Raises InUse where another process holds it. An object store has no locks: there two runs are not kept apart.
+    Raises InUse where another process holds it. An object store has no locks: nothing keeps two runs apart.
     """
     path = epath.Path(directory)
     if not is_local(path):

@@ -15,19 +15,21 @@ _OVERFLOW_MULTIPLE = 8
 
 
 def bucket_rows(width: int, batch_tokens: int, multiple: int) -> int:
-    """Rows of a batch of `width`: at most batch_tokens with padding, a multiple of `multiple`, not 0."""
+    """Rows of a batch of this width: at most `batch_tokens` with padding, a multiple of `multiple`, not 0."""
     return max(multiple, batch_tokens // width // multiple * multiple)
 
 
 class BatchStream:
-    """Training batches without end; its position can be saved.
+    """An endless stream of training batches, whose position can be saved.
 
     The batches of an epoch and their order depend on the data, data.buckets, data.batch_tokens,
     data.row_multiple, seed and epoch, and on nothing else: any number of hosts and devices draws the same
-    global batches, of which each host gets the rows that `local` picks. Each row comes once
-    an epoch; rows longer than the last bucket never come, `skipped` counts them. Shapes: one (rows, width)
-    a bucket; what does not fill a batch is filled up with rows of weight 0. With `targets_per_source` > 1 so many
-    pairs in a row are one thing (`make_groups`): they come side by side, and the row counts above are of such groups.
+    global batches, of which each host gets the rows that `local` picks. Each row comes once an epoch; rows
+    longer than the last bucket never come, `skipped` counts them. There is one shape (rows, width) for each
+    bucket; the last batch of a bucket is filled up with rows of weight 0.
+
+    With `targets_per_source` > 1 that many neighbouring pairs (`make_groups`) stay neighbours in a batch; the
+    row counts above are then of such groups.
     """
 
     def __init__(
@@ -45,7 +47,8 @@ class BatchStream:
         groups = _bucket_groups(longest, data.buckets)
         if not any(len(group) for group in groups):
             raise UserError(
-                f"none of {len(longest)} rows fits data.buckets={data.buckets}; use wider buckets or more data."
+                f"none of {len(longest)} rows fits data.buckets={data.buckets}; use wider buckets or more "
+                "data."
             )
         self._pairs, self._seed = pairs, seed
         self._groups, self._widths = groups, data.buckets
@@ -53,7 +56,7 @@ class BatchStream:
             bucket_rows(width * targets_per_source, data.batch_tokens, data.row_multiple)
             for width in data.buckets
         ]
-        self._local, self._together = local, targets_per_source
+        self._local, self._targets_per_source = local, targets_per_source
         self.skipped: int = len(longest) - sum(map(len, groups))
         self.batches_per_epoch: int = sum(
             -(-len(g) // rows) for g, rows in zip(groups, self._rows, strict=True)
@@ -67,7 +70,7 @@ class BatchStream:
     def __next__(self) -> Batch:
         """The next batch, this host's rows of it, as NumPy arrays."""
         width, index = self._plan[self._batch]
-        index = _members(self._local(index), self._together)
+        index = _members(self._local(index), self._targets_per_source)
         batch = _make_batch(self._pairs, index, width, width)
         self._move(self._epoch, self._batch + 1)
         return batch
@@ -81,7 +84,8 @@ class BatchStream:
         if not 0 <= state["batch"] < self.batches_per_epoch:
             raise UserError(
                 f"position {state} is not in an epoch of {self.batches_per_epoch} batches: the data or their "
-                "batches were changed; resume with the data, data.buckets and batch_tokens (of data, or of the training) of before."
+                "batches were changed; resume with the data, data.buckets and batch_tokens (of data, or of "
+                "the training) of before."
             )
         self._move(state["epoch"], state["batch"])
 
@@ -110,11 +114,11 @@ def _members(groups: np.ndarray, targets_per_source: int) -> np.ndarray:
 def sequential_batches(
     pairs: Pairs, buckets: Sequence[int], rows: int, *, by: str = "both", local: LocalRows = lambda rows: rows
 ) -> Iterator[Batch]:
-    """Every row exactly once, narrow buckets first, shorter sources first within a bucket.
+    """Batches with every row exactly once, narrow buckets first, shorter sources first within a bucket.
 
     Shapes are (rows, width), of which a host gets the rows that `local` picks; fillers have weight 0. Rows
-    longer than the last bucket get one more, as wide as the longest. by="source": buckets by source length
-    alone, and all targets in one width, that of the longest.
+    longer than the last bucket get a bucket of their own, as wide as the longest. by="source": buckets by
+    source length alone, and all targets in one width, that of the longest.
     """
     if by not in ("both", "source"):
         raise ValueError(f"by={by!r}: use 'both' or 'source'")
@@ -124,14 +128,14 @@ def sequential_batches(
     widths = _with_overflow(buckets, int(lengths.max(initial=0)))
     target_width = _round_up(int(pairs.target_lengths.max(initial=0)))
     for group, width in zip(_bucket_groups(lengths, widths), widths, strict=True):
-        # A search goes on until the longest output of its batch ends: lengths that are alike waste least.
+        # A search goes on until the longest output of its batch ends: similar lengths waste least.
         group = group[np.argsort(pairs.source_lengths[group], kind="stable")]
         for index in _cut(group, rows):
             yield _make_batch(pairs, local(index), width, width if by == "both" else target_width)
 
 
 def _bucket_groups(lengths: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
-    """Indices of the rows of every bucket: the narrowest that holds them; too long ones are in none."""
+    """Indices of the rows of every bucket; a row is in the narrowest that holds it, or in none."""
     bucket = np.searchsorted(widths, lengths)
     return [np.flatnonzero(bucket == i) for i in range(len(widths))]
 

@@ -42,7 +42,10 @@ class Pairs(NamedTuple):
 
 
 def numbered(pairs: Pairs) -> Pairs:
-    """The pairs with their places in the set as rows: what comes back by row finds its pair, though a line has several."""
+    """The pairs, with their places in the set as row numbers.
+
+    A line of the corpus may have several pairs; these numbers tell them apart when results come back by row.
+    """
     return pairs._replace(row=np.arange(pairs.size))
 
 
@@ -72,25 +75,26 @@ def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
 
 
 def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
-    """The first `count` targets of each row side by side, with shares that sum to 1.
+    """The first `count` targets of each row as neighbouring pairs, with weights that sum to 1 for each row.
 
-    They are as the column `weight`, or as p_teacher^beta where there is a column teacher_log_prob, or equal. What no
-    teacher gave a score, a reference, has the largest share of the others. A row with fewer targets
-    has its first one again, with share 0.
+    The weights are proportional to the column `weight`; without it to p_teacher^beta, where there is a
+    column teacher_log_prob (a reference, which has no score, gets the largest weight of the others); else
+    equal.
+    A row with fewer targets repeats its first one with weight 0.
     """
     return make_pairs(_group_of(row, count, beta) for row in rows)
 
 
 def _group_of(row: Row, count: int, beta: float) -> Row:
-    real = min(count, len(row.targets))
-    weight = _prior(row, beta)[:real]
-    shares = np.concatenate([weight / max(weight.sum(), 1e-30), np.zeros(count - real)])
-    targets = row.targets[:real] + [row.targets[0]] * (count - real)
-    return dataclasses.replace(row, targets=targets, scores={"weight": shares})
+    present = min(count, len(row.targets))
+    prior = _prior(row, beta)[:present]
+    weight = np.concatenate([prior / max(prior.sum(), 1e-30), np.zeros(count - present)])
+    targets = row.targets[:present] + [row.targets[0]] * (count - present)
+    return dataclasses.replace(row, targets=targets, scores={"weight": weight})
 
 
 def _prior(row: Row, beta: float) -> np.ndarray:
-    """What each target counts before a student has seen it."""
+    """The weight of each target before it is normalised."""
     if "weight" in row.scores:
         return row.scores["weight"]
     log_prob = np.float64(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))))
@@ -100,7 +104,7 @@ def _prior(row: Row, beta: float) -> np.ndarray:
 
 
 def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
-    """(row, source, target, weight) of each pair that a row gives."""
+    """(row, source, target, weight) of each pair of a row."""
     if "weight" not in row.scores:
         yield row.row, row.source, row.targets[target_index], 1.0
         return
@@ -109,7 +113,7 @@ def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np
 
 
 def _flat(chunk: Sequence[tuple]) -> tuple[np.ndarray, ...]:
-    """Ids, tokens and lengths of each side, weights. Chunks keep the peak of memory near the final size."""
+    """Row numbers, tokens and lengths of each side, weights. Chunks keep the peak of memory low."""
     columns = [np.array([entry[0] for entry in chunk], np.int64)]
     for side in (1, 2):
         tokens = np.concatenate([np.zeros(0, np.int32), *(entry[side] for entry in chunk)])

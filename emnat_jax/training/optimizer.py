@@ -21,7 +21,7 @@ NOT_DECAYED = ("bias", "norm", "position", "scale")
 
 
 def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000) -> optax.Schedule:
-    """The rate of the released code (METHOD 1.7).
+    """The rate of the released code (docs/method.md, section 11.2).
 
     base * 10 * 256^-1/2 * min((step + 1) W^-3/2, (step + 1)^-1/2, 4000^-1/2).
     """

@@ -17,7 +17,7 @@ from tests import tiny_family
      (15999, 4.941059e-04), (63999, 2.470529e-04), (119999, 1.804220e-04)],
 )  # fmt: skip
 def test_paper_schedule_iwslt(step, rate):
-    """METHOD 6.7."""
+    """docs/method.md, section 13.7."""
     np.testing.assert_allclose(optimizer.paper_schedule(0.1)(step), rate, rtol=1e-6)
 
 
@@ -27,7 +27,7 @@ def test_paper_schedule_iwslt(step, rate):
      (127999, 2.470462e-04), (999999, 8.838804e-05)],
 )  # fmt: skip
 def test_paper_schedule_wmt(step, rate):
-    """METHOD 6.7, steps counted in micro-batches."""
+    """docs/method.md, section 13.7, steps counted in micro-batches."""
     np.testing.assert_allclose(optimizer.paper_schedule(0.05)(step / 8), rate, rtol=1e-6)
 
 
