@@ -1,4 +1,4 @@
-"""Provenance of a data set: what it holds, what it was made from. Written last, verified on load."""
+"""The manifest of a data set: what it holds, what it was made from. Written last, verified on load."""
 
 import dataclasses
 import datetime
@@ -7,12 +7,12 @@ import itertools
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from etils import epath
 
 import emnat_jax
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.records import Row, read_shard
 from emnat_jax.errors import UserError
 
@@ -30,6 +30,40 @@ _MAKERS = {
 }
 
 
+class ShardEntry(TypedDict):
+    """What a manifest says of one shard."""
+
+    name: str
+    rows: int
+    sha256: str  # of the file
+
+
+class ShardDescription(ShardEntry):
+    """What `finish_dataset` must know of one shard besides; JSON, so that hosts can send it."""
+
+    first: int | None  # row number; None in a shard without rows
+    last: int | None
+    content: str  # hexadecimal content hash of its rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a data set is made from, and how."""
+
+    kind: str  # one of KINDS
+    fingerprints: Mapping[str, str]  # of what it is made from: vocabulary, source, model, ...
+    options: Mapping[str, Any]  # of the command that makes it
+    seed: int
+
+    def with_options(self, options: Mapping[str, Any]) -> "Provenance":
+        """The same with more options."""
+        return dataclasses.replace(self, options={**self.options, **options})
+
+    def plan(self) -> dict[str, Any]:
+        """What the shards of an unfinished set are kept for (`shards.keep_shards_of`)."""
+        return {"options": self.options, "fingerprints": self.fingerprints, "seed": self.seed}
+
+
 @dataclasses.dataclass(frozen=True)
 class Manifest:
     """What a finished folder holds. Two runs with the same inputs differ in `created` alone."""
@@ -39,7 +73,7 @@ class Manifest:
     rows_in: int  # == rows_out + sum of dropped
     rows_out: int
     dropped: dict[str, int]  # reason -> rows
-    shards: list[dict[str, Any]]  # {"name", "rows", "sha256"} in the order of the rows
+    shards: list[ShardEntry]  # in the order of the rows
     fingerprints: dict[str, str]  # of what it was made from: vocabulary, source, model, ...
     options: dict[str, Any]  # of the command that made it
     seed: int
@@ -64,19 +98,18 @@ def utc_now() -> str:
 
 
 def is_finished(directory: epath.PathLike) -> bool:
-    """Whether a manifest is there. `load_manifest` says whether it is true."""
+    """Whether a manifest is there; `load_manifest` verifies it."""
     return (epath.Path(directory) / MANIFEST_NAME).exists()
 
 
 def write_manifest(directory: epath.PathLike, manifest: Manifest) -> None:
     """Declares `directory` finished; nothing may be written there afterwards."""
     text = json.dumps(dataclasses.asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
-    with atomic_file(epath.Path(directory) / MANIFEST_NAME) as file:
-        file.write(text.encode() + b"\n")
+    write_text(epath.Path(directory) / MANIFEST_NAME, text + "\n")
 
 
-def describe_shard(path: epath.PathLike) -> dict[str, Any]:
-    """What `finish_dataset` has to know of one shard, as JSON; reads all of it.
+def describe_shard(path: epath.PathLike) -> ShardDescription:
+    """The description of a shard, all of which is read.
 
     ValueError where rows do not ascend; UserError where it is missing or damaged.
     """
@@ -86,25 +119,28 @@ def describe_shard(path: epath.PathLike) -> dict[str, Any]:
             raise ValueError(f"{path}: row {row.row} comes after row {last}")
         content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
         rows, first, last = rows + 1, row.row if first is None else first, row.row
-    return {"name": path.name, "rows": rows, "sha256": _file_sha256(path), "first": first, "last": last,
-            "content": f"{content % _HASHES:064x}"}  # fmt: skip
+    return ShardDescription(
+        name=path.name,
+        rows=rows,
+        sha256=_file_sha256(path),
+        first=first,
+        last=last,
+        content=f"{content % _HASHES:064x}",
+    )
 
 
 def finish_dataset(
     directory: epath.PathLike,
-    kind: str,
+    provenance: Provenance,
     *,
-    shards: Sequence[Mapping[str, Any]],
+    shards: Sequence[ShardDescription],
     rows_in: int,
     dropped: Mapping[str, int],
-    fingerprints: Mapping[str, str],
-    options: Mapping[str, Any],
-    seed: int,
 ) -> Manifest:
     """Checks that no row is lost or doubled, and writes the manifest.
 
-    `shards` are what `describe_shard` says of each, in order, maybe on several hosts. rows_in counts the rows
-    of the set this one was made from. ValueError where rows do not ascend or do not add up.
+    `shards` are in the order of their rows. `rows_in` counts the rows of the set this one was made from.
+    ValueError where rows do not ascend or do not add up.
     """
     filled = [shard for shard in shards if shard["rows"]]
     for before, after in itertools.pairwise(filled):
@@ -112,15 +148,15 @@ def finish_dataset(
             raise ValueError(f"{after['name']}: row {after['first']} comes after row {before['last']}")
     content = sum(int(shard["content"], 16) for shard in shards) % _HASHES
     manifest = Manifest(
-        kind=kind,
+        kind=provenance.kind,
         content_hash=f"{content:064x}",
         rows_in=rows_in,
         rows_out=sum(shard["rows"] for shard in shards),
         dropped=dict(dropped),
-        shards=[{name: shard[name] for name in ("name", "rows", "sha256")} for shard in shards],
-        fingerprints=dict(fingerprints),
-        options=json.loads(json.dumps(options)),  # as it will be read: tuples become lists
-        seed=seed,
+        shards=[ShardEntry(name=s["name"], rows=s["rows"], sha256=s["sha256"]) for s in shards],
+        fingerprints=dict(provenance.fingerprints),
+        options=json.loads(json.dumps(dict(provenance.options))),  # as it will be read: tuples become lists
+        seed=provenance.seed,
         created=utc_now(),
     )
     write_manifest(directory, manifest)

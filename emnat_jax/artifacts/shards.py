@@ -1,4 +1,4 @@
-"""Making a sharded data set so that it can be killed anywhere and gone on with."""
+"""The shards of an unfinished data set: what was written before a kill is used again."""
 
 import collections
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.errors import UserError
 
@@ -16,14 +16,13 @@ PLAN_NAME = "PLAN.json"  # what the shards of an unfinished set are made from
 
 
 def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> None:
-    """Deletes the shards of an unfinished run that had another plan, and notes this one."""
+    """Deletes the shards of an unfinished run with another plan, and writes this plan beside the new ones."""
     directory = epath.Path(directory)
     path, text = directory / PLAN_NAME, json.dumps(plan, sort_keys=True)
     if path.exists() and path.read_text() == text:
         return
     delete_shards(directory)
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_text(path, text)
 
 
 def delete_shards(directory: epath.PathLike) -> None:
@@ -33,12 +32,12 @@ def delete_shards(directory: epath.PathLike) -> None:
 
 
 def forget_plan(directory: epath.PathLike) -> None:
-    """Removes the note of `keep_shards_of` once the manifest stands."""
+    """Removes what `keep_shards_of` wrote, once the manifest is there."""
     (epath.Path(directory) / PLAN_NAME).unlink(missing_ok=True)
 
 
 def is_whole(path: epath.PathLike) -> bool:
-    """Whether a run before this one wrote the shard; a damaged one counts as not written."""
+    """Whether an earlier run wrote all of the shard; a damaged one counts as not written."""
     if not epath.Path(path).exists():
         return False
     with contextlib.suppress(UserError):
@@ -48,7 +47,7 @@ def is_whole(path: epath.PathLike) -> bool:
 
 
 def read_or_make(path: epath.PathLike, make: Callable[[], Iterable[Row]]) -> list[Row]:
-    """The rows of one shard: read, if a run before this one wrote it whole, else made and written."""
+    """The rows of one shard: read, if an earlier run wrote all of it, else made and written."""
     path = epath.Path(path)
     if path.exists():
         with contextlib.suppress(UserError):  # a damaged file is made again

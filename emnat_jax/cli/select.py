@@ -20,6 +20,7 @@ def run(args, config_arguments):
     from etils import epath
 
     from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.config import RULES
     from emnat_jax.data.shard_workers import ShardWorkers
     from emnat_jax.data.vocab import load_vocabulary
     from emnat_jax.estep.selection import select
@@ -38,6 +39,6 @@ def run(args, config_arguments):
             seed=config.seed,
             workers=workers,
         )
-    shown = ("weights", "floor") if config.select.rule == "posterior" else ()
+    shown = ("weights", "constraint") if RULES[config.select.rule].is_distribution else ()
     used = {name: manifest.options[name] for name in shown if name in manifest.options}
     show({"set": args.output, "rows": manifest.rows_out, **used, **manifest.options["statistics"]}, args.json)

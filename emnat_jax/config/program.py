@@ -98,11 +98,13 @@ class SelectConfig:
             self.min_quality is None or self.max_drift is None,
             "select.min_quality and select.max_drift each fix one weight by the other; set one of them.",
         )
-        soft = ("alpha", "beta", "quality_weight", "quality", "output", "min_quality", "max_drift")
-        changed = [name for name in soft if getattr(self, name) != getattr(SelectConfig, name)]
+        of_distributions = ["alpha", "beta", "quality_weight", "output", "min_quality", "max_drift"]
+        of_distributions += [] if RULES[self.rule].needs_quality else ["quality"]
+        changed = [name for name in of_distributions if getattr(self, name) != getattr(SelectConfig, name)]
+        distributions = [name for name, spec in RULES.items() if spec.is_distribution]
         require(
-            RULES[self.rule].weighs or not changed,
-            f"select.{', select.'.join(changed)}: only select.rule=posterior has that.",
+            self.rule in distributions or not changed,
+            f"select.{', select.'.join(changed)}: only select.rule={' or '.join(distributions)} has that.",
         )
         require(
             self.quality == SelectConfig.quality or self.needs_quality,
@@ -112,7 +114,13 @@ class SelectConfig:
     @property
     def needs_quality(self) -> bool:
         """Whether candidates are compared with references."""
-        return self.quality_weight != 0 or self.min_quality is not None
+        weighs = self.quality_weight != 0 or self.min_quality is not None
+        return weighs or RULES[self.rule].needs_quality
+
+    @property
+    def rule_options(self) -> Any:
+        """The rule's own options, its defaults where none are given; None of a rule that has none."""
+        return chosen_options("select.rule", self.rule, self.options, RULES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The table of E-step rules (`select.rule`): how each scores a source's candidates, and what it needs for that.
+"""The table of E-step rules (`select.rule`): which candidates of a source become training targets.
 
-A config file adds a rule of its own by one line before it returns its configuration:
+The functions of the built-in rules are in estep/rules.py. A config file adds a rule of its own by one line before
+it returns its configuration:
 
-    RULES["mine"] = RuleSpec(my_score)
+    RULES["mine"] = RuleSpec(my_scores)
 """
 
 from collections.abc import Callable
@@ -16,17 +17,21 @@ SCORES = ("student_log_prob", "teacher0_log_prob")
 class RuleSpec(NamedTuple):
     """A line of the table."""
 
-    score: Callable[..., Any]  # (Scores, Weights) -> f64[B, K]; the largest is chosen
+    # (Scores, Weights, the rule's options) -> a score of each candidate, f64[B, K]; the largest is chosen.
+    score: Callable[..., Any]
     options: type | None = None  # frozen dataclass of its own options; they stand under select.NAME
-    needs: tuple[str, ...] = SCORES  # columns of the candidates
+    columns: tuple[str, ...] = SCORES  # that the candidates must have
+    needs_quality: bool = False  # it compares candidates with references
     needs_teacher_list: bool = False  # it looks at the order of the teacher's own list
-    weighs: bool = False  # it has weights: alpha, beta, quality_weight, output and what fixes them
+    # Its scores are logarithms of unnormalised probabilities that use the weights alpha, beta and quality, so that
+    # output=sampled and output=weighted, min_quality and max_drift are allowed.
+    is_distribution: bool = False
 
 
 RULES: dict[str, RuleSpec] = {
-    "student_top1": RuleSpec(deferred("emnat_jax.estep.posterior", "student_score")),
+    "student_top1": RuleSpec(deferred("emnat_jax.estep.rules", "student_top1")),
     "teacher_top1": RuleSpec(
-        deferred("emnat_jax.estep.posterior", "teacher_rank"), needs=(), needs_teacher_list=True
+        deferred("emnat_jax.estep.rules", "teacher_top1"), columns=(), needs_teacher_list=True
     ),
-    "posterior": RuleSpec(deferred("emnat_jax.estep.posterior", "posterior_score"), weighs=True),
+    "posterior": RuleSpec(deferred("emnat_jax.estep.rules", "posterior"), is_distribution=True),
 }

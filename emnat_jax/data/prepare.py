@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, describe_shard, finish_dataset, is_finished, load_manifest
+from emnat_jax.artifacts.manifest import (
+    Manifest,
+    Provenance,
+    ShardDescription,
+    describe_shard,
+    finish_dataset,
+    is_finished,
+    load_manifest,
+)
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of, read_or_make
 from emnat_jax.config import Config, DataConfig
@@ -155,13 +163,10 @@ def _make_train(
     _require_rows(scan, rows_out, over_long)
     finish_dataset(
         directory,
-        "bitext",
+        Provenance("bitext", fingerprints, {"prepare": options, "overlap": overlap.report()}, config.seed),
+        shards=_described(directory, shard_count),
         rows_in=scan.lines,
         dropped={**dict.fromkeys(_REASONS, 0), **scan.dropped, "over_long": over_long},
-        fingerprints=fingerprints,
-        options={"prepare": options, "overlap": overlap.report()},
-        seed=config.seed,
-        shards=_described(directory, shard_count),
     )
 
 
@@ -177,19 +182,17 @@ def _make_eval(
         altered["control_character"] += sum(_unusable(pair) == "control_character" for pair in chunk)
         altered["over_long"] += sum(_length(row) > data.max_length for row in rows)
         write_shard(directory / shard_name(index, shard_count), (_cut(row, data.max_length) for row in rows))
+    options = {"prepare": _options(config), "altered": dict(altered)}
     finish_dataset(
         directory,
-        "bitext",
+        Provenance("bitext", _fingerprints(scan, vocabulary), options, config.seed),
+        shards=_described(directory, shard_count),
         rows_in=scan.lines,
         dropped={},
-        fingerprints=_fingerprints(scan, vocabulary),
-        options={"prepare": _options(config), "altered": dict(altered)},
-        seed=config.seed,
-        shards=_described(directory, shard_count),
     )
 
 
-def _described(directory: epath.Path, count: int) -> list[dict[str, Any]]:
+def _described(directory: epath.Path, count: int) -> list[ShardDescription]:
     return [describe_shard(directory / shard_name(index, count)) for index in range(count)]
 
 

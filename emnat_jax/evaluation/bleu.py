@@ -1,4 +1,4 @@
-"""sacreBLEU and chrF++, each with the signature that says how it was computed."""
+"""sacreBLEU and chrF++ of corpora and sentences, with the signatures that say how they were computed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -66,8 +66,8 @@ def paired_significance(
 ) -> dict[str, Significance]:
     """Paired bootstrap (Koehn 2004) of two systems on the same sentences, by the metrics `names`.
 
-    sacrebleu's p value is one-sided: of two systems that are equally good it calls one better or worse with
-    p < 0.025 about once in twenty times.
+    The p value is one-sided, as sacrebleu has it: for two equally good systems it is below 0.025 about once
+    in twenty times.
     """
     require_same_lengths(outputs, references)
     require_same_lengths(baseline, references)
@@ -96,12 +96,20 @@ def paired_significance(
     }
 
 
+def sentence_quality(kind: str, outputs: Sequence[str], reference: str) -> list[float]:
+    """chrF++ (`chrf`; Popovic 2017) or BLEU with effective order (`bleu`) of each output, from 0 to 1."""
+    bleu, chrf = _metrics(effective_order=True)
+    metric = chrf if kind == "chrf" else bleu
+    return [metric.sentence_score(output, [reference]).score / 100 for output in outputs]
+
+
 def require_same_lengths(outputs: Sequence[str], references: References) -> None:
     """UserError where a reference set has another number of lines; sacrebleu would cut in silence."""
     for index, lines in enumerate(references):
         if len(lines) != len(outputs):
             raise UserError(
-                f"{len(outputs)} outputs but {len(lines)} lines in reference set {index + 1}; give files of the same lines."
+                f"{len(outputs)} outputs but {len(lines)} lines in reference set {index + 1}; give files of "
+                "the same lines."
             )
     if not outputs:
         raise UserError("nothing to evaluate: the outputs have no lines.")
@@ -116,11 +124,12 @@ def require_library() -> None:
     _metrics()
 
 
-def _metrics():
+def _metrics(*, effective_order: bool = False):
+    """BLEU and chrF++ of sacrebleu; `effective_order` is for BLEU of single sentences."""
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError as error:
         raise UserError(
             "evaluation needs the package sacrebleu; install it: pip install sacrebleu"
         ) from error
-    return BLEU(), CHRF(word_order=2)
+    return BLEU(effective_order=effective_order), CHRF(word_order=2)

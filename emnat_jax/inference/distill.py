@@ -1,17 +1,18 @@
-"""Decode a corpus in resumable shards: the N best translations of every source, with their scores."""
+"""Distillation: the N best translations of every source of a data set, with their scores, shard by shard."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, finish_dataset, load_manifest
+from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import make_pairs
-from emnat_jax.data.shard_workers import Shard, ShardWorkers, make_shards
+from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.inference.decode import Candidates, sentence_pairs
 from emnat_jax.inference.model import TrainedModel
@@ -35,37 +36,38 @@ def distill(
 ) -> Manifest:
     """Makes a `distilled` (one candidate) or `candidates` set from the sources of a data set.
 
-    Each of `proposers` gives its `num_candidates` best; what one before it gave already is left out. A row
-    of a single proposer gets its score as the column teacher_log_prob, a student's as student_log_prob; with several,
-    `proposer` says which (from 0). With `include_reference` the corpus' own target stands behind them, marked in the column
-    from_reference, unless one of them reads like it. `scorers` (column -> model) add or replace columns.
-    `first_rows` leaves out the lines of the corpus from that number on. Shards are those of the source
-    set, of which each process makes its own; finished ones are kept when a run is repeated.
+    proposers: each gives its `num_candidates` best, without what an earlier one gave. The scores of a single
+      proposer become the column teacher_log_prob or, of a student, student_log_prob; with several, the column
+      `proposer` says which one it was (from 0).
+    include_reference: the corpus' own target becomes the last candidate, marked in the column from_reference,
+      unless one of the others reads like it.
+    scorers: column -> model whose scores of all candidates it holds.
+    first_rows: lines of the corpus from this number on are left out.
+
+    Shards are those of the source set, of which each process makes its own; finished ones are kept when a run
+    is repeated.
     """
-    source, output = epath.Path(source), epath.Path(output)
-    single = num_candidates == len(proposers) == 1 and not include_reference
-    kind = "distilled" if single else "candidates"
+    source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
-    fingerprints = {
-        "vocabulary": vocabulary.fingerprint,
-        "source": read.content_hash,
-    }
+    single = num_candidates == len(proposers) == 1 and not include_reference
+    fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash}
     fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
-    fingerprints |= {column: model.fingerprint for column, model in (scorers or {}).items()}
-    options = {"num_candidates": num_candidates, "first_rows": first_rows}
+    fingerprints |= {column: model.fingerprint for column, model in scorers.items()}
+    options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
     options |= {"include_reference": True} if include_reference else {}
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
+    provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 
     def make_rows(rows: list[Row]) -> list[Row]:
         made = _propose(proposers, rows, num_candidates, vocabulary)
         if include_reference:
-            made = [
-                _with_reference(row, old.targets[0], vocabulary) for row, old in zip(made, rows, strict=True)
-            ]
-        return add_scores([row for row in made if row.targets], scorers or {})
+            pairs = zip(made, rows, strict=True)
+            made = [_with_reference(row, old.targets[0], vocabulary) for row, old in pairs]
+        return add_scores([row for row in made if row.targets], scorers)
 
-    job = _Job(kind, first_rows, fingerprints, options, seed)
-    return _run(job, read, source, output, make_rows, workers)
+    return _derive(
+        source, read, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers
+    )
 
 
 def rescore(
@@ -79,72 +81,58 @@ def rescore(
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`.
 
-    `copies` (new column -> present one) gives a model's scores another name where it proposed the targets itself.
+    `copies` (new column -> present one) repeats a column under another name: the scores that the model which
+    proposed the targets gave them.
     """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
-    for new in copies:
-        fingerprints[new] = fingerprints["model"]
-    job = _Job(read.kind, None, fingerprints, read.options, read.seed)
+    fingerprints |= dict.fromkeys(copies, read.fingerprints["model"])
 
     def make_rows(rows: list[Row]) -> list[Row]:
-        return [
-            dataclasses.replace(
-                row, scores=row.scores | {new: row.scores[old] for new, old in copies.items()}
-            )
-            for row in add_scores(rows, scorers)
-        ]
+        return [_with_copies(row, copies) for row in add_scores(rows, scorers)]
 
-    return _run(job, read, source, output, make_rows, workers)
+    provenance = Provenance(read.kind, fingerprints, read.options, read.seed)
+    return _derive(source, read, output, provenance, make_rows=make_rows, workers=workers)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """What the manifest of the new set will say."""
-
-    kind: str
-    first_rows: int | None
-    fingerprints: dict[str, str]
-    options: dict
-    seed: int
+def _with_copies(row: Row, copies: Mapping[str, str]) -> Row:
+    scores = row.scores | {new: row.scores[old] for new, old in copies.items()}
+    return dataclasses.replace(row, scores=scores)
 
 
-def _run(
-    job: _Job,
-    read: Manifest,
+def _derive(
     source: epath.Path,
+    read: Manifest,
     output: epath.Path,
+    provenance: Provenance,
+    *,
     make_rows: Callable[[list[Row]], list[Row]],
+    first_rows: int | None = None,
     workers: ShardWorkers,
 ) -> Manifest:
-    """Makes every shard of `output` from that of `source`, then the manifest."""
+    """Makes every shard of `output` from that of `source`, whose manifest is `read`."""
 
-    def make(name: str | None) -> dict[str, int]:
+    def make_shard(name: str | None) -> dict[str, int]:
         rows = [] if name is None else list(read_shard(source / name))
-        rows = [row for row in rows if job.first_rows is None or row.row < job.first_rows]
+        rows = [row for row in rows if first_rows is None or row.row < first_rows]
         finished = name is None or is_whole(output / name)
         made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices
         if not finished and workers.part.writes:
             write_shard(output / name, made)
         return {"used": len(rows)}
 
-    def finish(shards: list[Shard]) -> Manifest:
-        used, made = (sum(shard[name] for shard in shards) for name in ("used", "rows"))
-        dropped = {"left_out": read.rows_out - used, "no_candidate": used - made}
-        return finish_dataset(
-            output, job.kind, shards=shards, rows_in=read.rows_out, dropped=dropped,
-            fingerprints=job.fingerprints, options=job.options, seed=job.seed,
-        )  # fmt: skip
+    def conclude(rows: int, counts: Mapping[str, int | float]) -> Conclusion:
+        used = int(counts["used"])
+        return Conclusion({"left_out": read.rows_out - used, "no_candidate": used - rows}, {})
 
-    plan = {"options": job.options, "fingerprints": job.fingerprints, "seed": job.seed}
-    return make_shards(read, output, plan, make, finish, workers)
+    return derive_dataset(read, output, provenance, make_shard=make_shard, conclude=conclude, workers=workers)
 
 
 def _propose(
     proposers: Sequence[TrainedModel], rows: list[Row], count: int, vocabulary: Vocabulary
 ) -> list[Row]:
-    """Each row with the `count` best of all proposers in the place of its targets."""
+    """Each row with the `count` best translations of all proposers as its targets."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
     decoded = [model.decode(sources, count) for model in proposers]
     column = "teacher_log_prob" if not proposers[0].config.options.is_parallel else "student_log_prob"
@@ -166,9 +154,9 @@ def _numbered(name: str, index: int) -> str:
 
 
 def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabulary: Vocabulary) -> Row:
-    """The row with the candidates of all proposers, those left out that read like an earlier one (METHOD 1.4).
+    """The row with the candidates of all proposers, without those that read like an earlier one.
 
-    `column` names the score that a single proposer gave them.
+    `column` names the scores of a single proposer.
     """
     first: dict[str, tuple[int, int]] = {}
     for proposer, candidates in enumerate(found):
@@ -185,7 +173,7 @@ def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabul
 
 
 def _with_reference(row: Row, reference: np.ndarray, vocabulary: Vocabulary) -> Row:
-    """The row with the reference as its last candidate, unless it is there; no model gave it a score."""
+    """The row with the reference as its last candidate, without a score, unless a candidate reads like it."""
     text, known = vocabulary.decode(reference), [vocabulary.decode(target) for target in row.targets]
     added = [] if text in known else [reference]
     mark = np.array([0.0] * len(known) + [1.0] * len(added), np.float32)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emnat_jax.artifacts.manifest import describe_shard, finish_dataset
+from emnat_jax.artifacts.manifest import Provenance, describe_shard, finish_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import VocabConfig
 from emnat_jax.data.vocab_training import train_vocabulary
@@ -42,7 +42,9 @@ def write_dataset(directory, rows: list[Row], *, shards: int = 1, kind: str = "b
         write_shard(directory / shard_name(i, shards), [rows[j] for j in part])
     described = [describe_shard(directory / shard_name(i, shards)) for i in range(shards)]
     arguments = dict(rows_in=len(rows), dropped={}, fingerprints={"vocabulary": "v"}, options={}, seed=1)
-    return finish_dataset(directory, kind, shards=described, **{**arguments, **changes})
+    about = {**arguments, **changes}
+    provenance = Provenance(kind, *(about.pop(name) for name in ("fingerprints", "options", "seed")))
+    return finish_dataset(directory, provenance, shards=described, **about)
 
 
 def small_vocabulary(model: str = "bpe"):

@@ -1,12 +1,15 @@
-"""The E-step by the numbers of METHOD 6.3 and 6.4."""
+"""The E-step by the numbers of docs/method.md, sections 13.3 and 13.4."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emnat_jax.config import SelectConfig
 from emnat_jax.errors import UserError
-from emnat_jax.estep.multiplier import bisect_multiplier
-from emnat_jax.estep.posterior import Scores, Weights, choose, posterior_weights, sample
+from emnat_jax.estep.constraints import bisect_multiplier
+from emnat_jax.estep.posterior import posterior_weights, sample
+from emnat_jax.estep.rules import choose, posterior
+from emnat_jax.estep.scores import Scores, Weights
 from emnat_jax.types import NEG_INF
 from tests.brute_force import fitted_log_prob
 
@@ -26,6 +29,11 @@ def log(q) -> np.ndarray:
         return np.log(q)
 
 
+def shares(scores: Scores, weights: Weights) -> np.ndarray:
+    """The weights of the candidates under the rule `posterior`."""
+    return posterior_weights(np.where(scores.keep, posterior(scores, weights), -np.inf))
+
+
 @pytest.mark.parametrize(
     ("alpha", "beta", "wanted"),
     [
@@ -37,7 +45,7 @@ def log(q) -> np.ndarray:
 )
 def test_worked_weights(alpha, beta, wanted):
     np.testing.assert_allclose(
-        posterior_weights(Scores(fitted(Q0), np.log(Q0), KEEP), Weights(alpha, beta)), wanted, atol=1e-6
+        shares(Scores(fitted(Q0), np.log(Q0), KEEP), Weights(alpha, beta)), wanted, atol=1e-6
     )
 
 
@@ -51,14 +59,14 @@ def test_unanchored_rounds_drift_to_the_least_likely():
     ]
     q = Q0
     for row in wanted:
-        q = posterior_weights(Scores(fitted(q), log(q), KEEP), Weights(1.0, 1.0))
+        q = shares(Scores(fitted(q), log(q), KEEP), Weights(1.0, 1.0))
         np.testing.assert_allclose(q, row, atol=1e-6)
 
 
 def anchored(alpha, beta, rounds):
     q = Q0
     for _ in range(rounds):
-        q = posterior_weights(Scores(fitted(q), np.log(Q0), KEEP), Weights(alpha, beta))
+        q = shares(Scores(fitted(q), np.log(Q0), KEEP), Weights(alpha, beta))
     return q
 
 
@@ -75,20 +83,20 @@ def test_weights_of_far_and_missing_candidates():
         [[-1e5, -1e5 - 1, 0.0], [-1.0, -2.0, -3.0], [-np.inf, -1.0, NEG_INF], [-np.inf, -np.inf, 0.0]]
     )
     keep = np.array([[True, True, False], [False] * 3, [True] * 3, [True, True, False]])
-    weights = posterior_weights(Scores(nar, np.zeros((4, 3)), keep), Weights(1.0, 1.0))
+    weights = shares(Scores(nar, np.zeros((4, 3)), keep), Weights(1.0, 1.0))
     half = 1 / (1 + np.exp(-1.0))
     wanted = [[half, 1 - half, 0.0], [0.0] * 3, [0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
     np.testing.assert_allclose(weights, wanted, atol=1e-12)
-    flat = posterior_weights(Scores(nar, np.zeros((4, 3)), keep), Weights(0.0, 1.0))
+    flat = shares(Scores(nar, np.zeros((4, 3)), keep), Weights(0.0, 1.0))
     np.testing.assert_array_equal(flat[2], [1 / 3] * 3)
 
 
 def test_weights_per_token():
-    # METHOD 1.10, fault 14: -4.0 over 5 tokens beats -6.3 over 9, per token it is the reverse.
+    # docs/method.md, section 6.3: -4.0 over 5 tokens beats -6.3 over 9, per token it is the reverse.
     nar, lengths = np.array([[-4.0, -6.3]]), np.array([[5, 9]])
     keep = np.ones((1, 2), bool)
-    plain = posterior_weights(Scores(nar, nar, keep), Weights(1.0, 0.0))
-    per_token = posterior_weights(Scores(nar, nar, keep, lengths), Weights(1.0, 0.0))
+    plain = shares(Scores(nar, nar, keep), Weights(1.0, 0.0))
+    per_token = shares(Scores(nar, nar, keep, lengths), Weights(1.0, 0.0))
     assert plain[0, 0] > 0.5 > per_token[0, 0]
     np.testing.assert_allclose(per_token[0, 0] / per_token[0, 1], np.exp(-0.8 + 0.7))
 
@@ -103,7 +111,8 @@ def take(rule, nar, ar0, keep=None, lengths=None, module=np, alpha=1.0, beta=1.0
     nar, ar0 = module.asarray([nar], float), module.asarray([ar0], float)
     keep = module.ones(nar.shape, bool) if keep is None else module.asarray([keep])
     lengths = None if lengths is None else module.asarray([lengths])
-    return int(choose(rule, Scores(nar, ar0, keep, lengths), Weights(alpha, beta))[0])
+    scores = Scores(nar, ar0, keep, lengths)
+    return int(choose(SelectConfig(rule=rule), scores, Weights(alpha, beta))[0])
 
 
 @pytest.mark.parametrize("module", [np, jnp])
@@ -144,7 +153,7 @@ QUALITY = np.array([0.2, 0.9, 0.5])
 
 
 def tilted(weight: float) -> np.ndarray:
-    return posterior_weights(Scores(fitted(Q0), np.log(Q0), KEEP, None, QUALITY), Weights(1.0, 1.0, weight))
+    return shares(Scores(fitted(Q0), np.log(Q0), KEEP, None, QUALITY), Weights(1.0, 1.0, weight))
 
 
 def test_quality_tilts_the_posterior():
@@ -153,9 +162,9 @@ def test_quality_tilts_the_posterior():
     assert tilted(1e3).argmax() == 1
 
 
-def test_the_floor_gives_the_nearest_distribution_that_meets_it():
+def test_a_constraint_gives_the_nearest_distribution_that_meets_it():
     """Against a search over all distributions of three candidates: the dual's is the one of least KL."""
-    weight = bisect_multiplier(lambda w: float(tilted(w) @ QUALITY), 0.7, 0.0, "floor")
+    weight = bisect_multiplier(lambda w: float(tilted(w) @ QUALITY), 0.7, 0.0, "minimum")
     found, free = tilted(weight), tilted(0.0)
     assert found @ QUALITY == pytest.approx(0.7, abs=1e-9)
     grid = np.linspace(0.0, 1.0, 401)
@@ -167,22 +176,22 @@ def test_the_floor_gives_the_nearest_distribution_that_meets_it():
     assert divergence(others).min() == pytest.approx(divergence(found), abs=1e-3)
 
 
-def test_a_floor_that_holds_changes_nothing_and_one_out_of_reach_is_refused():
+def test_a_constraint_that_is_met_changes_nothing_and_one_out_of_reach_is_refused():
     mean = lambda w: float(tilted(w) @ QUALITY)  # noqa: E731
     assert (
-        bisect_multiplier(mean, 0.3, 0.0, "floor") == 0.0
-        and bisect_multiplier(mean, 0.3, 1.5, "floor") == 1.5
+        bisect_multiplier(mean, 0.3, 0.0, "minimum") == 0.0
+        and bisect_multiplier(mean, 0.3, 1.5, "minimum") == 1.5
     )
-    with pytest.raises(UserError, match=r"floor cannot be met: these candidates reach 0\.9000"):
-        bisect_multiplier(mean, 0.95, 0.0, "floor")
+    with pytest.raises(UserError, match=r"minimum cannot be met: these candidates reach 0\.9000"):
+        bisect_multiplier(mean, 0.95, 0.0, "minimum")
 
 
-def test_the_floor_of_hard_choices_is_met_by_the_smallest_weight():
+def test_the_constraint_of_hard_choices_is_met_by_the_smallest_weight():
     def mean(weight: float) -> float:
         scores = Scores(fitted(Q0)[None], np.log(Q0)[None], KEEP[None], None, QUALITY[None])
-        return float(QUALITY[choose("posterior", scores, Weights(1.0, 1.0, weight))[0]])
+        return float(QUALITY[choose(SelectConfig(rule="posterior"), scores, Weights(1.0, 1.0, weight))[0]])
 
-    weight = bisect_multiplier(mean, 0.9, 0.0, "floor")
+    weight = bisect_multiplier(mean, 0.9, 0.0, "minimum")
     assert mean(weight) == 0.9 and mean(weight * (1 - 1e-9)) < 0.9
 
 

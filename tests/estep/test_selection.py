@@ -1,4 +1,4 @@
-"""The E-step over a set: soft outputs, references as candidates, floors. The set is one of made rows."""
+"""The E-step over a set: soft outputs, references as candidates, constraints. The set is one of made rows."""
 
 import json
 import shutil
@@ -6,67 +6,25 @@ import shutil
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import describe_shard, finish_dataset, load_manifest, read_dataset
+from emnat_jax.artifacts.manifest import (
+    Provenance,
+    describe_shard,
+    finish_dataset,
+    load_manifest,
+    read_dataset,
+)
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, SelectConfig
 from emnat_jax.data.batches import BatchStream
 from emnat_jax.data.pairs import load_pairs
 from emnat_jax.data.shard_workers import ShardWorkers
-from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
-from emnat_jax.estep.posterior import Weights
-from emnat_jax.estep.selection import Rule, choose_rows, select
+from emnat_jax.estep.scores import Weights
+from emnat_jax.estep.selection import Selector, choose_rows
 from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import EOS
-
-NAR = [[-1.0, -2.0, -3.0], [-6.0, -1.0, -1.5], [-2.0, -2.5, -0.5], [-1.0, -0.5, -2.0]]
-AR0 = [[-1.0, -1.5, -4.0], [-1.0, -3.0, -2.0], [-0.5, -1.0, -2.0], [-2.0, -2.0, -2.5]]
-TEXTS = [["a b c", "a b", "c c"], ["b a", "a b c", "b b"], ["c", "c a", "c a b"], ["a", "b", "c"]]
-REFERENCES = ["a b", "a b c", "c a b", "b"]
-
-
-class Letters(Vocabulary):
-    """Three words."""
-
-    def __init__(self):
-        self.fingerprint = "letters"
-
-    def decode(self, tokens) -> str:
-        return " ".join("abc"[token - 4] for token in tokens if token != EOS)
-
-
-def tokens(text: str) -> np.ndarray:
-    return np.array([4 + "abc".index(word) for word in text.split()] + [EOS], np.int32)
-
-
-@pytest.fixture(scope="module")
-def candidates(tmp_path_factory):
-    """Four sources with three candidates each, in two shards; the last candidate is the reference of none or one."""
-    directory = tmp_path_factory.mktemp("set") / "candidates"
-    directory.mkdir()
-    rows = [
-        Row(
-            index, tokens("a b"), [tokens(text) for text in texts], "a b", REFERENCES[index],
-            {"student_log_prob": np.array(NAR[index], np.float32), "teacher0_log_prob": np.array(AR0[index], np.float32),
-             REFERENCE: np.array([0, 0, index == 2], np.float32)},
-        )
-        for index, texts in enumerate(TEXTS)
-    ]  # fmt: skip
-    names = [shard_name(part, 2) for part in range(2)]
-    for part, name in enumerate(names):
-        write_shard(directory / name, rows[2 * part : 2 * part + 2])
-    shards = [describe_shard(directory / name) for name in names]
-    about = {"fingerprints": {"vocabulary": "letters"}, "options": {}, "seed": 1}
-    finish_dataset(directory, "candidates", shards=shards, rows_in=4, dropped={}, **about)
-    return directory
-
-
-def chosen(candidates, directory, workers=ShardWorkers(), **options):
-    config = SelectConfig(**{"normalise_length": False, "include_reference": True, **options})
-    manifest = select(candidates, directory, config, vocabulary=Letters(), seed=5, workers=workers)
-    return list(read_dataset(directory)), manifest.options
+from tests.estep.candidates import AR0, NAR, REFERENCES, Letters, chosen, tokens
 
 
 def posterior(index: int, beta: float = 1.0) -> np.ndarray:
@@ -114,11 +72,11 @@ def test_quality_pulls_to_the_reference(candidates, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["hard", "weighted"])
-def test_a_floor_on_quality_fixes_its_weight(candidates, tmp_path, output):
-    from emnat_jax.evaluation.sentence import sentence_quality
+def test_a_constraint_on_quality_raises_its_weight(candidates, tmp_path, output):
+    from emnat_jax.evaluation.bleu import sentence_quality
 
     free, _ = chosen(candidates, tmp_path / "free", output=output)
-    rows, options = chosen(candidates, tmp_path / "floor", output=output, min_quality=0.9)
+    rows, options = chosen(candidates, tmp_path / "constraint", output=output, min_quality=0.9)
 
     def mean(rows) -> float:
         qualities = [
@@ -140,7 +98,7 @@ def test_a_drift_guard_raises_beta(candidates, tmp_path):
     rows, options = chosen(candidates, tmp_path / "free", alpha=3.0, max_drift=0.3)
     best, drawn = np.array(AR0)[:, 0].mean(), np.mean([row.scores["teacher0_log_prob"][0] for row in rows])
     assert options["weights"]["beta"] > 1 and drawn >= best - 0.3
-    assert options["floor"] == pytest.approx({"teacher0_log_prob": best - 0.3, "reached": drawn})
+    assert options["constraint"] == pytest.approx({"teacher0_log_prob": best - 0.3, "reached": drawn})
     loose, options = chosen(candidates, tmp_path / "loose", alpha=3.0, max_drift=9.0)
     assert options["weights"]["beta"] == 1
     assert np.mean([row.scores["teacher0_log_prob"][0] for row in loose]) < best - 0.3
@@ -158,7 +116,7 @@ def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, t
         SelectConfig(min_quality=0.5, max_drift=0.1)
 
 
-def test_two_processes_meet_the_floor_of_one(candidates, tmp_path, monkeypatch):
+def test_two_processes_meet_the_constraint_of_one(candidates, tmp_path, monkeypatch):
     """Each has one shard; what they gather is played from one after the other."""
     _, alone = chosen(candidates, tmp_path / "alone", output="weighted", max_drift=0.2, alpha=3.0)
     heard = []
@@ -198,8 +156,8 @@ def test_a_row_with_nothing_but_its_reference_is_left_out_and_counted(candidates
     })  # fmt: skip
     write_shard(tmp_path / shard_name(0, 1), [*read_dataset(candidates), lonely])
     shards = [describe_shard(tmp_path / shard_name(0, 1))]
-    about = {"fingerprints": {"vocabulary": "letters"}, "options": {}, "seed": 1}
-    finish_dataset(tmp_path, "candidates", shards=shards, rows_in=5, dropped={}, **about)
+    provenance = Provenance("candidates", {"vocabulary": "letters"}, {}, seed=1)
+    finish_dataset(tmp_path, provenance, shards=shards, rows_in=5, dropped={})
     for output in ("hard", "sampled", "weighted"):
         rows, _ = chosen(tmp_path, tmp_path / output, output=output, include_reference=False)
         assert [row.row for row in rows] == [0, 1, 2, 3]
@@ -214,7 +172,6 @@ def test_many_light_candidates_weigh_together(tmp_path):
     row = Row(
         0, tokens("a"), [tokens("a")] * 120, "a", "a", {"student_log_prob": light, "teacher0_log_prob": light}
     )
-    (found,) = choose_rows(
-        [row], Rule(SelectConfig(output="weighted", beta=0.0, normalise_length=False), Weights(1, 0))
-    )
+    config = SelectConfig(output="weighted", beta=0.0, normalise_length=False)
+    (found,) = choose_rows([row], Selector(config), Weights(1, 0))
     assert len(found.targets) == 120 and found.scores["weight"].max() == pytest.approx(0.0242, abs=1e-3)

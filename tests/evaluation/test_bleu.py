@@ -6,7 +6,7 @@ import pytest
 import sacrebleu
 
 from emnat_jax.errors import UserError
-from emnat_jax.evaluation.bleu import paired_significance, quality
+from emnat_jax.evaluation.bleu import paired_significance, quality, sentence_quality
 
 REFERENCES = [["the cat sat on the mat", "a b c d e"], ["a cat sat on a mat", None]]
 OUTPUTS = ["the cat cat sat on the mat", "a b c d"]
@@ -45,3 +45,11 @@ def test_significance_of_a_better_system_and_of_an_equal_one():
     )
     equal = paired_significance(worse, worse, references, samples=100)
     assert {name: result.p_value for name, result in equal.items()} == {"BLEU": 1.0, "chrF2++": 1.0}
+
+
+def test_sentence_quality_is_sacrebleus_as_a_share():
+    outputs, reference = ["the cat sat", "a dog"], "the cat sat on the mat"
+    chrf, bleu = (sentence_quality(kind, outputs, reference) for kind in ("chrf", "bleu"))
+    assert chrf == [sacrebleu.sentence_chrf(line, [reference], word_order=2).score / 100 for line in outputs]
+    assert bleu == [sacrebleu.sentence_bleu(line, [reference]).score / 100 for line in outputs]
+    assert 0 <= min(bleu) < max(bleu) < 1

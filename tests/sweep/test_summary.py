@@ -6,7 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import Manifest, describe_shard, finish_dataset, write_manifest
+from emnat_jax.artifacts.manifest import (
+    Manifest,
+    Provenance,
+    describe_shard,
+    finish_dataset,
+    write_manifest,
+)
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace
@@ -57,9 +63,7 @@ def write_split(folder, reference: str) -> None:
     folder.mkdir(parents=True)
     write_shard(folder / shard_name(0, 1), [Row(i, none, [none], "s", f"{reference} {i}") for i in range(4)])
     shards = [describe_shard(folder / shard_name(0, 1))]
-    finish_dataset(
-        folder, "bitext", shards=shards, rows_in=4, dropped={}, fingerprints={}, options={}, seed=1
-    )
+    finish_dataset(folder, Provenance("bitext", {}, {}, seed=1), shards=shards, rows_in=4, dropped={})
 
 
 def finished_cells(directory, multi=None) -> list[Cell]:

@@ -1,0 +1,48 @@
+"""Statistics of the choices: which ranks were taken, how often the teacher's best, how likely they are."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emnat_jax.artifacts.records import Row
+from emnat_jax.inference.distill import REFERENCE
+
+
+def count_choices(candidates: list[Row], chosen: list[Row]) -> Counter:
+    """Sums over the rows of one shard, each choice by its weight; `rank 0` counts the best ranked."""
+    sums: Counter[str] = Counter()
+    for row, choice in zip(candidates, chosen, strict=True):
+        shares = choice.scores.get("weight", np.ones(1))
+        references = choice.scores.get(REFERENCE, np.zeros(len(shares)))
+        for place, share in enumerate(map(float, shares)):
+            sums[f"rank {int(choice.scores['rank'][place])}"] += share
+            sums["tokens"] += share * len(choice.targets[place])
+            sums["references"] += share * float(references[place])
+            if "teacher0_log_prob" in row.scores:
+                sums["teacher0"] += share * float(choice.scores["teacher0_log_prob"][place])
+        sums["rows"] += 1
+        sums["targets"] += len(choice.targets)
+        sums["candidates"] += len(row.targets)
+        sums["teacher_tokens"] += len(row.targets[0])
+        if "teacher0_log_prob" in row.scores:
+            sums["rank1_teacher0"] += float(row.scores["teacher0_log_prob"][0])
+    return sums
+
+
+def summarise_choices(sums: Mapping[str, float | int]) -> dict[str, Any]:
+    """Histogram of ranks, agreement with the best ranked, and nats a token under round 0's teacher."""
+    sums = Counter(sums)
+    ranks = {int(name.split()[1]): count for name, count in sums.items() if name.startswith("rank ")}
+    rows = max(sums["rows"], 1)
+    return {
+        "rank_histogram": [ranks.get(rank, 0) for rank in range(max(ranks, default=-1) + 1)],
+        "agreement": ranks.get(0, 0) / rows,
+        "references": sums["references"] / rows,
+        "targets_per_source": sums["targets"] / rows,
+        "candidates_per_source": sums["candidates"] / rows,
+        "teacher0_log_prob_per_token": sums["teacher0"] / max(sums["tokens"], 1),
+        "rank1_teacher0_log_prob_per_token": sums["rank1_teacher0"] / max(sums["teacher_tokens"], 1),
+        "tokens_per_target": sums["tokens"] / rows,
+    }
