@@ -1,12 +1,13 @@
-"""The table of tasks: where the sentence pairs of `data.kind` come from, and the options of each.
+"""The table of tasks (`data.kind`): where the sentence pairs come from, and the options of each.
 
-A config file adds a task of its own by one line before it returns its configuration:
+The functions of the built-in tasks are in data/corpora.py, data/tfds.py and data/modes.py. A config file adds a
+task of its own by one line before it returns its configuration:
 
-    TASKS["mine"] = TaskSpec(open_mine, MyOptions)
+    TASKS["mine"] = TaskSpec(open_split, MyOptions)
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from emnat_jax.config.deferred import deferred
@@ -42,12 +43,12 @@ class ModesOptions:
 class TaskSpec(NamedTuple):
     """A line of the table."""
 
-    open: Callable[
-        ..., Callable
-    ]  # (DataConfig, split, seed) -> function that iterates over the split's pairs
+    # (DataConfig, split, seed) -> a function that yields the split's pairs (data.text.TextPair), anew each time.
+    open: Callable[..., Callable[[], Iterable[Any]]]
     options: type | None = None  # frozen dataclass of its own options; they stand under data.NAME
-    # (source lines, output lines, its options) -> share of outputs that are right; of a task that has a checker
+    # (source lines, output lines, its options) -> share of outputs that are right; None of a task that cannot tell.
     share_valid: Callable[[Sequence[str], Sequence[str], Any], float] | None = None
+    is_seeded: bool = False  # the pairs depend on the seed of the configuration
 
 
 TASKS: dict[str, TaskSpec] = {
@@ -58,5 +59,6 @@ TASKS: dict[str, TaskSpec] = {
         deferred("emnat_jax.data.modes", "open_split"),
         ModesOptions,
         deferred("emnat_jax.data.modes", "share_valid"),
+        is_seeded=True,
     ),
 }

@@ -1,4 +1,8 @@
-"""Sentence pairs of a split: bundled demo, text files, tensorflow-datasets, or generated."""
+"""The corpus: the sentence pairs of a split, from the task that data.kind names.
+
+The table of tasks is in config/tasks.py. The tasks `demo` (the bundled corpus) and `text` (files) are here,
+`tfds` and `modes` in files of their names.
+"""
 
 import dataclasses
 import importlib.resources
@@ -9,7 +13,7 @@ from collections.abc import Callable, Iterator
 from etils import epath
 
 from emnat_jax.config import TASKS, DataConfig
-from emnat_jax.data.text import Pair, read_pairs
+from emnat_jax.data.text import TextPair, read_pairs
 from emnat_jax.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -19,20 +23,20 @@ _DEMO_LANGUAGES = ("de", "en")
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """The pairs of a split; reads them again each time it is iterated, one at a time."""
+    """The pairs of a split, read one at a time, and again each time it is iterated."""
 
     split: str
-    read: Callable[[], Iterator[Pair]]
+    read: Callable[[], Iterator[TextPair]]
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[TextPair]:
         return self.read()
 
 
 def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     """The pairs of `split` (train, valid or test), in the order of the corpus.
 
-    Of the train split only the first data.train_rows. `seed` is for tasks that are generated. UserError where
-    files, options or languages are missing now; where a line cannot be read, while iterating.
+    Of the train split only the first data.train_rows. `seed` is for tasks that generate their pairs. UserError
+    now where files, options or languages are missing; while iterating where a line cannot be read.
     """
     read = TASKS[config.kind].open(config, split, seed)
     if split == "train" and config.train_rows is not None:
@@ -40,7 +44,8 @@ def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     return Corpus(split, read)
 
 
-def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
+def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
+    """A function that reads the pairs of a split of the bundled corpus. UserError for other languages."""
     languages = (config.source_language, config.target_language)
     if sorted(languages) != sorted(_DEMO_LANGUAGES):
         raise UserError(
@@ -52,7 +57,8 @@ def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterato
     return lambda: read_pairs(source, target)
 
 
-def open_text(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
+def open_text(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
+    """A function that reads the pairs of a split from two text files. UserError where one is missing."""
     source, target = (find_file(config, f"{split}_{side}") for side in ("source", "target"))
     return lambda: read_pairs(source, target)
 

@@ -14,75 +14,75 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from emnat_jax.config import DataConfig, ModesOptions
-from emnat_jax.data.text import Pair
+from emnat_jax.data.text import TextPair
 from emnat_jax.errors import UserError
 
 _STYLES = "abcdefghijklmnopqrtuvwxyz"  # without the s of the source
 _ENOUGH_SENTENCES = 200  # with fewer, a split might find no sentence of its own
 
 
-def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
-    """The function that generates the pairs of a split."""
+def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
+    """A function that generates the pairs of a split."""
     return functools.partial(generate, config.task_options, split, seed)
 
 
-def generate(config: ModesOptions, split: str, seed: int) -> Iterator[Pair]:
+def generate(options: ModesOptions, split: str, seed: int) -> Iterator[TextPair]:
     """Pairs of `split` (train, valid or test); each target is one valid translation, drawn at random.
 
-    The splits share no source, but where there are hardly any sentences to share. The same pairs
-    every time it is called. Raises UserError for sentences longer than there are words.
+    The splits share no source, unless there are too few different sentences. The pairs are the same every
+    time. Raises UserError for sentences longer than there are words.
     """
-    if config.max_length > config.words:
+    if options.max_length > options.words:
         raise UserError(
-            f"data.modes.max_length={config.max_length} is more than data.modes.words={config.words}, "
+            f"data.modes.max_length={options.max_length} is more than data.modes.words={options.words}, "
             "and a sentence has no word twice; use more words."
         )
     rng = random.Random(f"{seed}/{split}")
-    rows = config.train_rows if split == "train" else config.eval_rows
+    rows = options.train_rows if split == "train" else options.eval_rows
     for line in range(rows):
-        source = _draw_source(config, split, rng)
-        target = _translation(source, rng.randrange(config.modes))
-        yield Pair(line, " ".join(source), target)
+        source = _draw_source(options, split, rng)
+        target = _translation(source, rng.randrange(options.modes))
+        yield TextPair(line, " ".join(source), target)
 
 
-def valid_translations(source: str, config: ModesOptions) -> set[str]:
+def valid_translations(source: str, options: ModesOptions) -> set[str]:
     """Every valid translation of a source of this task."""
     words = source.split()
-    return {_translation(words, mode) for mode in range(config.modes)}
+    return {_translation(words, mode) for mode in range(options.modes)}
 
 
-def mode_of(source: str, output: str, config: ModesOptions) -> int | None:
+def mode_of(source: str, output: str, options: ModesOptions) -> int | None:
     """Which valid translation `output` is, 2 * style + order; None if it is none."""
     words, output = source.split(), " ".join(output.split())
-    modes = (mode for mode in range(config.modes) if _translation(words, mode) == output)
+    modes = (mode for mode in range(options.modes) if _translation(words, mode) == output)
     return next(modes, None)
 
 
-def is_valid(source: str, output: str, config: ModesOptions) -> bool:
+def is_valid(source: str, output: str, options: ModesOptions) -> bool:
     """Whether `output` is one of the valid translations; spaces do not count."""
-    return mode_of(source, output, config) is not None
+    return mode_of(source, output, options) is not None
 
 
-def share_valid(sources: Sequence[str], outputs: Sequence[str], config: ModesOptions) -> float:
+def share_valid(sources: Sequence[str], outputs: Sequence[str], options: ModesOptions) -> float:
     """Share of the outputs that are valid, from 0 to 1. ValueError for none, or for unequal numbers."""
     if not sources:
         raise ValueError("share_valid of no sentences")
     pairs = zip(sources, outputs, strict=True)
-    return sum(is_valid(source, output, config) for source, output in pairs) / len(sources)
+    return sum(is_valid(source, output, options) for source, output in pairs) / len(sources)
 
 
-def _draw_source(config: ModesOptions, split: str, rng: random.Random) -> list[str]:
-    divide = _count_sentences(config) >= _ENOUGH_SENTENCES
+def _draw_source(options: ModesOptions, split: str, rng: random.Random) -> list[str]:
+    divide = _count_sentences(options) >= _ENOUGH_SENTENCES
     while True:
-        length = rng.randint(config.min_length, config.max_length)
-        words = [f"s{i}" for i in rng.sample(range(config.words), length)]
+        length = rng.randint(options.min_length, options.max_length)
+        words = [f"s{i}" for i in rng.sample(range(options.words), length)]
         if not divide or _split_of(words) == split:
             return words
 
 
-def _count_sentences(config: ModesOptions) -> int:
-    lengths = range(config.min_length, config.max_length + 1)
-    return sum(math.perm(config.words, length) for length in lengths)
+def _count_sentences(options: ModesOptions) -> int:
+    lengths = range(options.min_length, options.max_length + 1)
+    return sum(math.perm(options.words, length) for length in lengths)
 
 
 def _split_of(words: Sequence[str]) -> str:

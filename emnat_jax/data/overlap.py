@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from emnat_jax.data.text import Pair
+from emnat_jax.data.text import TextPair
 
 _SIDES = ("pair", "source", "target")
 
@@ -15,7 +15,7 @@ class Overlap:
     evaluation data only.
     """
 
-    def __init__(self, splits: Mapping[str, Iterable[Pair]]):
+    def __init__(self, splits: Mapping[str, Iterable[TextPair]]):
         self._rows = {split: [_hashes(p.source, p.target) for p in pairs] for split, pairs in splits.items()}
         self._wanted = {h for rows in self._rows.values() for hashes in rows for h in hashes}
         self._seen: set[bytes] = set()

@@ -27,11 +27,11 @@ from emnat_jax.artifacts.manifest import (
 )
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of, read_or_make
-from emnat_jax.config import Config, DataConfig
+from emnat_jax.config import TASKS, Config, DataConfig
 from emnat_jax.config.convert import differences
 from emnat_jax.data.corpora import SPLITS, Corpus, open_split
 from emnat_jax.data.overlap import Overlap
-from emnat_jax.data.text import Pair
+from emnat_jax.data.text import TextPair
 from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
@@ -105,7 +105,7 @@ def _scan(corpus: Corpus) -> _Scan:
     return scan
 
 
-def _unusable(pair: Pair) -> str | None:
+def _unusable(pair: TextPair) -> str | None:
     """Why a pair is not for training, whatever its length; None if it is. A tab counts as a space."""
     sides = (pair.source, pair.target)
     if any(CONTROL.search(side.replace("\t", " ")) for side in sides):
@@ -196,12 +196,12 @@ def _described(directory: epath.Path, count: int) -> list[ShardDescription]:
     return [describe_shard(directory / shard_name(index, count)) for index in range(count)]
 
 
-def _train_rows(pairs: list[Pair], vocabulary: Vocabulary, max_length: int) -> list[Row]:
+def _train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int) -> list[Row]:
     rows = _encode([pair for pair in pairs if not _unusable(pair)], vocabulary)
     return [row for row in rows if _length(row) <= max_length]
 
 
-def _encode(pairs: list[Pair], vocabulary: Vocabulary) -> list[Row]:
+def _encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
     sources = vocabulary.encode([pair.source for pair in pairs])
     targets = vocabulary.encode([pair.target for pair in pairs])
     return [
@@ -229,7 +229,7 @@ def _cut(row: Row, max_length: int) -> Row:
     return dataclasses.replace(row, source=source, targets=[target])
 
 
-def _chunks(corpus: Corpus, size: int) -> Iterator[list[Pair]]:
+def _chunks(corpus: Corpus, size: int) -> Iterator[list[TextPair]]:
     pairs = iter(corpus)
     while chunk := list(itertools.islice(pairs, size)):
         yield chunk
@@ -257,7 +257,9 @@ def _options(config: Config) -> dict[str, Any]:
     )
     options = {name: getattr(data, name) for name in names}
     if data.task_options is not None:
-        options |= {data.kind: dataclasses.asdict(data.task_options), "seed": config.seed}
+        options[data.kind] = dataclasses.asdict(data.task_options)
+    if TASKS[data.kind].is_seeded:
+        options["seed"] = config.seed
     return options
 
 
@@ -267,10 +269,16 @@ def _checked(workdir: epath.Path, split: str, config: Config, vocabulary: Vocabu
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary.fingerprint})
     old, new = manifest.options["prepare"], _options(config)
     if changed := differences(old, new):
-        values = ", ".join(f"{name} was {old.get(name)} and is {new.get(name)}" for name in changed)
+        values = ", ".join(f"{name} was {_leaf(old, name)} and is {_leaf(new, name)}" for name in changed)
         raise UserError(f"{directory} was prepared with other options ({values}); use a new workdir.")
     forget_plan(directory)
     return manifest
+
+
+def _leaf(values: dict[str, Any], name: str) -> Any:
+    """The value at a dotted name in nested dicts; None where there is none."""
+    group, _, rest = name.partition(".")
+    return _leaf(values.get(group) or {}, rest) if rest else values.get(name)
 
 
 def _split_summary(manifest: Manifest) -> dict[str, Any]:

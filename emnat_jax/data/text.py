@@ -1,4 +1,4 @@
-"""Text files: sentence pairs, lines, lines with several references."""
+"""Reading text files: lines, sentence pairs, lines with several references."""
 
 import dataclasses
 import gzip
@@ -16,15 +16,15 @@ _MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
 
 
 @dataclasses.dataclass
-class Pair:
-    """Raw text of one line, nothing changed but the line end taken off."""
+class TextPair:
+    """A sentence pair as its corpus has it: raw lines without their line ends."""
 
     line: int  # 0-based
     source: str
     target: str
 
 
-def read_pairs(source, target) -> Iterator[Pair]:
+def read_pairs(source, target) -> Iterator[TextPair]:
     """The lines of two files side by side; UserError where one has more lines, or there is none."""
     sides = (_lines(source), _lines(target))
     line = -1
@@ -36,7 +36,7 @@ def read_pairs(source, target) -> Iterator[Pair]:
                 f"{source} has {counts[0]} lines and {target} has {counts[1]}; "
                 "line N of one must translate line N of the other."
             )
-        yield Pair(line, a, b)
+        yield TextPair(line, a, b)
     if line < 0:
         raise UserError(f"{source} and {target} are empty; give files with one sentence a line.")
 
@@ -57,9 +57,9 @@ def read_text_lines(source) -> Iterator[str]:
 
 
 def _lines(path) -> Iterator[str]:
-    """Lines of a UTF-8 file, gzipped or not, cut at LF alone and without a CR before it.
+    """Lines of a UTF-8 file, gzipped or not. A line ends at LF; a CR before it is removed.
 
-    U+2028 and the like do not end a line: tools that count lines (wc, sacrebleu) do not see them.
+    U+2028 and the like do not end a line: tools that count lines (wc, sacrebleu) do not treat them as ends.
     """
     try:
         with path.open("rb") as raw:
@@ -87,10 +87,10 @@ def _decode_line(data: bytes, path, number: int) -> str:
 
 
 def read_multi_references(path) -> tuple[list[str], list[list[str | None]]]:
-    """(sources, reference sets) of lines "source, TAB, its references, TAB between them", zipped or not, or of a stream.
+    """(sources, reference sets) of a file or stream with lines SOURCE<TAB>REFERENCE[<TAB>REFERENCE ...].
 
-    Set k holds the k-th reference of every line, None where a line has fewer; the first set is whole. UserError,
-    with the line, where a part is missing or empty.
+    Set k holds the k-th reference of every line, None where a line has fewer; the first set is whole. The
+    file may be gzipped. UserError, with the line, where a part is missing or empty.
     """
     where = "standard input" if hasattr(path, "readline") else path
     lines = [line.split("\t") for line in read_text_lines(path)]

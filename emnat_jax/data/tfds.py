@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 
 from emnat_jax.artifacts.records import features_of, read_examples
 from emnat_jax.config import DataConfig
-from emnat_jax.data.text import Pair
+from emnat_jax.data.text import TextPair
 from emnat_jax.errors import UserError
 
 _BLOCK_ROWS = 4_096
 _SPLIT_NAMES = {"train": "train", "valid": "validation", "test": "test"}
 
 
-def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[Pair]]:
+def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
     """A function that reads the pairs of a split of the data set that data.tfds names.
 
     Files in the array_record and in the tfrecord format are read. Raises UserError where the library,
@@ -66,10 +66,10 @@ def _check_languages(builder, config: DataConfig) -> None:
             raise UserError(f"data.{option}={language}: data.tfds={config.tfds} has {known}.")
 
 
-def _pairs(builder, split: str, config: DataConfig) -> Iterator[Pair]:
+def _pairs(builder, split: str, config: DataConfig) -> Iterator[TextPair]:
     for line, (source, target) in enumerate(_texts(builder, split, config)):
         try:
-            yield Pair(line, source.decode(), target.decode())
+            yield TextPair(line, source.decode(), target.decode())
         except UnicodeDecodeError as error:
             raise UserError(f"data.tfds={config.tfds}: row {line} of {split} is not UTF-8.") from error
 

@@ -10,7 +10,7 @@ from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
 from emnat_jax.data import prepare as prepare_module
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.prepare import prepare
-from emnat_jax.data.text import Pair
+from emnat_jax.data.text import TextPair
 from emnat_jax.data.vocab import load_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS
@@ -229,7 +229,7 @@ def test_overlap_of_training_and_evaluation_is_counted(tmp_path):
 
 
 def test_overlap_with_nothing_seen_is_nothing():
-    overlap = Overlap({"test": [Pair(0, "a", "b"), Pair(1, "a", "c")]})
+    overlap = Overlap({"test": [TextPair(0, "a", "b"), TextPair(1, "a", "c")]})
     assert overlap.report() == {"test": {"rows": 2, "pair": 0, "source": 0, "target": 0}}
     overlap.see([("a", "c")])
     assert overlap.report() == {"test": {"rows": 2, "pair": 1, "source": 2, "target": 1}}
