@@ -142,10 +142,11 @@ def finish_dataset(
     `shards` are in the order of their rows. `rows_in` counts the rows of the set this one was made from.
     ValueError where rows do not ascend or do not add up.
     """
-    filled = [shard for shard in shards if shard["rows"]]
-    for before, after in itertools.pairwise(filled):
-        if after["first"] <= before["last"]:
-            raise ValueError(f"{after['name']}: row {after['first']} comes after row {before['last']}")
+    ends = [(s["name"], s["first"], s["last"]) for s in shards]
+    filled = [(name, first, last) for name, first, last in ends if first is not None and last is not None]
+    for (_, _, before), (name, first, _) in itertools.pairwise(filled):
+        if first <= before:
+            raise ValueError(f"{name}: row {first} comes after row {before}")
     content = sum(int(shard["content"], 16) for shard in shards) % _HASHES
     manifest = Manifest(
         kind=provenance.kind,

@@ -1,7 +1,7 @@
 """The table of E-step rules (`select.rule`): which candidates of a source become training targets.
 
-The functions of the built-in rules are in estep/rules.py. A config file adds a rule of its own by one line before
-it returns its configuration:
+The functions of the built-in rules are in estep/rules.py. A config file adds a rule of its own by one line
+before it returns its configuration:
 
     RULES["mine"] = RuleSpec(my_scores)
 """
@@ -23,8 +23,8 @@ class RuleSpec(NamedTuple):
     columns: tuple[str, ...] = SCORES  # that the candidates must have
     needs_quality: bool = False  # it compares candidates with references
     needs_teacher_list: bool = False  # it looks at the order of the teacher's own list
-    # Its scores are logarithms of unnormalised probabilities that use the weights alpha, beta and quality, so that
-    # output=sampled and output=weighted, min_quality and max_drift are allowed.
+    # Its scores are logarithms of unnormalised probabilities that use the weights alpha, beta and quality, so
+    # that output=sampled and output=weighted, min_quality and max_drift are allowed.
     is_distribution: bool = False
 
 

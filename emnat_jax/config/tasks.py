@@ -1,13 +1,13 @@
 """The table of tasks (`data.kind`): where the sentence pairs come from, and the options of each.
 
-The functions of the built-in tasks are in data/corpora.py, data/tfds.py and data/modes.py. A config file adds a
-task of its own by one line before it returns its configuration:
+The functions of the built-in tasks are in data/corpora.py, data/tfds.py and data/modes.py. A config file adds
+a task of its own by one line before it returns its configuration:
 
     TASKS["mine"] = TaskSpec(open_split, MyOptions)
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emnat_jax.config.deferred import deferred
@@ -32,7 +32,8 @@ class ModesOptions:
         )
         require(
             1 <= self.min_length <= self.max_length,
-            f"data.modes.min_length={self.min_length} must be from 1 to data.modes.max_length={self.max_length}.",
+            f"data.modes.min_length={self.min_length} must be from 1 to "
+            f"data.modes.max_length={self.max_length}.",
         )
         require(
             self.words >= max(2, self.max_length),
@@ -43,10 +44,10 @@ class ModesOptions:
 class TaskSpec(NamedTuple):
     """A line of the table."""
 
-    # (DataConfig, split, seed) -> a function that yields the split's pairs (data.text.TextPair), anew each time.
-    open: Callable[..., Callable[[], Iterable[Any]]]
+    # (DataConfig, split, seed) -> a function that yields the split's pairs (data.text.TextPair) anew.
+    open: Callable[..., Callable[[], Iterator[Any]]]
     options: type | None = None  # frozen dataclass of its own options; they stand under data.NAME
-    # (source lines, output lines, its options) -> share of outputs that are right; None of a task that cannot tell.
+    # (source lines, output lines, its options) -> share of outputs that are right; None where it cannot tell.
     share_valid: Callable[[Sequence[str], Sequence[str], Any], float] | None = None
     is_seeded: bool = False  # the pairs depend on the seed of the configuration
 

@@ -35,8 +35,8 @@ class Corpus:
 def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     """The pairs of `split` (train, valid or test), in the order of the corpus.
 
-    Of the train split only the first data.train_rows. `seed` is for tasks that generate their pairs. UserError
-    now where files, options or languages are missing; while iterating where a line cannot be read.
+    Of the train split only the first data.train_rows. `seed` is for tasks that generate their pairs.
+    UserError now where files, options or languages are missing; while iterating where a line cannot be read.
     """
     read = TASKS[config.kind].open(config, split, seed)
     if split == "train" and config.train_rows is not None:

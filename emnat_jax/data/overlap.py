@@ -1,4 +1,4 @@
-"""How much of the evaluation data was seen in training."""
+"""The overlap of training and evaluation data."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ class Overlap:
         self._seen: set[bytes] = set()
 
     def see(self, texts: Iterable[tuple[str, str]]) -> None:
-        """Takes in (source, target) training rows."""
+        """Notes (source, target) training rows."""
         for source, target in texts:
             self._seen.update(h for h in _hashes(source, target) if h in self._wanted)
 
@@ -41,4 +41,7 @@ def _hashes(source: str, target: str) -> tuple[bytes, bytes, bytes]:
     source, target = (" ".join(text.casefold().split()) for text in (source, target))
     # No normal text holds the line feed.
     texts = zip(_SIDES, (f"{source}\n{target}", source, target), strict=True)
-    return tuple(hashlib.blake2b(t.encode(), digest_size=8, person=s.encode()).digest() for s, t in texts)
+    of_pair, of_source, of_target = (
+        hashlib.blake2b(text.encode(), digest_size=8, person=side.encode()).digest() for side, text in texts
+    )
+    return of_pair, of_source, of_target

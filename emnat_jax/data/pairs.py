@@ -97,7 +97,7 @@ def _prior(row: Row, beta: float) -> np.ndarray:
     """The weight of each target before it is normalised."""
     if "weight" in row.scores:
         return row.scores["weight"]
-    log_prob = np.float64(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))))
+    log_prob = np.asarray(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))), np.float64)
     scored = log_prob > NEG_INF / 2
     best = log_prob[scored].max(initial=NEG_INF)
     return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)

@@ -143,6 +143,9 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
 
 
 def _quality(row: Row, selector: Selector) -> list[float]:
+    assert selector.vocabulary is not None, (
+        "a rule that compares candidates with references needs a vocabulary"
+    )
     outputs = [selector.vocabulary.decode(target) for target in row.targets]
     return sentence_quality(selector.config.quality, outputs, row.target_text)
 

@@ -1,6 +1,6 @@
 """Statistics of the choices: which ranks were taken, how often the teacher's best, how likely they are."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +10,9 @@ from emnat_jax.artifacts.records import Row
 from emnat_jax.inference.distill import REFERENCE
 
 
-def count_choices(candidates: list[Row], chosen: list[Row]) -> Counter:
+def count_choices(candidates: list[Row], chosen: list[Row]) -> dict[str, float]:
     """Sums over the rows of one shard, each choice by its weight; `rank 0` counts the best ranked."""
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for row, choice in zip(candidates, chosen, strict=True):
         shares = choice.scores.get("weight", np.ones(1))
         references = choice.scores.get(REFERENCE, np.zeros(len(shares)))
@@ -33,7 +33,7 @@ def count_choices(candidates: list[Row], chosen: list[Row]) -> Counter:
 
 def summarise_choices(sums: Mapping[str, float | int]) -> dict[str, Any]:
     """Histogram of ranks, agreement with the best ranked, and nats a token under round 0's teacher."""
-    sums = Counter(sums)
+    sums = defaultdict(float, sums)
     ranks = {int(name.split()[1]): count for name, count in sums.items() if name.startswith("rank ")}
     rows = max(sums["rows"], 1)
     return {

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.repetition import adjacent_repeat_rate
@@ -28,7 +29,7 @@ def quality(outputs: Sequence[str], references: References) -> Quality:
     require_same_lengths(outputs, references)
     bleu, chrf = _metrics()
     words = [output.split() for output in outputs]
-    reference_words = sum(len(line.split()) for line in references[0])
+    reference_words = sum(len((line or "").split()) for line in references[0])
     return Quality(
         bleu=bleu.corpus_score(list(outputs), _padded(references)).score,
         bleu_signature=str(bleu.get_signature()),
@@ -74,26 +75,19 @@ def paired_significance(
     from sacrebleu.significance import PairedTest
 
     bleu, chrf = _metrics()
-    named = [("baseline", list(baseline)), ("system", list(outputs))]
-    test = PairedTest(
-        named,
-        {name: metric for name, metric in (("BLEU", bleu), ("chrF2++", chrf)) if name in names},
-        references=_padded(references),
-        test_type="bs",
-        n_samples=samples,
-    )
-    signatures, results = test()
-    return {
-        name: Significance(
-            baseline=values[0].score,
-            system=values[1].score,
-            # sacrebleu gives equal scores the smallest p value there is.
-            p_value=1.0 if values[0].score == values[1].score else values[1].p_value,
-            signature=str(signatures[name]),
-        )
-        for name, values in results.items()
-        if name != "System"
-    }
+    systems: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(outputs))]
+    metrics = {name: metric for name, metric in (("BLEU", bleu), ("chrF2++", chrf)) if name in names}
+    lines: Any = _padded(references)
+    signatures, results = PairedTest(systems, metrics, lines, test_type="bs", n_samples=samples)()
+    return {name: _significance(results[name], str(signatures[name])) for name in metrics}
+
+
+def _significance(results: Sequence[Any], signature: str) -> Significance:
+    """Of sacrebleu's results of the baseline and of the system."""
+    baseline, system = results
+    # sacrebleu gives equal scores the smallest p value there is.
+    p_value = 1.0 if baseline.score == system.score else system.p_value
+    return Significance(baseline.score, system.score, p_value, signature)
 
 
 def sentence_quality(kind: str, outputs: Sequence[str], reference: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -65,9 +65,8 @@ def distill(
             made = [_with_reference(row, old.targets[0], vocabulary) for row, old in pairs]
         return add_scores([row for row in made if row.targets], scorers)
 
-    return _derive(
-        source, read, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers
-    )
+    made_of = _Source(source, read)
+    return _derive(made_of, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers)
 
 
 def rescore(
@@ -93,7 +92,7 @@ def rescore(
         return [_with_copies(row, copies) for row in add_scores(rows, scorers)]
 
     provenance = Provenance(read.kind, fingerprints, read.options, read.seed)
-    return _derive(source, read, output, provenance, make_rows=make_rows, workers=workers)
+    return _derive(_Source(source, read), output, provenance, make_rows=make_rows, workers=workers)
 
 
 def _with_copies(row: Row, copies: Mapping[str, str]) -> Row:
@@ -101,9 +100,15 @@ def _with_copies(row: Row, copies: Mapping[str, str]) -> Row:
     return dataclasses.replace(row, scores=scores)
 
 
+class _Source(NamedTuple):
+    """A finished data set."""
+
+    directory: epath.Path
+    manifest: Manifest
+
+
 def _derive(
-    source: epath.Path,
-    read: Manifest,
+    source: _Source,
     output: epath.Path,
     provenance: Provenance,
     *,
@@ -111,10 +116,11 @@ def _derive(
     first_rows: int | None = None,
     workers: ShardWorkers,
 ) -> Manifest:
-    """Makes every shard of `output` from that of `source`, whose manifest is `read`."""
+    """Makes every shard of `output` from that of `source`."""
+    read = source.manifest
 
     def make_shard(name: str | None) -> dict[str, int]:
-        rows = [] if name is None else list(read_shard(source / name))
+        rows = [] if name is None else list(read_shard(source.directory / name))
         rows = [row for row in rows if first_rows is None or row.row < first_rows]
         finished = name is None or is_whole(output / name)
         made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices

@@ -1,10 +1,11 @@
 """The mesh of devices, the shardings of logical axes, and host rows as global arrays."""
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -84,7 +85,9 @@ def param_shardings(layout: Layout, axes: Params) -> Params:
     """A sharding for each leaf of `axes`, a tree of tuples of logical axis names."""
 
     def sharding(names: tuple) -> NamedSharding:
-        return NamedSharding(layout.mesh, nn.logical_to_mesh_axes(names, layout.rules))
+        spec = nn.logical_to_mesh_axes(names, layout.rules)
+        assert spec is not None
+        return NamedSharding(layout.mesh, spec)
 
     return jax.tree.map(sharding, axes, is_leaf=lambda leaf: isinstance(leaf, tuple))
 
@@ -132,7 +135,8 @@ def _shares_by_process(layout: Layout) -> dict[int, tuple[int, ...]]:
     return {process: tuple(sorted(shares)) for process, shares in found.items()}
 
 
-class DataPart(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class DataPart:
     """Which part of a sharded data set this process feeds to its devices."""
 
     index: int
@@ -181,7 +185,7 @@ def to_global(layout: Layout, batch: Batch, *, accumulate: int = 1) -> Batch:
         # Not jax.make_array_from_process_local_data: this holds for any order of devices and hosts.
         parts = leaf.reshape(accumulate, len(own), each, *leaf.shape[1:])
 
-        def of_device(index: tuple[slice, ...]) -> np.ndarray:
+        def of_device(index: Any) -> np.ndarray:
             part = parts[:, own.index((index[accumulate > 1].start or 0) // each)]
             return part if accumulate > 1 else part[0]
 

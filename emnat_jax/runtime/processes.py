@@ -12,13 +12,39 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from emnat_jax.errors import InUse, UserError
 from emnat_jax.runtime.watchdog import Store, Watchdog
 
 POLL_SECONDS = 5.0
 NOTE_SECONDS = 60.0  # between two lines about one wait
+
+
+class _Peers(NamedTuple):
+    """How a process reaches the others: their key-value store, and the watchdog over them."""
+
+    store: Store
+    watchdog: Watchdog
+
+    def announce(self, key: str, make: Callable[[], Any]) -> dict[str, Any]:
+        """Publishes what `make` returns, or its UserError, under `key`."""
+        try:
+            answer = {"value": make()}
+        except UserError as error:
+            answer = {"error": str(error)}
+        text = json.dumps(answer)
+        self.store.set(key, text)
+        return json.loads(text)
+
+    def wait(self, key: str, name: str, process: int) -> Any:
+        """What `process` published under `key`; waits without a limit: the watchdog ends it if it is lost."""
+        for number in itertools.count(1):
+            text = self.store.get(key, POLL_SECONDS)
+            if text is not None:
+                return json.loads(text)
+            if number * POLL_SECONDS % NOTE_SECONDS == 0:
+                self.watchdog.print_line(f"waits at {name!r} for {self.watchdog.name(process)}")
 
 
 class Processes:
@@ -28,11 +54,12 @@ class Processes:
     """
 
     def __init__(self, index: int = 0, count: int = 1, store: Store | None = None):
-        self.index, self.count, self._store = index, count, store
+        self.index, self.count = index, count
         self._numbers = itertools.count()
-        self._watchdog = None if store is None else Watchdog(index, count, store, socket.gethostname())
-        if self._watchdog is not None:
-            self._watchdog.start()
+        self._peers: _Peers | None = None
+        if store is not None:
+            self._peers = _Peers(store, Watchdog(index, count, store, socket.gethostname()))
+            self._peers.watchdog.start()
 
     @property
     def is_first(self) -> bool:
@@ -41,18 +68,18 @@ class Processes:
 
     def enter(self, stage: str) -> None:
         """Notes which stage this process is in, for messages about it."""
-        if self._watchdog is not None:
-            self._watchdog.enter(stage)
+        if self._peers is not None:
+            self._peers.watchdog.enter(stage)
 
     def broadcast(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` returns (JSON) on the first process, for all of them; the others do not call it.
 
         A UserError in `make` is raised on all.
         """
-        if self.count == 1:
+        if self._peers is None:
             return make()
         key = self._key(name)
-        answer = self._announce(key, make) if self.is_first else self._wait(key, name, 0)
+        answer = self._peers.announce(key, make) if self.is_first else self._peers.wait(key, name, 0)
         if "error" in answer:
             raise UserError(answer["error"])
         return answer["value"]
@@ -67,6 +94,7 @@ class Processes:
                     held.enter_context(lock)
                 except InUse as error:
                     return str(error)
+                return None
 
             if busy := self.broadcast(f"{name}: lock", enter):
                 raise InUse(busy)
@@ -74,41 +102,41 @@ class Processes:
 
     def gather(self, name: str, value: Any) -> list[Any]:
         """The value (JSON) of every process, in their order."""
-        return [value] if self.count == 1 else self.exchange(self._key(name), value)
+        return [value] if self._peers is None else self.exchange(self._key(name), value)
 
     def exchange(self, key: str, value: Any) -> list[Any]:
         """As `gather`, under a key that is used only once in the run: for other threads, in any order."""
-        if self.count == 1:
+        if self._peers is None:
             return [value]
         self.publish(key, value)
-        return [self._wait(f"{key}/{process}", key, process) for process in range(self.count)]
+        return [self._peers.wait(f"{key}/{process}", key, process) for process in range(self.count)]
 
     def publish(self, key: str, value: Any) -> None:
         """Gives this process's value to an `exchange` without waiting for the others."""
-        if self._store is not None:
-            self._store.set(f"{key}/{self.index}", json.dumps(value))
+        if self._peers is not None:
+            self._peers.store.set(f"{key}/{self.index}", json.dumps(value))
 
     def set_flag(self, key: str, text: str) -> None:
         """Sets a flag for all processes; `text` says what for."""
-        if self._store is not None:
-            self._store.set(f"{key}/flag", text)
+        if self._peers is not None:
+            self._peers.store.set(f"{key}/flag", text)
 
     def flag_is_set(self, key: str) -> bool:
         """Whether any process has set this flag."""
-        return self._store is not None and bool(self._store.all(key))
+        return self._peers is not None and bool(self._peers.store.all(key))
 
     def leave(self, status: int, message: str = "") -> None:
         """Leaves the run at its end; with another status than 0 it ends this process."""
-        if self._store is None:
+        if self._peers is None:
             return
         if status == 0:
             import jax
 
             self.gather("the end", None)
-            self._watchdog.stop()
+            self._peers.watchdog.stop()
             jax.distributed.shutdown()
             return
-        self._watchdog.fail(status, message)
+        self._peers.watchdog.fail(status, message)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # JAX would wait minutes for processes that have failed
@@ -116,24 +144,6 @@ class Processes:
     def _key(self, name: str) -> str:
         self.enter(name)
         return f"{next(self._numbers)}/{name}"
-
-    def _announce(self, key: str, make: Callable[[], Any]) -> dict[str, Any]:
-        try:
-            answer = {"value": make()}
-        except UserError as error:
-            answer = {"error": str(error)}
-        text = json.dumps(answer)
-        self._store.set(key, text)
-        return json.loads(text)
-
-    def _wait(self, key: str, name: str, process: int) -> Any:
-        """What `process` published under `key`; waits without a limit: the watchdog ends it if it is lost."""
-        for number in itertools.count(1):
-            text = self._store.get(key, POLL_SECONDS)
-            if text is not None:
-                return json.loads(text)
-            if number * POLL_SECONDS % NOTE_SECONDS == 0:
-                self._watchdog.print_line(f"waits at {name!r} for {self._watchdog.name(process)}")
 
 
 def start(
@@ -149,12 +159,10 @@ def start(
     JAX_NUM_PROCESSES, JAX_PROCESS_ID), else, with `on_platform`, from Cloud TPU, GKE or Slurm. Raises
     UserError where some of them are missing, or where the processes cannot be connected.
     """
-    given = {
-        "--coordinator": coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"),
-        "--processes": _number(count, "JAX_NUM_PROCESSES"),
-        "--process": _number(index, "JAX_PROCESS_ID"),
-    }
+    address = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    count, index = _number(count, "JAX_NUM_PROCESSES"), _number(index, "JAX_PROCESS_ID")
     if not on_platform:
+        given = {"--coordinator": address, "--processes": count, "--process": index}
         missing = [name for name, value in given.items() if value is None]
         if len(missing) == len(given):
             return Processes()
@@ -164,7 +172,7 @@ def start(
                 "--process=I to every process, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
                 "JAX_PROCESS_ID."
             )
-    return _connect(*given.values(), method=None if on_platform else "deactivate")
+    return _connect(address, count, index, None if on_platform else "deactivate")
 
 
 def _number(value: int | None, variable: str) -> int | None:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from emnat_jax.errors import RESTART_STATUS
 
@@ -38,7 +38,8 @@ class Watchdog:
         self._index, self._store, self._host = index, store, host
         self._stage, self._since = "start", time.monotonic()
         now = time.monotonic()
-        self._seen = {process: ({}, now) for process in range(count)}  # last heartbeat, when it came
+        # Of each process its last heartbeat, and when it came.
+        self._seen: dict[int, tuple[dict[str, Any], float]] = {process: ({}, now) for process in range(count)}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -86,15 +87,15 @@ class Watchdog:
 
     def _check(self, beats: dict[str, str], failed: dict[str, str]) -> None:
         """Ends this process when another has failed or is lost; prints a line when it is stuck itself."""
-        for process, text in failed.items():
+        for number, text in failed.items():
             about = json.loads(text)
-            self._seen[int(process)] = (about, 0.0)
-            self._end(f"{self.name(int(process))} ended: {about['message']}", about["status"])
+            self._seen[int(number)] = (about, 0.0)
+            self._end(f"{self.name(int(number))} ended: {about['message']}", about["status"])
         now = time.monotonic()
-        for process, text in beats.items():
+        for number, text in beats.items():
             beat = json.loads(text)
-            if self._seen[int(process)][0] != beat:
-                self._seen[int(process)] = (beat, now)
+            if self._seen[int(number)][0] != beat:
+                self._seen[int(number)] = (beat, now)
         for process, (_, when) in self._seen.items():
             if now - when > TIMEOUT_SECONDS:
                 reason = f"{self.name(process)} has given no sign of life for {now - when:.0f} s"

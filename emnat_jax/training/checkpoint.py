@@ -178,7 +178,7 @@ def restore_params(directory: str | os.PathLike, abstract: Params, step: int | N
     with _reader(directory) as manager:
         steps = sorted(manager.all_steps())
         chosen = steps[-1] if step is None and steps else step
-        if chosen not in steps:
+        if chosen is None or chosen not in steps:
             raise UserError(
                 f"{_absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
             )

@@ -152,8 +152,8 @@ def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
 
 
 def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
-    options = {"accumulate": run.config.accumulate, "ema_decay": run.config.ema_decay}
-    return make_train_step(run.family.loss, tx, shardings, **options)
+    config, loss = run.config, run.family.loss
+    return make_train_step(loss, tx, shardings, accumulate=config.accumulate, ema_decay=config.ema_decay)
 
 
 def _resume(
@@ -169,7 +169,8 @@ def _resume(
         return None
     state, metadata = restored
     loop_state = LoopState(**metadata).without_lost_best(checkpoints.steps())
-    run.stream.restore(loop_state.position)
+    if loop_state.position is not None:
+        run.stream.restore(loop_state.position)
     log(f"goes on after step {loop_state.step}")
     return state, loop_state
 
@@ -203,7 +204,7 @@ def _train_to_end(
             _log_metrics(context, loop_state, throughput)
             loop_state, throughput = dataclasses.replace(loop_state, unlogged={}), _Throughput()
         if run.valid_batches is not None and loop_state.is_due(config.eval_every, config):
-            loop_state = _evaluate(context, state, loop_state)
+            loop_state = _evaluate(context, state, loop_state, run.valid_batches())
         if loop_state.best_step == loop_state.step or loop_state.is_due(config.checkpoint_every, config):
             _save(context, state, loop_state)
         if context.preemption.ends_after(loop_state.step) and not loop_state.finished(config):
@@ -248,16 +249,18 @@ def _log_metrics(context: _Context, loop_state: LoopState, throughput: _Throughp
     context.progress.show(loop_state.step, values)
 
 
-def _evaluate(context: _Context, state: TrainState, loop_state: LoopState) -> LoopState:
+def _evaluate(
+    context: _Context, state: TrainState, loop_state: LoopState, batches: Iterable[Batch]
+) -> LoopState:
     """The loop state after one pass over the valid split, whose loss is logged as well."""
     run, params = context.run, inference_params(state)
-    batches = [context.eval_step(params, to_global(run.layout, batch)) for batch in run.valid_batches()]
+    evaluated = [context.eval_step(params, to_global(run.layout, batch)) for batch in batches]
     sums: Sums = {}
-    for metrics in jax.device_get(batches):
+    for metrics in jax.device_get(evaluated):
         sums = merge(sums, metrics)
     values = means(sums, "valid_")
-    if not batches or not math.isfinite(values["valid_loss"]):
-        what = f"is {values['valid_loss']}" if batches else "has no rows"
+    if not evaluated or not math.isfinite(values["valid_loss"]):
+        what = f"is {values['valid_loss']}" if evaluated else "has no rows"
         raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; look at its rows.")
     context.writer.write(loop_state.step, values)
     context.progress.note(f"step {loop_state.step} valid_loss={values['valid_loss']:.4f}")

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+from collections.abc import Callable
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -55,24 +57,26 @@ class MetricsWriter:
     Only the first process writes. In an object store lines wait for the next `sync`, and there are no events.
     """
 
-    def __init__(self, directory: epath.PathLike, step: int, log):
-        self._file = self._events = self._remote = None
+    def __init__(self, directory: epath.PathLike, step: int, log: Callable[[str], None]):
+        self._path = epath.Path(directory) / "metrics.jsonl"
+        self._file: IO[str] | None = None
+        self._events: Any = None
+        self._unwritten: bytes | None = None  # lines for an object store
         if jax.process_index() != 0:
             return
-        path = epath.Path(directory) / "metrics.jsonl"
-        with atomic_file(path) as file:
-            file.write(b"".join(_lines_up_to(path, step)))
-        if not is_local(path):
-            self._remote, self._unwritten = path, b""
-            return
-        self._file = path.open("a")
-        self._events = _open_events(epath.Path(directory) / "tensorboard", step, log)
+        with atomic_file(self._path) as file:
+            file.write(b"".join(_lines_up_to(self._path, step)))
+        if is_local(self._path):
+            self._file = self._path.open("a")
+            self._events = _open_events(self._path.parent / "tensorboard", step, log)
+        else:
+            self._unwritten = b""
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes one line, and a point for each curve. Raises UserError when the disk does not take them."""
         line = json.dumps({"step": step, **values}) + "\n"
         try:
-            if self._remote is not None:
+            if self._unwritten is not None:
                 self._unwritten += line.encode()
             if self._file is not None:
                 self._file.write(line)
@@ -82,7 +86,7 @@ class MetricsWriter:
                     self._events.add_scalar(name, value, step)
         except OSError as error:
             raise UserError(
-                f"cannot write {self._file.name}: {error.strerror}; mend that and run again."
+                f"cannot write {self._path}: {error.strerror}; mend that and run again."
             ) from error
 
     def sync(self) -> None:
@@ -92,15 +96,15 @@ class MetricsWriter:
             os.fsync(self._file.fileno())
         if self._events is not None:
             self._events.flush()
-        if self._remote is not None:
-            append(self._remote, self._unwritten)
+        if self._unwritten is not None:
+            append(self._path, self._unwritten)
             self._unwritten = b""
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_) -> None:
-        if self._remote is not None:
+        if self._unwritten is not None:
             self.sync()
         for sink in (self._file, self._events):
             if sink is not None:
@@ -121,7 +125,7 @@ def _step_of(line: bytes) -> float:
         return float("inf")
 
 
-def _open_events(directory: epath.Path, step: int, log):
+def _open_events(directory: epath.Path, step: int, log: Callable[[str], None]):
     """A TensorBoard writer that hides points beyond `step`; None where the library is missing."""
     try:
         from tensorboardX import SummaryWriter

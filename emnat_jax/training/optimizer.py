@@ -82,7 +82,7 @@ def make_optimizer(config: OptimConfig, total_steps: int, axes: Params) -> optax
 class RateState(NamedTuple):
     """The numbers of the schedule. As arrays, so that runs which differ in them share one compiled step."""
 
-    count: jax.Array  # i32[]; finished steps
+    count: jax.Array  # type: ignore[assignment]  # i32[]; finished steps
     peak_lr: jax.Array  # f32[], as the other two
     warmup_steps: jax.Array
     total_steps: jax.Array

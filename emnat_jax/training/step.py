@@ -42,7 +42,7 @@ def make_train_step(
             grads, metrics = _accumulate(grad_fn, state, batch, step_key)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = None if state.ema is None else _average(state.ema, params, ema_decay, state.step)
+        ema = None if ema_decay is None else _average(state.ema, params, ema_decay, state.step)
         norms = {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
         metrics = metrics | {name: Mean(norm, jnp.ones(())) for name, norm in norms.items()}
         return TrainState(state.step + 1, params, opt_state, ema), metrics

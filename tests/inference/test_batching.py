@@ -29,7 +29,7 @@ def steps(monkeypatch):
         with concurrent.futures.ThreadPoolExecutor(len(batches)) as pool:
             found = list(pool.map(lambda own, process: list(_in_step(own, process)), batches, processes))
         for process in processes:
-            process._watchdog.stop()
+            process._peers.watchdog.stop()
         return found
 
     return run

@@ -115,7 +115,7 @@ def hosts(monkeypatch, processes, here, **sizes):
 )
 def test_every_process_reads_the_rows_of_its_devices(monkeypatch, processes, here, sizes, part, rows):
     layout = hosts(monkeypatch, processes, here, **sizes)
-    assert layouts.data_part(layout) == part
+    assert layouts.data_part(layout) == layouts.DataPart(*part)
     assert layouts.local_rows(layout, np.arange(8)).tolist() == rows
     stacked = layouts.local_rows(layout, np.arange(8), accumulate=2)
     assert len(stacked) == len(rows)

@@ -104,7 +104,7 @@ def test_all_processes_end_after_the_same_update():
     for thread in threads:
         thread.join(timeout=60)
     for process in processes:
-        process._watchdog.stop()
+        process._peers.watchdog.stop()
     assert ends[0] == ends[1] < 10_000
 
 

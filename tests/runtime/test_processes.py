@@ -23,7 +23,7 @@ def three(monkeypatch):
     processes = [Processes(index, 3, store) for index in range(3)]
     yield processes
     for process in processes:
-        process._watchdog.stop()
+        process._peers.watchdog.stop()
 
 
 def each(processes, function) -> list:
