@@ -1,11 +1,8 @@
 """The report of a workdir, collected from whatever is finished and written as JSON, page and table."""
 
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping
 
-import jax
 from etils import epath
 
 from emnat_jax.artifacts import paths
@@ -37,8 +34,7 @@ from emnat_jax.report.record import (
     compare_samples,
 )
 from emnat_jax.report.rounds import text_table
-
-PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
+from emnat_jax.runtime.environment import environment
 
 
 def write_report(work: Workspace, stopped: str | None = None) -> Report:
@@ -69,7 +65,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         stopped=stopped,
         provenance=_provenance(work),
         config=work.config,
-        environment=environment(),
+        environment=Environment(**vars(environment())),
         seconds=_seconds(directory),
     )  # fmt: skip
 
@@ -145,24 +141,6 @@ def _provenance(work: Workspace) -> dict[str, Provenance]:
             made = load_manifest(work.directory / name, verify_shards=False)
             found[name] = Provenance(made.content_hash, made.fingerprints, made.rows_out, made.dropped)
     return found
-
-
-def environment() -> Environment:
-    """Devices, platform and versions."""
-    devices = jax.devices()
-    return Environment(
-        devices=f"{len(devices)} x {devices[0].device_kind}",
-        platform=platform.platform(),
-        python=platform.python_version(),
-        versions={name: _version(name) for name in PACKAGES},
-    )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _seconds(directory: epath.Path) -> dict[str, float]:

@@ -8,7 +8,7 @@ from emnat_jax.evaluation.bleu import corpus_bleu
 LENGTHS = ((1, 5), (6, 10), (11, 20), (21, None))  # words, first and last of a bucket
 
 
-class LengthBucket(TypedDict):
+class LengthScores(TypedDict):
     """Quality of the sentences of one length, as report.json has it."""
 
     words: str  # as `bucket_name` gives it
@@ -28,14 +28,14 @@ def bucket_name(place: int) -> str:
     return f"{first}+" if last is None else f"{first}-{last}"
 
 
-def by_length(outputs: Mapping[str, Sequence[str]], references: Sequence[str]) -> list[LengthBucket]:
+def by_length(outputs: Mapping[str, Sequence[str]], references: Sequence[str]) -> list[LengthScores]:
     """Corpus BLEU of each system on the sentences of each length bucket that has any."""
-    found: list[LengthBucket] = []
+    found: list[LengthScores] = []
     for place, chosen in enumerate(_members(references)):
         if chosen:
             wanted = [[references[i] for i in chosen]]
             bleu = {name: corpus_bleu([lines[i] for i in chosen], wanted) for name, lines in outputs.items()}
-            found.append(LengthBucket(words=bucket_name(place), sentences=len(chosen), bleu=bleu))
+            found.append(LengthScores(words=bucket_name(place), sentences=len(chosen), bleu=bleu))
     return found
 
 

@@ -96,4 +96,5 @@ def test_a_rule_from_a_configuration_file_runs_through_em(tmp_path, capsys):
     manifest = load_manifest(tmp_path / "rounds/0/selected")
     assert manifest.options["select"]["rule"] == "maximin"
     selection = json.loads(output.out)["rounds"][0]["selection"]
-    assert selection["rule"] == "maximin" and selection["maximin"] == {"handicap": 0.5}
+    assert selection["options"]["rule"] == "maximin"
+    assert selection["options"]["maximin"] == {"handicap": 0.5}
