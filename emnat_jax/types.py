@@ -15,14 +15,22 @@ BLANK = PAD  # of CTC frames: no target holds PAD
 HIDDEN = -1  # no token is shown at a decoder position
 NEG_INF = -1e9  # finite: sums and differences of it stay numbers
 
-Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract shapes alike
 Key = jax.Array  # a typed key from jax.random.key
 Params = dict[str, Any]  # a plain nested dict of arrays
 Step = jax.Array | int
+Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract shapes alike
 
 
-@struct.dataclass
-class Batch:
+def is_impossible(log_prob: Any) -> Any:
+    """True where a log-probability (NumPy, JAX or a number) stands for probability zero.
+
+    That is NEG_INF, -inf, and NEG_INF with the log-probabilities of a whole sentence added: no possible sentence
+    comes near half of it.
+    """
+    return log_prob <= NEG_INF / 2
+
+
+class Batch(struct.PyTreeNode):
     """Padded rows; every sequence ends in EOS and is right-padded with PAD."""
 
     source: Array  # i32[B, S]
@@ -31,8 +39,7 @@ class Batch:
     row: Array  # i32[B]; line of the corpus, names a row in errors and outputs; -1 in fillers
 
 
-@struct.dataclass
-class Hypotheses:
+class Hypotheses(struct.PyTreeNode):
     """K candidates a source, best first; unfilled slots have rank_score NEG_INF."""
 
     tokens: Array  # i32[B, K, T]; ends in EOS, padded with PAD

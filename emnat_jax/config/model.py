@@ -97,8 +97,6 @@ class ModelConfig:
     )
     scan_layers: bool = False  # one compiled layer body instead of one a layer
     remat: bool = False  # recompute activations in the backward pass
-    max_length: int | None = None  # None: the last of data.buckets
-    vocab_size: int | None = None  # None: that of the vocabulary
     extra_length: int = 6  # outputs are at most this much longer than the padded source
 
     def __post_init__(self):
@@ -123,10 +121,7 @@ class ModelConfig:
         return chosen_options("model.family", self.family, self.options, FAMILIES)
 
     def resolve(self, vocab_size: int, max_length: int) -> ModelSpec:
-        """The model with a number for everything that was left open.
-
-        `vocab_size` and `max_length` are the vocabulary's and the data's, for a model that has none of its own.
-        """
+        """The model with a number for everything that was left open, for a vocabulary and a longest sequence."""
         options = self.family_options
         names = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
         sizes = {
@@ -137,8 +132,8 @@ class ModelConfig:
         same = ("norm", "positions", "dropout", "label_smoothing", "dtype", "attention", "scan_layers", "remat",
                 "extra_length")  # fmt: skip
         transformer = TransformerSpec(
-            vocab_size=vocab_size if self.vocab_size is None else self.vocab_size,
-            max_length=max_length if self.max_length is None else self.max_length,
+            vocab_size=vocab_size,
+            max_length=max_length,
             attention_dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
             ff_dropout=self.dropout if self.ff_dropout is None else self.ff_dropout,
             **sizes,

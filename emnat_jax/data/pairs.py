@@ -10,7 +10,7 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, load_manifest, read_dataset
 from emnat_jax.artifacts.records import Row
-from emnat_jax.types import NEG_INF
+from emnat_jax.types import NEG_INF, is_impossible
 
 _CHUNK_ROWS = 65_536
 
@@ -98,7 +98,7 @@ def _prior(row: Row, beta: float) -> np.ndarray:
     if "weight" in row.scores:
         return row.scores["weight"]
     log_prob = np.asarray(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))), np.float64)
-    scored = log_prob > NEG_INF / 2
+    scored = ~is_impossible(log_prob)
     best = log_prob[scored].max(initial=NEG_INF)
     return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.rerank import Alpha, rank_score
 from emnat_jax.decoding.top import top_1, top_k
-from emnat_jax.types import EOS, NEG_INF, PAD, Hypotheses
+from emnat_jax.types import EOS, NEG_INF, PAD, Hypotheses, is_impossible
 
 Cache = Any  # what log_probs_fn remembers of each prefix; a pytree
 LogProbsFn = Callable[[jax.Array, Cache, jax.Array], tuple[jax.Array, Cache]]
@@ -93,7 +93,7 @@ def is_open(search: Search, max_length: int, rank: Rank) -> jax.Array:
     rewards = [rank(jnp.zeros_like(search.log_prob), end) for end in ends]
     penalised = [rank(search.log_prob, end) - reward for end, reward in zip(ends, rewards)]
     bound = jnp.maximum(*penalised) + jnp.maximum(*rewards)
-    bound = jnp.where(_is_empty(search.log_prob), NEG_INF, bound)
+    bound = jnp.where(is_impossible(search.log_prob), NEG_INF, bound)
     worst = jnp.min(search.finished.rank_score, axis=1)
     return (search.position < max_length) & jnp.any(jnp.max(bound, axis=1) > worst)
 
@@ -114,7 +114,7 @@ def step(log_probs_fn: LogProbsFn, reorder: Callable, search: Search, rank: Rank
 def finish(search: Search, eos_log_prob: jax.Array, rank: Rank) -> Hypotheses:
     """The alive prefixes with EOS at `position`; empty slots where that has no probability."""
     log_prob = _or_empty(search.log_prob + eos_log_prob)
-    empty = _is_empty(log_prob)
+    empty = is_impossible(log_prob)
     rank_score = jnp.where(empty, NEG_INF, rank(log_prob, search.position + 1))
     tokens = jnp.where(empty[:, :, None], PAD, search.tokens.at[:, :, search.position].set(EOS))
     return Hypotheses(tokens, log_prob, rank_score)
@@ -199,10 +199,6 @@ def _greedy_step(log_probs_fn: LogProbsFn, search: Greedy, max_length: int) -> G
     )
 
 
-def _is_empty(log_prob: jax.Array) -> jax.Array:
-    return log_prob <= NEG_INF / 2
-
-
 def _or_empty(log_prob: jax.Array) -> jax.Array:
     """`log_prob`, with everything that no probability is left for set to NEG_INF exactly."""
-    return jnp.where(_is_empty(log_prob), NEG_INF, log_prob)
+    return jnp.where(is_impossible(log_prob), NEG_INF, log_prob)

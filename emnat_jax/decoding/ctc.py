@@ -11,17 +11,23 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.beam import LogProbsFn
 from emnat_jax.decoding.top import top_1
-from emnat_jax.types import BLANK, EOS, NEG_INF, PAD
+from emnat_jax.types import BLANK, EOS, NEG_INF, PAD, is_impossible
 
 
 def best_path(log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], width: int) -> Int[Array, "B T"]:
-    """The most probable alignment as tokens, EOS and PAD in `width` columns; cut where it is longer."""
+    """What the most probable alignment reads as, in `width` columns; cut where it is longer (Graves et al. 2006, 3.2).
+
+    It is the best path, not the most probable output: other alignments may read alike.
+    """
     _, path = top_1(log_probs)
     return collapse(path, frames, width)
 
 
 def collapse(path: Int[Array, "B L"], frames: Int[Array, " B"], width: int) -> Int[Array, "B T"]:
-    """An alignment without its repeats, then without its blanks, then EOS and PAD; `width` columns."""
+    """An alignment without its repeats, then without its blanks, then EOS and PAD; `width` columns.
+
+    BLANK a a BLANK a b reads as a a b. Frames beyond a row's `frames` are not read.
+    """
     before = jnp.pad(path, ((0, 0), (1, 0)), constant_values=BLANK)[:, :-1]
     real = jnp.arange(path.shape[1])[None] < frames[:, None]
     keep = real & (path != BLANK) & (path != before)
@@ -46,11 +52,20 @@ class Prefixes:
 def prefix_search(
     log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], beams: int
 ) -> tuple[LogProbsFn, Prefixes]:
-    """For `beam_search`: p(prefix, token, ...) / p(prefix, ...) of what follows a prefix, and its first cache.
+    """What `beam_search` takes for a search over outputs: the next token's log-probabilities, and the first cache.
 
-    These are exact sums over alignments (prefix probabilities, Graves 2008, 7.5.2), so equal outputs
-    are merged by construction and a hypothesis gets its marginal log-probability. A position costs L
-    sequential steps on [B, K] and one product [K, L] x [L, V] a row.
+    They are log p(prefix, token, ...) - log p(prefix, ...), exact sums over alignments (prefix probabilities, Graves,
+    "Supervised Sequence Labelling", 2008, 7.5.2). So equal outputs are merged by construction, and a hypothesis gets
+    its log-probability over all alignments. A position costs L sequential steps on [B, K] and one product
+    [K, L] x [L, V] a row.
+
+    With `blank[l]` and `token[l]` the log-probabilities that the first l frames read as the prefix and end in a blank
+    or in its last token, the prefix with y behind it has
+
+        ready[l]  = log( exp blank[l] + exp token[l] )      without token[l] where y repeats the last token
+        token'[l] = log( exp token'[l-1] + exp ready[l-1] ) + log p_l(y)
+        blank'[l] = log( exp blank'[l-1] + exp token'[l-1] ) + log p_l(BLANK)
+        log p(prefix, y, ...) = log sum over l of exp( ready[l-1] + log p_l(y) )
     """
     # A frame beyond the row's end is a blank for certain, which changes nothing.
     certain = jnp.where(jnp.arange(log_probs.shape[2]) == BLANK, 0.0, NEG_INF)
@@ -113,7 +128,7 @@ def _next_log_probs(prefixes: Prefixes, log_probs, probs) -> Float[Array, "B K V
     log_prob = jnp.where(vocab == EOS, ends[..., -1:], log_prob)
     given = prefixes.log_prob[..., None]
     # Nothing follows what can not be: an empty slot of the beam.
-    possible = (vocab != BLANK) & (given > NEG_INF / 2)
+    possible = (vocab != BLANK) & ~is_impossible(given)
     return jnp.maximum(jnp.where(possible, log_prob - given, NEG_INF), NEG_INF)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.beam import LogProbsFn
 from emnat_jax.decoding.top import top_1
-from emnat_jax.types import EOS, NEG_INF, PAD
+from emnat_jax.types import EOS, NEG_INF, PAD, is_impossible
 
 Beta = float | Float[Array, ""]
 NextVertex = Callable[[jax.Array, jax.Array], jax.Array]
@@ -86,7 +86,7 @@ def _best_path(
     totals, choices = _ways_to_last(scores, last, width)
     lengths = jnp.arange(1, width + 1, dtype=jnp.float32)
     totals = totals + first[None]
-    possible = totals > NEG_INF / 2
+    possible = ~is_impossible(totals)
     ranks = jnp.where(possible, totals / (lengths**beta)[:, None], -jnp.inf)
     links_in_path = jnp.argmax(ranks, axis=0)
 
@@ -102,7 +102,10 @@ def _ways_to_last(scores: jax.Array, last: jax.Array, width: int) -> tuple[jax.A
     """Of the best ways to `last`: totals f32[width, B] and next vertices i32[width, B, L].
 
     `totals[n]` is the highest sum from vertex 0 over n links; `choices[n]` follows each vertex on its
-    best way over n + 1 links.
+    best way over n + 1 links. Backwards from the end:
+
+        onward[0, u]     = 0 at u = last, impossible elsewhere
+        onward[n + 1, u] = max over v of scores[u, v] + onward[n, v]
     """
 
     def step(onward, _):
@@ -132,6 +135,11 @@ def _pick(table: jax.Array, vertex: jax.Array) -> jax.Array:
 
 def prefix_step(log_probs: Float[Array, "B L V"], links: Float[Array, "B L L"]) -> LogProbsFn:
     """A log_probs_fn for `beam_search`: the next token after a prefix, over all paths that emit the prefix.
+
+    With `forward[v]` the probability that vertex v emits the next token, given the prefix:
+
+        p(y | prefix) = sum over v of forward[v] p(y | v)
+        forward'[w]   = sum over v of forward[v] p(y | v) p(w after v) / p(y | prefix)
 
     Exact, so that equal prefixes are one slot, a hypothesis has the log-probability of its tokens
     over all paths, and a beam that holds every prefix is exhaustive. `log_probs` are those of the

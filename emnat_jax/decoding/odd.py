@@ -6,7 +6,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.top import top_1, top_k
-from emnat_jax.types import NEG_INF, PAD
+from emnat_jax.types import PAD, is_impossible
 
 CANDIDATES = 3  # a position's best 3 tokens always hold one that equals neither neighbour
 
@@ -68,7 +68,7 @@ def _forward(values: jax.Array, tokens: jax.Array, keep: jax.Array, penalty) -> 
         path, before = carry
         value, token, real = position
         best, link = _extend(path, before, token, penalty)
-        barred = value <= NEG_INF / 2
+        barred = is_impossible(value)
         best = Path(best.barred + barred, best.repeats, best.score + jnp.where(barred, 0.0, value))
         # Beyond a row's end its paths stand still, so that every row ends at the last step.
         best = _where(real[:, None], best, path)

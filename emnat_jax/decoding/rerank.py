@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.types import NEG_INF, PAD, Hypotheses
+from emnat_jax.types import NEG_INF, PAD, Hypotheses, is_impossible
 
 Alpha = float | Float[Array, ""]
 
@@ -32,7 +32,7 @@ def rerank(hypotheses: Hypotheses, log_prob: Float[Array, "B K"], alpha: Alpha) 
     `rank_score` becomes that score; `log_prob` stays the one of the model that made the hypotheses.
     Ties keep the old order. Unfilled slots stay last, whatever `log_prob` holds there.
     """
-    unfilled = hypotheses.rank_score <= NEG_INF / 2
+    unfilled = is_impossible(hypotheses.rank_score)
     lengths = jnp.sum(hypotheses.tokens != PAD, axis=-1)
     rank = jnp.where(unfilled, NEG_INF, rank_score(log_prob, lengths, alpha))
     order = jnp.lexsort((-rank, unfilled), axis=-1)

@@ -14,7 +14,7 @@ from emnat_jax.inference.decode import Candidates, sentence_pairs
 from emnat_jax.inference.distill import add_scores
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.report.record import Multimodality
-from emnat_jax.types import NEG_INF
+from emnat_jax.types import is_impossible
 
 
 def measure_multimodality(models: Mapping[str, TrainedModel], pairs: Pairs) -> Multimodality | None:
@@ -25,7 +25,7 @@ def measure_multimodality(models: Mapping[str, TrainedModel], pairs: Pairs) -> M
     """
     student, teacher = models["student"], models["teacher"]
     student_log_prob = student.score_pairs(pairs)
-    reachable = student_log_prob > NEG_INF / 2
+    reachable = ~is_impossible(student_log_prob)
     if reachable.any():
         pairs, student_log_prob = _rows_of(pairs, np.flatnonzero(reachable)), student_log_prob[reachable]
     teacher_log_prob, metrics = teacher.score_pairs(pairs), student.metrics(pairs)

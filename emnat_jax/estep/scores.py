@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from emnat_jax.types import NEG_INF
+from emnat_jax.types import NEG_INF, is_impossible
 
 Numbers = np.ndarray | jax.Array
 
@@ -40,7 +40,7 @@ def per_unit(log_prob: Numbers, lengths: Numbers | None) -> np.ndarray:
     log_prob = np.maximum(np.asarray(log_prob, np.float64), NEG_INF)
     if lengths is None:
         return log_prob
-    return np.where(log_prob <= NEG_INF / 2, NEG_INF, log_prob / np.maximum(np.asarray(lengths), 1))
+    return np.where(is_impossible(log_prob), NEG_INF, log_prob / np.maximum(np.asarray(lengths), 1))
 
 
 def padded(rows: Sequence[Sequence[float | int] | np.ndarray], width: int, filler: float) -> np.ndarray:

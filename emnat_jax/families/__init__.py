@@ -1,12 +1,43 @@
-"""The table of families, and a model of p(target | source) by its line."""
+"""Families: models of p(target | source) as four pure functions, by name.
 
-from emnat_jax.config import FAMILIES, FamilySpec, ModelSpec
+`make_family(model)` gives the functions of a resolved configuration:
+
+    model = ModelConfig(family="ctc", options=CTCOptions(factor=3)).resolve(vocab_size=4_000, max_length=24)
+    family = make_family(model)
+    params = family.init(jax.random.key(0))
+
+`FAMILIES` is the table of all families. One of your own is a dataclass of options (FamilyOptions), a function that
+makes a Family of sizes and options, and one line, which a config file enters before it returns its configuration:
+
+    FAMILIES["mine"] = FamilySpec(MyOptions, make, parts)
+
+`Family`, `Parallel` say what the functions promise; `parallel_family`, `init_and_axes` and `generable` are what the
+families here are made with.
+"""
+
+from emnat_jax.config import FAMILIES, FamilyOptions, FamilySpec, ModelSpec, TransformerSpec
 from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.families.in_loss import in_loss_e_step
-from emnat_jax.families.parallel import Parallel
+from emnat_jax.families.parallel import Parallel, parallel_family
+from emnat_jax.families.parameters import init_and_axes
+from emnat_jax.families.vocabulary import generable
 
-__all__ = ["FAMILIES", "Family", "FamilySpec", "Parallel", "in_loss_family", "make_family", "parallel_parts"]
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "FamilyOptions",
+    "FamilySpec",
+    "ModelSpec",
+    "Parallel",
+    "TransformerSpec",
+    "generable",
+    "in_loss_family",
+    "init_and_axes",
+    "make_family",
+    "parallel_family",
+    "parallel_parts",
+]
 
 
 def make_family(model: ModelSpec) -> Family:

@@ -11,9 +11,10 @@ from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
-from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
+from emnat_jax.families.vocabulary import generable, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
+from emnat_jax.models.masking import masked_log_softmax
 from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
 

@@ -11,12 +11,20 @@ import jax.numpy as jnp
 
 from emnat_jax.config import CMLMOptions, TransformerSpec
 from emnat_jax.decoding.mask_predict import mask_predict
-from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.families import vanilla
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count
-from emnat_jax.types import HIDDEN, NEG_INF, Array, Batch, Hypotheses, Key, Metrics, Params, Step
+from emnat_jax.types import (
+    HIDDEN,
+    Array,
+    Batch,
+    Hypotheses,
+    Key,
+    Metrics,
+    Params,
+    Step,
+)
 
 
 def make(spec: TransformerSpec, options: CMLMOptions) -> Family:
@@ -54,9 +62,7 @@ def _decode(
     del key
     trials = vanilla.length_trials(spec, params, source, max(num_candidates, options.length_candidates))
     found = mask_predict(trials.predict, trials.lengths.reshape(-1), trials.width, options.iterations)
-    shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
-    log_prob = jnp.where(invalid, NEG_INF, found.log_prob.reshape(shape) + trials.log_prob)
-    hypotheses = Hypotheses(found.tokens.reshape(*shape, trials.width), log_prob, log_prob)
-    confidence = found.confidence.reshape(shape) + trials.log_prob
-    ranked = rerank(hypotheses, confidence, options.length_penalty)
-    return first_candidates(ranked, num_candidates)
+    alpha = options.length_penalty
+    return vanilla.best_of_lengths(
+        trials, found.tokens, found.log_prob, found.confidence, alpha=alpha, count=num_candidates
+    )

@@ -1,13 +1,13 @@
 """DA-Transformer student (Huang et al., ICML 2022): a graph over the upsampled source, summed over its paths.
 
-A path starts at the first vertex, ends at the last and emits one token at each vertex in between. The
-first is silent (it emits BOS for certain, so that the choice of a path can decide the first word), the
-last emits EOS for certain and no other does. A target with more tokens than vertices behind the first is
-impossible: training leaves it out and counts it as `unreachable`. There is no length head; label
-smoothing is not used.
+    p(y | x) = sum over paths 0 = a_0 < a_1 < ... < a_T = last of prod_t p(a_t | a_t-1, x) p(y_t | a_t, x)
+
+A path starts at the first vertex, ends at the last and emits one token at each vertex behind the first. The first is
+silent (it emits BOS with probability one, so that the choice of a path can decide the first word), the last emits EOS
+with probability one and no other does. A target has probability 0 where it has more tokens than there are vertices
+behind the first.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -16,18 +16,26 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.config import DAGOptions, TransformerSpec
 from emnat_jax.decoding import dag as decoding
-from emnat_jax.decoding.beam import beam_search
-from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel, marginal_loss, parallel_family
-from emnat_jax.families.vocabulary import generable, masked_log_softmax, only_eos
+from emnat_jax.families.parallel import Parallel
+from emnat_jax.families.upsampled import Beam, Decoder, upsampled_family, upsampled_parts
+from emnat_jax.families.vocabulary import generable, only_eos
+from emnat_jax.losses.cross_entropy import emission_log_probs
 from emnat_jax.losses.dag import dag_alignment, dag_log_prob
-from emnat_jax.losses.emission import emission_log_probs
-from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.heads import LinkHead
+from emnat_jax.models.masking import masked_log_softmax
+from emnat_jax.models.transformer import Encoded
 from emnat_jax.models.upsample import UpsampledDecoder
-from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Params
+from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch
+
+
+class Prediction(NamedTuple):
+    """The graph."""
+
+    logits: jax.Array  # f32[B, L, V]; masked; of every vertex but the last
+    links: jax.Array  # f32[B, L, L]; log-probabilities
+    last: jax.Array  # i32[B]; the vertex where paths end
 
 
 class Graph(UpsampledDecoder):
@@ -40,61 +48,37 @@ class Graph(UpsampledDecoder):
         super().setup()
         self.link_head = LinkHead(self.spec, self.link_heads, self.max_jump)
 
-    def __call__(self, source):
-        encoded = self.encode(source)
-        return self.links(encoded, self.states(encoded))
-
-    def links(self, encoded, states: Float[Array, "B L D"]) -> Float[Array, "B L L"]:
-        """Log-probability of each vertex to follow each."""
-        return self.link_head(states, self.place(states.shape[1]), self.keep(encoded))
-
-
-class Prediction(NamedTuple):
-    """The graph."""
-
-    logits: jax.Array  # f32[B, L, V]; masked; of every vertex but the last
-    links: jax.Array  # f32[B, L, L]; log-probabilities
-    last: jax.Array  # i32[B]; the vertex where paths end
+    def predict(self, encoded: Encoded, revealed: Int[Array, "B L"] | None = None) -> Prediction:
+        """One pass, in which the decoder is shown what is `revealed`."""
+        states = self.states(encoded, revealed)
+        logits = self.logits(states, generable(self.spec, eos=False))
+        links = self.link_head(states, self.place(states.shape[1]), self.keep(encoded))
+        return Prediction(logits, links, self.factor * jnp.sum(encoded.keep, axis=-1) - 1)
 
 
 def make(spec: TransformerSpec, options: DAGOptions) -> Family:
-    """The family; a source of S tokens gives `dag.factor` x S vertices."""
-    tokens = jnp.full((1, 2), EOS, jnp.int32)
-    decode = functools.partial(_decode, spec, options)
-    return parallel_family(_module(spec, options), (tokens,), parts(spec, options), decode)
+    """The family; a source of S tokens gives `factor` x S vertices."""
+    beam = Beam(
+        start=_start_search,
+        width=options.beam,
+        always=options.decoder == "beam",
+        length_penalty=options.length_penalty,
+    )
+    decoder = Decoder(
+        log_probs=lambda prediction: _log_probs(spec, prediction),
+        path=lambda prediction, log_probs, width: _path(options, log_probs, prediction, width),
+        beam=beam,
+    )
+    return upsampled_family(_module(spec, options), parts(spec, options), decoder)
 
 
 def parts(spec: TransformerSpec, options: DAGOptions) -> Parallel:
     """Decoder positions are vertices; the reference lies on those of its best path, the last one aside."""
-    return Parallel(
-        encode=functools.partial(_encode, spec, options),
-        predict=functools.partial(_predict, spec, options),
-        reference=_reference,
-        logits=lambda prediction: prediction.logits,
-        log_prob=_log_prob,
-        loss=lambda prediction, batch, hidden: marginal_loss(_log_prob(prediction, batch.target), batch),
-    )
+    return upsampled_parts(_module(spec, options), _log_prob, _reference)
 
 
-def _module(spec, options: DAGOptions) -> Graph:
+def _module(spec: TransformerSpec, options: DAGOptions) -> Graph:
     return Graph(spec, options.factor, options.link_heads, options.max_jump)
-
-
-def _encode(spec, options, params: Params, batch: Batch, key: Key | None):
-    return _module(spec, options).apply(
-        {"params": params}, batch.source, rngs=dropout_rngs(key), method="encode"
-    )
-
-
-def _predict(
-    spec, options, params: Params, memory, batch: Batch | None, revealed, key: Key | None
-) -> Prediction:
-    def graph(module):
-        states = module.states(memory, revealed)
-        return module.logits(states, generable(spec, eos=False)), module.links(memory, states)
-
-    logits, links = _module(spec, options).apply({"params": params}, rngs=dropout_rngs(key), method=graph)
-    return Prediction(logits, links, options.factor * jnp.sum(memory.keep, axis=-1) - 1)
 
 
 def _program(prediction: Prediction, target) -> tuple:
@@ -122,25 +106,11 @@ def _reference(prediction: Prediction, batch: Batch) -> Int[Array, "B L"]:
     return hidden.at[rows, jnp.where(shown, vertices, count)].set(batch.target, mode="drop")
 
 
-def _decode(
-    spec, options: DAGOptions, params: Params, source: Array, key: Key, num_candidates: int
-) -> Hypotheses:
-    """The tokens of one good path, or the best of a beam; with their exact log-probability.
-
-    `key` is not used.
-    """
-    del key
-    width = spec.output_length(source.shape[1])
-    memory = _module(spec, options).apply({"params": params}, source, method="encode")
-    prediction = _predict(spec, options, params, memory, None, None, None)
+def _log_probs(spec: TransformerSpec, prediction: Prediction) -> Float[Array, "B L V"]:
+    """What each vertex emits; the last one EOS with probability one."""
     log_probs = masked_log_softmax(prediction.logits, generable(spec, eos=False))
     at_last = jnp.arange(log_probs.shape[1])[None] == prediction.last[:, None]
-    log_probs = only_eos(log_probs, at_last)
-    if num_candidates > 1 or options.decoder == "beam":
-        return _search(options, log_probs, prediction.links, width, num_candidates)
-    tokens = _path(options, log_probs, prediction, width)
-    log_prob = _log_prob(prediction, tokens)[:, None]
-    return Hypotheses(tokens[:, None], log_prob, log_prob)
+    return only_eos(log_probs, at_last)
 
 
 def _path(options: DAGOptions, log_probs, prediction: Prediction, width: int) -> Int[Array, "B T"]:
@@ -160,13 +130,8 @@ def _path(options: DAGOptions, log_probs, prediction: Prediction, width: int) ->
     return found[:, 1:]
 
 
-def _search(options: DAGOptions, log_probs, links, width: int, num_candidates: int) -> Hypotheses:
-    beam = max(num_candidates, options.beam)
-    step = decoding.prefix_step(log_probs, links)
-    # The silent start has been passed: every vertex that it links to may emit the first token.
+def _start_search(prediction: Prediction, log_probs: Float[Array, "B L V"], beam: int):
+    """The search over outputs; the silent start has been passed: what it links to may emit the first token."""
+    links = prediction.links
     cache = jnp.broadcast_to(jnp.exp(links[:, :1]), (links.shape[0], beam, links.shape[1]))
-    first = jnp.full((log_probs.shape[0], beam), BOS, jnp.int32)
-    alpha = options.length_penalty
-    return first_candidates(
-        beam_search(step, cache, first, max_length=width, length_penalty=alpha), num_candidates
-    )
+    return decoding.prefix_step(log_probs, links), cache

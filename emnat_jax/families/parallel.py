@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
-from emnat_jax.types import NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step
+from emnat_jax.types import PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step, is_impossible
 
 Memory = Any  # what the encoder made of a source
 Prediction = Any  # what the decoder says of all positions
@@ -72,7 +72,7 @@ def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array
     A target that the source leaves no room for has probability 0 (log_prob NEG_INF): it is left out, and
     counted as `unreachable`.
     """
-    reachable = log_prob > NEG_INF / 2
+    reachable = ~is_impossible(log_prob)
     weight = batch.weight * reachable
     tokens = jnp.sum(jnp.sum(batch.target != PAD, axis=-1) * weight)
     nll = Mean(jnp.sum(jnp.where(reachable, -log_prob, 0.0) * weight), tokens)

@@ -20,12 +20,25 @@ from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, parallel_family
-from emnat_jax.families.vocabulary import generable, mask, masked_log_softmax, only_eos
+from emnat_jax.families.vocabulary import generable, only_eos
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.heads import LengthHead
+from emnat_jax.models.masking import mask, masked_log_softmax
 from emnat_jax.models.transformer import Encoded, Transformer
-from emnat_jax.types import EOS, HIDDEN, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
+from emnat_jax.types import (
+    EOS,
+    HIDDEN,
+    NEG_INF,
+    PAD,
+    Batch,
+    Hypotheses,
+    Key,
+    Mean,
+    Metrics,
+    Params,
+    is_impossible,
+)
 
 
 class LengthThenTokens(nn.Module):
@@ -146,11 +159,6 @@ def _log_prob(spec, prediction: Prediction, target) -> Float[Array, " B"]:
     return jnp.where(lengths <= spec.max_length, total, NEG_INF)
 
 
-def length_log_probs(spec: TransformerSpec, length_logits: Float[Array, "B L"]) -> Float[Array, "B L"]:
-    """log p(T | x) of each length; length 0 is impossible, for every target ends in EOS."""
-    return masked_log_softmax(length_logits, _allowed_lengths(spec))
-
-
 class Trials(NamedTuple):
     """The N = B x K pairs of a source and a length that are decoded side by side."""
 
@@ -164,7 +172,7 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
     """`count` lengths around the most likely one, and the log-probabilities of tokens given each."""
     module, width = LengthThenTokens(spec), spec.output_length(source.shape[1])
     encoded, length_logits = module.apply({"params": params}, source, method="encode")
-    length_lp = length_log_probs(spec, length_logits)
+    length_lp = masked_log_softmax(length_logits, _allowed_lengths(spec))
     lengths, valid = candidate_lengths(jnp.argmax(length_lp, axis=-1), count, width)
     log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
     repeated, flat = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded), lengths.reshape(-1)
@@ -177,6 +185,20 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
     return Trials(lengths, log_prob, width, predict)
 
 
+def best_of_lengths(
+    trials: Trials, tokens: Array, log_prob: Array, confidence: Array, *, alpha: float, count: int
+) -> Hypotheses:
+    """The best `count` of what was decoded for each length, in the order of the confidence in tokens and length.
+
+    `tokens` i32[N, T] with their `log_prob` and `confidence` f32[N], those of the length apart; `alpha` is of the
+    length penalty.
+    """
+    shape, invalid = trials.lengths.shape, is_impossible(trials.log_prob)
+    total = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)
+    found = Hypotheses(tokens.reshape(*shape, trials.width), total, total)
+    return first_candidates(rerank(found, confidence.reshape(shape) + trials.log_prob, alpha), count)
+
+
 def _decode(
     spec, options: VanillaOptions, params: Params, source: Array, key: Key, num_candidates: int
 ) -> Hypotheses:
@@ -187,10 +209,8 @@ def _decode(
     del key
     trials = length_trials(spec, params, source, max(num_candidates, options.length_candidates))
     tokens, log_prob = _best_tokens(options, trials.predict(None), trials.lengths.reshape(-1))
-    shape, invalid = trials.lengths.shape, trials.log_prob <= NEG_INF / 2
-    log_prob = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)
-    found = Hypotheses(tokens.reshape(*shape, trials.width), log_prob, log_prob)
-    return first_candidates(rerank(found, log_prob, options.length_penalty), num_candidates)
+    alpha = options.length_penalty
+    return best_of_lengths(trials, tokens, log_prob, log_prob, alpha=alpha, count=num_candidates)
 
 
 def _best_tokens(options: VanillaOptions, log_probs, lengths):

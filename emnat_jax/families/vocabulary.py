@@ -1,6 +1,5 @@
 """Which ids a model may generate: the probability space of DESIGN 5."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -18,21 +17,7 @@ def generable(spec: TransformerSpec, *, eos: bool, blank: bool = False) -> Bool[
     return allowed
 
 
-def masked_log_softmax(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
-    """Log-probabilities over the allowed ids, NEG_INF elsewhere."""
-    return mask(jax.nn.log_softmax(mask(logits, allowed), axis=-1), allowed)
-
-
-def mask(logits: Float[Array, "*B V"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
-    """The logits of the allowed ids, NEG_INF elsewhere."""
-    return jnp.where(_like(allowed, logits), logits, NEG_INF)
-
-
 def only_eos(log_probs: Float[Array, "*B V"], last: Bool[Array, "*B"]) -> Float[Array, "*B V"]:
     """The same with EOS certain where `last`."""
     certain = np.where(np.arange(log_probs.shape[-1]) == EOS, 0.0, NEG_INF).astype(np.float32)
-    return jnp.where(last[..., None], _like(certain, log_probs), log_probs)
-
-
-def _like(vector, x) -> jax.Array:
-    return jnp.broadcast_to(jnp.asarray(vector), x.shape)
+    return jnp.where(last[..., None], jnp.broadcast_to(certain, log_probs.shape), log_probs)

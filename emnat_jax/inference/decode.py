@@ -16,7 +16,7 @@ from emnat_jax.families.base import Family
 from emnat_jax.inference.batching import each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import EOS, NEG_INF, Batch, Hypotheses, Params
+from emnat_jax.types import EOS, Batch, Hypotheses, Params, is_impossible
 
 Weights = Any  # Params, or a tuple of them where several models work together
 DecodeStep = Callable[[Weights, Batch], Hypotheses]
@@ -70,7 +70,7 @@ def decode_pairs(
 def _unpack(rows: np.ndarray, hypotheses: Hypotheses, found: list) -> None:
     tokens, log_prob, rank_score = hypotheses.tokens, hypotheses.log_prob, hypotheses.rank_score
     lengths = np.argmax(tokens == EOS, axis=-1) + 1
-    filled = rank_score > NEG_INF / 2
+    filled = ~is_impossible(rank_score)
     for index, row in enumerate(rows.tolist()):
         if row >= 0:
             keep = np.flatnonzero(filled[index])

@@ -13,10 +13,21 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def token_log_probs(logits: Float[Array, "*B V"], tokens: Int[Array, "*B"]) -> Float[Array, "*B"]:
-    """Log-probability (nats) that `logits` give to each token, in float32."""
+    """Log-probability (nats, float32) that the softmax of `logits` gives to each token."""
     rows = _rows(logits)
     log_probs = _logit_of(rows, tokens.reshape(-1)) - jax.nn.logsumexp(rows, axis=-1)
     return log_probs.reshape(tokens.shape)
+
+
+def emission_log_probs(logits: Float[Array, "B L V"], tokens: Int[Array, "B T"]) -> Float[Array, "B L T"]:
+    """What each of L positions gives to each target token: log softmax(logits)[b, l, tokens[b, t]], nats, float32.
+
+    The input of the dynamic programs over alignments and paths, without an array of log-probabilities [B, L, V].
+    """
+    logits = logits.astype(jnp.float32)
+    index = jnp.broadcast_to(tokens[:, None], (*logits.shape[:2], tokens.shape[1]))
+    chosen = jnp.take_along_axis(logits, index, axis=-1)
+    return chosen - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -38,8 +49,8 @@ def smoothed_cross_entropy(
 def _forward(logits, tokens, smoothing, allowed):
     rows = _rows(logits)
     normaliser = jax.nn.logsumexp(rows, axis=-1)
-    spread = jnp.where(_like(allowed, rows), rows, 0.0)
-    uniform_logit = jnp.sum(spread, axis=-1) / jnp.sum(allowed)
+    on_allowed = jnp.where(jnp.asarray(allowed)[None], rows, 0.0)
+    uniform_logit = jnp.sum(on_allowed, axis=-1) / jnp.sum(allowed)
     wanted = (1.0 - smoothing) * _logit_of(rows, tokens.reshape(-1)) + smoothing * uniform_logit
     return (normaliser - wanted).reshape(tokens.shape), (logits, tokens, allowed, normaliser)
 
@@ -48,7 +59,7 @@ def _backward(smoothing, saved, gradient):
     """softmax - wanted distribution, in one pass: automatic differentiation scatters into [B, T, V]."""
     logits, tokens, allowed, normaliser = saved
     rows = _rows(logits)
-    wanted = smoothing / jnp.sum(allowed) * _like(allowed, rows)
+    wanted = smoothing / jnp.sum(allowed) * jnp.asarray(allowed)[None]
     is_token = jax.lax.broadcasted_iota(jnp.int32, rows.shape, 1) == tokens.reshape(-1, 1)
     wanted = jnp.where(is_token, wanted + (1.0 - smoothing), wanted)
     change = gradient.reshape(-1, 1) * (jnp.exp(rows - normaliser[:, None]) - wanted)
@@ -60,10 +71,6 @@ smoothed_cross_entropy.defvjp(_forward, _backward)
 
 def _rows(logits) -> jax.Array:
     return logits.astype(jnp.float32).reshape(-1, logits.shape[-1])
-
-
-def _like(allowed, logits) -> jax.Array:
-    return jnp.broadcast_to(jnp.asarray(allowed), logits.shape)
 
 
 def _logit_of(rows: jax.Array, tokens: jax.Array) -> jax.Array:

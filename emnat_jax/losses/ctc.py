@@ -1,8 +1,20 @@
 """Connectionist temporal classification (Graves et al., ICML 2006): a target's probability over all alignments.
 
-An alignment gives each frame a token or BLANK; without repeats of a frame and then without blanks it
-reads as the target. PAD stands for BLANK: no target holds it. `lengths` count tokens without EOS,
-which a model that emits frames appends by rule.
+An alignment gives each of L frames a token or BLANK; without repeats of a frame and then without blanks it reads as
+the target. PAD stands for BLANK: no target holds it. `lengths` count tokens without EOS, which a model that emits
+frames appends by rule.
+
+A target of T tokens has 2T + 1 states: blank, y_1, blank, y_2, ..., y_T, blank. With `emit[l, j]` the log-probability
+that frame l holds what state j stands for, `alpha[l, j]` is the log-probability of the first l frames, summed over the
+alignments that end in state j:
+
+    alpha[0, j] = 0 of the first blank, impossible elsewhere
+    alpha[l, j] = emit[l, j] + log( exp alpha[l-1, j]        it stays in the state
+                                  + exp alpha[l-1, j-1]      it comes from the state before
+                                  + exp alpha[l-1, j-2] )    it skips a blank: into a token unlike the one before
+    log p(y)    = log( exp alpha[L, 2T] + exp alpha[L, 2T-1] )
+
+The best alignment has maxima in the place of the sums, and is traced back from the better end.
 """
 
 from collections.abc import Callable
@@ -11,8 +23,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from emnat_jax.losses.emission import emission_log_probs
-from emnat_jax.types import BLANK, HIDDEN, NEG_INF
+from emnat_jax.losses.cross_entropy import emission_log_probs
+from emnat_jax.types import BLANK, HIDDEN, NEG_INF, is_impossible
 
 
 def ctc_log_prob(
@@ -21,13 +33,14 @@ def ctc_log_prob(
     tokens: Int[Array, "B T"],
     lengths: Int[Array, " B"],
 ) -> Float[Array, " B"]:
-    """log p(tokens) in nats, summed over the alignments with `frames` frames; NEG_INF where there is none.
+    """log p(tokens) in nats, summed over all alignments; NEG_INF where there is none, with a gradient of zero.
 
-    What `tokens` hold from `lengths` on does not matter, nor do frames beyond `frames`.
+    `logits[b, l]` are those of frame l over the tokens and BLANK, `frames` the real frames of each row, `lengths` its
+    tokens. What lies beyond them does not matter. The recursion is the module's.
     """
     states, _ = _run(logits, frames, tokens, lengths, jax.nn.logsumexp)
     total = jax.nn.logsumexp(_ends(states, lengths), axis=-1)
-    return jnp.where(total <= NEG_INF / 2, NEG_INF, total)
+    return jnp.where(is_impossible(total), NEG_INF, total)
 
 
 def ctc_alignment(
@@ -38,14 +51,14 @@ def ctc_alignment(
 ) -> Int[Array, "B L"]:
     """The most probable alignment: a token or BLANK at each frame, HIDDEN beyond `frames`.
 
-    A row without an alignment is HIDDEN throughout.
+    Arguments as in `ctc_log_prob`. A row without an alignment is HIDDEN throughout.
     """
     states, history = _run(logits, frames, tokens, lengths, jnp.max)
     ends = _ends(states, lengths)
     state = 2 * lengths - jnp.argmax(ends, axis=-1)
     path = _trace_back(history, _skips(tokens), state, frames)
     emitted = jnp.take_along_axis(_interleave(jnp.full_like(tokens, BLANK), tokens, BLANK), path, axis=1)
-    possible = jnp.max(ends, axis=-1) > NEG_INF / 2
+    possible = ~is_impossible(jnp.max(ends, axis=-1))
     real = jnp.arange(logits.shape[1])[None] < frames[:, None]
     return jnp.where(real & possible[:, None], emitted, HIDDEN)
 

@@ -1,9 +1,16 @@
 """Log-likelihood of a target under a directed acyclic graph, and the path that explains it best.
 
-DA-Transformer (Huang et al., ICML 2022): a path 0 = a_1 < a_2 < ... < a_T = last visits vertices and
-emits one token at each. Its log-probability is the sum of its emissions and of its links; a target's
-is the log-sum over all paths of as many vertices as it has tokens. An emission or a link that is not
-allowed holds `NEG_INF`, not -inf: -inf would make gradients NaN.
+DA-Transformer (Huang et al., ICML 2022, 3.2): a path 0 = a_1 < a_2 < ... < a_T = last visits vertices and emits one
+token at each. Its log-probability is the sum of its emissions and of its links; a target's is the log-sum over all
+paths of as many vertices as it has tokens. With `forward[t, v]` the log-probability of the first t tokens, summed over
+the paths whose t-th vertex is v:
+
+    forward[1, v] = emissions[0, 1] at v = 0, impossible elsewhere
+    forward[t, v] = emissions[v, t] + log sum over u < v of exp( forward[t-1, u] + links[u, v] )
+    log p(y)      = forward[T, last]
+
+The best path has a maximum in the place of the sum. An emission or a link that is not allowed holds `NEG_INF`, not
+-inf: -inf would make gradients NaN.
 """
 
 import functools
@@ -13,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from emnat_jax.types import NEG_INF
+from emnat_jax.types import NEG_INF, is_impossible
 
 NO_VERTEX = -1
 Join = Callable[[jax.Array], tuple[jax.Array, jax.Array | None]]
@@ -75,8 +82,7 @@ def _forward(emissions, links, lengths, last, join: Join) -> tuple[jax.Array, ja
     paths = jnp.where(is_first, by_token[0], NEG_INF)
     paths, remembered = jax.lax.scan(step, paths, (by_token[1:], keep[1:]))
     total = jnp.take_along_axis(paths, last[:, None], axis=1)[:, 0]
-    # What is not allowed adds up to NEG_INF times a number; no real path comes near half of it.
-    exists = (total > NEG_INF / 2) & (lengths > 0)
+    exists = ~is_impossible(total) & (lengths > 0)
     return jnp.where(exists, total, NEG_INF), remembered
 
 

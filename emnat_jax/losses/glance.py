@@ -32,7 +32,11 @@ def glanced(
     eligible: Bool[Array, "B L"],
     ratio: Float[Array, ""],
 ) -> Bool[Array, "B L"]:
-    """Where the reference is shown: at ratio x (wrong guesses) positions of each row, rounded to nearest."""
+    """Where the reference is shown: at ratio x (wrong guesses) positions of each row, rounded to nearest.
+
+    The positions are drawn from the `eligible` ones, every subset equally likely (Qian et al., ACL 2021, 3.2).
+    `guess` and `reference` are tokens.
+    """
     wrong = jnp.sum(eligible & (guess != reference), axis=-1)
     count = jnp.round(ratio * wrong.astype(jnp.float32)).astype(jnp.int32)
     return random_subset(key, eligible, count)

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import TransformerSpec
 from emnat_jax.models.attention import Projection
-from emnat_jax.types import NEG_INF
+from emnat_jax.models.masking import mask, masked_log_softmax
 
 
 class LengthHead(nn.Module):
@@ -46,10 +46,10 @@ class LinkHead(nn.Module):
         query, key = pair[:, :, 0] * pair.shape[-1] ** -0.5, pair[:, :, 1]
         scores = jnp.einsum("blhc,bmhc->bhlm", query, key, preferred_element_type=jnp.float32)
         allowed = successors(keep, self.max_jump)
-        by_head = _masked_log_softmax(scores, allowed[:, None])
+        by_head = masked_log_softmax(scores, allowed[:, None])
         gate = jax.nn.log_softmax(Projection(inputs, ((heads, None),), spec.dtype, name="gate")(x))
         mixed = jax.nn.logsumexp(by_head + gate.swapaxes(1, 2)[..., None], axis=1)
-        return jnp.where(allowed, mixed, NEG_INF)
+        return mask(mixed, allowed)
 
 
 def successors(keep: Bool[Array, "B L"], max_jump: int | None) -> Bool[Array, "B L L"]:
@@ -58,8 +58,3 @@ def successors(keep: Bool[Array, "B L"], max_jump: int | None) -> Bool[Array, "B
     ahead = place[None, :] - place[:, None]
     reach = (ahead > 0) & (ahead <= (keep.shape[1] if max_jump is None else max_jump))
     return reach[None] & keep[:, None] & keep[:, :, None]
-
-
-def _masked_log_softmax(scores, allowed):
-    masked = jnp.where(allowed, scores, NEG_INF)
-    return jnp.where(allowed, jax.nn.log_softmax(masked, axis=-1), NEG_INF)

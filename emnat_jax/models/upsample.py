@@ -1,5 +1,7 @@
 """A parallel decoder that starts from the source: each source position becomes several decoder positions."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -33,9 +35,13 @@ class UpsampledDecoder(nn.Module):
             shape = (self.factor * spec.max_length, spec.width)
             self.positions = self.param("positions", init, shape, jnp.float32)
 
-    def __call__(self, source: Int[Array, "B S"]) -> Float[Array, "B L D"]:
-        """Decoder output with nothing revealed."""
-        return self.states(self.encode(source))
+    def __call__(self, source: Int[Array, "B S"]):
+        """What is predicted with nothing revealed."""
+        return self.predict(self.encode(source))
+
+    def predict(self, encoded: Encoded, revealed: Int[Array, "B L"] | None = None) -> Any:
+        """What the decoder says of its positions: here its output, in families a NamedTuple with `logits`."""
+        return self.states(encoded, revealed)
 
     def encode(self, source: Int[Array, "B S"]) -> Encoded:
         """What the decoder starts from and looks at."""
