@@ -1,0 +1,81 @@
+"""A family from outside the package: position-wise, trained with the focal loss (Lin et al., ICCV 2017, section 3).
+
+    emnat em --config=tests/families/outside_family.py --workdir=runs/focal
+
+The whole of it is in this file: options, loss, decoders, the line of the table.
+"""
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from emnat_jax.config import FAMILIES, FamilySpec, LengthOptions
+from emnat_jax.config.convert import to_config_dict
+from emnat_jax.decoding import argmax_decode, odd_decode
+from emnat_jax.families import vanilla
+from emnat_jax.losses import token_log_probs
+from emnat_jax.types import Mean
+
+DECODERS = {"odd": odd_decode, "argmax": argmax_decode}
+
+
+@dataclasses.dataclass(frozen=True)
+class FocalOptions(LengthOptions):
+    """Options of the length head, and of the loss and the decoder."""
+
+    gamma: float = 1.0  # 0 is cross-entropy; the larger, the less tokens count that are likely already
+    decoder: str = "odd"  # odd or argmax
+
+    is_glanceable: ClassVar[bool] = True
+
+    def decoders(self):
+        return {name: dataclasses.replace(self, decoder=name) for name in DECODERS}
+
+
+def make(spec, options: FocalOptions):
+    """The network of `vanilla` with another loss."""
+    return vanilla.length_family(spec, parts(spec, options), functools.partial(_decode, spec, options))
+
+
+def parts(spec, options: FocalOptions):
+    """Those of `vanilla` with another loss."""
+    return vanilla.parts(spec, options)._replace(loss=functools.partial(_loss, options))
+
+
+def _loss(options, prediction, batch, hidden):
+    """Mean of -(1 - p)^gamma log p over tokens, and a share of the mean length loss."""
+    counted = vanilla.free_positions(batch.target)
+    weight = (counted if hidden is None else counted & hidden) * batch.weight[:, None]
+    token, length = (
+        token_log_probs(prediction.tokens, batch.target),
+        token_log_probs(prediction.lengths, jnp.sum(batch.target != 0, axis=-1)),
+    )
+    tokens, rows = jnp.sum(weight), jnp.sum(batch.weight)
+    focal = jnp.sum(-((1 - jnp.exp(token)) ** options.gamma) * token * weight) / jnp.maximum(tokens, 1.0)
+    length_nll = -jnp.sum(length * batch.weight)
+    loss = focal + options.length_loss_weight * length_nll / jnp.maximum(rows, 1.0)
+    return loss, {
+        "loss": Mean(loss * tokens, tokens),
+        "nll": Mean(-jnp.sum(token * weight), tokens),
+        "length_nll": Mean(length_nll, rows),
+    }
+
+
+def _decode(spec, options, params, source, key, num_candidates):
+    trials = vanilla.length_trials(spec, params, source, max(num_candidates, options.length_candidates))
+    tokens, log_prob = DECODERS[options.decoder](trials.predict(None), trials.lengths.reshape(-1))
+    alpha = options.length_penalty
+    return vanilla.best_of_lengths(trials, tokens, log_prob, log_prob, alpha=alpha, count=num_candidates)
+
+
+SPEC = FamilySpec(FocalOptions, make, parts)
+
+
+def get_config():
+    FAMILIES["focal"] = SPEC
+    config = to_config_dict()
+    config.student.family = "focal"
+    config.student.focal.gamma = 2.0
+    return config
