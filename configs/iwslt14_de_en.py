@@ -2,9 +2,9 @@
 
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/iwslt14_de_en.py --workdir=runs/iwslt14
 
-The folder `iwslt14_de_en` in EMNAT_DATA holds train, valid and test with the endings .de and .en: raw text, lower-cased
-if scores are to be set beside the paper's. For an accelerator; time and score are not measured, for the data must be
-downloaded.
+The folder `iwslt14_de_en` in EMNAT_DATA holds train, valid and test with the endings .de and .en: raw text,
+lower-cased if scores are to be set beside the paper's. For an accelerator; time and score are not measured,
+for the data must be downloaded.
 """
 
 from emnat_jax.config import Config

@@ -2,9 +2,9 @@
 
     EMNAT_DATA=/path/to/corpora emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
 
-Every student has the same number of updates in all. About an hour and a half a seed for `vanilla` on one CPU core. Measured, three
-seeds: plain distillation 16.4 sacreBLEU in one pass, after the paper's round 17.0, from a teacher that stays 18.1 to 18.4
-(docs/results/tatoeba.md).
+Every student has the same number of updates in all. About an hour and a half a seed for `vanilla` on one CPU
+core. Measured, three seeds: plain distillation 16.4 sacreBLEU in one pass, after the paper's round 17.0, from
+a teacher that stays 18.1 to 18.4 (docs/results/tatoeba.md).
 """
 
 from emnat_jax.config.convert import load_sibling
@@ -48,13 +48,15 @@ def get_grid():
     }
     rules = {
         "distilled": alone,
-        # What the round is worth without an E-step: a teacher with as many updates, and one that learns from its own best.
+        # What the round is worth without an E-step: a teacher with as many updates, and one that learns from
+        # its own best.
         "longer_teacher": alone | {"teacher_train.steps": teacher},
         "teacher_top1": {"select.rule": "teacher_top1"},
         "posterior": {"select.rule": "posterior"},
         "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
-        # No M-step of the teacher: all its updates at once, and the student learns from the choices themselves. With the
-        # student's score alone, and with the quality alone (sequence-level interpolation, Kim & Rush 2016).
+        # No M-step of the teacher: all its updates at once, and the student learns from the choices
+        # themselves. With the student's score alone, and with the quality alone (sequence-level
+        # interpolation, Kim & Rush 2016).
         "one_teacher": one_teacher | {"select.rule": "posterior", "select.quality_weight": 5.0},
         "frozen_teacher_student_top1": one_teacher
         | {"select.rule": "student_top1", "select.normalise_length": False},

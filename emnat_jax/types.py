@@ -24,8 +24,8 @@ Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract sh
 def is_impossible(log_prob: Any) -> Any:
     """True where a log-probability (NumPy, JAX or a number) stands for probability zero.
 
-    That is NEG_INF, -inf, and NEG_INF with the log-probabilities of a whole sentence added: no possible sentence
-    comes near half of it.
+    That is NEG_INF, -inf, and NEG_INF with the log-probabilities of a whole sentence added: no possible
+    sentence comes near half of it.
     """
     return log_prob <= NEG_INF / 2
 

@@ -191,7 +191,7 @@ def random_dag(
 
 
 def ending_dag(rng: np.random.Generator, **options) -> Dag:
-    """As `random_dag`, with outputs: EOS at `last` and nowhere else, PAD never, and no vertex without a link."""
+    """As `random_dag`, with outputs: EOS at `last` and nowhere else, PAD never, no vertex without a link."""
     dag = random_dag(rng, **options)
     at_last = np.arange(len(dag.links)) == dag.last
     masked = (dag.log_probs <= NEG_INF / 2) | at_last[:, None]
@@ -230,9 +230,10 @@ def plain_beam(model: TableModel | Dag, beam: int, alpha: float) -> list[tuple[t
 
 
 def fitted_log_prob(corpus: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
-    """log p of each target under the factorised model that fits one source's targets best (docs/method.md, section 13.2).
+    """log p of each target under the factorised model that fits one source's targets best.
 
-    `corpus` gives each target's probability; the model is p(length) x product of p(token | length, place).
+    `corpus` gives each target's probability; the model is p(length) x product of p(token | length, place)
+    (docs/method.md, section 13.2).
     """
     lengths, tokens = defaultdict(float), defaultdict(float)
     for target, share in corpus.items():

@@ -40,7 +40,7 @@ def family(name: str, **changes):
 
 @functools.cache
 def params(name: str, seed: int = 0, **changes):
-    """Random weights, large enough for probabilities far from uniform. Drawn on the host: nothing to compile."""
+    """Random weights, large enough for probabilities far from uniform; drawn on the host, not compiled."""
     shapes = jax.eval_shape(family(name, **changes).init, jax.random.key(0))
     random = np.random.default_rng(seed + 1)
 
@@ -59,7 +59,7 @@ def jitted(name: str, function: str, **changes):
 
 
 def all_targets(longest: int = LONGEST) -> list[tuple[int, ...]]:
-    """Words or UNK, then EOS, at most `longest` tokens; LONGEST are more than any family gives a probability."""
+    """Words or UNK, then EOS, at most `longest` tokens; no family gives any of more than LONGEST."""
     free = (UNK, *WORDS)
     return [(*words, EOS) for n in range(longest) for words in itertools.product(free, repeat=n)]
 

@@ -57,14 +57,16 @@ def to_config_dict(config: Config = Config()):
 def load_sibling(file: str, name: str):
     """The module NAME.py beside the configuration `file`: configurations are files, not a package."""
     spec = importlib.util.spec_from_file_location(f"emnat_config_{name}", Path(file).with_name(f"{name}.py"))
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
 def use_text_files(data, folder: str, *, valid: str = "valid", test: str = "test", ending: str = "") -> None:
-    """Sets `config.data` of a configuration file to a corpus that lies as FOLDER/SPLIT.LANGUAGE + `ending`."""
+    """Sets `config.data` of a configuration file to a corpus of files FOLDER/SPLIT.LANGUAGE + `ending`."""
     data.kind, data.train_rows = "text", None
     for split, name in (("train", "train"), ("valid", valid), ("test", test)):
         for side in ("source", "target"):
@@ -91,7 +93,7 @@ def assign(values: dict, key: str, value) -> None:
 
 
 def _place(values: dict, key: str) -> tuple[dict, str, typing.Any]:
-    """The innermost dict that a dotted key lies in (made where it is missing), its last part, and its type."""
+    """The innermost dict of a dotted key (made where it is missing), the key's last part, and its type."""
     *groups, name = key.split(".")
     keys = _keys(Config)
     for depth, group in enumerate(groups):
@@ -147,8 +149,8 @@ def read_saved(path: "epath.Path") -> dict:
 def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
     """A configuration from a nested dict; missing keys keep their default.
 
-    Raises UserError for an unknown key (naming the nearest), for a value of another type, and for options of a
-    family, task or rule that is not the chosen one.
+    Raises UserError for an unknown key (naming the nearest), for a value of another type, and for options of
+    a family, task or rule that is not the chosen one.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     groups = _named_groups(cls)
@@ -169,7 +171,7 @@ def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
 
 
 def _take_chosen(typed: dict[str, typing.Any], group: NamedGroup, chosen: str, where: str) -> typing.Any:
-    """The chosen options out of `typed`, which then has none of the group's; None where they are the defaults.
+    """The chosen options, taken out of `typed` with the others of the group; None where they are defaults.
 
     UserError where others were set.
     """
@@ -190,7 +192,7 @@ def _take_chosen(typed: dict[str, typing.Any], group: NamedGroup, chosen: str, w
 
 def _typed(value, hint, where: str):
     """`value` as the type that `hint` names; UserError where it is of another."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
         return from_dict(value, hint, where + ".")
     if isinstance(hint, python_types.UnionType):

@@ -1,8 +1,8 @@
 """The table of model families, and the options of each.
 
-A family is a model of p(target | source). What the layers above ask of it without running it are members of its
-options; the functions that run it are imported when they are first called. A config file adds a family of its own by
-one line before it returns its configuration:
+A family is a model of p(target | source). What the layers above ask of it without running it are members of
+its options; the functions that run it are imported when they are first called. A config file adds a family of
+its own by one line before it returns its configuration:
 
     FAMILIES["mine"] = FamilySpec(MyOptions, make, parts)
 """
@@ -33,7 +33,7 @@ class FamilyOptions:
 
     @property
     def length_penalty(self) -> float:
-        """alpha of ((5 + length) / 6)^alpha, by which log-probabilities of whole outputs are divided to rank them."""
+        """alpha of ((5 + length) / 6)^alpha, which log-probabilities are divided by to rank outputs."""
         return 0.0
 
     @property
@@ -187,7 +187,7 @@ class DAGOptions(UpsampledOptions):
 
 def glanceable() -> dict[str, "FamilySpec"]:
     """The families that `glat` can train."""
-    return {name: spec for name, spec in FAMILIES.items() if spec.options.is_glanceable}
+    return {name: spec for name, spec in FAMILIES.items() if spec.options.is_glanceable and spec.parallel}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +242,8 @@ class FamilySpec(NamedTuple):
 
     options: type[FamilyOptions]
     make: Callable[[Any, Any], Any]  # (TransformerSpec, its options) -> families.Family
-    # The same -> families.Parallel, the parts of a family with one pass over all positions; None of any other.
+    # The same -> families.Parallel, the parts of a family with one pass over all positions; None of any
+    # other.
     parallel: Callable[[Any, Any], Any] | None = None
 
 

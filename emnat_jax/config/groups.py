@@ -1,10 +1,11 @@
 """Groups of options that another option names: those of the family, of the task, of the E-step's rule.
 
     family: str = "ar"
-    options: FamilyOptions | None = dataclasses.field(default=None, metadata=named_by("family", lambda: FAMILIES))
+    options: FamilyOptions | None = field(default=None, metadata=named_by("family", lambda: FAMILIES))
 
-As nested dicts such options stand under the name that is chosen: {"family": "ctc", "ctc": {"factor": 2}}. Their type
-is looked up in the table when a configuration is converted, so that lines which a config file has entered count.
+As nested dicts such options stand under the name that is chosen: {"family": "ctc", "ctc": {"factor": 2}}.
+Their type is looked up in the table when a configuration is converted, so that lines which a config file has
+entered count.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ class NamedGroup(NamedTuple):
 
 
 def named_by(sibling: str, table: Callable[[], Mapping[str, Line]]) -> dict[str, NamedGroup]:
-    """Metadata of a dataclass field that holds the options of the line that `sibling` names; None: its defaults."""
+    """Metadata of a field that holds the options of the line which `sibling` names; None: its defaults."""
     return {KEY: NamedGroup(sibling, table)}
 
 
@@ -49,8 +50,8 @@ def named_group(field: dataclasses.Field) -> NamedGroup | None:
 def chosen_options(name: str, chosen: str, options: Any, table: Mapping[str, Line]) -> Any:
     """`options`, or the defaults of the line `chosen` where they are None.
 
-    UserError for a name that the table does not hold, and for options of another line's type; `name` is the option
-    that chooses, for messages.
+    UserError for a name that the table does not hold, and for options of another line's type; `name` is the
+    option that chooses, for messages.
     """
     in_table(name, chosen, table)
     wanted = table[chosen].options
@@ -68,6 +69,6 @@ def in_table(name: str, chosen: str, table: Mapping[str, Line]) -> None:
     """UserError where the option `name` chooses what the table does not hold."""
     require(
         chosen in table,
-        f"{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once the file that enters "
-        "it is given: --config=FILE.py.",
+        f"{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once the file that "
+        "enters it is given: --config=FILE.py.",
     )

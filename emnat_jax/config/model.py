@@ -1,6 +1,7 @@
 """One model: what a user may leave open, and the resolved numbers that the layers above receive."""
 
 import dataclasses
+from typing import Any
 
 from emnat_jax.config.checks import one_of
 from emnat_jax.config.families import FAMILIES, FamilyOptions
@@ -65,7 +66,7 @@ class ModelSpec:
         return dataclasses.replace(self, options=self.options.with_decoder(name, self.family))
 
     def with_length_candidates(self, count: int) -> "ModelSpec":
-        """The same with so many lengths decoded side by side; UserError where its family has no such option."""
+        """The same with so many lengths side by side; UserError where its family has no such option."""
         return dataclasses.replace(self, options=self.options.with_length_candidates(count, self.family))
 
 
@@ -121,22 +122,14 @@ class ModelConfig:
         return chosen_options("model.family", self.family, self.options, FAMILIES)
 
     def resolve(self, vocab_size: int, max_length: int) -> ModelSpec:
-        """The model with a number for everything that was left open, for a vocabulary and a longest sequence."""
+        """The model for a vocabulary and a longest sequence, with a number for everything left open."""
         options = self.family_options
         names = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
-        sizes = {
-            name: number if getattr(self, name) is None else getattr(self, name)
-            for name, number in zip(names, SIZES[self.size])
-        }
-        sizes["decoder_layers"] += options.extra_decoder_layers
-        same = ("norm", "positions", "dropout", "label_smoothing", "dtype", "attention", "scan_layers", "remat",
-                "extra_length")  # fmt: skip
-        transformer = TransformerSpec(
-            vocab_size=vocab_size,
-            max_length=max_length,
-            attention_dropout=self.dropout if self.attention_dropout is None else self.attention_dropout,
-            ff_dropout=self.dropout if self.ff_dropout is None else self.ff_dropout,
-            **sizes,
-            **{name: getattr(self, name) for name in same},
-        )
+        sizes = dict(zip(names, SIZES[self.size]))
+        of_dropout = {"attention_dropout": self.dropout, "ff_dropout": self.dropout}
+        fields = {field.name for field in dataclasses.fields(TransformerSpec)}
+        given = {name: value for name, value in vars(self).items() if name in fields and value is not None}
+        numbers: dict[str, Any] = sizes | of_dropout | given
+        numbers["decoder_layers"] += options.extra_decoder_layers
+        transformer = TransformerSpec(vocab_size=vocab_size, max_length=max_length, **numbers)
         return ModelSpec(self.family, options, transformer)

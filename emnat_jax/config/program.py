@@ -48,7 +48,8 @@ class TrainConfig:
 
     def __post_init__(self):
         positive(
-            "train", self, "steps", "batch_tokens", "accumulate", "log_every", "eval_every", "checkpoint_every", "patience"
+            "train", self, "steps", "batch_tokens", "accumulate", "log_every", "eval_every",
+            "checkpoint_every", "patience",
         )  # fmt: skip
         require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
@@ -60,7 +61,8 @@ class TrainConfig:
 class SelectConfig:
     """The E-step: which candidates become the next teacher's targets (METHOD 5.1, 5.5).
 
-    `posterior` weighs them by p_student^alpha x p_teacher0^beta x exp(quality_weight x quality against the reference).
+    `posterior` weighs them by p_student^alpha x p_teacher0^beta x exp(quality_weight x quality against the
+    reference).
     """
 
     rule: str = (
@@ -74,12 +76,13 @@ class SelectConfig:
     quality_weight: float = 0.0  # of the quality, which is between 0 and 1
     quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
     include_reference: bool = False  # the reference is one more candidate
-    # The largest weight, sampled by weight, or weighted: each with its weight, but for those under 1% of the largest.
+    # The largest weight, sampled by weight, or weighted: each with its weight, but for those under 1% of the
+    # largest.
     output: str = "hard"
     normalise_length: bool = True  # scores a token instead of a sentence
     min_quality: float | None = None  # quality_weight is raised until the mean quality is at least this
-    # beta is raised until log p_teacher0 is at most so far below the teacher's best: nats, in the mean over sources, a token
-    # with normalise_length, else a sentence.
+    # beta is raised until log p_teacher0 is at most so far below the teacher's best: nats, in the mean over
+    # sources, a token with normalise_length, else a sentence.
     max_drift: float | None = None
 
     def __post_init__(self):
@@ -133,8 +136,8 @@ class EMConfig:
     candidates_from: tuple[str, ...] = ("teacher",)
     update_teacher: bool = True  # False: round 0's stays, and later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
-    # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or candidates: the teacher's
-    # N best, the E-step inside the loss (METHOD 5.3).
+    # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or
+    # candidates: the teacher's N best, the E-step inside the loss (METHOD 5.3).
     student_data: str = "distilled"
     # student_data=candidates: their prior shares are as p_teacher^this of the sentence; 0: all equal.
     prior_beta: float = 1.0
@@ -143,14 +146,16 @@ class EMConfig:
     later_steps_ratio: float = 0.1  # share of train.steps in later rounds
     later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
-    # Stop before training on choices with so many nats a token less log p_teacher0 than round 0's best; e.g. 0.05.
+    # Stop before training on choices with so many nats a token less log p_teacher0 than round 0's best; e.g.
+    # 0.05.
     stop_max_drift: float | None = None
 
     def __post_init__(self):
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
         require(
             self.candidates_from in (("teacher",), ("teacher", "student"), ("student",)),
-            f"em.candidates_from={self.candidates_from}: use ('teacher',), ('teacher', 'student') or ('student',).",
+            f"em.candidates_from={self.candidates_from}: use ('teacher',), ('teacher', 'student') or "
+            "('student',).",
         )
         one_of("em.student_data", self.student_data, ("distilled", "selected", "raw", "candidates"))
         require(
@@ -241,7 +246,8 @@ class Config:
         asked = f"select.rule={self.select.rule}" if of_list else "select.max_drift"
         require(
             "teacher" in self.em.candidates_from or not (of_list or self.select.max_drift is not None),
-            f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} leaves out.",
+            f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} "
+            "leaves out.",
         )
 
     def role(self, name: str) -> Role:

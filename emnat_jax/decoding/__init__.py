@@ -1,11 +1,12 @@
 """Decoders: pure functions that never see parameters, only arrays or a function that gives log-probabilities.
 
-Sentences end in EOS and are padded with PAD; log-probabilities are in nats, NEG_INF stands for probability zero
-(`emnat_jax.types`). Several outputs a source are `Hypotheses`, best first.
+Sentences end in EOS and are padded with PAD; log-probabilities are in nats, NEG_INF stands for probability
+zero (`emnat_jax.types`). Several outputs a source are `Hypotheses`, best first.
 
 - step by step: `beam_search`, `greedy_search`, over a `LogProbsFn`
 - one token a position: `argmax_decode`, `odd_decode` (no equal neighbours), `mask_predict` (several passes)
-- `ctc`: frames, by the best path or a search over prefixes; `dag`: a graph of vertices, by its best path or a search
+- `ctc`: frames, by the best path or a search over prefixes
+- `dag`: a graph of vertices, by its best path or a search
 - which lengths to try, and in which order outputs stand: `candidate_lengths`, `length_penalty`, `rank_score`,
   `rerank`, `first_candidates`
 - the largest entries of long rows: `top_1`, `top_k`

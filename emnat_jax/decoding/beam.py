@@ -23,8 +23,7 @@ LogProbsFn = Callable[[jax.Array, Cache, jax.Array], tuple[jax.Array, Cache]]
 Rank = Callable[[jax.Array, jax.Array | int], jax.Array]  # (log_prob, length) -> what decides the order
 
 
-@struct.dataclass
-class Search:
+class Search(struct.PyTreeNode):
     """A beam search at one position. A slot of `log_prob` NEG_INF is empty."""
 
     position: jax.Array  # i32[]; tokens written so far, the same in every alive prefix
@@ -53,9 +52,9 @@ def beam_search(
 ) -> Hypotheses:
     """The K best finished sequences of at most `max_length` tokens, EOS included, that a beam of K meets.
 
-    Ranked by log_prob / ((5 + length) / 6)^length_penalty + length_reward x length; distinct, best first; ties go to the one
-    that was finished first. At each position every alive prefix is finished with EOS, and the best
-    K continuations with another token stay alive; the last position is EOS. It stops as soon as no
+    Ranked by log_prob / ((5 + length) / 6)^length_penalty + length_reward x length; distinct, best first;
+    ties go to the one that was finished first. At each position every alive prefix is finished with EOS, and
+    the best K continuations with another token stay alive; the last position is EOS. It stops as soon as no
     alive prefix can still enter the result, so stopping early changes nothing.
 
     `reorder(cache, parents i32[B, K])` gives the cache in which slot k goes on from slot `parents[b, k]`;
@@ -89,7 +88,7 @@ def is_open(search: Search, max_length: int, rank: Rank) -> jax.Array:
     A prefix can not gain log-probability, and penalty and reward are monotone in length: what each
     gives is met at the shortest or the longest finish. An empty finished slot is displaced by anything.
     """
-    ends = (search.position + 1, max_length)
+    ends: list[jax.Array | int] = [search.position + 1, max_length]
     rewards = [rank(jnp.zeros_like(search.log_prob), end) for end in ends]
     penalised = [rank(search.log_prob, end) - reward for end, reward in zip(ends, rewards)]
     bound = jnp.maximum(*penalised) + jnp.maximum(*rewards)
@@ -144,8 +143,7 @@ def expand(search: Search, rows: Float[Array, "N V"]) -> tuple[Search, jax.Array
     return search.replace(position=position, last=last, tokens=written, log_prob=log_prob), parents
 
 
-@struct.dataclass
-class Greedy:
+class Greedy(struct.PyTreeNode):
     """A greedy search at one position; slot axis K = 1."""
 
     position: jax.Array  # i32[]

@@ -15,9 +15,10 @@ from emnat_jax.types import BLANK, EOS, NEG_INF, PAD, is_impossible
 
 
 def best_path(log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], width: int) -> Int[Array, "B T"]:
-    """What the most probable alignment reads as, in `width` columns; cut where it is longer (Graves et al. 2006, 3.2).
+    """What the most probable alignment reads as, in `width` columns; cut where it is longer.
 
-    It is the best path, not the most probable output: other alignments may read alike.
+    Best path decoding (Graves et al., ICML 2006, 3.2), which is not the most probable output: several
+    alignments may read alike.
     """
     _, path = top_1(log_probs)
     return collapse(path, frames, width)
@@ -39,8 +40,7 @@ def collapse(path: Int[Array, "B L"], frames: Int[Array, " B"], width: int) -> I
     return jnp.where(column < length, tokens, jnp.where(column == length, EOS, PAD))
 
 
-@struct.dataclass
-class Prefixes:
+class Prefixes(struct.PyTreeNode):
     """log p of all alignments of the first 0, 1, ..., L frames that read as a prefix."""
 
     last: jax.Array  # i32[B, K]; the prefix's last token, BLANK of the empty one
@@ -52,15 +52,15 @@ class Prefixes:
 def prefix_search(
     log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], beams: int
 ) -> tuple[LogProbsFn, Prefixes]:
-    """What `beam_search` takes for a search over outputs: the next token's log-probabilities, and the first cache.
+    """Arguments of `beam_search` for a search over outputs: log-probabilities of what is next, first cache.
 
-    They are log p(prefix, token, ...) - log p(prefix, ...), exact sums over alignments (prefix probabilities, Graves,
-    "Supervised Sequence Labelling", 2008, 7.5.2). So equal outputs are merged by construction, and a hypothesis gets
-    its log-probability over all alignments. A position costs L sequential steps on [B, K] and one product
-    [K, L] x [L, V] a row.
+    They are log p(prefix, token, ...) - log p(prefix, ...), exact sums over alignments (prefix probabilities,
+    Graves, "Supervised Sequence Labelling", 2008, 7.5.2). So equal outputs are merged by construction, and a
+    hypothesis gets its log-probability over all alignments. A position costs L sequential steps on [B, K] and
+    one product [K, L] x [L, V] a row.
 
-    With `blank[l]` and `token[l]` the log-probabilities that the first l frames read as the prefix and end in a blank
-    or in its last token, the prefix with y behind it has
+    With `blank[l]` and `token[l]` the log-probabilities that the first l frames read as the prefix and end in
+    a blank or in its last token, the prefix with y behind it has
 
         ready[l]  = log( exp blank[l] + exp token[l] )      without token[l] where y repeats the last token
         token'[l] = log( exp token'[l-1] + exp ready[l-1] ) + log p_l(y)

@@ -52,7 +52,7 @@ def viterbi(
     width: int,
     beta: Beta,
 ) -> Int[Array, "B {width}"]:
-    """`tokens` along the path of the highest sum of links / length^beta, among all of at most `width` vertices.
+    """`tokens` along the path of at most `width` vertices with the highest sum of links / length^beta.
 
     Viterbi decoding of Shao et al. (EMNLP Findings 2022), exact; the shorter of equals. A row
     without such a path is PAD alone.

@@ -23,10 +23,11 @@ class Refined(NamedTuple):
 
 
 def mask_predict(predict: PredictFn, lengths: Int[Array, " B"], width: int, iterations: int) -> Refined:
-    """The best tokens of a first pass, refined in `iterations` - 1 more (Ghazvininejad et al., EMNLP 2019, 3).
+    """The best tokens of a first pass, refined in `iterations` - 1 more.
 
-    Before pass i + 1 of k the floor(free x (k - i) / k) least confident positions are masked again, free
-    being all but the last: there stands EOS for certain. Ties mask the earlier position.
+    Mask-predict of Ghazvininejad et al. (EMNLP 2019, section 3). Before pass i + 1 of k the
+    floor(free x (k - i) / k) least confident positions are masked again, free being all but the last, where
+    EOS stands for certain. Ties mask the earlier position.
     """
     keep = jnp.arange(width)[None] < lengths[:, None]
     free = jnp.arange(width)[None] < lengths[:, None] - 1

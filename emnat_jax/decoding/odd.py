@@ -11,8 +11,7 @@ from emnat_jax.types import PAD, is_impossible
 CANDIDATES = 3  # a position's best 3 tokens always hold one that equals neither neighbour
 
 
-@struct.dataclass
-class Path:
+class Path(struct.PyTreeNode):
     """The best path that ends in each candidate of a position; all [B, C], or broadcast to it.
 
     What is summed is kept apart by size, so that a large penalty or a masked token does not swallow

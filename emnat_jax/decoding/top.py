@@ -18,7 +18,8 @@ def top_k(values: Float[Array, "*B V"], k: int) -> tuple[Float[Array, "*B k"], I
     """
     size = _chunk_size(values.shape[-1], k)
     if size == 1:
-        return tuple(jax.lax.top_k(values, k))
+        top, index = jax.lax.top_k(values, k)
+        return top, index
     chunks = values.reshape(*values.shape[:-1], -1, size)
     _, best = jax.lax.top_k(jnp.max(chunks, axis=-1), k)
     best = jnp.sort(best, axis=-1)  # in the row's order, which settles ties

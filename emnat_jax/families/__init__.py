@@ -6,13 +6,14 @@
     family = make_family(model)
     params = family.init(jax.random.key(0))
 
-`FAMILIES` is the table of all families. One of your own is a dataclass of options (FamilyOptions), a function that
-makes a Family of sizes and options, and one line, which a config file enters before it returns its configuration:
+`FAMILIES` is the table of all families. One of your own is a dataclass of options (FamilyOptions), a function
+that makes a Family of sizes and options, and one line, which a config file enters before it returns its
+configuration:
 
     FAMILIES["mine"] = FamilySpec(MyOptions, make, parts)
 
-`Family`, `Parallel` say what the functions promise; `parallel_family`, `init_and_axes` and `generable` are what the
-families here are made with.
+`Family`, `Parallel` say what the functions promise; `parallel_family`, `init_and_axes` and `generable` are
+what the families here are made with.
 """
 
 from emnat_jax.config import FAMILIES, FamilyOptions, FamilySpec, ModelSpec, TransformerSpec

@@ -20,7 +20,7 @@ from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean
 
 
 class NextToken(nn.Module):
-    """Encoder and causal decoder; scores of the token behind each prefix."""
+    """Encoder and causal decoder; logits of the token behind each prefix."""
 
     spec: TransformerSpec
 
@@ -28,7 +28,7 @@ class NextToken(nn.Module):
         self.transformer = Transformer(self.spec, causal=True)
 
     def __call__(self, source: Int[Array, "B S"], target: Int[Array, "B T"]) -> Float[Array, "B T V"]:
-        """Masked scores of every token of the target, shifted right behind BOS."""
+        """Masked logits of every token of the target, shifted right behind BOS."""
         shifted = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
         # PAD inputs stand behind every real token, so the causal mask alone hides them.
         keep = jnp.ones(target.shape, bool)
@@ -41,7 +41,7 @@ class NextToken(nn.Module):
         return self.transformer.start(self.transformer.encode(source), beams, length)
 
     def step(self, tokens: Int[Array, "B K"], cache: Cache, position) -> tuple[Float[Array, "N V"], Cache]:
-        """Masked scores of what follows each of the N = B x K `tokens`, which stand at `position`, and the new cache."""
+        """Masked logits of what follows each of the N = B x K `tokens`, at `position`, and the new cache."""
         states, cache = self.transformer.step(tokens, cache, position)
         return self._scores(states.reshape(-1, states.shape[-1])), cache
 

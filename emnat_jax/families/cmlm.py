@@ -1,4 +1,4 @@
-"""Conditional masked language model (Ghazvininejad et al., EMNLP 2019): `vanilla` that has also seen some tokens.
+"""Conditional masked language model (Ghazvininejad et al., EMNLP 2019): `vanilla` that also sees some tokens.
 
 Network, length head and score are those of `vanilla`; the score is that of the fully masked pass, a
 normalised model of p(y | x). Mask-predict's outputs are no samples of any tractable model.
@@ -55,7 +55,7 @@ def _loss(
 def _decode(
     spec, options: CMLMOptions, params: Params, source: Array, key: Key, num_candidates: int
 ) -> Hypotheses:
-    """Mask-predict for each of n lengths around the most likely one, best first by confidence in tokens and length.
+    """Mask-predict for each of n lengths around the most likely one, best first by confidence.
 
     `log_prob` is that of the fully masked pass. `key` is not used.
     """

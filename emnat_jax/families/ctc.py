@@ -2,9 +2,9 @@
 
     p(y | x) = sum over alignments a of y of prod_l p(a_l | l, x)
 
-An alignment gives each of the L frames a token or the blank, and reads as y: without repeats of a frame, then without
-blanks. EOS is in no frame and follows the last of them by rule. A target has probability 0 where its words, and one
-blank between each two equal ones, are more than there are frames.
+An alignment gives each of the L frames a token or the blank, and reads as y: without repeats of a frame, then
+without blanks. EOS is in no frame and follows the last of them by rule. A target has probability 0 where its
+words, and one blank between each two equal ones, are more than there are frames.
 """
 
 from typing import NamedTuple
@@ -53,6 +53,7 @@ def make(spec: TransformerSpec, options: CTCOptions) -> Family:
     decoder = Decoder(
         log_probs=lambda prediction: masked_log_softmax(prediction.logits, _emitted(spec)),
         path=lambda prediction, log_probs, width: best_path(log_probs, prediction.frames, width),
+        log_prob=_log_prob,
         beam=beam,
     )
     return upsampled_family(Frames(spec, options.factor), parts(spec, options), decoder)

@@ -2,10 +2,10 @@
 
     p(y | x) = sum over paths 0 = a_0 < a_1 < ... < a_T = last of prod_t p(a_t | a_t-1, x) p(y_t | a_t, x)
 
-A path starts at the first vertex, ends at the last and emits one token at each vertex behind the first. The first is
-silent (it emits BOS with probability one, so that the choice of a path can decide the first word), the last emits EOS
-with probability one and no other does. A target has probability 0 where it has more tokens than there are vertices
-behind the first.
+A path starts at the first vertex, ends at the last and emits one token at each vertex behind the first. The
+first is silent (it emits BOS with probability one, so that the choice of a path can decide the first word),
+the last emits EOS with probability one and no other does. A target has probability 0 where it has more tokens
+than there are vertices behind the first.
 """
 
 from typing import NamedTuple
@@ -67,6 +67,7 @@ def make(spec: TransformerSpec, options: DAGOptions) -> Family:
     decoder = Decoder(
         log_probs=lambda prediction: _log_probs(spec, prediction),
         path=lambda prediction, log_probs, width: _path(options, log_probs, prediction, width),
+        log_prob=_log_prob,
         beam=beam,
     )
     return upsampled_family(_module(spec, options), parts(spec, options), decoder)
@@ -82,7 +83,7 @@ def _module(spec: TransformerSpec, options: DAGOptions) -> Graph:
 
 
 def _program(prediction: Prediction, target) -> tuple:
-    """What the dynamic programs over BOS and a target want: emissions, links, number of tokens, last vertex."""
+    """Arguments of the dynamic programs over BOS and a target: emissions, links, lengths, last vertices."""
     target = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)
     # BOS and EOS are masked everywhere, but each is certain at its vertex, where nothing else is possible.
     emissions = emission_log_probs(prediction.logits, target)
@@ -131,7 +132,7 @@ def _path(options: DAGOptions, log_probs, prediction: Prediction, width: int) ->
 
 
 def _start_search(prediction: Prediction, log_probs: Float[Array, "B L V"], beam: int):
-    """The search over outputs; the silent start has been passed: what it links to may emit the first token."""
+    """The search over outputs from behind the silent start: what it links to may emit the first token."""
     links = prediction.links
     cache = jnp.broadcast_to(jnp.exp(links[:, :1]), (links.shape[0], beam, links.shape[1]))
     return decoding.prefix_step(log_probs, links), cache

@@ -22,7 +22,9 @@ def make(spec: TransformerSpec, options: GLATOptions) -> Family:
 
 def parts(spec: TransformerSpec, options: GLATOptions) -> Parallel:
     """Those of the base; training reveals some of the reference where a first pass was wrong."""
-    base = FAMILIES[options.base].parallel(spec, options.of_base)
+    parallel = FAMILIES[options.base].parallel
+    assert parallel is not None  # GLATOptions takes no other base
+    base = parallel(spec, options.of_base)
     return base._replace(make_loss=lambda parts: functools.partial(_loss, options, parts))
 
 

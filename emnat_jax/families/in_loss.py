@@ -1,8 +1,12 @@
-"""The E-step inside the loss: K targets a source, weighed anew at every update (METHOD 5.3; DDRS, Shao et al. 2022).
+"""The E-step inside the loss: K targets a source, weighed anew at every step (METHOD 5.3).
 
-Rows come in groups of K with one source. A pass without gradient says how likely the model finds each target; the
-loss of the family then counts each by its share. A share that is the posterior gives the gradient of
--log sum_k w_k p(y_k | x), so this holds for any family's own loss, with glancing or masking too.
+The method is DDRS (Shao et al. 2022). Rows come in groups of K with one source. A pass without gradient says
+how likely the model finds each target; the loss of the family then counts each by its share. A share that is
+the posterior gives the gradient of
+
+    -log sum_k w_k p(y_k | x)
+
+so this holds for any family's own loss, with glancing or masking too.
 """
 
 import functools
@@ -19,7 +23,7 @@ SOFT = 2 / 3  # of training go from the mean to the log-sum-exp, the rest from t
 
 
 def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
-    """`Family.loss` of batches whose rows are groups of `count` targets; `steps` is the length of the training.
+    """`Family.loss` of batches whose rows are groups of `count` targets, in a training of `steps`.
 
     The encoder sees each source once. `batch.weight` holds the targets' prior shares, 0 for none. Evaluation
     (key None) measures the family's loss of single targets.
@@ -45,7 +49,7 @@ def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
 def responsibilities(
     log_prob: Float[Array, "B K"], shares: Float[Array, "B K"], progress: Float[Array, ""]
 ) -> Float[Array, "B K"]:
-    """What each target counts, `progress` from 0 to 1: as the shares, as the posterior at 2/3, one alone at the end.
+    """What each target counts, `progress` from 0 to 1: its share, at 2/3 its posterior, at 1 the best alone.
 
     The gradients of their losses are those of the mean, the log-sum-exp and the minimum, and in between
     of their linear interpolation. Each source keeps the sum of its shares.

@@ -1,8 +1,8 @@
 """Families whose decoder starts from the upsampled source: what `ctc` and `dag` share.
 
-Each source token becomes several decoder positions, and the probability of a target is a sum over the ways in which
-it can lie on them. There is no length head, and label smoothing is not used. A target that does not fit on the
-positions has probability 0: training leaves it out and counts it as `unreachable`.
+Each source token becomes several decoder positions, and the probability of a target is a sum over the ways in
+which it can lie on them. There is no length head, and label smoothing is not used. A target that does not fit
+on the positions has probability 0: training leaves it out and counts it as `unreachable`.
 """
 
 import functools
@@ -25,7 +25,8 @@ from emnat_jax.types import BOS, EOS, Batch, Hypotheses, Key, Params
 class Beam(NamedTuple):
     """A search over outputs instead of over single paths."""
 
-    # (prediction, log_probs f32[B, L, V], beam) -> what beam_search takes: next log-probabilities, first cache
+    # (prediction, log_probs f32[B, L, V], beam) -> what beam_search takes: next log-probabilities, first
+    # cache
     start: Callable[[Prediction, jax.Array, int], tuple[LogProbsFn, Any]]
     width: int  # of the beam; N-best lists widen it to N
     always: bool  # also where a single output is asked for
@@ -38,6 +39,7 @@ class Decoder(NamedTuple):
 
     log_probs: Callable[[Prediction], jax.Array]  # f32[B, L, V]; normalised
     path: Callable[[Prediction, jax.Array, int], jax.Array]  # (prediction, log_probs, columns) -> i32[B, T]
+    log_prob: Callable[[Prediction, jax.Array], jax.Array]  # of the path's tokens, as in Parallel
     beam: Beam
 
 
@@ -63,7 +65,7 @@ def upsampled_parts(
 def upsampled_family(module: UpsampledDecoder, parts: Parallel, decoder: Decoder) -> Family:
     """The family of these parts."""
     inputs = (jnp.full((1, 2), EOS, jnp.int32),)
-    return parallel_family(module, inputs, parts, functools.partial(_decode, module, parts, decoder))
+    return parallel_family(module, inputs, parts, functools.partial(_decode, module, decoder))
 
 
 def _encode(module: UpsampledDecoder, params: Params, batch: Batch, key: Key | None):
@@ -76,7 +78,6 @@ def _predict(module: UpsampledDecoder, params: Params, memory, batch: Batch, rev
 
 def _decode(
     module: UpsampledDecoder,
-    parts: Parallel,
     decoder: Decoder,
     params: Params,
     source: Int[Array, "B S"],
@@ -92,7 +93,7 @@ def _decode(
     if num_candidates > 1 or decoder.beam.always:
         return _search(decoder.beam, prediction, log_probs, width, num_candidates)
     tokens = decoder.path(prediction, log_probs, width)
-    log_prob = parts.log_prob(prediction, tokens)[:, None]
+    log_prob = decoder.log_prob(prediction, tokens)[:, None]
     return Hypotheses(tokens[:, None], log_prob, log_prob)
 
 

@@ -6,7 +6,7 @@ Network and loss of Sun & Yang (ICML 2020) as METHOD 1.6 and 1.7 give them, with
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +127,7 @@ def _predict(spec, params: Params, memory, batch: Batch, revealed, key: Key | No
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
     apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method="tokens")
-    tokens = apply({"params": params}, encoded, lengths, width, revealed)
+    tokens: Any = apply({"params": params}, encoded, lengths, width, revealed)
     return Prediction(tokens, mask(length_logits, _allowed_lengths(spec)))
 
 
@@ -171,7 +171,8 @@ class Trials(NamedTuple):
 def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S"], count: int) -> Trials:
     """`count` lengths around the most likely one, and the log-probabilities of tokens given each."""
     module, width = LengthThenTokens(spec), spec.output_length(source.shape[1])
-    encoded, length_logits = module.apply({"params": params}, source, method="encode")
+    found: Any = module.apply({"params": params}, source, method="encode")
+    encoded, length_logits = found
     length_lp = masked_log_softmax(length_logits, _allowed_lengths(spec))
     lengths, valid = candidate_lengths(jnp.argmax(length_lp, axis=-1), count, width)
     log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
@@ -179,7 +180,7 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
     last = jnp.arange(width)[None] == flat[:, None] - 1
 
     def predict(revealed):
-        logits = module.apply({"params": params}, repeated, flat, width, revealed, method="tokens")
+        logits: Any = module.apply({"params": params}, repeated, flat, width, revealed, method="tokens")
         return only_eos(masked_log_softmax(logits, generable(spec, eos=False)), last)
 
     return Trials(lengths, log_prob, width, predict)
@@ -188,10 +189,10 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
 def best_of_lengths(
     trials: Trials, tokens: Array, log_prob: Array, confidence: Array, *, alpha: float, count: int
 ) -> Hypotheses:
-    """The best `count` of what was decoded for each length, in the order of the confidence in tokens and length.
+    """The best `count` of what was decoded for each length, by the confidence in tokens and length.
 
-    `tokens` i32[N, T] with their `log_prob` and `confidence` f32[N], those of the length apart; `alpha` is of the
-    length penalty.
+    `tokens` i32[N, T] with their `log_prob` and `confidence` f32[N], those of the length apart; `alpha` is of
+    the length penalty.
     """
     shape, invalid = trials.lengths.shape, is_impossible(trials.log_prob)
     total = jnp.where(invalid, NEG_INF, log_prob.reshape(shape) + trials.log_prob)

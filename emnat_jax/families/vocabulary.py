@@ -10,7 +10,7 @@ from emnat_jax.types import BOS, EOS, NEG_INF, PAD
 
 
 def generable(spec: TransformerSpec, *, eos: bool, blank: bool = False) -> Bool[np.ndarray, " V"]:
-    """True for ids that may be generated: never BOS or the ids that only pad the vocabulary; PAD as `blank`."""
+    """True for ids that may be generated: never BOS or ids that only pad the vocabulary; PAD as `blank`."""
     allowed = np.arange(padded_vocab(spec)) < spec.vocab_size
     allowed[BOS], allowed[PAD] = False, blank
     allowed[EOS] = eos

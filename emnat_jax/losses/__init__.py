@@ -1,12 +1,12 @@
 """Losses and what they are made of: pure functions on arrays, in float32, log-probabilities in nats.
 
-A batch is padded with PAD and every sentence ends in EOS (`emnat_jax.types`); a log-probability of NEG_INF stands for
-probability zero. All functions are differentiable by their float arguments where that makes sense, and can be
-compiled and mapped.
+A batch is padded with PAD and every sentence ends in EOS (`emnat_jax.types`); a log-probability of NEG_INF
+stands for probability zero. All functions are differentiable by their float arguments where that makes sense,
+and can be compiled and mapped.
 
 - token by token: `token_log_probs`, `smoothed_cross_entropy`
-- summed over alignments or paths: `ctc_log_prob`, `dag_log_prob`; the best of them: `ctc_alignment`, `dag_alignment`;
-  their input: `emission_log_probs`
+- summed over alignments or paths: `ctc_log_prob`, `dag_log_prob`; the best of them: `ctc_alignment`,
+  `dag_alignment`; their input: `emission_log_probs`
 - what a model is shown while it trains: `glancing_ratio`, `glanced`, `random_subset`, `uniform_count`
 """
 

@@ -1,17 +1,17 @@
-"""Connectionist temporal classification (Graves et al., ICML 2006): a target's probability over all alignments.
+"""Connectionist temporal classification (Graves et al., ICML 2006): a target over all its alignments.
 
-An alignment gives each of L frames a token or BLANK; without repeats of a frame and then without blanks it reads as
-the target. PAD stands for BLANK: no target holds it. `lengths` count tokens without EOS, which a model that emits
-frames appends by rule.
+An alignment gives each of L frames a token or BLANK; without repeats of a frame and then without blanks it
+reads as the target. PAD stands for BLANK: no target holds it. `lengths` count tokens without EOS, which a
+model that emits frames appends by rule.
 
-A target of T tokens has 2T + 1 states: blank, y_1, blank, y_2, ..., y_T, blank. With `emit[l, j]` the log-probability
-that frame l holds what state j stands for, `alpha[l, j]` is the log-probability of the first l frames, summed over the
-alignments that end in state j:
+A target of T tokens has 2T + 1 states: blank, y_1, blank, y_2, ..., y_T, blank. With `emit[l, j]` the
+log-probability that frame l holds what state j stands for, `alpha[l, j]` is the log-probability of the first
+l frames, summed over the alignments that end in state j:
 
     alpha[0, j] = 0 of the first blank, impossible elsewhere
     alpha[l, j] = emit[l, j] + log( exp alpha[l-1, j]        it stays in the state
                                   + exp alpha[l-1, j-1]      it comes from the state before
-                                  + exp alpha[l-1, j-2] )    it skips a blank: into a token unlike the one before
+                                  + exp alpha[l-1, j-2] )    it skips a blank, into a token unlike the last
     log p(y)    = log( exp alpha[L, 2T] + exp alpha[L, 2T-1] )
 
 The best alignment has maxima in the place of the sums, and is traced back from the better end.
@@ -33,10 +33,10 @@ def ctc_log_prob(
     tokens: Int[Array, "B T"],
     lengths: Int[Array, " B"],
 ) -> Float[Array, " B"]:
-    """log p(tokens) in nats, summed over all alignments; NEG_INF where there is none, with a gradient of zero.
+    """log p(tokens) in nats, over all alignments; NEG_INF where there is none, with a gradient of zero.
 
-    `logits[b, l]` are those of frame l over the tokens and BLANK, `frames` the real frames of each row, `lengths` its
-    tokens. What lies beyond them does not matter. The recursion is the module's.
+    `logits[b, l]` are those of frame l over the tokens and BLANK, `frames` the real frames of each row,
+    `lengths` its tokens. What lies beyond them does not matter. The recursion is the module's.
     """
     states, _ = _run(logits, frames, tokens, lengths, jax.nn.logsumexp)
     total = jax.nn.logsumexp(_ends(states, lengths), axis=-1)

@@ -1,16 +1,16 @@
 """Log-likelihood of a target under a directed acyclic graph, and the path that explains it best.
 
-DA-Transformer (Huang et al., ICML 2022, 3.2): a path 0 = a_1 < a_2 < ... < a_T = last visits vertices and emits one
-token at each. Its log-probability is the sum of its emissions and of its links; a target's is the log-sum over all
-paths of as many vertices as it has tokens. With `forward[t, v]` the log-probability of the first t tokens, summed over
-the paths whose t-th vertex is v:
+DA-Transformer (Huang et al., ICML 2022, 3.2): a path 0 = a_1 < a_2 < ... < a_T = last visits vertices and
+emits one token at each. Its log-probability is the sum of its emissions and of its links; a target's is the
+log-sum over all paths of as many vertices as it has tokens. With `forward[t, v]` the log-probability of the
+first t tokens, summed over the paths whose t-th vertex is v:
 
     forward[1, v] = emissions[0, 1] at v = 0, impossible elsewhere
     forward[t, v] = emissions[v, t] + log sum over u < v of exp( forward[t-1, u] + links[u, v] )
     log p(y)      = forward[T, last]
 
-The best path has a maximum in the place of the sum. An emission or a link that is not allowed holds `NEG_INF`, not
--inf: -inf would make gradients NaN.
+The best path has a maximum in the place of the sum. An emission or a link that is not allowed holds
+`NEG_INF`, not -inf: -inf would make gradients NaN.
 """
 
 import functools

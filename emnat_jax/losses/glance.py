@@ -8,7 +8,7 @@ from emnat_jax.types import Key, Step
 
 
 def random_subset(key: Key, eligible: Bool[Array, "B L"], count: Int[Array, " B"]) -> Bool[Array, "B L"]:
-    """`count` of the eligible positions of each row, every subset equally likely; all where there are fewer."""
+    """`count` of each row's eligible positions, every subset equally likely; all where there are fewer."""
     noise = jnp.where(eligible, jax.random.uniform(key, eligible.shape), 2.0)
     rank = jnp.argsort(jnp.argsort(noise, axis=-1), axis=-1)
     return eligible & (rank < count[:, None])
@@ -34,8 +34,8 @@ def glanced(
 ) -> Bool[Array, "B L"]:
     """Where the reference is shown: at ratio x (wrong guesses) positions of each row, rounded to nearest.
 
-    The positions are drawn from the `eligible` ones, every subset equally likely (Qian et al., ACL 2021, 3.2).
-    `guess` and `reference` are tokens.
+    The positions are drawn from the `eligible` ones, every subset equally likely (Qian et al., ACL 2021,
+    3.2). `guess` and `reference` are tokens.
     """
     wrong = jnp.sum(eligible & (guess != reference), axis=-1)
     count = jnp.round(ratio * wrong.astype(jnp.float32)).astype(jnp.int32)

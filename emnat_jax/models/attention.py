@@ -1,6 +1,7 @@
 """Multi-head attention: the mathematics as pure functions, the weights as thin modules."""
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +39,9 @@ def attend_fused(
     key: Float[Array, "B S H C"],
     value: Float[Array, "B S H C"],
     keep: Bool[Array, "B #T S"],
-    implementation: str,
+    implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "B T H C"]:
-    """The same without dropout, by a kernel that never stores the scores (Dao et al. 2022, "FlashAttention")."""
+    """The same without dropout, by a kernel that stores no scores (FlashAttention, Dao et al. 2022)."""
     mask = jnp.broadcast_to(keep[:, None], (query.shape[0], 1, query.shape[1], key.shape[1]))
     attended = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
     return attended.astype(jnp.float32)
@@ -105,7 +106,8 @@ class SelfAttention(nn.Module):
         self.out = Projection(heads, width, self.spec.dtype)
 
     def __call__(self, x: Float[Array, "B T D"], keep: Bool[Array, "B #T T"]) -> Float[Array, "B T D"]:
-        return self.out(_attend(self, *self._split(x), keep))
+        query, key, value = self._split(x)
+        return self.out(_attend(self, query, key, value, keep))
 
     def step(self, x, cache, position, keep):
         """One position of K beams. x f32[B, K, D]; cache (key, value) [B, T, K, H, C]; keep [B, K, T * K].
@@ -143,7 +145,8 @@ class CrossAttention(nn.Module):
         return key_value[..., 0, :, :], key_value[..., 1, :, :]
 
     def __call__(self, x: Float[Array, "B T D"], memory, keep: Bool[Array, "B 1 S"]) -> Float[Array, "B T D"]:
-        return self.out(_attend(self, self.query(x).astype(self.spec.dtype), *memory, keep))
+        key, value = memory
+        return self.out(_attend(self, self.query(x).astype(self.spec.dtype), key, value, keep))
 
 
 def _width(spec: TransformerSpec):

@@ -54,8 +54,9 @@ def _random_bits(words: jax.Array, bit_width: int, shape: tuple[int, ...]) -> ja
 
 def _fold_in(words: jax.Array, number: ArrayLike) -> jax.Array:
     """u32[2]: words that depend on every bit of `words` and `number`."""
-    number = number * jnp.uint32(0x9E3779B9) + jnp.uint32(0x85EBCA6B)  # all zeros are no fixed point
-    first = _mix(words[0] + _mix(number + words[1]))
+    # The sum, so that all zeros are no fixed point.
+    moved = jnp.asarray(number * jnp.uint32(0x9E3779B9) + jnp.uint32(0x85EBCA6B))
+    first = _mix(words[0] + _mix(moved + words[1]))
     return jax.lax.optimization_barrier(jnp.stack([first, _mix(first ^ words[1])]))
 
 

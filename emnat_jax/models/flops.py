@@ -9,10 +9,10 @@ def training_flops(
 ) -> float:
     """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
 
-    `targets_per_source` rows share a source, which is encoded once. Matrix products only, two operations a multiply-add,
-    backward twice the forward (Kaplan et al. 2020, 2.1). Recomputation by `remat` and passes without gradient
-    (glancing, the E-step inside the loss) are not model work and are left out, heads besides the vocabulary's
-    are too small to count.
+    `targets_per_source` rows share a source, which is encoded once. Matrix products only, two operations a
+    multiply-add, backward twice the forward (Kaplan et al. 2020, 2.1). Recomputation by `remat` and passes
+    without gradient (glancing, the E-step inside the loss) are not model work and are left out, heads besides
+    the vocabulary's are too small to count.
     """
     spec, target = model.transformer, model.options.decoder_positions(source, target)
     width, hidden = spec.width, spec.ff_width

@@ -24,7 +24,7 @@ class LengthHead(nn.Module):
 
 
 class LinkHead(nn.Module):
-    """Log-probability of going from each vertex to each later one (DA-Transformer, Huang et al., ICML 2022, 3.1).
+    """Log-probability of each vertex to follow each (DA-Transformer, Huang et al., ICML 2022, 3.1).
 
     A mixture of heads, each a softmax over the allowed successors; in float32. NEG_INF where no link is
     allowed: back, to padding, or further than `max_jump` vertices.

@@ -9,8 +9,8 @@ from jax.sharding import PartitionSpec
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """`x` with each of its axes spread over devices as the rules say of that logical axis (None: whole).
 
-    The rules are those of `training/layout.py: use_layout`; outside of it `x` stays as it is. Without this the
-    compiler lets the weights' layout leak into activations, and pays for it in gathers and memory.
+    The rules are those of `training/layout.py: use_layout`; outside of it `x` stays as it is. Without this
+    the compiler lets the weights' layout leak into activations, and pays for it in gathers and memory.
     """
     return nn.with_logical_constraint(x, axes)
 
@@ -27,7 +27,8 @@ def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:
     many numbers as are asked for travel, and never the table, which the compiler by itself would gather.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    over = None if mesh.empty else nn.logical_to_mesh_axes((axis,))[0]
+    axes = None if mesh.empty else nn.logical_to_mesh_axes((axis,))
+    over = None if axes is None else axes[0]
     if over is None or mesh.shape[over] == 1:
         return table[index]
 

@@ -147,7 +147,7 @@ class Stack(nn.Module):
             self.layers = [layer(self.spec) for _ in range(self.count)]
 
     def __call__(self, carry, own=None, shared=None, method: str = "__call__"):
-        """(carry, list of own of each layer) after all layers; scanned layers have only the first method and no own."""
+        """(carry, list of each layer's own) after all layers; scanned ones have the first method, no own."""
         if self.spec.scan_layers:
             return self.layers(carry, own, shared)
         outputs = []
@@ -160,7 +160,8 @@ class Stack(nn.Module):
 def unscanned(spec: TransformerSpec, params: Params) -> tuple[TransformerSpec, Params]:
     """The same model with its layers one by one, as step-by-step decoding needs it.
 
-    A loop over layers would copy each layer's cache out of the stack of all of them, and back, at every token.
+    A loop over layers would copy each layer's cache out of the stack of all of them, and back, at every
+    token.
     """
     if not spec.scan_layers:
         return spec, params

@@ -1,4 +1,4 @@
-"""A family from outside the package: position-wise, trained with the focal loss (Lin et al., ICCV 2017, section 3).
+"""A family from outside the package: position-wise, trained with the focal loss (Lin et al., ICCV 2017, 3).
 
     emnat em --config=tests/families/outside_family.py --workdir=runs/focal
 

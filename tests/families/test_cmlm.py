@@ -1,4 +1,4 @@
-"""The conditional masked language model against every mask, and its decoder against mask-predict of one row."""
+"""The conditional masked language model against every mask; its decoder against mask-predict of one row."""
 
 import functools
 import itertools

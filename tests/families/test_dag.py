@@ -100,7 +100,7 @@ def best_tokens(graph, path):
 
 
 def followed(graph, scores):
-    """Tokens behind the first vertex along the highest of `scores`, cut where `decode` has no room for more."""
+    """Tokens behind the first vertex along the highest of `scores`, cut where `decode` has no more room."""
     path = [0]
     while path[-1] < graph.last:
         path.append(int(np.argmax(scores[path[-1], path[-1] + 1 :])) + path[-1] + 1)
