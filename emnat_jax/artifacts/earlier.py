@@ -15,8 +15,8 @@ def refuse_earlier_workdir(directory: epath.PathLike) -> None:
     directory = epath.Path(directory)
     if _has_earlier_options(directory / paths.CONFIG) or _has_earlier_folders(directory):
         raise UserError(
-            f"{os.fspath(directory)} was made by an earlier emnat_jax, in which teacher and student were called ar and "
-            "nar; this one cannot go on with it. Use the version that made it, or begin a new workdir."
+            f"{os.fspath(directory)} was made by an earlier emnat_jax, in which teacher and student were called "
+            "ar and nar; this one cannot go on with it. Use that version, or begin a new workdir."
         )
 
 

@@ -1,8 +1,8 @@
 """Compile every step of an EM round for a TPU slice, on a machine that has none (needs the extra `tpu`).
 
 Prints for each step what it needs of a chip's memory, its operations and bytes, its collectives, what bounds
-it and how long the round's stages take at that bound (docs/pods.md explains the arithmetic). Ends with status 2
-when something does not fit.
+it and how long the round's stages take at that bound (docs/pods.md explains the arithmetic). Ends with
+status 2 when something does not fit.
 
 Examples:
   emnat compile --topology=v5e:2x4
@@ -83,8 +83,8 @@ def _lines(name: str, found: dict, largest: int) -> str:
     return "\n".join([
         f"{name}: {'fits' if found['fits'] else 'DOES NOT FIT'}, {found['peak_bytes'] / gib:.2f} of "
         f"{found['chip_bytes'] / gib:.0f} GiB a chip ({found['compile_seconds']:.0f} s to compile)",
-        f"  {found['flops'] / 1e9:.4g} GFLOP, {found['hbm_bytes'] / 1e9:.4g} GB of memory traffic a chip; collectives: "
-        f"{moved}, {found['link_bytes'] / 1e6:.4g} MB sent",
+        f"  {found['flops'] / 1e9:.4g} GFLOP, {found['hbm_bytes'] / 1e9:.4g} GB of memory traffic a chip; "
+        f"collectives: {moved}, {found['link_bytes'] / 1e6:.4g} MB sent",
         f"  at best, ms: {bounds}; matrix units busy {found['compute_share']:.0%} of it, "
         f"{found['target_tokens_per_second']:.4g} target tokens/s{hours}",
         *(f"  {value:8.3f} ms  {source}" for source, value in parts),
@@ -95,7 +95,7 @@ def _refuse_what_does_not_fit(steps: dict, topology: str) -> None:
     large = [name for name, found in steps.items() if not found["fits"]]
     if large:
         raise UserError(
-            f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or train.batch_tokens), raise train.accumulate or "
-            "set remat=True in the model; for decoding and scoring lower data.decode_rows; for both spread the weights with "
-            "mesh.fsdp or mesh.model."
+            f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or "
+            "train.batch_tokens), raise train.accumulate or set remat=True in the model; for decoding and "
+            "scoring lower data.decode_rows; for both spread the weights with mesh.fsdp or mesh.model."
         )

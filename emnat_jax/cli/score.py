@@ -54,7 +54,8 @@ def _score_texts(work, args):
     sources, targets = read_lines(args.source), read_lines(args.target)
     if len(sources) != len(targets):
         raise UserError(
-            f"{args.source} has {len(sources)} lines, {args.target} has {len(targets)}; give files of the same lines."
+            f"{args.source} has {len(sources)} lines, {args.target} has {len(targets)}; give files of the "
+            "same lines."
         )
     encoded = [encode_lines(lines, work.vocabulary, None) for lines in (sources, targets)]
     limit = work.config.data.max_length

@@ -1,4 +1,4 @@
-"""Choose targets for every source of a candidates set: the E-step. The rule stands in the configuration (select.*).
+"""Choose targets for every source of a candidates set: the E-step. Options under `select` hold the rule.
 
 Example:
   emnat select --workdir=runs/demo --candidates=runs/demo/rounds/0/candidates --output=runs/demo/paper \\

@@ -1,9 +1,9 @@
 """Run a grid of configurations and seeds in one workdir: what its runs have in common is made once.
 
-The configuration file has get_config(), what all runs share, and get_grid(): {group: {cell: {key: value}}}. The first
-cell of a group is what the others are compared with, unless --over names another. Each run is a workdir in WORKDIR/cells/GROUP/CELL/SEED that every
-command opens. Killed and run again, the sweep goes on; two of them in one workdir divide the cells.
-The report is of all seeds that the workdir has.
+The configuration file has get_config(), what all runs share, and get_grid(): {group: {cell: {key: value}}}.
+The first cell of a group is what the others are compared with, unless --over names another. Each run is a
+workdir in WORKDIR/cells/GROUP/CELL/SEED that every command opens. Killed and run again, the sweep goes on;
+two of them in one workdir divide the cells. The report is of all seeds that the workdir has.
 
 Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3

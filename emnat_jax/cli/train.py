@@ -2,7 +2,8 @@
 
 Examples:
   emnat train --role=teacher --workdir=runs/demo --output=runs/demo/models/teacher
-  emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled --output=runs/demo/models/kd
+  emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled \\
+    --output=runs/demo/models/kd
 """
 
 from emnat_jax.artifacts import paths

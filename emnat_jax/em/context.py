@@ -1,4 +1,4 @@
-"""What a stage is given beside its options: the workdir, the devices, the processes, and settings that change no result."""
+"""What a stage gets beside its options: workdir, devices, processes, and settings that change no result."""
 
 import dataclasses
 import functools
@@ -19,18 +19,18 @@ from emnat_jax.training.loop import load_params
 from emnat_jax.training.manifest import load_model_manifest
 
 Log = Callable[[str], None]
-# Options under `data` that name files and folders. Their text is what counts, and that may lie elsewhere tomorrow.
-PLACES = ("root", "tfds_dir", "train_source", "train_target", "valid_source", "valid_target", "test_source", "test_target",
-          "test_multi")  # fmt: skip
+# Options under `data` that name files and folders. The text in them is what counts, and it may be moved.
+PLACES = ("root", "tfds_dir", "train_source", "train_target", "valid_source", "valid_target", "test_source",
+          "test_target", "test_multi")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
     """Steps between what a training writes.
 
-    A run with another `log_every` or `checkpoint_every` ends with the same weights: a checkpoint that early stopping
-    may go back to is saved whenever it is found. The same is true of `eval_every`, unless `patience` counts evaluations:
-    then it is an option of the training, and this one is not used.
+    `log_every` and `checkpoint_every` never change the weights: a checkpoint that early stopping may go back
+    to is saved whenever it is found. `eval_every` changes them where `patience` counts evaluations; there it is
+    an option of the training (`TrainConfig`), and the one here is not used.
     """
 
     log_every: int
@@ -52,7 +52,7 @@ class Intervals:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Options of a run that the results of finished stages do not depend on: a resume may change all of them."""
+    """Options that no result of a stage depends on: a resume may change all of them."""
 
     mesh: MeshConfig
     decode_rows: int  # of a decoding or scoring batch on each device
@@ -116,7 +116,7 @@ class Context:
         buckets: tuple[int, ...],
         change: Callable[[ModelSpec], ModelSpec] | None = None,
     ) -> TrainedModel:
-        """A finished model from its folder, for batches of these widths; `change` may alter how it decodes."""
+        """A finished model, for batches of these widths; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
         functions = self.compiled(change(model) if change else model, buckets)
         params = load_params(epath.Path(directory), functions.family, self.layout)

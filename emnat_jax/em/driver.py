@@ -32,8 +32,8 @@ def run_config(config: Config, workdir: epath.PathLike, log: Callable[[str], Non
 def run(work: Workspace) -> Report:
     """Runs or resumes every stage of every round, and returns the report.
 
-    Raises UserError for options that a finished stage was not made with, for a workdir that another process is
-    working on, and for whatever a stage refuses.
+    Raises UserError for options that a finished stage was not made with, for a workdir that another process
+    is working on, and for whatever a stage refuses.
     """
     work.check()
     broadcast = work.processes.broadcast
@@ -67,7 +67,7 @@ def _run_stage(work: Workspace, stage: Stage) -> None:
 
 
 def _end(work: Workspace, index: int) -> str | None:
-    """Why round `index` is the last; None where the next was begun: a rule that came later does not undo it."""
+    """Why round `index` is the last; None where the next was begun, which no later rule undoes."""
     begun = (work.directory / paths.round_folder(index + 1)).exists()
     return None if begun else stop_reason(work, index)
 

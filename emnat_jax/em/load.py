@@ -22,8 +22,9 @@ def load(
     """The teacher or student of a workdir, or the model whose folder `path` is.
 
     `round`: None is the last with a finished model of that role. `decoder`, `length_candidates` and `rescore`
-    (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. Raises UserError, with what
-    to do, for a folder without a finished model, a damaged or foreign one, and a decoding the family does not have.
+    (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. Raises UserError, with
+    what to do, for a folder without a finished model, a damaged or foreign one, and a decoding that the
+    family does not have.
     """
     path = epath.Path(path)
     directory, model = _workdir_of(path)
@@ -40,7 +41,8 @@ def _workdir_of(path: epath.Path) -> tuple[epath.Path, epath.Path | None]:
     require(path.exists(), f"{path}: no such folder; give a workdir or the folder of a finished model.")
     require(
         (path / MANIFEST_NAME).exists(),
-        f"{path} is neither a workdir (it has no {paths.VOCABULARY}/) nor the folder of a finished model (no {MANIFEST_NAME}).",
+        f"{path} is neither a workdir (it has no {paths.VOCABULARY}/) nor the folder of a finished model (no "
+        f"{MANIFEST_NAME}).",
     )
     for parent in path.parents:
         if (parent / paths.VOCABULARY).exists():
@@ -83,7 +85,7 @@ def _round_folder(work: Workspace, role: str, round: int | None, of: str | None 
 
 
 def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
-    """The model with so many lengths; as it is where it has no such option and is not `alone`: a teacher chooses."""
+    """The model with so many lengths; as it is where it has no such option and is not `alone`."""
     require(count >= 1, f"length candidates {count}: use 1 or more.")
     if model.options.length_candidates is None and not alone:
         return model

@@ -90,8 +90,8 @@ def _keep(work: Workspace, new: dict[str, Any]) -> list[str]:
     change = change_of(work.directory, work.config)
     if change is not None and change.touched:
         raise UserError(
-            f"{work.directory} was begun with another configuration; different: {change.message()}. Go back to the "
-            "values before, or use a new workdir."
+            f"{work.directory} was begun with another configuration; different: {change.message()}. Go back "
+            "to the values before, or use a new workdir."
         )
     if change is not None and not change.keys:
         return []
@@ -106,7 +106,7 @@ def _keep(work: Workspace, new: dict[str, Any]) -> list[str]:
 
 
 def describe(directory: epath.PathLike, config: Config) -> str:
-    """One line a stage: done, other (finished, and would not be the same) or to do; then what would be refused."""
+    """A line a stage: done, other (finished, but not the same) or to do; then what would be refused."""
     directory, lines = epath.Path(directory), []
     change = change_of(directory, config)
     for stage in make_plan(config):

@@ -12,8 +12,8 @@ from emnat_jax.em.stages.base import Stage
 def signature(stage: Stage, config: Config, made: dict[str, str], *, with_conditions: bool = False) -> str:
     """SHA-256 over the stage's kind, its options and the signatures of its inputs.
 
-    `made` holds the signatures of the stages before, by output. With `with_conditions` also over what two runs must
-    have alike to share the stage, though one run may change it.
+    `made` holds the signatures of the stages before, by output. With `with_conditions` also over the stage's
+    conditions: what two runs must have alike to share it.
     """
     about = {
         "kind": stage.kind,

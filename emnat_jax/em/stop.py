@@ -34,8 +34,8 @@ def _too_much_drift(work: Workspace, index: int) -> str | None:
     if drift <= most:
         return None
     return (
-        f"round {index}'s choices have {drift:.3f} nats a token less log p_teacher0 than the teacher's best, more than "
-        f"em.stop_max_drift={most}"
+        f"round {index}'s choices have {drift:.3f} nats a token less log p_teacher0 than the teacher's best, "
+        f"more than em.stop_max_drift={most}"
     )
 
 

@@ -22,7 +22,7 @@ ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "posi
 
 
 class Workspace(Context):
-    """A workdir with the whole configuration, which no stage gets. UserError for one of an earlier version."""
+    """A workdir with the whole configuration, which no stage gets; UserError for an earlier version's."""
 
     def __init__(
         self, config: Config, directory: epath.PathLike, log: Log, processes: Processes | None = None
@@ -69,8 +69,8 @@ class Workspace(Context):
 def saved_config(directory: epath.PathLike) -> Config | None:
     """The configuration that a workdir was begun with; None where it was not begun.
 
-    Options that came after it was begun have their default. UserError for a damaged file, and for a workdir of an
-    earlier version.
+    Options that came after it was begun have their default. UserError for a damaged file, and for the workdir
+    of an earlier version.
     """
     refuse_earlier_workdir(directory)
     path = epath.Path(directory) / paths.CONFIG
@@ -82,7 +82,8 @@ def require_kernels(config: Config) -> None:
     for model in (config.role(role).model for role in ROLES):
         require(
             model.attention == "xla" or jax.default_backend() == "gpu",
-            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; use xla.",
+            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; "
+            "use xla.",
         )
 
 
@@ -93,6 +94,6 @@ def _require_same_encoder(teacher: ModelConfig, student: ModelConfig) -> None:
         ours, theirs = (getattr(model, name) for model in sizes)
         require(
             ours == theirs,
-            f"student.{name}={theirs} is not teacher.{name}={ours}, so that the student cannot start from the "
-            "teacher's encoder; make them equal, or set em.share_encoder=False.",
+            f"student.{name}={theirs} is not teacher.{name}={ours}, so that the student cannot start from "
+            "the teacher's encoder; make them equal, or set em.share_encoder=False.",
         )

@@ -15,7 +15,7 @@ from emnat_jax.errors import UserError, require
 from emnat_jax.profiling.hlo import parse
 from emnat_jax.profiling.roofline import Work, work_of
 
-# libtpu asks the cloud which machine this is, and locks itself against a second compiling process, unless told.
+# Unless told, libtpu asks the cloud which machine this is, and locks out a second compiling process.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -61,8 +61,8 @@ def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
         devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"--topology={topology}: {str(error).splitlines()[0]} Give a chip and a shape, e.g. v5e:2x4, v5e:16x16, "
-            "v4:2x2x2, v5p:4x4x4, v6e:16x16."
+            f"--topology={topology}: {str(error).splitlines()[0]} Give a chip and a shape, e.g. v5e:2x4, "
+            "v5e:16x16, v4:2x2x2, v5p:4x4x4, v6e:16x16."
         ) from error
     if devices[0].device_kind not in CHIPS:
         raise UserError(

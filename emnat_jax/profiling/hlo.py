@@ -15,7 +15,7 @@ _NAME = re.compile(r"%([\w.\-]+)")
 
 
 class Shape(NamedTuple):
-    """One array: its type, sizes, bytes as it lies (tiles filled up), and whether that is in the large memory."""
+    """One array: type, sizes, bytes as it lies (tiles filled up), and whether that is in the large memory."""
 
     kind: str
     dims: tuple[int, ...]

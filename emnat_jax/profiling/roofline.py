@@ -1,4 +1,4 @@
-"""What a compiled program asks of a chip: operations, memory traffic and collectives, every turn of a loop counted.
+"""What a compiled program asks of a chip: operations, memory traffic, collectives; all turns of a loop count.
 
 XLA's own cost analysis counts the body of a loop once. Here a loop's turns are the largest whole number in
 its condition: exact for scanned layers, the longest possible search for a decoder.
@@ -46,7 +46,7 @@ class Costs(NamedTuple):
 
 
 def costs(works: list[Work], flops: float, hbm_bandwidth: float, link_bandwidth: float) -> Costs:
-    """Sums up the work for a chip of so many operations and bytes a second (Williams et al. 2009, "Roofline").
+    """Sums up the work for a chip of so many operations and bytes a second ("Roofline", Williams 2009).
 
     A chip runs one operation after the other, so each has a bound of its own: its operations over the
     chip's peak or its bytes over the memory's bandwidth, whichever takes longer. Collectives may run beside
@@ -110,7 +110,7 @@ def _called(what: Instruction) -> list[str]:
 
 
 def loop_turns(program: Program, loop: Instruction) -> int:
-    """How often a loop runs at most: as the compiler knows it, or the largest number that its condition holds."""
+    """How often a loop runs at most: as the compiler knows it, or the largest number in its condition."""
     known = re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes)
     if known:
         return int(known[1])
@@ -141,7 +141,7 @@ def _contracted(where: Computation, what: Instruction) -> int:
 
 
 def _convolution_flops(where: Computation, what: Instruction) -> float:
-    """On a TPU every matrix product is a convolution; some of its window falls on padding and costs nothing."""
+    """Every matrix product on a TPU is a convolution; some of its window is on padding and costs nothing."""
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", what.attributes)
     left, right = (where[name].shapes[0].dims for name in what.operands[:2])
     out = dict(zip(labels[3], what.shapes[0].dims))

@@ -1,4 +1,4 @@
-"""The programs of one EM round, lowered for a TPU slice: what fits, what bounds each, how long a round takes."""
+"""The programs of an EM round, lowered for a TPU slice: what fits, what bounds each, how long it takes."""
 
 from typing import Any, NamedTuple
 

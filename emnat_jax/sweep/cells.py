@@ -103,7 +103,7 @@ def _changed(base: dict, changes: Mapping[str, Any], where: str) -> Config:
 
 
 def choose(cells: Iterable[Cell], pattern: str | None) -> list[Cell]:
-    """The cells that one of the comma-separated patterns names, e.g. vanilla/*; UserError for one that names none."""
+    """The cells that comma-separated patterns name, e.g. vanilla/*; UserError for one that names none."""
     names = {cell: f"{cell.group}/{cell.name}" for cell in cells}
     patterns = [part.strip() for part in (pattern or "*").split(",")]
     for part in patterns:
@@ -117,7 +117,7 @@ def choose(cells: Iterable[Cell], pattern: str | None) -> list[Cell]:
 def run_cells(
     cells: Sequence[Cell], chosen: Sequence[Cell], directory: epath.PathLike, log: Log, processes: Processes
 ) -> dict[str, str]:
-    """Runs or resumes the chosen cells, one after the other; each takes over what any of `cells` has made alike.
+    """Runs or resumes the chosen cells in turn; each takes over what any of `cells` has made alike.
 
     A cell in which another process works is left to it. Returns what went wrong (UserError) by the cell's
     folder: the others are run all the same. Raises UserError before anything runs for what a check finds.

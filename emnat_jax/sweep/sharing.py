@@ -22,7 +22,7 @@ def common_stages(ours: Config, theirs: Config) -> list[Stage]:
 
 
 def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
-    """Puts what a stage made in the workdir `source` into the workdir `target`; what says "finished" comes last.
+    """Puts what a stage made in the workdir `source` into `target`; what says "finished" comes last.
 
     On one file system the files are linked, not copied: nobody changes what is finished.
     """
@@ -32,7 +32,7 @@ def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
 
 
 def _take_folder(source: epath.Path, target: epath.Path) -> None:
-    """All files below `source` and no others: at once where a folder can be renamed, else the manifest last."""
+    """All files below `source` and no others: at once by a rename, or else the manifest last."""
     beside = target.parent / f".{target.name}.taken" if is_local(target) else target
     for left in {beside, target}:  # of a stage that was cut off
         if left.exists():

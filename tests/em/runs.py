@@ -82,7 +82,7 @@ def run_in_child(directory: Path, kill_at: int | None = None, config: Config | N
 
 
 def finished_run(tmp_path_factory) -> Path:
-    """The workdir of an unbroken `small_config()` run; made once for all workers of a session, for reading only."""
+    """The workdir of an unbroken `small_config()` run, to be read only; made once for all workers."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
     directory = root / "finished" / "run"

@@ -86,7 +86,8 @@ def test_a_loss_that_is_not_finite_is_mended_with_a_lower_rate(finished, tmp_pat
 
 
 def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
-    words = ["train", "--role=teacher", f"--workdir={finished[0]}", f"--output={tmp_path / 'm'}", "--config.teacher_train.steps=3"]  # fmt: skip
+    folders = (f"--workdir={finished[0]}", f"--output={tmp_path / 'm'}")
+    words = ["train", "--role=teacher", *folders, "--config.teacher_train.steps=3"]
     assert run(*words)[0] == 0
     before = (tmp_path / "m/MANIFEST.json").read_text()
     assert run(*words, capsys=capsys)[0] == 0

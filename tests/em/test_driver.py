@@ -159,9 +159,11 @@ def test_selection_follows_the_rule(finished, tmp_path):
         ("posterior", lambda s: np.float64(s["student_log_prob"]) + np.float64(s["teacher0_log_prob"])),
     ):
         manifest = select(
-                directory / "rounds/0/candidates", tmp_path / rule, SelectConfig(rule=rule, normalise_length=False),
+            directory / "rounds/0/candidates",
+            tmp_path / rule,
+            SelectConfig(rule=rule, normalise_length=False),
             vocabulary=vocabulary,
-        )  # fmt: skip
+        )
         candidates = read_dataset(directory / "rounds/0/candidates")
         for row, chosen in zip(candidates, read_dataset(tmp_path / rule), strict=True):
             best = int(np.argmax(key(row.scores)))

@@ -1,4 +1,4 @@
-"""A whole EM run whose workdir is in an object store: the clients are the real ones, the store is on this machine."""
+"""A whole EM run in an object store: the clients are the real ones, the store is on this machine."""
 
 import importlib.util
 import signal

@@ -21,8 +21,15 @@ def changed(**keys):
     return from_dict(values)
 
 
-FREE = {"data__decode_rows": 32, "teacher_train__log_every": 7, "student_train__checkpoint_every": 4,
-        "teacher_train__eval_every": 8, "evaluation__samples": 1, "mesh__data": 4, "data__root": "/elsewhere"}  # fmt: skip
+FREE = {
+    "data__decode_rows": 32,
+    "data__root": "/elsewhere",
+    "evaluation__samples": 1,
+    "mesh__data": 4,
+    "student_train__checkpoint_every": 4,
+    "teacher_train__eval_every": 8,
+    "teacher_train__log_every": 7,
+}
 
 
 @pytest.fixture

@@ -33,8 +33,14 @@ def test_cells_are_every_seed_of_every_change():
 @pytest.mark.parametrize(
     ("grid", "says"),
     [
-        ({"vanilla": {"a": {"em.runds": 1}}}, "cell vanilla/a: unknown configuration key em.runds; did you mean em.rounds?"),
-        ({"vanilla": {"a": {"em.rounds": "x"}}}, "cell vanilla/a: em.rounds='x': expected a value of type int."),
+        (
+            {"vanilla": {"a": {"em.runds": 1}}},
+            "cell vanilla/a: unknown configuration key em.runds; did you mean em.rounds?",
+        ),
+        (
+            {"vanilla": {"a": {"em.rounds": "x"}}},
+            "cell vanilla/a: em.rounds='x': expected a value of type int.",
+        ),
         ({"vanilla": {"../x": {}}}, "'../x' cannot name a folder"),
         ({}, r"get_grid\(\) gives"),
         ({"vanilla": [1]}, r"group vanilla: get_grid\(\) gives"),
@@ -43,7 +49,10 @@ def test_cells_are_every_seed_of_every_change():
         ({"vanilla": {"a": {1: 2}}}, r"cell vanilla/a: get_grid\(\) gives"),
         ({"vanilla": {1: {}}}, "1 cannot name a folder"),
         ({"vanilla": {"a": {"seed": 3}}}, "cell vanilla/a: a sweep takes its seeds from --seeds"),
-        ({"vanilla": {"a": {"student.vanilla": {}}}}, "cell vanilla/a: student.vanilla is a group of options"),
+        (
+            {"vanilla": {"a": {"student.vanilla": {}}}},
+            "cell vanilla/a: student.vanilla is a group of options",
+        ),
     ],
 )  # fmt: skip
 def test_a_grid_that_cannot_be_is_refused(grid, says):

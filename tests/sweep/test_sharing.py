@@ -22,7 +22,9 @@ def shared(**keys) -> list[str]:
     return [stage.output for stage in common_stages(changed(**keys), small_config())]
 
 
-FIRST_ROUND = ["rounds/0/teacher", "rounds/0/distilled", "rounds/0/student", "rounds/0/eval.json", "rounds/0/n_best", "rounds/0/candidates"]  # fmt: skip
+FIRST_ROUND = [
+    f"rounds/0/{name}" for name in ("teacher", "distilled", "student", "eval.json", "n_best", "candidates")
+]
 
 
 EVERYTHING = [stage.output for stage in make_plan(small_config())]
@@ -55,8 +57,13 @@ def test_runs_share_what_no_option_between_them_touches(keys, outputs):
 
 
 @pytest.mark.parametrize(
-    "em", [{}, {"student_data": "candidates"}, {"candidates_from": ("student",), "student_data": "selected", "update_teacher": False}]
-)  # fmt: skip
+    "em",
+    [
+        {},
+        {"student_data": "candidates"},
+        {"candidates_from": ("student",), "student_data": "selected", "update_teacher": False},
+    ],
+)
 def test_a_run_shares_all_of_itself(em):
     config = small_config(rounds=2, **em)
     assert [stage.output for stage in common_stages(config, config)] == [s.output for s in make_plan(config)]

@@ -1,7 +1,7 @@
 """What every kind of stage says of itself.
 
-A stage is described by where its output lies and which outputs of other stages it reads. Of the configuration it gets
-its `options` and nothing else, so that their hash (`em/signature.py`) covers everything that its result depends on.
+A stage says where its output lies and which outputs of other stages it reads. Of the configuration it gets
+its `options` and nothing else, so that their hash (`em/signature.py`) covers all that its result depends on.
 """
 
 import abc
@@ -38,12 +38,12 @@ class Stage(abc.ABC, Generic[Options]):
 
     @abc.abstractmethod
     def options(self, config: Config) -> Options:
-        """The part of the configuration that its result depends on; all that `run` and `programs` get of it."""
+        """The part of the configuration that its result depends on, and all of it that `run` gets."""
 
     def conditions(self, config: Config) -> dict[str, Any]:
-        """What else two runs must have alike to share its result, as JSON.
+        """What else two runs must have alike to share its result, as JSON; a resume may change it.
 
-        Its result does not depend on these, or only in ways that a run may live with: a resume may change them.
+        Such are the places of files, whose text a resumed run has read before.
         """
         return {}
 
@@ -56,7 +56,7 @@ class Stage(abc.ABC, Generic[Options]):
         return []
 
     def parts(self) -> list[str]:
-        """The folders and files of its output; the one that says "finished" comes last."""
+        """Folders and files that it makes; the one that says "finished" comes last."""
         return [self.output]
 
     def is_finished(self, workdir: epath.Path) -> bool:

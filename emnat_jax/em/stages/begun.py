@@ -17,8 +17,8 @@ from emnat_jax.errors import require
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
     """Whether the training has finished before; if not, what its folder holds is of this training.
 
-    `made_from` (options and fingerprints) decides the weights. Checkpoints of a training from something else are
-    deleted; UserError where that one has finished.
+    `made_from` (options and fingerprints) decides the weights. Checkpoints of a training from something else
+    are deleted; UserError where that one has finished.
     """
     path, new = output / paths.TRAINED_FROM, json.loads(json.dumps(made_from))
     changed = differences(_read(path), new)

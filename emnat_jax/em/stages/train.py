@@ -128,9 +128,9 @@ def train_model(
 ) -> Manifest:
     """Trains a model on the first target (or targets) of each row, or goes on where a run stopped.
 
-    `sources.start` is a finished model that a fresh run begins with: all its weights where it is of the same family,
-    else its embeddings and encoder; UserError where their shapes differ. What another training has begun in `output`
-    is deleted; UserError where it has finished there.
+    A fresh run begins with the finished model `sources.start`: all its weights where the family is the same,
+    else its embeddings and encoder; UserError where their shapes differ. What another training has begun in
+    `output` is deleted; UserError where it has finished there.
     """
     output, broadcast = epath.Path(output), context.processes.broadcast
     pairs, fingerprints = _training_pairs(context, options, sources)
