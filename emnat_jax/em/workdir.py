@@ -17,8 +17,7 @@ from emnat_jax.errors import require
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.runtime.processes import Processes
 
-ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers",
-                   "max_length", "vocab_size")  # fmt: skip
+ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers")
 
 
 class Workspace(Context):
