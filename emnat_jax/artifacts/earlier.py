@@ -14,9 +14,10 @@ def refuse_earlier_workdir(directory: epath.PathLike) -> None:
     """UserError where `directory` was made when the roles were called ar and nar."""
     directory = epath.Path(directory)
     if _has_earlier_options(directory / paths.CONFIG) or _has_earlier_folders(directory):
+        name = os.fspath(directory)
         raise UserError(
-            f"{os.fspath(directory)} was made by an earlier emnat_jax, in which teacher and student were called "
-            "ar and nar; this one cannot go on with it. Use that version, or begin a new workdir."
+            f"{name} was made by an earlier emnat_jax, in which teacher and student were called ar and nar; "
+            "this one cannot go on with it. Use that version, or begin a new workdir."
         )
 
 

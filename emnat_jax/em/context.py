@@ -29,8 +29,8 @@ class Intervals:
     """Steps between what a training writes.
 
     `log_every` and `checkpoint_every` never change the weights: a checkpoint that early stopping may go back
-    to is saved whenever it is found. `eval_every` changes them where `patience` counts evaluations; there it is
-    an option of the training (`TrainConfig`), and the one here is not used.
+    to is saved whenever it is found. `eval_every` changes them where `patience` counts evaluations; there it
+    is an option of the training (`TrainConfig`), and the one here is not used.
     """
 
     log_every: int

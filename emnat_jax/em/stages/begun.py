@@ -21,8 +21,10 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
     are deleted; UserError where that one has finished.
     """
     path, new = output / paths.TRAINED_FROM, json.loads(json.dumps(made_from))
-    changed = differences(_read(path), new)
+    old = _read(path)
+    changed = differences(old, new)
     if is_finished(output):
+        require(bool(old), f"{output} is a finished model without {path.name}; give a new folder.")
         require(
             not changed,
             f"{output} is a finished model, trained from something else or with other options; different: "

@@ -27,6 +27,8 @@ from emnat_jax.training.loop import TrainingRun, fit
 from emnat_jax.training.manifest import finish_model
 from emnat_jax.types import Batch, Params
 
+Sets = dict[str, tuple[epath.PathLike, Manifest]]  # name -> folder and manifest
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
@@ -54,10 +56,10 @@ class Sources(NamedTuple):
     """What a training reads."""
 
     data: epath.PathLike
-    base: epath.PathLike | None = None  # where the rows that `data` does not have come from
-    start: epath.PathLike | None = (
-        None  # a model whose weights (or encoder, of another family) it begins with
-    )
+    # Where the rows that `data` does not have come from.
+    base: epath.PathLike | None = None
+    # A finished model whose weights a fresh run begins with; of another family its embeddings and encoder.
+    start: epath.PathLike | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,34 +130,35 @@ def train_model(
 ) -> Manifest:
     """Trains a model on the first target (or targets) of each row, or goes on where a run stopped.
 
-    A fresh run begins with the finished model `sources.start`: all its weights where the family is the same,
-    else its embeddings and encoder; UserError where their shapes differ. What another training has begun in
-    `output` is deleted; UserError where it has finished there.
+    What another training has begun in `output` is deleted; UserError where it has finished there, and where
+    the shapes of `sources.start` differ from those of the model.
     """
     output, broadcast = epath.Path(output), context.processes.broadcast
-    pairs, fingerprints = _training_pairs(context, options, sources)
+    sets = _load_sets(context, sources)
+    fingerprints = {"vocabulary": context.vocabulary.fingerprint}
+    fingerprints |= {name: manifest.content_hash for name, (_, manifest) in sets.items()}
     initial = context.load_model(sources.start, options.buckets) if sources.start is not None else None
     if initial:
         fingerprints["start"] = initial.fingerprint
-    made_from = to_dict(options) | {"fingerprints": fingerprints}
+    # Content hashes leave scores out, which the weights of targets come from.
+    shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest) in sets.items()}
+    made_from = to_dict(options) | {"fingerprints": fingerprints, "shards": shards}
     if broadcast(f"{label}: begin", lambda: begin(output, made_from, context.log)):
         context.log(f"{label}: finished before")
         return load_manifest(output)
+    pairs = _training_pairs(options, sets)
     run = _run_of(context, options, pairs, initial, output, label)
     result = fit(run)
-
-    def finish() -> None:
-        model, rows = _resolved(context, options), pairs.size // options.targets
-        finish_model(
-            output,
-            result,
-            model=model,
-            train=run.config,
-            rows=rows,
-            fingerprints=fingerprints,
-            seed=options.seed,
-        )
-
+    finish = functools.partial(
+        finish_model,
+        output,
+        result,
+        model=_resolved(context, options),
+        train=run.config,
+        rows=pairs.size // options.targets,
+        fingerprints=fingerprints,
+        seed=options.seed,
+    )
     broadcast(f"{label}: manifest", finish)
     return load_manifest(output)
 
@@ -193,18 +196,19 @@ def _run_of(
     )
 
 
-def _training_pairs(
-    context: Context, options: TrainOptions, sources: Sources
-) -> tuple[Pairs, dict[str, str]]:
-    """The rows of `data`, and of `base` those that it does not have; fingerprints of what they are."""
+def _load_sets(context: Context, sources: Sources) -> Sets:
+    """The sets that a training reads; UserError for one of another vocabulary, and for a damaged one."""
+    folders = {"source": sources.data} | ({"base": sources.base} if sources.base else {})
     made_of = {"vocabulary": context.vocabulary.fingerprint}
-    sets = {"source": sources.data} | ({"base": sources.base} if sources.base else {})
-    manifests = {name: load_manifest(directory, expect=made_of) for name, directory in sets.items()}
-    rows = overlay(*(read_dataset(sets[name], manifests[name]) for name in sets))
-    pairs = (
-        make_pairs(rows) if options.targets == 1 else make_groups(rows, options.targets, options.prior_beta)
-    )
-    return pairs, made_of | {name: manifest.content_hash for name, manifest in manifests.items()}
+    return {name: (folder, load_manifest(folder, expect=made_of)) for name, folder in folders.items()}
+
+
+def _training_pairs(options: TrainOptions, sets: Sets) -> Pairs:
+    """The rows of `source`, and of `base` those that it does not have."""
+    rows = overlay(*(read_dataset(folder, manifest) for folder, manifest in sets.values()))
+    if options.targets > 1:
+        return make_groups(rows, options.targets, options.prior_beta)
+    return make_pairs(rows)
 
 
 def make_stream(layout: Layout, pairs: Pairs, options: TrainOptions) -> BatchStream:
