@@ -180,14 +180,12 @@ def read_lines(path: str | None) -> list[str]:
 
 def write_lines(path: str | None, lines: list[str]) -> None:
     """Lines to a file, all or nothing, or to standard output."""
-    text = "".join(f"{line}\n" for line in lines)
     if path in (None, "-"):
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
         return
-    from emnat_jax.artifacts.atomic import atomic_file
+    from emnat_jax.artifacts import atomic
 
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    atomic.write_lines(path, lines)
 
 
 def show(values: Any, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 import emnat_jax
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import atomic_file, write_text
 from emnat_jax.errors import UserError
 from emnat_jax.types import BOS, EOS, PAD, UNK
 
@@ -79,8 +79,7 @@ class Vocabulary:
             "made_from": made_from or {},
             "package_version": emnat_jax.__version__,
         }
-        with atomic_file(directory / _MANIFEST_NAME) as file:
-            file.write(json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n")
+        write_text(directory / _MANIFEST_NAME, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
 
 def load_vocabulary(directory: epath.PathLike) -> Vocabulary:

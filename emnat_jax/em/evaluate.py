@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import write_lines, write_text
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import ROLES, TASKS, Config
@@ -176,9 +176,7 @@ def _write(context: Context, options: EvaluationOptions, index: int, texts: Text
         for key, decoded in found.decoded.items()
     }
     for (name, split), lines in outputs.items():
-        write_text(
-            context.directory / paths.translations(index, split, name), "".join(f"{line}\n" for line in lines)
-        )
+        write_lines(context.directory / paths.translations(index, split, name), lines)
     scores: dict[str, dict[str, Scores]] = {}
     for (name, split), lines in outputs.items():
         shown = scores.setdefault(name, {})

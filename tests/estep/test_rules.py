@@ -98,3 +98,9 @@ def test_a_rule_from_a_configuration_file_runs_through_em(tmp_path, capsys):
     selection = json.loads(output.out)["rounds"][0]["selection"]
     assert selection["options"]["rule"] == "maximin"
     assert selection["options"]["maximin"] == {"handicap": 0.5}
+
+
+def test_the_guide_shows_this_rule():
+    guide = (FILE.parents[2] / "docs/guides/estep_rule.md").read_text()
+    code = FILE.read_text()
+    assert code[code.index("import dataclasses") :].rstrip() in guide

@@ -1,0 +1,19 @@
+"""Text files that appear whole or not at all."""
+
+import pytest
+
+from emnat_jax.artifacts.atomic import write_lines, write_text
+
+
+def test_lines_end_in_a_line_feed_each_and_the_folder_is_made(tmp_path):
+    write_lines(tmp_path / "new" / "out.txt", ["eins", "", "dreié"])
+    assert (tmp_path / "new" / "out.txt").read_bytes() == "eins\n\ndreié\n".encode()
+    write_lines(tmp_path / "new" / "out.txt", [])
+    assert (tmp_path / "new" / "out.txt").read_bytes() == b""
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    write_text(tmp_path / "a", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "a", "new \ud800")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
