@@ -21,8 +21,9 @@ from emnat_jax.em.results import MULTI
 from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.lengths import bucket_name, bucket_of, sample_over_lengths
 from emnat_jax.inference.alternatives import Alternatives, as_json
-from emnat_jax.inference.decode import Candidates, encode_lines, sentence_pairs
-from emnat_jax.inference.model import TrainedModel, best_text
+from emnat_jax.inference.decode import Candidates
+from emnat_jax.inference.model import TrainedModel
+from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pairs
 from emnat_jax.report.convert import dumps
 from emnat_jax.report.record import (
     Evaluation,

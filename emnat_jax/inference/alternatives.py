@@ -1,7 +1,7 @@
 """What a student chose between: the most probable tokens at each position of its own output."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,26 +11,58 @@ import numpy as np
 from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.parallel import Parallel
-from emnat_jax.inference.batching import each_batch
+from emnat_jax.inference.batching import Machine, each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows
-from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import BLANK, HIDDEN, Batch, Params
+from emnat_jax.types import BLANK, HIDDEN, Array, Batch, Params
+
+ROWS = 8  # a batch: few sentences are looked at
 
 
 class Alternatives(NamedTuple):
     """One pass over the L decoder positions of each sentence, with nothing revealed.
 
-    The output lies on the positions along its most probable alignment: of `vanilla` and `cmlm` one a token, of
-    `ctc` the frames with their blanks, of `dag` the vertices of the path.
+    The output lies on the positions along its most probable alignment: of `vanilla` and `cmlm` one position a
+    token, of `ctc` the frames with their blanks, of `dag` the vertices of the path. (Of one sentence: without
+    B.)
     """
 
-    taken: jax.Array  # i32[B, L]; HIDDEN where the output has nothing
-    taken_log_prob: jax.Array  # f32[B, L]; nats
-    tokens: jax.Array  # i32[B, L, N]; the N most probable, best first
-    log_prob: jax.Array  # f32[B, L, N]
+    taken: Array  # i32[B, L]; HIDDEN where the output has nothing
+    taken_log_prob: Array  # f32[B, L]; nats
+    tokens: Array  # i32[B, L, N]; the N most probable, best first
+    log_prob: Array  # f32[B, L, N]
 
 
-def make_alternatives_step(parts: Parallel, layout: Layout, count: int):
+class Choice(NamedTuple):
+    """What the model chose at one decoder position, and what was most probable there."""
+
+    position: int  # from 0; frames of ctc, vertices of dag
+    taken: str  # the token of the output; "blank" where a frame of ctc says nothing
+    probability: float  # of `taken`, from 0 to 1
+    likely: list[tuple[str, float]]  # the most probable tokens with their probabilities, best first
+
+
+AlternativesStep = Callable[[Params, Batch], Alternatives]
+
+
+def alternatives_of(
+    step: AlternativesStep, params: Params, pairs: Pairs, width: int, machine: Machine
+) -> list[Alternatives]:
+    """Those of each pair, in the order of the data set; of sentences of `width` tokens or less.
+
+    All processes call it together, each with its own pairs, or with none.
+    """
+    batches = sequential_batches(numbered(pairs), (width,), own_rows(machine.layout, ROWS))
+    found: dict[int, Alternatives] = {}
+    for batch, result in each_batch(functools.partial(step, params), batches, machine):
+        found |= {row: _row(result, index) for index, row in enumerate(batch.row.tolist()) if row >= 0}
+    return [found[index] for index in range(pairs.size)]
+
+
+def _row(result: Alternatives, index: int) -> Alternatives:
+    return Alternatives(*(np.asarray(part[index]) for part in result))
+
+
+def make_alternatives_step(parts: Parallel, layout: Layout, count: int) -> AlternativesStep:
     """Compiled (params, batch of sources and outputs) -> Alternatives with N = `count`."""
 
     def step(params: Params, batch: Batch) -> Alternatives:
@@ -45,39 +77,31 @@ def make_alternatives_step(parts: Parallel, layout: Layout, count: int):
     return jax.jit(step, in_shardings=(None, rows), out_shardings=rows)
 
 
-def alternatives_of(
-    step, params: Params, pairs: Pairs, *, width: int, layout: Layout, processes: Processes
-) -> list[Alternatives]:
-    """Those of each pair, in the order of the data set; of the sentences of one width, in tokens, or less.
+def choices(found: Alternatives, pieces: Sequence[str]) -> list[Choice]:
+    """The positions of one sentence that hold a part of its output; `pieces` is the text of each token."""
 
-    All processes call it together, each with its own pairs, or with none.
-    """
-    found: list[Any] = [None] * pairs.size
-    batches = sequential_batches(numbered(pairs), (width,), own_rows(layout, 8))
-    for batch, result in each_batch(
-        functools.partial(step, params), batches, layout=layout, processes=processes
-    ):
-        for index, row in enumerate(batch.row.tolist()):
-            if row >= 0:
-                found[row] = Alternatives(*(np.asarray(part[index]) for part in result))
-    return found
+    def piece(token: int) -> str:
+        return "blank" if token == BLANK else pieces[token] if token < len(pieces) else f"#{token}"
+
+    def choice(position: int) -> Choice:
+        tokens, log_prob = found.tokens[position].tolist(), found.log_prob[position]
+        return Choice(
+            position,
+            taken=piece(int(found.taken[position])),
+            probability=float(np.exp(found.taken_log_prob[position])),
+            likely=list(zip(map(piece, tokens), np.exp(log_prob).tolist(), strict=True)),
+        )
+
+    return [choice(position) for position in np.flatnonzero(found.taken != HIDDEN).tolist()]
 
 
 def as_json(found: Alternatives, pieces: Sequence[str]) -> list[dict[str, Any]]:
-    """The positions that hold a part of the output; `pieces` is the text of each token."""
-
-    def piece(token: np.integer) -> str:
-        return "blank" if token == BLANK else pieces[token] if token < len(pieces) else f"#{token}"
-
+    """`choices` as the report keeps them, probabilities to four decimals."""
     return [
-        {
-            "position": place,
-            "taken": piece(found.taken[place]),
-            "probability": round(float(np.exp(found.taken_log_prob[place])), 4),
-            "likely": [
-                [piece(token), round(float(np.exp(log_prob)), 4)]
-                for token, log_prob in zip(found.tokens[place], found.log_prob[place], strict=True)
-            ],
+        choice._asdict()
+        | {
+            "probability": round(choice.probability, 4),
+            "likely": [[piece, round(probability, 4)] for piece, probability in choice.likely],
         }
-        for place in np.flatnonzero(found.taken != HIDDEN).tolist()
+        for choice in choices(found, pieces)
     ]

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from emnat_jax.config import DataConfig
 from emnat_jax.runtime.mesh import Layout, from_global, to_global, use_layout
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS, PAD, Batch
@@ -14,18 +15,27 @@ from emnat_jax.types import EOS, PAD, Batch
 Shape = tuple[int, int, int]  # rows, source width, target width
 
 
+class Machine(NamedTuple):
+    """What steps run on: the devices, the processes that take them together, and the sizes of batches."""
+
+    data: DataConfig  # its `buckets` and `decode_rows`
+    layout: Layout
+    processes: Processes
+
+
 def each_batch(
-    step: Callable[[Batch], Any], batches: Iterable[Batch], *, layout: Layout, processes: Processes
+    step: Callable[[Batch], Any], batches: Iterable[Batch], machine: Machine
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, what `step` gives for its rows, on the host) for each of this process's batches.
 
     All processes call it together, with as many batches as they have; where one has fewer, rows of weight 0
-    fill its place, so that all take the same steps. The devices work on a batch while the host has the one before.
+    fill its place, so that all take the same steps. The devices work on a batch while the host has the one
+    before.
     """
     pending = None
-    for batch in _in_step(batches, processes):
-        with use_layout(layout):
-            running = batch, step(to_global(layout, batch))
+    for batch in _in_step(batches, machine.processes):
+        with use_layout(machine.layout):
+            running = batch, step(to_global(machine.layout, batch))
         if pending is not None:
             yield _on_host(*pending)
         pending = running
@@ -38,7 +48,7 @@ def _on_host(batch: Batch, result: Any) -> tuple[Batch, Any]:
 
 
 def _in_step(batches: Iterable[Batch], processes: Processes) -> Iterator[Batch]:
-    """The batches, in the order and number of shapes that all processes have agreed on."""
+    """The batches, in an order and number of shapes that all processes have agreed on."""
     if processes.count == 1:
         yield from batches
         return

@@ -1,9 +1,14 @@
-"""A trained model: text in, text out, log-probabilities. What the public API, the commands and the EM rounds use."""
+"""A trained model: text in, text and log-probabilities out. What users, the commands and the EM rounds hold.
+
+The way of a line through `TrainedModel.translate`: `sentences.encode_lines` makes tokens of it,
+`CompiledModel.decode` (below) has the compiled search, `decode.decode_pairs` batches, `batching.each_batch`
+runs; back come candidates.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,164 +17,124 @@ from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.families import make_family, parallel_parts
-from emnat_jax.inference.alternatives import Alternatives, alternatives_of, as_json, make_alternatives_step
-from emnat_jax.inference.decode import (
-    Candidates,
-    decode_pairs,
-    encode_lines,
-    make_decode_step,
-    sentence_pairs,
+from emnat_jax.families.parallel import Parallel
+from emnat_jax.inference.alternatives import (
+    Alternatives,
+    AlternativesStep,
+    Choice,
+    alternatives_of,
+    choices,
+    make_alternatives_step,
 )
+from emnat_jax.inference.batching import Machine
+from emnat_jax.inference.decode import Candidates, DecodeStep, decode_pairs, make_decode_step
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
+from emnat_jax.inference.sentences import as_line, encode_lines, require_fits, require_lines, sentence_pairs
 from emnat_jax.runtime.mesh import Layout
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import EOS, Metrics, Params
-
-
-class CompiledModel:
-    """The compiled functions of one model configuration on one layout; parameters are given to each call.
-
-    Each function compiles on first use and is kept, so that the models of all rounds share it. With several
-    processes all call the same methods in the same order, each with its own pairs, or with none.
-    """
-
-    def __init__(
-        self, model: ModelSpec, data: DataConfig, layout: Layout, processes: Processes = Processes()
-    ):
-        self.model = model
-        self._over = {"data": data, "layout": layout, "processes": processes}
-        self.family = make_family(model)
-        self._decode_step = functools.cache(lambda count: make_decode_step(self.family, layout, count))
-        self._score_step = functools.cache(lambda: make_score_step(self.family, layout))
-        self._rescored_step = functools.cache(
-            lambda teacher, count: make_rescored_step(
-                self.family, teacher.family, layout, count=count, alpha=teacher.model.options.length_penalty
-            )
-        )
-        self._alternatives_step = functools.cache(
-            lambda count: make_alternatives_step(parallel_parts(model), layout, count)
-        )
-        self._loss_step = functools.cache(lambda: make_loss_step(self.family, layout))
-
-    def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
-        """The best `num_candidates` translations of every source, in the order of the data set."""
-        step = self._decode_step(num_candidates)
-        return decode_pairs(step, params, pairs, **self._over)
-
-    def decode_rescored(
-        self,
-        params: Params,
-        pairs: Pairs,
-        num_candidates: int,
-        teacher: "CompiledModel",
-        teacher_params: Params,
-    ) -> list[Candidates]:
-        """Of each source this model's `num_candidates` hypotheses, best first by the teacher.
-
-        It ranks by log p_teacher (nats) over its own length penalty (METHOD 1.9); `log_prob` stays this model's.
-        """
-        step = self._rescored_step(teacher, num_candidates)
-        return decode_pairs(step, (params, teacher_params), pairs, **self._over)
-
-    def score(self, params: Params, pairs: Pairs) -> np.ndarray:
-        """log p(target | source) f32[n] in nats, in the order of the data set."""
-        return score_pairs(self._score_step(), params, pairs, **self._over)
-
-    def metrics(self, params: Params, pairs: Pairs) -> Metrics:
-        """The family's training metrics, without dropout, pooled over the pairs."""
-        return summed_metrics(self._loss_step(), params, pairs, **self._over)
-
-    def alternatives(self, params: Params, pairs: Pairs, count: int = 3) -> list[Alternatives]:
-        """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
-        over = {name: value for name, value in self._over.items() if name != "data"}
-        step = self._alternatives_step(count)
-        return alternatives_of(step, params, pairs, width=self.model.transformer.max_length, **over)
+from emnat_jax.types import Metrics, Params
 
 
 class Translation(NamedTuple):
     """One translation of a line."""
 
     text: str
-    log_prob: float  # nats, summed over the sentence, EOS included
+    log_prob: float  # nats, summed over the sentence, EOS included; the model's own, whoever ranked it
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
-    """A trained model with its parameters and its vocabulary.
+    """A trained model with its parameters and its vocabulary; `emnat_jax.load` opens one.
 
-    With a `teacher` (`rescored_by`) its hypotheses come in the teacher's order.
+    Lines are plain text, one sentence each. With a `teacher` (`rescored_by`) hypotheses come in the teacher's
+    order.
     """
 
-    functions: CompiledModel
+    functions: "CompiledModel"
     params: Params
     vocabulary: Vocabulary
     fingerprint: str  # of the parameters: the content hash of the model's manifest
     teacher: "TrainedModel | None" = None
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
 
+    def translate(self, lines: Sequence[str]) -> list[str]:
+        """The best translation of each line; an empty one for a line without words.
+
+        A line of more tokens than the model takes (`max_length`) is cut.
+        """
+        return [found[0].text if found else "" for found in self.n_best(lines, 1)]
+
+    def n_best(self, lines: Sequence[str], count: int) -> list[list[Translation]]:
+        """At most `count` different translations of each line, best first; none for a line without words.
+
+        They are in the order of the family's `rank_score`, log-probability after its length penalty.
+        """
+        require_lines("lines", lines)
+        require(count >= 1, f"n_best: count={count}; ask for 1 or more.")
+        places, sources = self._encode(lines)
+        outputs: list[list[Translation]] = [[] for _ in lines]
+        for place, candidates in zip(places, self.decode(sentence_pairs(sources), count), strict=True):
+            outputs[place] = self._texts(candidates)
+        return outputs
+
+    def score(self, sources: Sequence[str], targets: Sequence[str]) -> np.ndarray:
+        """log p(target | source) of pairs of lines: f32[n], in nats, summed over the sentence, EOS included.
+
+        Neither normalised by length nor changed by a teacher; -1e9 for a target that the model cannot
+        produce. Raises UserError for unequal numbers of lines, and for a line of more tokens than the model
+        takes.
+        """
+        require_lines("sources", sources)
+        require_lines("targets", targets)
+        require(
+            len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
+        )
+        sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
+        for name, side in zip(("source ", "target "), sides, strict=True):
+            require_fits(name, side, self.max_length)
+        return self.score_pairs(sentence_pairs(*sides))
+
+    def alternatives(self, lines: Sequence[str], count: int = 3) -> list[list[Choice]]:
+        """What a student chose between: for each line the positions of its translation, in order.
+
+        A `Choice` has the token taken and the `count` most probable ones, with probabilities. They are those
+        of one pass to which nothing is revealed. No positions for a line without words. Raises UserError for
+        a family that goes step by step.
+        """
+        require_lines("lines", lines)
+        most = self.vocabulary.size
+        require(1 <= count <= most, f"alternatives: count={count}; ask for 1 to {most}.")
+        self.functions.require_parallel()
+        places, sources = self._encode(lines)
+        decoded = zip(places, sources, self.decode(sentence_pairs(sources)), strict=True)
+        shown = [(place, source, found.tokens[0]) for place, source, found in decoded if found.tokens]
+        pairs = sentence_pairs([source for _, source, _ in shown], [output for _, _, output in shown])
+        outputs: list[list[Choice]] = [[] for _ in lines]
+        pieces = self.vocabulary.pieces()
+        for (place, _, _), found in zip(shown, self.alternatives_of(pairs, count), strict=True):
+            outputs[place] = choices(found, pieces)
+        return outputs
+
+    def rescored_by(self, teacher: "TrainedModel", candidates: int) -> "TrainedModel":
+        """The same model, of whose `candidates` best hypotheses the teacher chooses (docs/method.md)."""
+        return dataclasses.replace(self, teacher=teacher, rescored_candidates=candidates)
+
     @property
     def config(self) -> ModelSpec:
         """Its family, sizes and decoding options."""
         return self.functions.model
 
-    def rescored_by(self, teacher: "TrainedModel", candidates: int) -> "TrainedModel":
-        """The same model; of its `candidates` best hypotheses the teacher says which is best (docs/method.md)."""
-        return dataclasses.replace(self, teacher=teacher, rescored_candidates=candidates)
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a sentence, EOS included."""
+        return self.functions.max_length
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
-        """The best translation of each line; an empty line for one without words.
-
-        A line of more tokens than the model takes is cut.
-        """
-        return [found[0].text if found else "" for found in self.n_best(lines, 1)]
-
-    def n_best(self, lines: Sequence[str], count: int) -> list[list[Translation]]:
-        """At most `count` different translations of each line, best first; none for a line without words."""
-        require(count >= 1, f"n_best of {count}: ask for 1 or more.")
-        wordy = [index for index, line in enumerate(lines) if line.strip()]
-        sources = encode_lines([lines[i] for i in wordy], self.vocabulary, self.config.transformer.max_length)
-        outputs: list[list[Translation]] = [[] for _ in lines]
-        for index, candidates in zip(wordy, self.decode(sentence_pairs(sources), count), strict=True):
-            outputs[index] = self._texts(candidates)
-        return outputs
-
-    def score(self, sources: Sequence[str], targets: Sequence[str]) -> np.ndarray:
-        """log p(target | source) f32[n] in nats, summed over the sentence, of pairs of lines.
-
-        Raises UserError for unequal numbers of lines, and for a line of more tokens than the model takes.
-        """
-        require(
-            len(sources) == len(targets),
-            f"{len(sources)} sources but {len(targets)} targets; give as many.",
-        )
-        sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
-        for name, side in zip(("source", "target"), sides):
-            for number, tokens in enumerate(side, 1):
-                if len(tokens) > self.config.transformer.max_length:
-                    raise UserError(
-                        f"{name} {number}: {len(tokens)} tokens, the model takes at most {self.config.transformer.max_length}."
-                    )
-        return self.score_pairs(sentence_pairs(*sides))
-
-    def alternatives(self, lines: Sequence[str], count: int = 3) -> list[list[dict[str, Any]]]:
-        """What a student chose between: the `count` most probable tokens at each position of its translation.
-
-        A list of positions a line, each with `position`, the token `taken`, its `probability`, and the `likely`
-        tokens with theirs. Nothing is revealed to the decoder: this is one pass.
-        """
-        require(
-            parallel_parts(self.config) is not None,
-            f"alternatives are those of one pass over all positions, which the family {self.config.family} has not.",
-        )
-        pairs = sentence_pairs(encode_lines(lines, self.vocabulary, self.config.transformer.max_length))
-        outputs = [
-            found.tokens[0] if found.tokens else np.array([EOS], np.int32) for found in self.decode(pairs)
-        ]
-        sources = encode_lines(lines, self.vocabulary, self.config.transformer.max_length)
-        found = self.alternatives_of(sentence_pairs(sources, outputs), count)
-        pieces = self.vocabulary.pieces()
-        return [as_json(positions, pieces) for positions in found]
+    def __repr__(self) -> str:
+        about = f"{self.functions.describe()}, {self.vocabulary.size} tokens, {self.fingerprint[:8]}"
+        if self.teacher is not None:
+            about += f", best of {self.rescored_candidates} by {self.teacher!r}"
+        return f"TrainedModel({about})"
 
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
@@ -192,6 +157,11 @@ class TrainedModel:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return self.functions.alternatives(self.params, pairs, count)
 
+    def _encode(self, lines: Sequence[str]) -> tuple[list[int], list[np.ndarray]]:
+        """Places and tokens of the lines that have words."""
+        places = [place for place, line in enumerate(lines) if line.strip()]
+        return places, encode_lines([lines[place] for place in places], self.vocabulary, self.max_length)
+
     def _texts(self, candidates: Candidates) -> list[Translation]:
         """Those that read differently, best first."""
         found: dict[str, Translation] = {}
@@ -201,11 +171,83 @@ class TrainedModel:
         return list(found.values())
 
 
-def as_line(tokens: np.ndarray, vocabulary: Vocabulary) -> str:
-    """Tokens as text on one line."""
-    return " ".join(vocabulary.decode(tokens).split("\n"))
+class CompiledModel:
+    """The compiled functions of one model configuration on one layout; parameters are given to each call.
 
+    Each function compiles on first use and is kept, so that the models of all rounds share it. With several
+    processes all call the same methods in the same order, each with its own pairs, or with none.
+    """
 
-def best_text(candidates: Candidates, vocabulary: Vocabulary) -> str:
-    """The best candidate as text; an empty line where there is none."""
-    return as_line(candidates.tokens[0], vocabulary) if candidates.tokens else ""
+    def __init__(
+        self, model: ModelSpec, data: DataConfig, layout: Layout, processes: Processes = Processes()
+    ):
+        self.model = model
+        self.family = make_family(model)
+        self._machine = Machine(data, layout, processes)
+        family = self.family
+
+        def rescored(teacher: "CompiledModel", count: int) -> DecodeStep:
+            alpha = teacher.model.options.length_penalty
+            return make_rescored_step(family, teacher.family, layout, count=count, alpha=alpha)
+
+        def alternatives(count: int) -> AlternativesStep:
+            return make_alternatives_step(self.require_parallel(), layout, count)
+
+        self._decode_step = functools.cache(lambda count: make_decode_step(family, layout, count))
+        self._score_step = functools.cache(lambda: make_score_step(family, layout))
+        self._loss_step = functools.cache(lambda: make_loss_step(family, layout))
+        self._rescored_step: Callable[[CompiledModel, int], DecodeStep] = functools.cache(rescored)
+        self._alternatives_step: Callable[[int], AlternativesStep] = functools.cache(alternatives)
+
+    def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
+        """The best `num_candidates` translations of every source, in the order of the data set."""
+        return decode_pairs(self._decode_step(num_candidates), params, pairs, self._machine)
+
+    def decode_rescored(
+        self,
+        params: Params,
+        pairs: Pairs,
+        num_candidates: int,
+        teacher: "CompiledModel",
+        teacher_params: Params,
+    ) -> list[Candidates]:
+        """Of each source this model's `num_candidates` hypotheses, best first by the teacher.
+
+        It ranks by log p_teacher (nats) over its own length penalty (METHOD 1.9); `log_prob` stays this
+        model's.
+        """
+        step = self._rescored_step(teacher, num_candidates)
+        return decode_pairs(step, (params, teacher_params), pairs, self._machine)
+
+    def score(self, params: Params, pairs: Pairs) -> np.ndarray:
+        """log p(target | source) f32[n] in nats, in the order of the data set."""
+        return score_pairs(self._score_step(), params, pairs, self._machine)
+
+    def metrics(self, params: Params, pairs: Pairs) -> Metrics:
+        """The family's training metrics, without dropout, pooled over the pairs."""
+        return summed_metrics(self._loss_step(), params, pairs, self._machine)
+
+    def alternatives(self, params: Params, pairs: Pairs, count: int = 3) -> list[Alternatives]:
+        """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
+        return alternatives_of(self._alternatives_step(count), params, pairs, self.max_length, self._machine)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a sentence, EOS included."""
+        return self.model.transformer.max_length
+
+    def require_parallel(self) -> Parallel:
+        """The parts of a family of one pass; UserError for one that goes step by step."""
+        parts = parallel_parts(self.model)
+        if parts is None:
+            raise UserError(
+                f"alternatives: the family {self.model.family} predicts one token after another; use a "
+                "student, which predicts all positions in one pass."
+            )
+        return parts
+
+    def describe(self) -> str:
+        """Family and sizes in a few words."""
+        sizes = self.model.transformer
+        layers = f"{sizes.encoder_layers}+{sizes.decoder_layers} layers of width {sizes.width}"
+        return f"{self.model.family}, {layers}"

@@ -6,16 +6,29 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from emnat_jax.config import DataConfig
 from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.base import Family
-from emnat_jax.inference.batching import each_batch
+from emnat_jax.inference.batching import Machine, each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows, replicated
-from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import Batch, Mean, Metrics, Params
 
 ScoreStep = Callable[[Params, Batch], jax.Array]
+LossStep = Callable[[Params, Batch], Metrics]
+
+
+def score_pairs(score: ScoreStep, params: Params, pairs: Pairs, machine: Machine) -> np.ndarray:
+    """log p(target | source) f32[n] in nats of every pair, in the order of the data set.
+
+    All processes call it together, each with its own pairs, or with none.
+    """
+    rows = own_rows(machine.layout, machine.data.decode_rows)
+    batches = sequential_batches(numbered(pairs), machine.data.buckets, rows)
+    log_prob = np.zeros(pairs.size, np.float32)
+    for batch, values in each_batch(functools.partial(score, params), batches, machine):
+        real = batch.row >= 0
+        log_prob[batch.row[real]] = values[real]
+    return log_prob
 
 
 def make_score_step(family: Family, layout: Layout) -> ScoreStep:
@@ -24,23 +37,19 @@ def make_score_step(family: Family, layout: Layout) -> ScoreStep:
     return jax.jit(family.score, in_shardings=(None, rows), out_shardings=rows)
 
 
-def score_pairs(
-    score: ScoreStep, params: Params, pairs: Pairs, *, data: DataConfig, layout: Layout, processes: Processes
-) -> np.ndarray:
-    """log p(target | source) f32[n] of every pair, in the order of the data set.
-
-    All processes call it together, each with its own pairs, or with none.
-    """
-    log_prob = np.zeros(pairs.size, np.float32)
-    batches = sequential_batches(numbered(pairs), data.buckets, own_rows(layout, data.decode_rows))
-    step = functools.partial(score, params)
-    for batch, values in each_batch(step, batches, layout=layout, processes=processes):
-        real = batch.row >= 0
-        log_prob[batch.row[real]] = values[real]
-    return log_prob
+def summed_metrics(loss_step: LossStep, params: Params, pairs: Pairs, machine: Machine) -> Metrics:
+    """The family's metrics pooled over the pairs of all processes, in float64."""
+    rows = own_rows(machine.layout, machine.data.decode_rows)
+    batches = sequential_batches(pairs, machine.data.buckets, rows)
+    sums: dict[str, Mean] = {}
+    for _, metrics in each_batch(functools.partial(loss_step, params), batches, machine):
+        for name, mean in metrics.items():
+            mean = Mean(float(mean.total), float(mean.weight))
+            sums[name] = sums[name].merge(mean) if name in sums else mean
+    return sums
 
 
-def make_loss_step(family: Family, layout: Layout) -> Callable[[Params, Batch], Metrics]:
+def make_loss_step(family: Family, layout: Layout) -> LossStep:
     """Compiled (params, batch) -> the family's metrics without dropout."""
 
     def losses(params: Params, batch: Batch) -> Metrics:
@@ -48,17 +57,3 @@ def make_loss_step(family: Family, layout: Layout) -> Callable[[Params, Batch], 
 
     rows, everywhere = batch_sharding(layout.mesh), replicated(layout.mesh)
     return jax.jit(losses, in_shardings=(None, rows), out_shardings=everywhere)
-
-
-def summed_metrics(
-    loss_step, params: Params, pairs: Pairs, *, data: DataConfig, layout: Layout, processes: Processes
-) -> Metrics:
-    """The family's metrics pooled over the pairs of all processes, in float64."""
-    batches = sequential_batches(pairs, data.buckets, own_rows(layout, data.decode_rows))
-    step = functools.partial(loss_step, params)
-    sums: dict[str, Mean] = {}
-    for _, metrics in each_batch(step, batches, layout=layout, processes=processes):
-        for name, mean in metrics.items():
-            mean = Mean(float(mean.total), float(mean.weight))
-            sums[name] = sums[name].merge(mean) if name in sums else mean
-    return sums

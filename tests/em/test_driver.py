@@ -17,8 +17,8 @@ from emnat_jax.em.stages.train import make_stream, training_options
 from emnat_jax.em.stop import stop_reason
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
-from emnat_jax.inference.decode import sentence_pairs
 from emnat_jax.inference.distill import distill
+from emnat_jax.inference.sentences import sentence_pairs
 from tests.em.runs import TRAIN, run_em, run_in_child, small_config, workspace
 
 

@@ -15,7 +15,7 @@ from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
-from emnat_jax.inference.decode import sentence_pairs
+from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.report.convert import loads
 from emnat_jax.report.record import Report
 from emnat_jax.report.rounds import text_table

@@ -9,8 +9,8 @@ import pytest
 from emnat_jax.config import DataConfig, MeshConfig
 from emnat_jax.families.vanilla import length_trials
 from emnat_jax.inference.alternatives import as_json
-from emnat_jax.inference.decode import sentence_pairs
 from emnat_jax.inference.model import CompiledModel
+from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.runtime.mesh import make_layout
 from emnat_jax.types import BLANK, EOS, HIDDEN
 from tests import tiny

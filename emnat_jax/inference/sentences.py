@@ -1,0 +1,55 @@
+"""Lines of text as sequences of tokens, and back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from emnat_jax.artifacts.records import Row
+from emnat_jax.data.pairs import Pairs, make_pairs
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.errors import UserError
+from emnat_jax.inference.decode import Candidates
+from emnat_jax.types import EOS
+
+
+def require_lines(name: str, lines: Sequence[object]) -> None:
+    """UserError for what is not a list of lines, e.g. a single one."""
+    if isinstance(lines, str | bytes):
+        raise UserError(f"{name}={lines[:40]!r} is a single line; give a list of lines, e.g. [line].")
+    for index, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise UserError(f"{name}[{index}] is of type {type(line).__name__}; give lines of text (str).")
+
+
+def encode_lines(lines: Sequence[str], vocabulary: Vocabulary, max_length: int | None) -> list[np.ndarray]:
+    """Tokens and EOS of each line, i32[S], cut to `max_length` of them where that is given."""
+    eos = np.array([EOS], np.int32)
+    keep = None if max_length is None else max_length - 1
+    return [np.concatenate([tokens[:keep], eos]) for tokens in vocabulary.encode(list(lines))]
+
+
+def require_fits(where: str, sentences: Sequence[np.ndarray], max_length: int) -> None:
+    """UserError for a sentence of more tokens than a model takes; `where` stands before its number."""
+    for number, tokens in enumerate(sentences, 1):
+        if len(tokens) > max_length:
+            raise UserError(f"{where}{number}: {len(tokens)} tokens, the model takes at most {max_length}.")
+
+
+def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:
+    """A data set in memory of token sequences with EOS; without targets each is an empty sentence."""
+    empty = np.array([EOS], np.int32)
+    rows = (
+        Row(index, source, [empty if targets is None else targets[index]], "", "")
+        for index, source in enumerate(sources)
+    )
+    return make_pairs(rows)
+
+
+def as_line(tokens: np.ndarray, vocabulary: Vocabulary) -> str:
+    """Tokens as text on one line."""
+    return " ".join(vocabulary.decode(tokens).split("\n"))
+
+
+def best_text(candidates: Candidates, vocabulary: Vocabulary) -> str:
+    """The best candidate as text; an empty line where there is none."""
+    return as_line(candidates.tokens[0], vocabulary) if candidates.tokens else ""
