@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from emnat_jax.cli.options import read_config
+from emnat_jax.cli.configuration import read_config
 from emnat_jax.config import (
     FAMILIES,
     CMLMOptions,

@@ -15,10 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from emnat_jax.artifacts import paths
+from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import add_model, load_model
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import show
+from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import UserError, require
 from emnat_jax.report.record import Timing
+from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
     from emnat_jax.artifacts.records import Row
@@ -28,6 +32,7 @@ DECODING = ("model", "decoder", "length_candidates", "rescore")  # options that 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat benchmark`."""
     parser.add_argument("what", choices=("train", "latency"))
     add_workdir(parser)
     add_model(parser)
@@ -37,16 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=10, metavar="N", help="train: steps; default: 10")
     parser.add_argument("--batch", default="1,64", metavar="N[,N]", help="latency: sizes; default: 1,64")
     parser.add_argument("--sentences", type=int, default=128, metavar="N", help="latency; default: 128")
-    parser.add_argument("--json", action="store_true", help="print the timings as JSON")
+    add_json(parser, "the timings")
 
 
-def run(args: argparse.Namespace, config_arguments: list[str]) -> None:
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from emnat_jax.types import NUM_SPECIAL
 
     for name in ("rows", "length", "repeats", "sentences"):
         require(getattr(args, name) >= 1, f"--{name}={getattr(args, name)}: use 1 or more.")
     require(args.vocab > NUM_SPECIAL, f"--vocab={args.vocab}: use more than the {NUM_SPECIAL} special ids.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args)
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.em.report import environment
 
     here = environment()
@@ -90,7 +95,7 @@ def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[
         changes=changes,
         batches=batches,
     )
-    if args.joined.is_first:
+    if work.processes.is_first:
         keep_latency(work.directory, timing)
     return {
         "sentences": len(lines),

@@ -1,7 +1,7 @@
 """Compile every step of an EM round for a TPU slice, on a machine that has none (needs the extra `tpu`).
 
 Prints for each step what it needs of a chip's memory, its operations and bytes, its collectives, what bounds
-it and how long the round's stages take at that bound (docs/pods.md explains the arithmetic). Ends with
+it and how long the round's stages take at that bound (docs/compile.md explains the arithmetic). Ends with
 status 2 when something does not fit.
 
 Examples:
@@ -9,11 +9,18 @@ Examples:
   emnat compile --topology=v5e:16x16 --config=configs/wmt14_pod.py --pairs=4500000
 """
 
-from emnat_jax.cli.options import add_workdir, read_config, show
+import argparse
+from typing import Any
+
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import show
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat compile`."""
     add_workdir(parser)
     parser.add_argument("--topology", required=True, metavar="CHIP:SHAPE", help="e.g. v5e:2x4, v5p:4x4x4")
     parser.add_argument("--slices", type=int, default=1, metavar="N", help="that are joined; default: 1")
@@ -36,10 +43,10 @@ def add_arguments(parser):
         action="store_true",
         help="optimise as a run does: several times slower, somewhat less traffic",
     )
-    parser.add_argument("--json", action="store_true", help="print the costs as JSON")
+    add_json(parser, "the costs")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from emnat_jax.profiling.aot import prepare_environment, slice_devices
 
     if args.slices < 1:
@@ -49,29 +56,29 @@ def run(args, config_arguments):
     from emnat_jax.profiling.round import make_slice, program_costs, round_programs, stage_hours
 
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
-    steps = round_programs(config, config.vocab.size, there)
+    programs = round_programs(config, config.vocab.size, there)
     wanted = args.steps.split(",") if args.steps else [""]
-    steps = {name: step for name, step in steps.items() if any(text in name for text in wanted)}
-    if not steps:
+    programs = {name: one for name, one in programs.items() if any(text in name for text in wanted)}
+    if not programs:
         raise UserError(f"--steps={args.steps}: no step has such a name.")
     pairs = args.pairs or config.data.train_rows
-    result = {"topology": args.topology, "slices": args.slices, "chips": there.chips, "hosts": there.hosts,
-               "mesh": dict(there.layout.mesh.shape), "steps": {}}  # fmt: skip
+    mesh = dict(there.layout.mesh.shape)
     if not args.json:
-        print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {result['mesh']}")
-    for name, step in steps.items():
-        found = program_costs(step, there)
+        print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {mesh}")
+    costs: dict[str, dict[str, Any]] = {}
+    for name, program in programs.items():
+        costs[name] = found = program_costs(program, there)
         if found["fits"]:
-            found["hours"] = stage_hours(step, found, pairs, args.tokens)
-        result["steps"][name] = found
+            found["hours"] = stage_hours(program, found, pairs, args.tokens)
         if not args.json:
             print(_lines(name, found, args.largest), flush=True)
     if args.json:
-        show(result, True)
-    _refuse_what_does_not_fit(result["steps"], args.topology)
+        place = {"topology": args.topology, "slices": args.slices, "chips": there.chips, "hosts": there.hosts}
+        show(place | {"mesh": mesh, "steps": costs}, as_json=True)
+    _refuse_what_does_not_fit(costs, args.topology)
 
 
-def _lines(name: str, found: dict, largest: int) -> str:
+def _lines(name: str, found: dict[str, Any], largest: int) -> str:
     """What a person reads of one step."""
     if "refusal" in found:
         return f"{name}: DOES NOT FIT: {found['refusal']}"
@@ -79,20 +86,20 @@ def _lines(name: str, found: dict, largest: int) -> str:
     bounds = ", ".join(f"{kind} {value:.3g}" for kind, value in found["bounds_ms"].items())
     moved = ", ".join(f"{count} {kind}" for kind, count in found["collectives"].items()) or "none"
     hours = "" if found.get("hours") is None else f"; the stage {found['hours']:.3g} h"
-    parts = list(found["largest_ms"].items())[:largest]
-    return "\n".join([
+    lines = [
         f"{name}: {'fits' if found['fits'] else 'DOES NOT FIT'}, {found['peak_bytes'] / gib:.2f} of "
         f"{found['chip_bytes'] / gib:.0f} GiB a chip ({found['compile_seconds']:.0f} s to compile)",
         f"  {found['flops'] / 1e9:.4g} GFLOP, {found['hbm_bytes'] / 1e9:.4g} GB of memory traffic a chip; "
         f"collectives: {moved}, {found['link_bytes'] / 1e6:.4g} MB sent",
         f"  at best, ms: {bounds}; matrix units busy {found['compute_share']:.0%} of it, "
         f"{found['target_tokens_per_second']:.4g} target tokens/s{hours}",
-        *(f"  {value:8.3f} ms  {source}" for source, value in parts),
-    ])  # fmt: skip
+    ]
+    parts = list(found["largest_ms"].items())[:largest]
+    return "\n".join([*lines, *(f"  {value:8.3f} ms  {source}" for source, value in parts)])
 
 
-def _refuse_what_does_not_fit(steps: dict, topology: str) -> None:
-    large = [name for name, found in steps.items() if not found["fits"]]
+def _refuse_what_does_not_fit(costs: dict[str, dict[str, Any]], topology: str) -> None:
+    large = [name for name, found in costs.items() if not found["fits"]]
     if large:
         raise UserError(
             f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or "

@@ -7,12 +7,19 @@ Example:
     --output=runs/demo/candidates
 """
 
+import argparse
+
 from emnat_jax.artifacts import paths
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import show
+from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat distill`."""
     add_workdir(parser)
     parser.add_argument("--model", required=True, help="folder of a finished model")
     parser.add_argument("--data", help="the set with the sources; default: WORKDIR/data/train")
@@ -21,17 +28,17 @@ def add_arguments(parser):
     parser.add_argument(
         "--include-reference", action="store_true", help="the reference is one more candidate"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_json(parser, "the summary")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     if args.num_candidates < 1:
         raise UserError(f"--num-candidates={args.num_candidates}: use 1 or more.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args)
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.inference.distill import distill
 
-    with args.joined.hold(str(args.output), exclusive(args.output)):
+    with processes.hold(str(args.output), exclusive(args.output)):
         manifest = distill(
             [work.load(args.model)],
             args.data or work.directory / paths.TRAIN,
@@ -42,5 +49,11 @@ def run(args, config_arguments):
             seed=work.config.seed,
             workers=work.workers,
         )
-    show({"set": args.output, "kind": manifest.kind, "rows": manifest.rows_out, "dropped": manifest.dropped,
-          "content_hash": manifest.content_hash}, args.json)  # fmt: skip
+    summary = {
+        "set": args.output,
+        "kind": manifest.kind,
+        "rows": manifest.rows_out,
+        "dropped": manifest.dropped,
+        "content_hash": manifest.content_hash,
+    }
+    show(summary, args.json)

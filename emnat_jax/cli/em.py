@@ -8,28 +8,31 @@ Examples:
   emnat em --config.em.rounds=3 --workdir=runs/three --plan
 """
 
+import argparse
+
 from emnat_jax.artifacts import paths
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat em`."""
     add_workdir(parser)
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="print the stages, what is finished, what would run and what would be refused",
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+    text = "print the stages, what is finished, what would run and what would be refused"
+    parser.add_argument("--plan", action="store_true", help=text)
+    add_json(parser, "the report")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     config = read_config(config_arguments, args.workdir)
     if args.plan:
         from emnat_jax.em.resume import describe
 
         print(describe(args.workdir, config))
         return
-    work = open_workspace(config, args)
+    work = open_workspace(config, args.workdir, processes)
     from emnat_jax.em.driver import run as run_em
     from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.convert import dumps

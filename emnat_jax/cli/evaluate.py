@@ -9,14 +9,20 @@ Examples:
 
 import argparse
 import sys
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emnat_jax.artifacts import paths
+from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import add_model, load_model
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show
-from emnat_jax.data.text import read_multi_references
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import read_lines, show
+from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
+from emnat_jax.runtime.processes import Processes
+
+if TYPE_CHECKING:
+    from emnat_jax.em.workdir import Workspace
 
 
 class Evaluated(NamedTuple):
@@ -28,6 +34,7 @@ class Evaluated(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat evaluate`."""
     add_workdir(parser)
     add_model(parser)
     parser.add_argument(
@@ -44,12 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", metavar="FILE", help="output of another system, for the paired bootstrap"
     )
-    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    add_json(parser, "the scores")
 
 
-def run(args: argparse.Namespace, config_arguments: list[str]) -> None:
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    """The first process reads, scores and prints; a model translates in all of them together."""
     _check(args)
-    found = _files(args) if args.hypotheses else _model_outputs(args, config_arguments)
+    found = None
+    if not args.hypotheses:
+        work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+        found = _model_outputs(work, args)
+    elif processes.is_first:
+        found = _files(args)
     if found is None:
         return
     shown = dict(vars(found.scores))
@@ -70,32 +83,29 @@ def _check(args: argparse.Namespace) -> None:
     )
 
 
-def _files(args: argparse.Namespace) -> Evaluated | None:
-    """The scores of a file; None of any process but the first."""
-    if not args.joined.is_first:
-        return None
+def _files(args: argparse.Namespace) -> Evaluated:
+    """The scores of a file."""
     outputs, references = read_lines(args.hypotheses), _references(args)
     return Evaluated(quality(outputs, references), outputs, references)
 
 
 def _references(args: argparse.Namespace) -> References:
     if args.multi_references:
-        return read_multi_references(_stream(args.multi_references))[1]
+        return _read_multi_references(args.multi_references)[1]
     return [read_lines(path) for path in args.references.split(",")]
 
 
-def _model_outputs(args: argparse.Namespace, config_arguments: list[str]) -> Evaluated | None:
-    """The scores of a model's translations; None of the other processes, which lend devices."""
-    work = open_workspace(read_config(config_arguments, args.workdir), args)
+def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | None:
+    """The scores of a model's translations; None in other processes than the first, which lend devices."""
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.evaluate import EvaluationOptions, score_lines
 
     translate = load_model(work, args).translate
-    if not args.joined.is_first:
+    if not work.processes.is_first:
         translate([])
         return None
     if args.multi_references:
-        sources, references = read_multi_references(_stream(args.multi_references))
+        sources, references = _read_multi_references(args.multi_references)
         outputs = translate(sources)
         return Evaluated(quality(outputs, references), outputs, references)
     rows = list(read_dataset(work.directory / paths.split(args.split)))
@@ -104,6 +114,8 @@ def _model_outputs(args: argparse.Namespace, config_arguments: list[str]) -> Eva
     return Evaluated(scores, outputs, references)
 
 
-def _stream(path: str) -> Any:
-    """A path, or standard input for "-"."""
-    return sys.stdin.buffer if path == "-" else path
+def _read_multi_references(path: str) -> tuple[list[str], list[list[str | None]]]:
+    """(sources, sets of references) of a file, or of standard input for "-"."""
+    from emnat_jax.data.text import read_multi_references
+
+    return read_multi_references(sys.stdin.buffer if path == "-" else path)

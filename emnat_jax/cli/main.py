@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from emnat_jax import __version__
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
+from emnat_jax.runtime.processes import Processes, start
 
-COMMANDS = {  # name -> what it does; the module of the same name runs it
+COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_arguments and run
     "em": "run or resume all EM rounds in a workdir and write the report",
     "sweep": "a grid of configurations and seeds in one workdir, with mean and spread",
     "prepare": "corpus -> vocabulary, records, manifests; counts what is dropped",
@@ -55,23 +56,23 @@ def _run(name: str, argv: list[str]) -> int:
     rest, config_arguments = _split(argv)
     args = parser.parse_args(rest)
     try:
-        args.joined = _join(args)
+        processes = _join(args)
     except UserError as error:
         print(f"emnat {name}: {error}", file=sys.stderr)
         return 2
     status, message = 0, ""
-    if args.joined.is_first or name not in ALONE:
-        status, message = _status(lambda: command.run(args, config_arguments), args.joined.count == 1)
+    if processes.is_first or name not in ALONE:
+        status, message = _status(
+            lambda: command.run(args, config_arguments, processes), alone=processes.count == 1
+        )
     if message:
         print(f"emnat {name}: {message}", file=sys.stderr)
-    args.joined.leave(status, message)
+    processes.leave(status, message)
     return status
 
 
-def _join(args: argparse.Namespace):
+def _join(args: argparse.Namespace) -> Processes:
     """The processes of the run; only the first of them has an output."""
-    from emnat_jax.runtime.processes import start
-
     processes = start(
         coordinator=args.coordinator, count=args.processes, index=args.process, on_platform=args.on_all_hosts
     )
@@ -120,13 +121,15 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join([
-        "usage: emnat COMMAND [--config=FILE.py] [--config.KEY=VALUE ...] [--workdir=DIR] [...]",
-        "",
-        "EM training of autoregressive teachers and non-autoregressive students, in JAX.",
-        "",
-        *lines,
-        "",
-        "emnat COMMAND --help shows the options of a command and an example.",
-        "Example: emnat em                     (the bundled German-English demo, minutes on two cores)",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "usage: emnat COMMAND [--config=FILE.py] [--config.KEY=VALUE ...] [--workdir=DIR] [...]",
+            "",
+            "EM training of autoregressive teachers and non-autoregressive students, in JAX.",
+            "",
+            *lines,
+            "",
+            "emnat COMMAND --help shows the options of a command and an example.",
+            "Example: emnat em                     (the bundled German-English demo, minutes on two cores)",
+        ]
+    )

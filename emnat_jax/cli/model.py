@@ -1,30 +1,28 @@
 """Options that name a trained model and how it decodes, and the model that they stand for."""
 
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
 from emnat_jax.config import FAMILIES, ROLES
 
+if TYPE_CHECKING:
+    from emnat_jax.em.workdir import Workspace
+    from emnat_jax.inference.model import TrainedModel
 
-def add_model(parser) -> None:
-    """`--role`, `--round` or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
-    parser.add_argument(
-        "--role",
-        choices=ROLES,
-        default="student",
-        help="teacher or student; default: student",
-    )
+_LENGTHS = (
+    "vanilla, cmlm: lengths decoded in parallel; with --rescore, for any student: hypotheses to choose from"
+)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--role` and `--round`, or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
+    parser.add_argument("--role", choices=ROLES, default="student", help="default: student")
     parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
-    parser.add_argument(
-        "--model", metavar="DIR", help="folder of a finished model, instead of role and round"
-    )
-    parser.add_argument(
-        "--decoder",
-        help=f"{_decoders()}; default: the model's own",
-    )
-    parser.add_argument(
-        "--length-candidates",
-        type=int,
-        metavar="N",
-        help="vanilla, cmlm: lengths decoded in parallel; with --rescore, for any student: hypotheses to choose from",
-    )
+    parser.add_argument("--model", metavar="DIR", help="folder of a finished model, not role and round")
+    parser.add_argument("--decoder", help=f"{_decoders()}; default: the model's own")
+    parser.add_argument("--length-candidates", type=int, metavar="N", help=_LENGTHS)
     parser.add_argument(
         "--rescore",
         metavar="self|teacher|DIR",
@@ -38,7 +36,7 @@ def _decoders() -> str:
     return "; ".join(f"{name}: {decoders}" for name, decoders in known.items() if decoders)
 
 
-def load_model(work, args):
+def load_model(work: Workspace, args: argparse.Namespace) -> TrainedModel:
     """The trained model that the options of `add_model` ask for."""
     from emnat_jax.em.load import open_model
 

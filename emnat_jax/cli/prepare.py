@@ -8,18 +8,24 @@ Examples:
     --config.data.test_source=test.de --config.data.test_target=test.en
 """
 
-from emnat_jax.cli.options import add_workdir, make_log, read_config, show
+import argparse
+
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import make_log, show
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat prepare`."""
     add_workdir(parser)
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_json(parser, "the summary")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.data.prepare import prepare
 
     config = read_config(config_arguments, args.workdir)
     with exclusive(args.workdir):
-        show(prepare(config, args.workdir, make_log(args.joined)), args.json)
+        show(prepare(config, args.workdir, make_log(processes)), args.json)

@@ -7,16 +7,20 @@ Example:
 import argparse
 
 from emnat_jax.artifacts import paths
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.runtime.processes import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat report`."""
     add_workdir(parser)
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+    add_json(parser, "the report")
 
 
-def run(args: argparse.Namespace, config_arguments: list[str]) -> None:
-    work = open_workspace(read_config(config_arguments, args.workdir), args)
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.em.driver import rebuild_report
     from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.convert import dumps
@@ -24,7 +28,7 @@ def run(args: argparse.Namespace, config_arguments: list[str]) -> None:
 
     require_library()
     work.check()
-    report = args.joined.broadcast("report", lambda: rebuild_report(work))
+    report = processes.broadcast("report", lambda: rebuild_report(work))
     if args.json:
         print(dumps(report))
         return

@@ -6,11 +6,24 @@ Examples:
     --column=student_log_prob --output=runs/demo/scored
 """
 
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config, read_lines, show, write_lines
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_workdir
+from emnat_jax.cli.streams import read_lines, show, write_lines
+from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
+
+if TYPE_CHECKING:
+    from emnat_jax.em.workdir import Workspace
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat score`."""
     add_workdir(parser)
     parser.add_argument("--model", required=True, help="folder of a finished model")
     parser.add_argument("--source", help="file of source lines")
@@ -24,32 +37,35 @@ def add_arguments(parser):
     )
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     texts = args.source is not None and args.target is not None
     if texts == (args.data is not None):
         raise UserError("give --source and --target, or --data and --output.")
     if args.data and not args.output:
         raise UserError("--data needs --output, the folder of the set with the new column.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args)
-    (_score_set if args.data else _score_texts)(work, args)
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+    if args.data:
+        _score_set(work, args)
+    else:
+        _score_texts(work, args)
 
 
-def _score_set(work, args):
+def _score_set(work: Workspace, args: argparse.Namespace) -> None:
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.inference.distill import rescore
 
     scorers = {args.column: work.load(args.model)}
-    with args.joined.hold(str(args.output), exclusive(args.output)):
+    with work.processes.hold(str(args.output), exclusive(args.output)):
         manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers)
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
 
-def _score_texts(work, args):
-    from emnat_jax.inference.decode import encode_lines, sentence_pairs
+def _score_texts(work: Workspace, args: argparse.Namespace) -> None:
+    from emnat_jax.inference.sentences import encode_lines, require_fits, sentence_pairs
 
     model = work.load(args.model)
-    if not args.joined.is_first:  # it lends its devices
-        model.score([], [])
+    if not work.processes.is_first:
+        model.score([], [])  # this process only lends its devices
         return
     sources, targets = read_lines(args.source), read_lines(args.target)
     if len(sources) != len(targets):
@@ -57,11 +73,8 @@ def _score_texts(work, args):
             f"{args.source} has {len(sources)} lines, {args.target} has {len(targets)}; give files of the "
             "same lines."
         )
-    encoded = [encode_lines(lines, work.vocabulary, None) for lines in (sources, targets)]
-    limit = work.config.data.max_length
-    for name, side in zip((args.source, args.target), encoded, strict=True):
-        for number, tokens in enumerate(side, 1):
-            if len(tokens) > limit:
-                raise UserError(f"{name}:{number}: {len(tokens)} tokens, the model takes at most {limit}.")
-    scores = model.score_pairs(sentence_pairs(*encoded))
+    sides = [encode_lines(lines, work.vocabulary, None) for lines in (sources, targets)]
+    for path, side in zip((args.source, args.target), sides, strict=True):
+        require_fits(f"{path}:", side, model.max_length)
+    scores = model.score_pairs(sentence_pairs(*sides))
     write_lines(args.output, [f"{score:.6f}" for score in scores])

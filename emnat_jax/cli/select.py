@@ -5,18 +5,24 @@ Example:
     --config.select.rule=student_top1
 """
 
+import argparse
+
 from emnat_jax.artifacts import paths
-from emnat_jax.cli.options import add_workdir, make_log, read_config, show
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import make_log, show
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat select`."""
     add_workdir(parser)
     parser.add_argument("--candidates", required=True, help="a candidates set with the columns of the rule")
     parser.add_argument("--output", required=True, help="folder of the new set")
-    parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
+    add_json(parser, "the statistics")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from etils import epath
 
     from emnat_jax.artifacts.journal import exclusive
@@ -28,9 +34,9 @@ def run(args, config_arguments):
 
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
-    joined = args.joined
-    workers = ShardWorkers(joined, DataPart(joined.index, joined.count, True), make_log(joined))
-    with args.joined.hold(str(args.output), exclusive(args.output)):
+    part = DataPart(processes.index, processes.count, True)
+    workers = ShardWorkers(processes, part, make_log(processes))
+    with processes.hold(str(args.output), exclusive(args.output)):
         manifest = select(
             args.candidates,
             args.output,

@@ -11,14 +11,21 @@ Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --report --over=longer_teacher
 """
 
+import argparse
+
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.cli.options import add_workdir, make_log, read_grid, set_up_jax
+from emnat_jax.cli.configuration import read_grid
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import make_log
+from emnat_jax.cli.workspace import set_up_jax
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat sweep`."""
     add_workdir(parser, default="runs/sweep")
     parser.add_argument("--seeds", default="1", metavar="N[,N]", help="default: 1")
     parser.add_argument("--only", metavar="GROUP/CELL[,...]", help="run these alone; * stands for anything")
@@ -27,10 +34,10 @@ def add_arguments(parser):
     parser.add_argument(
         "--over", metavar="CELL", help="what the others of its group are compared with; default: the first"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+    add_json(parser, "the report")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     base, grid = read_grid(config_arguments)
     from emnat_jax.sweep.cells import begun_seeds, choose, describe, make_cells, run_cells
 
@@ -51,8 +58,8 @@ def run(args, config_arguments):
     require_library()
     failed = {}
     if not args.report:
-        failed = run_cells(cells, chosen, args.workdir, make_log(args.joined), args.joined)
-    report = args.joined.broadcast("report", lambda: write_sweep_report(cells, args.workdir, args.over))
+        failed = run_cells(cells, chosen, args.workdir, make_log(processes), processes)
+    report = processes.broadcast("report", lambda: write_sweep_report(cells, args.workdir, args.over))
     if args.json:
         print(dumps(report))
     else:

@@ -6,38 +6,48 @@ Examples:
     --output=runs/demo/models/kd
 """
 
+import argparse
+
 from emnat_jax.artifacts import paths
-from emnat_jax.cli.options import add_workdir, open_workspace, read_config, show
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import show
+from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.config import ROLES
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat train`."""
     add_workdir(parser)
-    parser.add_argument("--role", choices=ROLES, required=True, help="teacher or student configuration")
+    parser.add_argument("--role", choices=ROLES, required=True, help="whose configuration")
     parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
     parser.add_argument("--base", help="a set with the rows that --data does not have")
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
     parser.add_argument(
-        "--targets", type=int, default=1, metavar="K",
+        "--targets",
+        type=int,
+        default=1,
+        metavar="K",
         help="student: learn from K targets of each row, the E-step inside the loss; default: 1",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    )
+    add_json(parser, "the result")
 
 
-def run(args, config_arguments):
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     if args.targets < 1:
         raise UserError(f"--targets={args.targets}: use 1 or more.")
     config = read_config(config_arguments, args.workdir)
-    work = open_workspace(config, args)
+    work = open_workspace(config, args.workdir, processes)
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.em.stages.train import Sources, train_model, training_options
 
     output = args.output or work.directory / "models" / args.role
     options = training_options(config, args.role, targets=args.targets)
     sources = Sources(args.data or work.directory / paths.TRAIN, args.base, args.start)
-    with args.joined.hold(str(output), exclusive(output)):
+    with processes.hold(str(output), exclusive(output)):
         manifest = train_model(work.context, options, sources, output, label=args.role)
     names = ("step", "valid_loss")
     show(

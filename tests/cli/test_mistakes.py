@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from emnat_jax.cli.options import _require_platform
+from emnat_jax.cli.workspace import require_platform
 from emnat_jax.config.convert import to_dict
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of
@@ -93,10 +93,10 @@ def test_unknown_command(capsys):
 )
 def test_a_platform_that_was_asked_for_and_is_absent_is_refused(asked, found, message):
     if message is None:
-        _require_platform(asked, found)
+        require_platform(asked, found)
     else:
         with pytest.raises(UserError, match=message):
-            _require_platform(asked, found)
+            require_platform(asked, found)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu,cpu"])
