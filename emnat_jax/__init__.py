@@ -5,7 +5,18 @@
     student = em.load("runs/quickstart")
     student.translate(["Wo ist der Bahnhof?"])
 
-Everything in `__all__` is public and stays; what else the package holds may change. Importing the package is light:
+| name | is |
+| --- | --- |
+| `load(path, role, round)` | opens a trained model of a workdir |
+| `TrainedModel` | what it returns: `translate`, `n_best`, `score`, `alternatives` |
+| `Translation`, `Choice` | what these return: a text with its log-probability; one position of an output |
+| `run(config, workdir, log)` | runs or resumes all EM rounds, as `emnat em` does, and returns the `Report` |
+| `Report` | what is in report.json, as a record |
+| `Config`, `config` | every option; the dataclasses that it is made of |
+| `families`, `losses`, `decoding` | the array code below |
+| `UserError` | what is raised for a mistake in input, options or files; its text says what to do |
+
+This is what is public, and it stays; what else the package holds may change. Importing the package is light:
 JAX is imported when something is used that needs it.
 """
 
@@ -15,11 +26,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = [
+    "Choice",
     "Config",
+    "Report",
     "TrainedModel",
     "Translation",
     "UserError",
     "__version__",
+    "config",
     "decoding",
     "families",
     "load",
@@ -29,10 +43,13 @@ __all__ = [
 
 # Public name -> (module, its name there); None: the module itself.
 _PUBLIC: dict[str, tuple[str, str | None]] = {
+    "Choice": ("emnat_jax.inference.alternatives", "Choice"),
     "Config": ("emnat_jax.config", "Config"),
+    "Report": ("emnat_jax.report.record", "Report"),
     "TrainedModel": ("emnat_jax.inference.model", "TrainedModel"),
     "Translation": ("emnat_jax.inference.model", "Translation"),
     "UserError": ("emnat_jax.errors", "UserError"),
+    "config": ("emnat_jax.config", None),
     "decoding": ("emnat_jax.decoding", None),
     "families": ("emnat_jax.families", None),
     "load": ("emnat_jax.em.load", "load"),
@@ -41,12 +58,14 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
 }
 
 if TYPE_CHECKING:  # for type checkers and editors
-    from emnat_jax import decoding, families, losses
+    from emnat_jax import config, decoding, families, losses
     from emnat_jax.config import Config
     from emnat_jax.em.driver import run_config as run
     from emnat_jax.em.load import load
     from emnat_jax.errors import UserError
+    from emnat_jax.inference.alternatives import Choice
     from emnat_jax.inference.model import TrainedModel, Translation
+    from emnat_jax.report.record import Report
 
 
 def __getattr__(name: str) -> Any:

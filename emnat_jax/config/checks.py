@@ -4,10 +4,12 @@ from emnat_jax.errors import require
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """UserError for a value that is not among the choices."""
     require(value in choices, f"{name}={value!r}: choose one of {', '.join(choices)}.")
 
 
-def positive(group: str, options, *names: str) -> None:
+def positive(group: str, options: object, *names: str) -> None:
+    """UserError for an option that is given and not above 0."""
     for name in names:
         value = getattr(options, name)
         require(value is None or value > 0, f"{group}.{name}={value}: use a positive number.")

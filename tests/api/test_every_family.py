@@ -1,0 +1,74 @@
+"""`TrainedModel` with a model of every family, untrained: the same methods, the same promises."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from emnat_jax.config import DataConfig, MeshConfig, VocabConfig
+from emnat_jax.data.vocab_training import train_vocabulary
+from emnat_jax.errors import UserError
+from emnat_jax.families import FAMILIES
+from emnat_jax.inference.model import CompiledModel, TrainedModel
+from emnat_jax.runtime.mesh import make_layout
+from tests import tiny
+
+LINES = ["a b", "", "c a"]
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    """The special ids and three words."""
+    made = train_vocabulary(["a b c", "c b a"] * 20, VocabConfig(size=60, model="word"))
+    assert made.size == tiny.VOCAB_SIZE
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(vocabulary):
+    """A function: name of a family -> a model of random weights."""
+    data, layout = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=4), make_layout(MeshConfig())
+
+    @functools.cache
+    def make(name: str) -> TrainedModel:
+        return TrainedModel(
+            CompiledModel(tiny.model(name), data, layout), tiny.params(name), vocabulary, f"{name:_<64}"
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_translates_and_scores(name, trained):
+    model = trained(name)
+    lists = model.n_best(LINES, 3)
+    assert [len(found) for found in lists] == [len({t.text for t in found}) for found in lists]
+    assert lists[1] == [] and 1 <= len(lists[0]) <= 3
+    assert model.translate(LINES) == [found[0].text if found else "" for found in lists]
+    scores = model.score(LINES, model.translate(LINES))
+    assert scores.shape == (3,) and scores.dtype == np.float32 and (scores <= 0).all()
+    assert repr(model).startswith(f"TrainedModel({name}, 1+") and name in repr(model)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_student_is_rescored(name, trained):
+    model, teacher = trained(name), trained("ar")
+    rescored = model.rescored_by(teacher, 3)
+    for own, found in zip(model.n_best(LINES, 3), rescored.n_best(LINES, 3), strict=True):
+        by_text = dict(own)
+        assert by_text.keys() == dict(found).keys()
+        assert [t.log_prob for t in found] == pytest.approx([by_text[t.text] for t in found], abs=1e-5)
+    np.testing.assert_array_equal(rescored.score(["a"], ["b"]), model.score(["a"], ["b"]))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_alternatives_of_every_family_of_one_pass(name, trained):
+    model = trained(name)
+    if not model.config.options.is_parallel:
+        with pytest.raises(UserError, match="one token after another"):
+            model.alternatives(LINES)
+        return
+    for text, choices in zip(model.translate(LINES), model.alternatives(LINES, 2), strict=True):
+        assert bool(choices) == bool(text)
+        assert all(len(choice.likely) == 2 for choice in choices)
+        assert all(0 < choice.probability <= choice.likely[0][1] + 1e-6 for choice in choices)

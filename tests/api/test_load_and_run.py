@@ -1,0 +1,140 @@
+"""`load` and `run`, on a small finished workdir."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import emnat_jax as em
+from emnat_jax.inference.sentences import require_lines
+from tests.em.runs import small_config
+
+
+def fingerprint(folder: Path) -> str:
+    return json.loads((folder / "MANIFEST.json").read_text())["content_hash"]
+
+
+@pytest.fixture(scope="module")
+def student(workdir):
+    return em.load(workdir)
+
+
+def test_the_default_is_the_last_student(student, workdir):
+    assert isinstance(student, em.TrainedModel)
+    assert student.fingerprint == fingerprint(workdir / "rounds/1/student")
+    assert em.load(workdir, "student", 0).fingerprint == fingerprint(workdir / "rounds/0/student")
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_a_model_folder_is_opened_in_its_workdir(workdir, role, monkeypatch):
+    folder = workdir / "rounds/0" / role
+    expected = em.load(workdir, role=role, round=0)
+    monkeypatch.chdir(folder.parent)
+    for path in (folder, str(folder), role, Path(role)):
+        assert em.load(path).fingerprint == expected.fingerprint
+    monkeypatch.chdir(workdir.parent)
+    assert em.load("run", role=role, round=0).fingerprint == expected.fingerprint
+
+
+def test_the_text_says_what_it_is(student, workdir):
+    text = repr(em.load(workdir, rescore="teacher"))
+    assert repr(student).startswith("TrainedModel(vanilla, 1+2 layers of width 16")
+    assert "best of 3 by TrainedModel(ar, " in text and len(text) < 200
+
+
+def test_a_line_goes_in_and_comes_out(student, workdir):
+    line = json.loads((workdir / "rounds/0/eval.json").read_text())["samples"][0]["source"]
+    best, empty = student.translate([line, " "])
+    assert best and empty == ""
+    first, *others = student.n_best([line], 4)[0]
+    assert first.text == best and all(other.text != best for other in others)
+    assert student.score([line], [best])[0] == pytest.approx(first.log_prob, abs=1e-3)
+    choices, nothing = student.alternatives([line, ""], 2)
+    assert nothing == [] and [choice.position for choice in choices] == list(range(len(choices)))
+    assert "".join(choice.taken for choice in choices).replace("▁", " ").strip() == best
+    for choice in choices:
+        assert len(choice.likely) == 2 and choice.likely[0][1] >= choice.likely[1][1]
+        assert 0 <= choice.probability <= choice.likely[0][1] + 1e-6 <= 1 + 2e-6
+
+
+def test_a_teacher_changes_the_order_alone(workdir, student):
+    line = json.loads((workdir / "rounds/0/eval.json").read_text())["samples"][0]["source"]
+    rescored, teacher = em.load(workdir, rescore="teacher"), em.load(workdir, role="teacher")
+    best = rescored.n_best([line], 1)[0][0]
+    lists = rescored.n_best([line], 3)[0]
+    assert lists[0] == best
+    assert {t.text for t in lists} == {t.text for t in student.n_best([line], 3)[0]}
+    alpha = 1.8  # the teacher's length penalty
+    lengths = [len(ids) + 1 for ids in student.vocabulary.encode([t.text for t in lists])]
+    scores = teacher.score([line] * len(lists), [t.text for t in lists])
+    ranks = [s / ((5 + n) / 6) ** alpha for s, n in zip(scores, lengths, strict=True)]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def long_line(model: em.TrainedModel) -> str:
+    word = next(piece for piece in model.vocabulary.pieces() if piece.startswith("▁") and piece != "▁")
+    return " ".join([word[1:]] * (model.max_length + 1))
+
+
+def test_nothing_gives_nothing(student):
+    assert student.translate([]) == student.n_best([], 3) == student.alternatives([]) == []
+    assert student.score([], []).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda model: model.translate("one line"), "lines='one line' is a single line; give a list"),
+        (lambda model: model.n_best("one line", 2), "lines="),
+        (lambda model: model.alternatives("one line"), "lines="),
+        (lambda model: model.score("a", ["b"]), "sources="),
+        (lambda model: model.score(["a"], "b"), "targets="),
+        (lambda model: model.score(["a", "b"], ["c"]), "2 sources but 1 targets"),
+        (
+            lambda model: model.score(["a"], [long_line(model)]),
+            "target 1: .* tokens, the model takes at most",
+        ),
+        (lambda model: model.score(["a", long_line(model)], ["b", "b"]), "source 2: .* tokens"),
+        (lambda model: model.n_best(["a"], 0), "count=0"),
+        (lambda model: model.alternatives(["a"], 0), "count=0"),
+        (lambda model: model.alternatives(["a"], 10**6), "count=1000000; ask for 1 to"),
+    ],
+)
+def test_a_mistake_says_what_is_wrong(student, mistake, message):
+    with pytest.raises(em.UserError, match=message):
+        mistake(student)
+
+
+def test_what_is_no_text_is_refused():
+    with pytest.raises(em.UserError, match=r"lines\[1\] is of type bytes"):
+        require_lines("lines", ["a", b"b"])
+
+
+def test_a_teacher_has_no_alternatives(workdir):
+    with pytest.raises(em.UserError, match="family ar predicts one token after another"):
+        em.load(workdir, role="teacher").alternatives(["a"])
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("nowhere", {}, "nowhere: no such folder"),
+        ("rounds", {}, "neither a workdir"),
+        ("", {"role": "reader"}, "role='reader': choose one of teacher, student"),
+        ("", {"round": 7}, "rounds/7/student"),
+        ("", {"decoder": "beam"}, "decoder 'beam': the family vanilla has"),
+        ("", {"length_candidates": 0}, "length candidates 0"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(workdir, path, options, message):
+    with pytest.raises(em.UserError, match=message):
+        em.load(workdir / path, **options)
+
+
+def test_run_goes_on_where_it_was_and_says_so(workdir, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    told = []
+    report = em.run(small_config(), str(tmp_path / "run"), log=told.append)
+    assert isinstance(report, em.Report) and [entry.round for entry in report.rounds] == [0, 1]
+    assert told and all("finished before" in text for text in told if "rounds/" in text)
