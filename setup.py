@@ -44,9 +44,19 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "pytest-cov>=6",
             "chex>=0.1.92,<0.2",
             "beartype>=0.20",
             "hypothesis>=6.100",
+            "nbclient>=0.10",  # docs/tour.ipynb is executed
+            "ipykernel>=6.29",
+        ],
+        "dev": [  # formatter and linter by minor version: what they ask for changes with it
+            "ruff>=0.17,<0.18",
+            "mypy>=2.4,<3",
+            "pdoc>=16,<17",
+            "pre-commit>=4",
+            "pre-commit-hooks>=6",
         ],
         "tf": ["tensorflow-cpu>=2.21,<3"],
         "tpu": ["jax[tpu]>=0.10.2,<0.13; sys_platform == 'linux' and platform_machine == 'x86_64'"],

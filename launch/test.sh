@@ -1,8 +1,17 @@
 #!/usr/bin/env bash
-# Installs emnat_jax, what its tests need, libtpu and the client of object stores into .venv and runs the suite.
-# Usage: ./launch/test.sh [arguments of pytest], e.g. ./launch/test.sh -m slow
+# Installs emnat_jax and what checks it into .venv, and checks it: linter, formatter, type checker, API reference
+# (build/api), tests with coverage.
+# Usage: ./launch/test.sh [arguments of pytest]; with arguments only the tests run, e.g. ./launch/test.sh -m slow
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
-make_environment .venv '.[test,tpu,gcs]'
-python -m pytest "$@"
+make_environment .venv '.[test,dev,tpu,gcs]'
+if (($#)); then
+  exec python -m pytest "$@"
+fi
+ruff check .
+ruff format --check .
+mypy
+python -W error::UserWarning -m pdoc --docformat markdown --output-directory build/api \
+  emnat_jax emnat_jax.types emnat_jax.families.base emnat_jax.families.parallel
+python -m pytest --cov
