@@ -81,7 +81,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
     created: str = ""  # UTC, ISO 8601
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind={self.kind!r} is none of {KINDS}")
         if self.rows_in != self.rows_out + sum(self.dropped.values()):

@@ -24,7 +24,7 @@ import heapq
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -107,7 +107,7 @@ def read_examples(path: epath.PathLike) -> Iterator[Any]:
             raise UserError(f"{path}: record {number} is no tf.train.Example; {_REMEDY}.") from error
 
 
-def features_of(example) -> dict[str, Any]:
+def features_of(example: Any) -> dict[str, Any]:
     """Name -> tf.train.Feature of an example."""
     return {entry.key: entry.value for entry in example.features.feature}
 
@@ -125,7 +125,7 @@ def _read_payloads(path: epath.Path) -> Iterator[bytes]:
             yield _read_payload(file, header, path, number)
 
 
-def _read_payload(file, header: bytes, path: epath.Path, number: int) -> bytes:
+def _read_payload(file: BinaryIO, header: bytes, path: epath.Path, number: int) -> bytes:
     if len(header) < _HEADER.size:
         raise UserError(f"{path}: record {number} is cut off; {_REMEDY}.")
     length, checksum = _HEADER.unpack(header)
@@ -161,7 +161,7 @@ def _to_example(row: Row) -> bytes:
     return example.SerializeToString()
 
 
-def _from_example(example) -> Row:
+def _from_example(example: Any) -> Row:
     feature = features_of(example)
     row = Row(
         row=feature.pop("row").int64_list.value[0],
@@ -186,7 +186,7 @@ def _from_bytes(data: bytes) -> np.ndarray:
 
 
 @functools.cache
-def _example_class():
+def _example_class() -> Any:
     """The message class of `tf.train.Example`, in a descriptor pool of our own.
 
     In the default pool it would clash with TensorFlow's, should the program import that too. The map of

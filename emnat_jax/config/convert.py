@@ -43,7 +43,7 @@ def _as_dict(config: typing.Any, *, every_group: bool) -> dict[str, typing.Any]:
     return values
 
 
-def to_config_dict(config: Config = Config()):
+def to_config_dict(config: Config = Config()) -> typing.Any:
     """The configuration as a locked `ml_collections.ConfigDict`, for the files in configs/ to change.
 
     It offers the options of every family, task and rule in their tables; enter your own before.
@@ -54,7 +54,7 @@ def to_config_dict(config: Config = Config()):
     return values.lock()
 
 
-def load_sibling(file: str, name: str):
+def load_sibling(file: str, name: str) -> python_types.ModuleType:
     """The module NAME.py beside the configuration `file`: configurations are files, not a package."""
     spec = importlib.util.spec_from_file_location(f"emnat_config_{name}", Path(file).with_name(f"{name}.py"))
     assert spec is not None
@@ -65,7 +65,9 @@ def load_sibling(file: str, name: str):
     return module
 
 
-def use_text_files(data, folder: str, *, valid: str = "valid", test: str = "test", ending: str = "") -> None:
+def use_text_files(
+    data: typing.Any, folder: str, *, valid: str = "valid", test: str = "test", ending: str = ""
+) -> None:
     """Sets `config.data` of a configuration file to a corpus of files FOLDER/SPLIT.LANGUAGE + `ending`."""
     data.kind, data.train_rows = "text", None
     for split, name in (("train", "train"), ("valid", valid), ("test", test)):
@@ -82,7 +84,7 @@ def override(values: dict, key: str, text: str) -> None:
     group[name] = _typed(_read(text, hint), hint, key)
 
 
-def assign(values: dict, key: str, value) -> None:
+def assign(values: dict, key: str, value: typing.Any) -> None:
     """Sets the dotted `key` of a nested dict; UserError as in `override`, and for a group of options."""
     group, name, hint = _place(values, key)
     require(
@@ -120,7 +122,7 @@ def _named_groups(cls: type) -> dict[str, NamedGroup]:
     return {name: group for name, group in found.items() if group is not None}
 
 
-def _read(text: str, hint):
+def _read(text: str, hint: typing.Any) -> typing.Any:
     """A Python literal, or the text itself where a string is expected or nothing else can be read."""
     options = typing.get_args(hint) if isinstance(hint, python_types.UnionType) else (hint,)
     if str in options and not (text == "None" and type(None) in options):
@@ -190,7 +192,7 @@ def _take_chosen(typed: dict[str, typing.Any], group: NamedGroup, chosen: str, w
     return options
 
 
-def _typed(value, hint, where: str):
+def _typed(value: typing.Any, hint: typing.Any, where: str) -> typing.Any:
     """`value` as the type that `hint` names; UserError where it is of another."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         require(isinstance(value, dict), f"{where}={value!r}: expected a group of options.")
@@ -222,5 +224,5 @@ def differences(old: dict, new: dict, where: str = "") -> list[str]:
     return names
 
 
-def _plain(value):
+def _plain(value: typing.Any) -> typing.Any:
     return list(value) if isinstance(value, tuple) else value

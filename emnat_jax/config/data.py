@@ -18,7 +18,7 @@ class VocabConfig:
     character_coverage: float = 1.0
     byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("vocab.model", self.model, ("bpe", "unigram", "word", "char"))
         require(self.size > 8, f"vocab.size={self.size}: use more than 8.")
 
@@ -52,7 +52,7 @@ class DataConfig:
     decode_rows: int = 256  # rows of a decoding or scoring batch on each device
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         chosen_options("data.kind", self.kind, self.options, TASKS)
         increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
         require(

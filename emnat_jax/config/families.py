@@ -98,7 +98,7 @@ class VanillaOptions(LengthOptions):
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("odd", "argmax")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("vanilla.decoder", self.decoder, self.DECODERS)
         positive("vanilla", self, "length_candidates")
         require(
@@ -118,7 +118,7 @@ class CMLMOptions(LengthOptions):
     length_penalty: float = 1.0  # alpha in that choice
     iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positive("cmlm", self, "iterations", "length_candidates")
 
     def decoders(self) -> dict[str, "FamilyOptions"]:
@@ -146,7 +146,7 @@ class CTCOptions(UpsampledOptions):
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("ctc.decoder", self.decoder, self.DECODERS)
         positive("ctc", self, "factor", "beam")
 
@@ -169,7 +169,7 @@ class DAGOptions(UpsampledOptions):
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("dag.decoder", self.decoder, self.DECODERS)
         positive("dag", self, "factor", "max_jump", "link_heads", "beam")
         require(
@@ -202,7 +202,7 @@ class GLATOptions(FamilyOptions):
     end_ratio: float = 0.3  # the same from anneal_steps on
     anneal_steps: int = 1_000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         chosen_options("glat.base", self.base, self.base_options, glanceable())
         positive("glat", self, "anneal_steps")
         for name in ("start_ratio", "end_ratio"):

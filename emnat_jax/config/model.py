@@ -39,7 +39,7 @@ class TransformerSpec:
     remat: bool
     extra_length: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(
             self.width % self.heads == 0,
             f"model.width={self.width} does not divide by model.heads={self.heads}.",
@@ -58,7 +58,7 @@ class ModelSpec:
     options: FamilyOptions = dataclasses.field(metadata=named_by("family", lambda: FAMILIES))
     transformer: TransformerSpec
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         chosen_options("model.family", self.family, self.options, FAMILIES)
 
     def with_decoder(self, name: str) -> "ModelSpec":
@@ -100,7 +100,7 @@ class ModelConfig:
     remat: bool = False  # recompute activations in the backward pass
     extra_length: int = 6  # outputs are at most this much longer than the padded source
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         chosen_options("model.family", self.family, self.options, FAMILIES)
         one_of("model.size", self.size, tuple(SIZES))
         one_of("model.norm", self.norm, ("pre", "post"))

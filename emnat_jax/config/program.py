@@ -27,7 +27,7 @@ class OptimConfig:
     weight_decay: float = 0.01  # on matrices only
     clip_norm: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
         positive("optim", self, "peak_lr", "warmup_steps")
 
@@ -46,7 +46,7 @@ class TrainConfig:
     patience: int | None = None  # evaluations without a better valid loss before stopping
     optim: OptimConfig = OptimConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positive(
             "train", self, "steps", "batch_tokens", "accumulate", "log_every", "eval_every",
             "checkpoint_every", "patience",
@@ -85,7 +85,7 @@ class SelectConfig:
     # sources, a token with normalise_length, else a sentence.
     max_drift: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         chosen_options("select.rule", self.rule, self.options, RULES)
         one_of("select.quality", self.quality, ("chrf", "bleu"))
         one_of("select.output", self.output, ("hard", "sampled", "weighted"))
@@ -150,7 +150,7 @@ class EMConfig:
     # 0.05.
     stop_max_drift: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
         require(
             self.candidates_from in (("teacher",), ("teacher", "student"), ("student",)),
@@ -179,7 +179,7 @@ class EvaluationConfig:
     rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positive("evaluation", self, "ncm_rows")
         for name in ("rescored_candidates", "samples"):
             require(getattr(self, name) >= 0, f"evaluation.{name}={getattr(self, name)}: use 0 or more.")
@@ -197,7 +197,7 @@ class RulesConfig:
     heads: str | None = "model"
     embed: str | None = "fsdp"  # of weights
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, axis in vars(self).items():
             require(
                 axis is None or axis in AXES,
@@ -240,7 +240,7 @@ class Config:
     evaluation: EvaluationConfig = EvaluationConfig()
     mesh: MeshConfig = MeshConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed={self.seed}: use 0 or more.")
         of_list = RULES[self.select.rule].needs_teacher_list
         asked = f"select.rule={self.select.rule}" if of_list else "select.max_drift"

@@ -25,7 +25,7 @@ class ModesOptions:
     train_rows: int = 4_000
     eval_rows: int = 300
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(
             self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
             f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",

@@ -3,13 +3,16 @@
 import dataclasses
 import gzip
 import itertools
+import os
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO, TypeAlias
 
 from etils import epath
 
 from emnat_jax.errors import UserError, require
 
+Source: TypeAlias = str | os.PathLike | BinaryIO  # a file, or an open binary stream
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
@@ -24,7 +27,7 @@ class TextPair:
     target: str
 
 
-def read_pairs(source, target) -> Iterator[TextPair]:
+def read_pairs(source: epath.PathLike, target: epath.PathLike) -> Iterator[TextPair]:
     """The lines of two files side by side; UserError where one has more lines, or there is none."""
     sides = (_lines(source), _lines(target))
     line = -1
@@ -41,22 +44,22 @@ def read_pairs(source, target) -> Iterator[TextPair]:
         raise UserError(f"{source} and {target} are empty; give files with one sentence a line.")
 
 
-def read_text_lines(source) -> Iterator[str]:
+def read_text_lines(source: Source) -> Iterator[str]:
     """Lines of a file (a path, gzipped or not) or of an open binary stream, as `kind=text` reads them.
 
     UserError for a missing file and for what is not UTF-8 text.
     """
-    if hasattr(source, "readline"):
-        for number, data in enumerate(iter(lambda: source.readline(_MAX_LINE_BYTES), b""), 1):
-            yield _decode_line(data, "standard input", number)
+    if isinstance(source, str | os.PathLike):
+        path = epath.Path(source)
+        if not path.exists() or path.is_dir():
+            raise UserError(f"{path}: no such file.")
+        yield from _lines(path)
         return
-    path = epath.Path(source)
-    if not path.exists() or path.is_dir():
-        raise UserError(f"{path}: no such file.")
-    yield from _lines(path)
+    for number, data in enumerate(iter(lambda: source.readline(_MAX_LINE_BYTES), b""), 1):
+        yield _decode_line(data, "standard input", number)
 
 
-def _lines(path) -> Iterator[str]:
+def _lines(path: epath.PathLike) -> Iterator[str]:
     """Lines of a UTF-8 file, gzipped or not. A line ends at LF; a CR before it is removed.
 
     U+2028 and the like do not end a line: tools that count lines (wc, sacrebleu) do not treat them as ends.
@@ -74,7 +77,7 @@ def _lines(path) -> Iterator[str]:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _decode_line(data: bytes, path, number: int) -> str:
+def _decode_line(data: bytes, path: epath.PathLike, number: int) -> str:
     if len(data) == _MAX_LINE_BYTES:
         raise UserError(f"{path}: line {number} is longer than 16 MiB; give one sentence a line.")
     try:
@@ -86,7 +89,7 @@ def _decode_line(data: bytes, path, number: int) -> str:
         ) from error
 
 
-def read_multi_references(path) -> tuple[list[str], list[list[str | None]]]:
+def read_multi_references(path: Source) -> tuple[list[str], list[list[str | None]]]:
     """(sources, reference sets) of a file or stream with lines SOURCE<TAB>REFERENCE[<TAB>REFERENCE ...].
 
     Set k holds the k-th reference of every line, None where a line has fewer; the first set is whole. The

@@ -1,6 +1,7 @@
 """Sentence pairs of tensorflow-datasets, read without TensorFlow."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from emnat_jax.artifacts.records import features_of, read_examples
 from emnat_jax.config import DataConfig
@@ -29,7 +30,7 @@ def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterat
     return lambda: _pairs(builder, name, config)
 
 
-def _builder(config: DataConfig):
+def _builder(config: DataConfig) -> Any:
     if config.tfds is None:
         raise UserError("data.tfds is not set; name a data set, e.g. data.tfds=wmt14_translate/de-en.")
     try:
@@ -47,7 +48,7 @@ def _builder(config: DataConfig):
         ) from error
 
 
-def _check_prepared(builder, config: DataConfig) -> None:
+def _check_prepared(builder: Any, config: DataConfig) -> None:
     if builder.is_prepared():
         return
     raise UserError(
@@ -58,7 +59,7 @@ def _check_prepared(builder, config: DataConfig) -> None:
     )
 
 
-def _check_languages(builder, config: DataConfig) -> None:
+def _check_languages(builder: Any, config: DataConfig) -> None:
     for option in ("source_language", "target_language"):
         language = getattr(config, option)
         if language not in builder.info.features:
@@ -66,7 +67,7 @@ def _check_languages(builder, config: DataConfig) -> None:
             raise UserError(f"data.{option}={language}: data.tfds={config.tfds} has {known}.")
 
 
-def _pairs(builder, split: str, config: DataConfig) -> Iterator[TextPair]:
+def _pairs(builder: Any, split: str, config: DataConfig) -> Iterator[TextPair]:
     for line, (source, target) in enumerate(_texts(builder, split, config)):
         try:
             yield TextPair(line, source.decode(), target.decode())
@@ -74,17 +75,19 @@ def _pairs(builder, split: str, config: DataConfig) -> Iterator[TextPair]:
             raise UserError(f"data.tfds={config.tfds}: row {line} of {split} is not UTF-8.") from error
 
 
-def _texts(builder, split: str, config: DataConfig) -> Iterator[tuple[bytes, bytes]]:
+def _texts(builder: Any, split: str, config: DataConfig) -> Iterator[tuple[bytes, bytes]]:
     languages = (config.source_language, config.target_language)
     if builder.info.file_format.value == "tfrecord":
         # Most prepared copies have this format; as_data_source refuses it, as_dataset needs TensorFlow.
         for path in builder.info.splits[split].filepaths:
             for example in read_examples(path):
                 features = features_of(example)
-                yield tuple(features[language].bytes_list.value[0] for language in languages)
+                source, target = (features[language].bytes_list.value[0] for language in languages)
+                yield source, target
     else:
         rows = builder.as_data_source(split)
         # In blocks: reading one row at a time is slower by a factor of ten and more.
         for start in range(0, len(rows), _BLOCK_ROWS):
             for element in rows.__getitems__(range(start, min(start + _BLOCK_ROWS, len(rows)))):
-                yield tuple(element[language] for language in languages)
+                source, target = (element[language] for language in languages)
+                yield source, target

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -125,7 +126,7 @@ def _read_manifest(directory: epath.Path) -> dict | None:
     return manifest
 
 
-def _check_special_ids(processor) -> None:
+def _check_special_ids(processor: Any) -> None:
     found = (processor.pad_id(), processor.eos_id(), processor.unk_id(), processor.bos_id())
     if found != (PAD, EOS, UNK, BOS):
         raise UserError(

@@ -81,7 +81,7 @@ def prefix_search(
     return step, _empty(log_probs, beams)
 
 
-def _empty(log_probs, beams: int) -> Prefixes:
+def _empty(log_probs: Array, beams: int) -> Prefixes:
     """The empty prefix in each of `beams` slots of each row."""
     passed = jnp.pad(jnp.cumsum(log_probs[..., BLANK], axis=1), ((0, 0), (1, 0)))
     shape = (log_probs.shape[0], beams, passed.shape[1])
@@ -91,7 +91,7 @@ def _empty(log_probs, beams: int) -> Prefixes:
     )
 
 
-def _extend(prefixes: Prefixes, tokens, log_probs) -> Prefixes:
+def _extend(prefixes: Prefixes, tokens: Array, log_probs: Array) -> Prefixes:
     """Each prefix with `tokens` [B, K] behind it."""
     emitted, blank = _emitted(log_probs, tokens), log_probs[..., BLANK][:, None]
     # An equal token is a new one only behind a blank.
@@ -113,7 +113,7 @@ def _extend(prefixes: Prefixes, tokens, log_probs) -> Prefixes:
     return Prefixes(tokens, blanks, token_ends, jax.nn.logsumexp(ready + emitted, axis=-1))
 
 
-def _next_log_probs(prefixes: Prefixes, log_probs, probs) -> Float[Array, "B K V"]:
+def _next_log_probs(prefixes: Prefixes, log_probs: Array, probs: Array) -> Float[Array, "B K V"]:
     """Log-probability of each token, and of the end as EOS, behind each prefix."""
     ends = jnp.logaddexp(prefixes.ends_in_blank, prefixes.ends_in_token)
     shift = jnp.max(ends[..., :-1], axis=-1, keepdims=True)
@@ -132,7 +132,7 @@ def _next_log_probs(prefixes: Prefixes, log_probs, probs) -> Float[Array, "B K V
     return jnp.maximum(jnp.where(possible, log_prob - given, NEG_INF), NEG_INF)
 
 
-def _emitted(log_probs, tokens) -> Float[Array, "B K L"]:
+def _emitted(log_probs: Array, tokens: Array) -> Float[Array, "B K L"]:
     """log p of each prefix's token at every frame."""
     index = jnp.broadcast_to(tokens[:, None], (*log_probs.shape[:2], tokens.shape[1]))
     return jnp.take_along_axis(log_probs, index, axis=-1).swapaxes(1, 2)

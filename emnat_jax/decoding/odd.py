@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 from emnat_jax.decoding.top import top_1, top_k
 from emnat_jax.types import PAD, is_impossible
 
+Penalty = float | jax.Array  # nats for two equal neighbours
 CANDIDATES = 3  # a position's best 3 tokens always hold one that equals neither neighbour
 
 
@@ -60,7 +61,9 @@ def _cut(tokens: jax.Array, values: jax.Array, keep: jax.Array) -> tuple[jax.Arr
     return jnp.where(keep, tokens, PAD), jnp.sum(jnp.where(keep, values, 0.0), axis=-1)
 
 
-def _forward(values: jax.Array, tokens: jax.Array, keep: jax.Array, penalty) -> tuple[jax.Array, jax.Array]:
+def _forward(
+    values: jax.Array, tokens: jax.Array, keep: jax.Array, penalty: Penalty
+) -> tuple[jax.Array, jax.Array]:
     """Each candidate's best predecessor, i32[T, B, C], and the best candidate at each row's end, i32[B]."""
 
     def step(carry, position):
@@ -81,14 +84,14 @@ def _forward(values: jax.Array, tokens: jax.Array, keep: jax.Array, penalty) -> 
     return links, _best(path, penalty)[1]
 
 
-def _extend(path: Path, before: jax.Array, token: jax.Array, penalty) -> tuple[Path, jax.Array]:
+def _extend(path: Path, before: jax.Array, token: jax.Array, penalty: Penalty) -> tuple[Path, jax.Array]:
     """The best way into each candidate, and the predecessor it comes from."""
     equal = before[:, :, None] == token[:, None, :]  # [B, from, to]
     into = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, :, None], equal.shape), path)
     return _best(into.replace(repeats=into.repeats + equal), penalty)
 
 
-def _best(paths: Path, penalty) -> tuple[Path, jax.Array]:
+def _best(paths: Path, penalty: Penalty) -> tuple[Path, jax.Array]:
     """The best path over axis 1 and its index; the lowest index of equals."""
     best, *rivals = (Path(*leaves) for leaves in zip(*map(_columns, jax.tree.leaves(paths)), strict=True))
     index = jnp.zeros(best.score.shape, jnp.int32)
@@ -98,7 +101,7 @@ def _best(paths: Path, penalty) -> tuple[Path, jax.Array]:
     return best, index
 
 
-def _beats(path: Path, other: Path, penalty) -> jax.Array:
+def _beats(path: Path, other: Path, penalty: Penalty) -> jax.Array:
     """Whether `path` is strictly better: fewer barred tokens, then score - penalty x repeats.
 
     The penalty enters by the difference in repeats, so it cancels exactly where there is none.

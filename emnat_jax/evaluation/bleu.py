@@ -118,7 +118,7 @@ def require_library() -> None:
     _metrics()
 
 
-def _metrics(*, effective_order: bool = False):
+def _metrics(*, effective_order: bool = False) -> tuple[Any, Any]:
     """BLEU and chrF++ of sacrebleu; `effective_order` is for BLEU of single sentences."""
     try:
         from sacrebleu.metrics import BLEU, CHRF

@@ -1,6 +1,7 @@
 """Autoregressive teacher: teacher forcing, exact chain-rule score, cached greedy and beam search."""
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,7 +17,7 @@ from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_pro
 from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.masking import masked_log_softmax
 from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
-from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params
+from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step
 
 
 class NextToken(nn.Module):
@@ -24,7 +25,7 @@ class NextToken(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         self.transformer = Transformer(self.spec, causal=True)
 
     def __call__(self, source: Int[Array, "B S"], target: Int[Array, "B T"]) -> Float[Array, "B T V"]:
@@ -40,7 +41,9 @@ class NextToken(nn.Module):
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
         return self.transformer.start(self.transformer.encode(source), beams, length)
 
-    def step(self, tokens: Int[Array, "B K"], cache: Cache, position) -> tuple[Float[Array, "N V"], Cache]:
+    def step(
+        self, tokens: Int[Array, "B K"], cache: Cache, position: Array
+    ) -> tuple[Float[Array, "N V"], Cache]:
         """Masked logits of what follows each of the N = B x K `tokens`, at `position`, and the new cache."""
         states, cache = self.transformer.step(tokens, cache, position)
         return self._scores(states.reshape(-1, states.shape[-1])), cache
@@ -63,8 +66,10 @@ def make(spec: TransformerSpec, options: AROptions) -> Family:
     )
 
 
-def _loss(spec, module, params: Params, batch: Batch, key: Key | None, step) -> tuple[Array, Metrics]:
-    logits = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
+def _loss(
+    spec: TransformerSpec, module: NextToken, params: Params, batch: Batch, key: Key | None, step: Step
+) -> tuple[Array, Metrics]:
+    logits: Any = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
     weight = _free_positions(spec, batch.target) * batch.weight[:, None]
     allowed = generable(spec, eos=True)
     losses = smoothed_cross_entropy(logits, batch.target, spec.label_smoothing, allowed)
@@ -75,21 +80,21 @@ def _loss(spec, module, params: Params, batch: Batch, key: Key | None, step) -> 
     return loss.total / jnp.maximum(tokens, 1.0), metrics
 
 
-def _score(spec, module, params: Params, batch: Batch) -> Float[Array, " B"]:
-    logits = module.apply({"params": params}, batch.source, batch.target)
+def _score(spec: TransformerSpec, module: NextToken, params: Params, batch: Batch) -> Float[Array, " B"]:
+    logits: Any = module.apply({"params": params}, batch.source, batch.target)
     log_probs = token_log_probs(logits, batch.target)
     total = jnp.sum(log_probs * _free_positions(spec, batch.target), axis=-1)
     fits = jnp.sum(batch.target != PAD, axis=-1) <= spec.max_length
     return jnp.where(fits, total, NEG_INF)
 
 
-def _free_positions(spec, target) -> Float[Array, "B T"]:
+def _free_positions(spec: TransformerSpec, target: Array) -> Float[Array, "B T"]:
     """1 where a token was chosen: not padding, and not the EOS that the length limit forces."""
     return ((target != PAD) & (jnp.arange(target.shape[1]) < spec.max_length - 1)[None]).astype(jnp.float32)
 
 
 def _decode(
-    spec, options: AROptions, params: Params, source: Array, key: Key, num_candidates: int
+    spec: TransformerSpec, options: AROptions, params: Params, source: Array, key: Key, num_candidates: int
 ) -> Hypotheses:
     """The best of a beam of at least `num_candidates`; `key` is not used."""
     del key

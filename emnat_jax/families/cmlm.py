@@ -53,7 +53,7 @@ def _loss(
 
 
 def _decode(
-    spec, options: CMLMOptions, params: Params, source: Array, key: Key, num_candidates: int
+    spec: TransformerSpec, options: CMLMOptions, params: Params, source: Array, key: Key, num_candidates: int
 ) -> Hypotheses:
     """Mask-predict for each of n lengths around the most likely one, best first by confidence.
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import CTCOptions, TransformerSpec
 from emnat_jax.decoding.ctc import best_path, prefix_search
@@ -64,7 +65,7 @@ def parts(spec: TransformerSpec, options: CTCOptions) -> Parallel:
     return upsampled_parts(Frames(spec, options.factor), _log_prob, _reference)
 
 
-def _emitted(spec: TransformerSpec):
+def _emitted(spec: TransformerSpec) -> Bool[np.ndarray, " V"]:
     """What frames may hold: the blank and every token but EOS."""
     return generable(spec, eos=False, blank=True)
 

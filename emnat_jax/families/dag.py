@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from emnat_jax.config import DAGOptions, TransformerSpec
 from emnat_jax.decoding import dag as decoding
+from emnat_jax.decoding.beam import LogProbsFn
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel
@@ -44,7 +45,7 @@ class Graph(UpsampledDecoder):
     link_heads: int
     max_jump: int | None
 
-    def setup(self):
+    def setup(self) -> None:
         super().setup()
         self.link_head = LinkHead(self.spec, self.link_heads, self.max_jump)
 
@@ -82,7 +83,7 @@ def _module(spec: TransformerSpec, options: DAGOptions) -> Graph:
     return Graph(spec, options.factor, options.link_heads, options.max_jump)
 
 
-def _program(prediction: Prediction, target) -> tuple:
+def _program(prediction: Prediction, target: Array) -> tuple:
     """Arguments of the dynamic programs over BOS and a target: emissions, links, lengths, last vertices."""
     target = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)
     # BOS and EOS are masked everywhere, but each is certain at its vertex, where nothing else is possible.
@@ -94,7 +95,7 @@ def _program(prediction: Prediction, target) -> tuple:
     return emissions, prediction.links, jnp.sum(target != PAD, axis=-1), prediction.last
 
 
-def _log_prob(prediction: Prediction, target) -> Float[Array, " B"]:
+def _log_prob(prediction: Prediction, target: Array) -> Float[Array, " B"]:
     return dag_log_prob(*_program(prediction, target))
 
 
@@ -114,7 +115,7 @@ def _log_probs(spec: TransformerSpec, prediction: Prediction) -> Float[Array, "B
     return only_eos(log_probs, at_last)
 
 
-def _path(options: DAGOptions, log_probs, prediction: Prediction, width: int) -> Int[Array, "B T"]:
+def _path(options: DAGOptions, log_probs: Array, prediction: Prediction, width: int) -> Int[Array, "B T"]:
     """The tokens of one path without the silent start."""
     values, tokens = top_1(log_probs)
     values = values.at[:, 0].set(0.0)
@@ -131,7 +132,9 @@ def _path(options: DAGOptions, log_probs, prediction: Prediction, width: int) ->
     return found[:, 1:]
 
 
-def _start_search(prediction: Prediction, log_probs: Float[Array, "B L V"], beam: int):
+def _start_search(
+    prediction: Prediction, log_probs: Float[Array, "B L V"], beam: int
+) -> tuple[LogProbsFn, Array]:
     """The search over outputs from behind the silent start: what it links to may emit the first token."""
     links = prediction.links
     cache = jnp.broadcast_to(jnp.exp(links[:, :1]), (links.shape[0], beam, links.shape[1]))

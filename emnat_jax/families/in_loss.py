@@ -11,6 +11,7 @@ so this holds for any family's own loss, with glancing or masking too.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +73,7 @@ def _log_prob(parts: Parallel, count: int, params: Params, batch: Batch) -> Floa
     return jax.lax.stop_gradient(parts.log_prob(prediction, batch.target)).reshape(-1, count)
 
 
-def _encode_once(encode: Callable, count: int, params: Params, batch: Batch, key: Key | None):
+def _encode_once(encode: Callable, count: int, params: Params, batch: Batch, key: Key | None) -> Any:
     """The memory of the sources, computed for the first row of each group and given to all of it."""
     firsts = jax.tree.map(lambda leaf: leaf[::count], batch)
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), encode(params, firsts, key))

@@ -20,7 +20,7 @@ LossFn = Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]] 
 def plain_loss(parts: "Parallel") -> LossFn:
     """`Family.loss` of one pass to which nothing is revealed."""
 
-    def loss(params: Params, batch: Batch, key: Key | None, step: Step):
+    def loss(params: Params, batch: Batch, key: Key | None, step: Step) -> tuple[jax.Array, Metrics]:
         encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
         memory = parts.encode(params, batch, encode_key)
         return parts.loss(parts.predict(params, memory, batch, None, decode_key), batch, None)

@@ -1,6 +1,7 @@
 """Parameters of a Linen module: the functions `init` and `axes` of a Family, and what families share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -12,7 +13,7 @@ ENCODER_MODULES = ("embedding", "source_bias", "encoder", "encoder_norm")
 
 
 def init_and_axes(
-    module: nn.Module, *inputs, method: Callable | str
+    module: nn.Module, *inputs: Any, method: Callable | str
 ) -> tuple[Callable[[Key], Params], Params]:
     """`init(key)` and the tree of logical axis names, by calling `method` on small abstract inputs."""
 

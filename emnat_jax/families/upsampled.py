@@ -68,11 +68,13 @@ def upsampled_family(module: UpsampledDecoder, parts: Parallel, decoder: Decoder
     return parallel_family(module, inputs, parts, functools.partial(_decode, module, decoder))
 
 
-def _encode(module: UpsampledDecoder, params: Params, batch: Batch, key: Key | None):
+def _encode(module: UpsampledDecoder, params: Params, batch: Batch, key: Key | None) -> Any:
     return module.apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
 
 
-def _predict(module: UpsampledDecoder, params: Params, memory, batch: Batch, revealed, key: Key | None):
+def _predict(
+    module: UpsampledDecoder, params: Params, memory: Any, batch: Batch, revealed: Any, key: Key | None
+) -> Any:
     return module.apply({"params": params}, memory, revealed, rngs=dropout_rngs(key), method="predict")
 
 

@@ -46,11 +46,11 @@ class LengthThenTokens(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         self.transformer = Transformer(self.spec, causal=False)
         self.length_head = LengthHead(self.spec)
 
-    def __call__(self, source, lengths, width: int):
+    def __call__(self, source: Array, lengths: Array, width: int) -> tuple[Any, Any]:
         encoded, length_logits = self.encode(source)
         return self.tokens(encoded, lengths, width), length_logits
 
@@ -110,20 +110,22 @@ def free_positions(target: Int[Array, "B T"]) -> Bool[Array, "B T"]:
     return jnp.arange(target.shape[1])[None] < _lengths(target)[:, None] - 1
 
 
-def _lengths(target) -> Int[Array, " B"]:
+def _lengths(target: Array) -> Int[Array, " B"]:
     return jnp.sum(target != PAD, axis=-1)
 
 
-def _allowed_lengths(spec) -> np.ndarray:
+def _allowed_lengths(spec: TransformerSpec) -> np.ndarray:
     return np.arange(spec.max_length + 1) > 0
 
 
-def _encode(spec, params: Params, batch: Batch, key: Key | None):
+def _encode(spec: TransformerSpec, params: Params, batch: Batch, key: Key | None) -> Any:
     module = LengthThenTokens(spec)
     return module.apply({"params": params}, batch.source, rngs=dropout_rngs(key), method="encode")
 
 
-def _predict(spec, params: Params, memory, batch: Batch, revealed, key: Key | None) -> Prediction:
+def _predict(
+    spec: TransformerSpec, params: Params, memory: Any, batch: Batch, revealed: Array | None, key: Key | None
+) -> Prediction:
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
     apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method="tokens")
@@ -131,7 +133,9 @@ def _predict(spec, params: Params, memory, batch: Batch, revealed, key: Key | No
     return Prediction(tokens, mask(length_logits, _allowed_lengths(spec)))
 
 
-def _loss(spec, length_weight: float, prediction: Prediction, batch: Batch, hidden) -> tuple[Array, Metrics]:
+def _loss(
+    spec: TransformerSpec, length_weight: float, prediction: Prediction, batch: Batch, hidden: Array | None
+) -> tuple[Array, Metrics]:
     """Mean smoothed token loss plus a share of the mean smoothed length loss (METHOD 1.7)."""
     lengths, smoothing = _lengths(batch.target), spec.label_smoothing
     token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(spec, eos=False))
@@ -151,7 +155,7 @@ def _loss(spec, length_weight: float, prediction: Prediction, batch: Batch, hidd
     }
 
 
-def _log_prob(spec, prediction: Prediction, target) -> Float[Array, " B"]:
+def _log_prob(spec: TransformerSpec, prediction: Prediction, target: Array) -> Float[Array, " B"]:
     lengths = _lengths(target)
     token = token_log_probs(prediction.tokens, target)
     length = token_log_probs(prediction.lengths, jnp.minimum(lengths, spec.max_length))
@@ -201,7 +205,12 @@ def best_of_lengths(
 
 
 def _decode(
-    spec, options: VanillaOptions, params: Params, source: Array, key: Key, num_candidates: int
+    spec: TransformerSpec,
+    options: VanillaOptions,
+    params: Params,
+    source: Array,
+    key: Key,
+    num_candidates: int,
 ) -> Hypotheses:
     """One hypothesis for each of n lengths around the most likely one, best first by own score.
 
@@ -214,7 +223,7 @@ def _decode(
     return best_of_lengths(trials, tokens, log_prob, log_prob, alpha=alpha, count=num_candidates)
 
 
-def _best_tokens(options: VanillaOptions, log_probs, lengths):
+def _best_tokens(options: VanillaOptions, log_probs: Array, lengths: Array) -> tuple[Array, Array]:
     if options.decoder == "argmax":
         return argmax_decode(log_probs, lengths)
     return odd_decode(log_probs, lengths, jnp.inf if options.odd_penalty is None else options.odd_penalty)

@@ -70,7 +70,7 @@ def _backward(smoothing, saved, gradient):
 smoothed_cross_entropy.defvjp(_forward, _backward)
 
 
-def _rows(logits) -> jax.Array:
+def _rows(logits: Array) -> jax.Array:
     return logits.astype(jnp.float32).reshape(-1, logits.shape[-1])
 
 

@@ -63,7 +63,9 @@ def ctc_alignment(
     return jnp.where(real & possible[:, None], emitted, HIDDEN)
 
 
-def _run(logits, frames, tokens, lengths, total: Callable) -> tuple[jax.Array, jax.Array]:
+def _run(
+    logits: Array, frames: Array, tokens: Array, lengths: Array, total: Callable
+) -> tuple[jax.Array, jax.Array]:
     """Scores of the 2T + 1 states (blank, token, blank, ...) after the last frame, and before each frame.
 
     `total` joins the ways into a state: log-sum-exp for all alignments, maximum for the best.
@@ -82,7 +84,7 @@ def _run(logits, frames, tokens, lengths, total: Callable) -> tuple[jax.Array, j
     return jax.lax.scan(step, begin, by_frame)
 
 
-def _by_state(logits, tokens) -> Float[Array, "B L J"]:
+def _by_state(logits: Array, tokens: Array) -> Float[Array, "B L J"]:
     """Log-probability of what each of the 2T + 1 states emits, at each frame."""
     blank = jnp.full((tokens.shape[0], 1), BLANK, tokens.dtype)
     emissions = emission_log_probs(logits, jnp.concatenate([blank, tokens], axis=1))
@@ -91,33 +93,33 @@ def _by_state(logits, tokens) -> Float[Array, "B L J"]:
     return pairs.at[..., -1:].set(blank)
 
 
-def _skips(tokens) -> Bool[Array, "B J"]:
+def _skips(tokens: Array) -> Bool[Array, "B J"]:
     """Whether a state can be entered past the blank before it: a token unlike the one before."""
     differs = jnp.pad(tokens[:, 1:] != tokens[:, :-1], ((0, 0), (1, 0)))
     return _interleave(jnp.zeros_like(differs), differs, False)
 
 
-def _interleave(even: jax.Array, odd: jax.Array, last) -> jax.Array:
+def _interleave(even: jax.Array, odd: jax.Array, last: float) -> jax.Array:
     """even 0, odd 0, even 1, odd 1, ..., last: [..., T] and [..., T] as [..., 2T + 1]."""
     pairs = jnp.stack([even, odd], axis=-1).reshape(*even.shape[:-1], -1)
     return jnp.pad(pairs, ((0, 0),) * (pairs.ndim - 1) + ((0, 1),), constant_values=last)
 
 
-def _ways(states, skips) -> Float[Array, "3 B J"]:
+def _ways(states: Array, skips: Array) -> Float[Array, "3 B J"]:
     """The scores with which each state can be entered: staying, from the one before, past a blank."""
     one = jnp.pad(states, ((0, 0), (1, 0)), constant_values=NEG_INF)[:, :-1]
     two = jnp.pad(states, ((0, 0), (2, 0)), constant_values=NEG_INF)[:, :-2]
     return jnp.stack([states, one, jnp.where(skips, two, NEG_INF)])
 
 
-def _ends(states, lengths) -> Float[Array, "B 2"]:
+def _ends(states: Array, lengths: Array) -> Float[Array, "B 2"]:
     """Scores of the two states that end a target: the last blank and the last token."""
     last = 2 * lengths[:, None] - jnp.arange(2)[None]
     ends = jnp.take_along_axis(states, jnp.maximum(last, 0), axis=1)
     return jnp.where(last >= 0, ends, NEG_INF)
 
 
-def _trace_back(history, skips, state, frames) -> Int[Array, "B L"]:
+def _trace_back(history: Array, skips: Array, state: Array, frames: Array) -> Int[Array, "B L"]:
     """The state at each frame on the best way to `state` after the last one."""
 
     def step(state, frame):

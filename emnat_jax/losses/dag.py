@@ -65,7 +65,9 @@ def dag_alignment(
     return jnp.where(keep & (total > NEG_INF)[None], vertices, NO_VERTEX).T
 
 
-def _forward(emissions, links, lengths, last, join: Join) -> tuple[jax.Array, jax.Array | None]:
+def _forward(
+    emissions: Array, links: Array, lengths: Array, last: Array, join: Join
+) -> tuple[jax.Array, jax.Array | None]:
     """Paths joined up to each row's `last`, f32[B], and what was remembered of each token but the first."""
     keep = _keep(emissions, lengths)
     by_token = jnp.where(keep[:, :, None], jnp.moveaxis(emissions, 2, 0), 0.0)

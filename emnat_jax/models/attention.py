@@ -13,6 +13,8 @@ from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.sharding import constrain
 from emnat_jax.types import NEG_INF, Key
 
+Axes = tuple[tuple[int, str | None], ...]  # (size, logical name) of each dimension
+
 
 def attend(
     query: Float[Array, "B T H C"],
@@ -84,7 +86,7 @@ class Projection(nn.Module):
         return self.param(name, nn.with_logical_partitioning(init, names), sizes, jnp.float32)
 
 
-def _glorot(inputs: int, parts: int):
+def _glorot(inputs: int, parts: int) -> nn.initializers.Initializer:
     """Glorot uniform over one part's fan-in and fan-out (METHOD 1.6)."""
 
     def init(key, shape, dtype):
@@ -100,7 +102,7 @@ class SelfAttention(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         width, heads = _width(self.spec), _heads(self.spec)
         self.qkv = Projection(width, heads, self.spec.dtype, parts=3)
         self.out = Projection(heads, width, self.spec.dtype)
@@ -133,7 +135,7 @@ class CrossAttention(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         width, heads = _width(self.spec), _heads(self.spec)
         self.query = Projection(width, heads, self.spec.dtype)
         self.key_value = Projection(width, heads, self.spec.dtype, parts=2)
@@ -144,14 +146,16 @@ class CrossAttention(nn.Module):
         key_value = self.key_value(encoded).astype(self.spec.dtype)
         return key_value[..., 0, :, :], key_value[..., 1, :, :]
 
-    def __call__(self, x: Float[Array, "B T D"], memory, keep: Bool[Array, "B 1 S"]) -> Float[Array, "B T D"]:
+    def __call__(
+        self, x: Float[Array, "B T D"], memory: tuple[Array, Array], keep: Bool[Array, "B 1 S"]
+    ) -> Float[Array, "B T D"]:
         key, value = memory
         return self.out(_attend(self, self.query(x).astype(self.spec.dtype), key, value, keep))
 
 
-def _width(spec: TransformerSpec):
+def _width(spec: TransformerSpec) -> Axes:
     return ((spec.width, "embed"),)
 
 
-def _heads(spec: TransformerSpec):
+def _heads(spec: TransformerSpec) -> Axes:
     return ((spec.heads, "heads"), (spec.width // spec.heads, None))

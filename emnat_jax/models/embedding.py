@@ -25,7 +25,7 @@ class Embedding(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         spec = self.spec
         init = nn.initializers.normal(spec.width**-0.5)
         vocab = padded_vocab(spec)
@@ -84,7 +84,7 @@ def _times_table_backward(dtype, saved, gradient):
 _times_table.defvjp(_times_table_forward, _times_table_backward)
 
 
-def _dot(a, b, axes: tuple[int, int], dtype: str):
+def _dot(a: Array, b: Array, axes: tuple[int, int], dtype: str) -> Array:
     """Matrix product over one axis of each."""
     contract = ((axes[:1], axes[1:]), ((), ()))
     return jax.lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=jnp.float32)

@@ -66,7 +66,7 @@ class Residual(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         self.norm = layer_norm()
 
     def before(self, x):
@@ -82,7 +82,7 @@ class EncoderLayer(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         self.attention, self.feed_forward = SelfAttention(self.spec), FeedForward(self.spec)
         self.residuals = [Residual(self.spec) for _ in range(2)]
 
@@ -97,7 +97,7 @@ class DecoderLayer(nn.Module):
 
     spec: TransformerSpec
 
-    def setup(self):
+    def setup(self) -> None:
         self.attention, self.cross = SelfAttention(self.spec), CrossAttention(self.spec)
         self.feed_forward = FeedForward(self.spec)
         self.residuals = [Residual(self.spec) for _ in range(3)]
@@ -132,10 +132,10 @@ class Stack(nn.Module):
     layer: type[nn.Module]
     count: int
 
-    def setup(self):
+    def setup(self) -> None:
         layer = nn.remat(self.layer) if self.spec.remat else self.layer
         if self.spec.scan_layers:
-            self.layers = nn.scan(
+            self.layers: Any = nn.scan(
                 layer,
                 variable_axes={"params": 0},
                 split_rngs={"params": True, "dropout": True},
@@ -146,7 +146,9 @@ class Stack(nn.Module):
         else:
             self.layers = [layer(self.spec) for _ in range(self.count)]
 
-    def __call__(self, carry, own=None, shared=None, method: str = "__call__"):
+    def __call__(
+        self, carry: Any, own: Any = None, shared: Any = None, method: str = "__call__"
+    ) -> tuple[Any, Any]:
         """(carry, list of each layer's own) after all layers; scanned ones have the first method, no own."""
         if self.spec.scan_layers:
             return self.layers(carry, own, shared)
@@ -182,7 +184,7 @@ class Transformer(nn.Module):
     spec: TransformerSpec
     causal: bool
 
-    def setup(self):
+    def setup(self) -> None:
         spec = self.spec
         self.embedding = Embedding(spec)
         self.encoder = Stack(spec, EncoderLayer, spec.encoder_layers)
@@ -190,7 +192,7 @@ class Transformer(nn.Module):
         # Pre-norm normalises the output of a stack, post-norm (METHOD 1.6) its input.
         self.encoder_norm, self.decoder_norm = layer_norm(), layer_norm()
         partition = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",))
-        self.source_bias = self.param("source_bias", partition, (spec.width,), jnp.float32)
+        self.source_bias: Any = self.param("source_bias", partition, (spec.width,), jnp.float32)
 
     def encode(self, source: Int[Array, "B S"], *, slot: bool = False) -> Encoded:
         """Encoder output; with `slot` a zero vector stands before the words (METHOD 1.6)."""
@@ -203,8 +205,10 @@ class Transformer(nn.Module):
         x, _ = self.encoder(self._enter(x, self.encoder_norm), shared=keep[:, None])
         return Encoded(self._leave(x, self.encoder_norm), keep)
 
-    def decode(self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]):
-        """Decoder output f32[B, T, D] for embedded inputs; positions with keep False are unseen."""
+    def decode(
+        self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]
+    ) -> Float[Array, "B T D"]:
+        """Decoder output for embedded inputs; positions with keep False are unseen."""
         visible = keep[:, None]
         if self.causal:
             visible = visible & jnp.tril(jnp.ones((inputs.shape[1],) * 2, bool))[None]
@@ -252,5 +256,5 @@ def reorder(cache: Cache, beams: Int[Array, "B K"]) -> Cache:
     return cache._replace(ancestry=ancestry)
 
 
-def _drop(module: nn.Module, x, rate: float):
+def _drop(module: nn.Module, x: Array, rate: float) -> Array:
     return dropout(place_key(module), x, rate)

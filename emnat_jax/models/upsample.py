@@ -24,7 +24,7 @@ class UpsampledDecoder(nn.Module):
     spec: TransformerSpec
     factor: int
 
-    def setup(self):
+    def setup(self) -> None:
         spec = self.spec
         self.transformer = Transformer(spec, causal=False)
         inputs, outputs = ((spec.width, "embed"),), ((spec.width, None),)
@@ -33,9 +33,9 @@ class UpsampledDecoder(nn.Module):
             normal = nn.initializers.normal(spec.width**-0.5)
             init = nn.with_logical_partitioning(normal, ("position", "embed"))
             shape = (self.factor * spec.max_length, spec.width)
-            self.positions = self.param("positions", init, shape, jnp.float32)
+            self.positions: Any = self.param("positions", init, shape, jnp.float32)
 
-    def __call__(self, source: Int[Array, "B S"]):
+    def __call__(self, source: Int[Array, "B S"]) -> Any:
         """What is predicted with nothing revealed."""
         return self.predict(self.encode(source))
 

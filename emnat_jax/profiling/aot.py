@@ -55,10 +55,12 @@ def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
         importlib.util.find_spec("libtpu") is not None,
         "no TPU compiler here; install it: pip install 'emnat_jax[tpu]'.",
     )
-    options = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
+    options: dict[str, Any] = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
     options |= {"num_slices": slices} if slices > 1 else {}
     try:
-        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices
+        devices: list[Any] = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology, **options
+        ).devices
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
             f"--topology={topology}: {str(error).splitlines()[0]} Give a chip and a shape, e.g. v5e:2x4, "

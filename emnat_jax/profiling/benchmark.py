@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def measure_training(
     tx = make_optimizer(train.optim, train.steps, family.axes)
     ema = train.ema_decay is not None
     shardings = state_shardings(family.axes, tx, layout, ema=ema)
-    train_step = make_train_step(family.loss, tx, shardings, accumulate=1, ema_decay=train.ema_decay)
+    train_step: Any = make_train_step(family.loss, tx, shardings, accumulate=1, ema_decay=train.ema_decay)
     key = jax.random.key(0)
     with use_layout(layout):
         batch = to_global(layout, random_batch(model, shape))
@@ -93,7 +93,7 @@ def measure_loss(model: ModelSpec, shape: BatchShape, repeats: int) -> float | N
     )
     real = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
 
-    def loss(reals):
+    def loss(reals: list[jax.Array]) -> jax.Array:
         given = iter(reals)
         mixed = [next(given) if is_real else leaf for is_real, leaf in zip(real, leaves)]
         return parts.loss(jax.tree.unflatten(tree, mixed), batch, None)[0]
@@ -141,7 +141,7 @@ def median_and_p95(seconds: Sequence[float]) -> tuple[float, float]:
     return 1e3 * float(np.median(seconds)), 1e3 * float(np.percentile(seconds, 95))
 
 
-def _seconds(function: Callable, *arguments) -> float:
+def _seconds(function: Callable, *arguments: Any) -> float:
     begin = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - begin

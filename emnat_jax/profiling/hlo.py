@@ -48,6 +48,12 @@ class Instruction(NamedTuple):
         found = re.search(rf"\b{name}=%?(\{{[^}}]*\}}(?:,\{{[^}}]*\}})*|[^\s,]+)", self.attributes)
         return found and found[1]
 
+    def called(self, name: str) -> str:
+        """The name of a computation that this instruction must have."""
+        found = self.attribute(name)
+        assert found is not None, f"{self.name} has no {name}"
+        return found
+
 
 Computation = dict[str, Instruction]
 
@@ -61,7 +67,9 @@ class Program(NamedTuple):
 
 def parse(text: str) -> Program:
     """Reads the text of one module."""
-    computations, entry, current = {}, "", {}
+    computations: dict[str, Computation] = {}
+    current: Computation = {}
+    entry = ""
     for line in text.splitlines():
         begin = _COMPUTATION.match(line)
         if begin:

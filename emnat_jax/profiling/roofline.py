@@ -6,7 +6,7 @@ its condition: exact for scanned layers, the longest possible search for a decod
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,10 +52,13 @@ def costs(works: list[Work], flops: float, hbm_bandwidth: float, link_bandwidth:
     chip's peak or its bytes over the memory's bandwidth, whichever takes longer. Collectives may run beside
     them.
     """
-    own, collectives, parts = 0.0, Counter(), Counter()
+    own = 0.0
+    collectives: Counter[str] = Counter()
+    parts: dict[str, float] = defaultdict(float)
     for work in works:
         seconds = max(work.flops / flops, work.bytes / hbm_bandwidth)
-        own, parts[work.source] = own + seconds, parts[work.source] + seconds
+        own += seconds
+        parts[work.source] += seconds
         if work.collective:
             collectives[work.collective] += work.turns
     work_flops, sent = (math.fsum(part) for part in zip(*((w.flops, w.link_bytes) for w in works)))
@@ -66,7 +69,8 @@ def costs(works: list[Work], flops: float, hbm_bandwidth: float, link_bandwidth:
         "links": sent / link_bandwidth,
         "operations": own,
     }
-    return Costs(work_flops, moved, sent, dict(collectives), bounds, parts.most_common())
+    largest = sorted(parts.items(), key=lambda part: -part[1])
+    return Costs(work_flops, moved, sent, dict(collectives), bounds, largest)
 
 
 def work_of(program: Program) -> list[Work]:
@@ -90,12 +94,12 @@ def _work(program: Program, where: Computation, what: Instruction, turns: int) -
 def _executed(program: Program) -> Iterator[tuple[Computation, Instruction, int]]:
     """(its computation, the instruction, how often it runs), of all that are not part of a fusion."""
 
-    def visit(name: str, turns: int):
+    def visit(name: str, turns: int) -> Iterator[tuple[Computation, Instruction, int]]:
         computation = program.computations[name]
         for what in computation.values():
             yield computation, what, turns
             if what.opcode == "while":
-                yield from visit(what.attribute("body"), turns * loop_turns(program, what))
+                yield from visit(what.called("body"), turns * loop_turns(program, what))
             elif what.opcode in ("call", "async-start", "conditional"):
                 for called in _called(what):
                     yield from visit(called, turns)
@@ -120,14 +124,14 @@ def loop_turns(program: Program, loop: Instruction) -> int:
             if what.opcode == "constant" and what.shapes[0].kind == "s32" and what.literal.isdigit():
                 yield int(what.literal)
             if what.opcode == "fusion":
-                yield from numbers(what.attribute("calls"))
+                yield from numbers(what.called("calls"))
 
-    return max(numbers(loop.attribute("condition")), default=1)
+    return max(numbers(loop.called("condition")), default=1)
 
 
 def _flops(program: Program, where: Computation, what: Instruction) -> float:
     if what.opcode == "fusion":
-        inner = program.computations[what.attribute("calls")]
+        inner = program.computations[what.called("calls")]
         return math.fsum(_flops(program, inner, part) for part in inner.values())
     if what.opcode == "dot":
         return 2.0 * math.prod(what.shapes[0].dims) * _contracted(where, what)
@@ -136,19 +140,25 @@ def _flops(program: Program, where: Computation, what: Instruction) -> float:
 
 def _contracted(where: Computation, what: Instruction) -> int:
     left = where[what.operands[0]].shapes[0].dims
-    axes = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", what.attributes)
-    return math.prod(left[int(axis)] for axis in axes[1].split(",") if axis)
+    axes = _found(r"lhs_contracting_dims=\{([\d,]*)\}", what.attributes)[1]
+    return math.prod(left[int(axis)] for axis in axes.split(",") if axis)
 
 
 def _convolution_flops(where: Computation, what: Instruction) -> float:
     """Every matrix product on a TPU is a convolution; some of its window is on padding and costs nothing."""
-    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", what.attributes)
-    left, right = (where[name].shapes[0].dims for name in what.operands[:2])
-    out = dict(zip(labels[3], what.shapes[0].dims))
-    left, right = dict(zip(labels[1], left)), dict(zip(labels[2], right))
+    labels = _found(r"dim_labels=(\w+)_(\w+)->(\w+)", what.attributes)
+    shapes = [where[name].shapes[0].dims for name in what.operands[:2]] + [what.shapes[0].dims]
+    left, right, out = (dict(zip(names, dims)) for names, dims in zip(labels.groups(), shapes))
     window = _window(what.attributes, [axis for axis in labels[2] if axis.isdigit()])
     places = math.prod(_valid(left[axis], out[axis], window[axis]) for axis in window)
     return 2.0 * out["b"] * out["f"] * right["i"] * places
+
+
+def _found(pattern: str, attributes: str) -> re.Match[str]:
+    """Where a pattern matches that XLA writes for every instruction of the kind."""
+    found = re.search(pattern, attributes)
+    assert found is not None, f"no {pattern} in {attributes}"
+    return found
 
 
 def _window(attributes: str, axes: list[str]) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -200,7 +210,7 @@ def _read(program: Program, where: Computation, what: Instruction, place: int) -
         return 0  # changed where it lies
     if what.opcode != "fusion":
         return full
-    inner = program.computations[what.attribute("calls")]
+    inner = program.computations[what.called("calls")]
     given = next(p for p in inner.values() if p.opcode == "parameter" and int(p.literal) == place)
     return min(full, _read_inside(program, inner, given.name))
 
@@ -225,7 +235,7 @@ def _written(program: Program, where: Computation, what: Instruction) -> int:
     if what.opcode in ("bitcast", "tuple"):
         return sum(_written(program, where, where[name]) for name in what.operands)
     if what.opcode == "fusion":
-        inner = program.computations[what.attribute("calls")]
+        inner = program.computations[what.called("calls")]
         root = next(part for part in inner.values() if part.is_root)
         return min(what.bytes, _written(program, inner, root))
     return what.bytes

@@ -46,7 +46,7 @@ def columns_of_text(lines: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
 
 
-def text(value) -> str:
+def text(value: object) -> str:
     """Escaped, for the inside of an element or of an attribute."""
     return html.escape(str(value))
 

@@ -95,7 +95,7 @@ def param_shardings(layout: Layout, axes: Params) -> Params:
 def require_divisible(params: Params, shardings: Params) -> None:
     """Raises UserError where a parameter's shape does not divide over its mesh axes."""
 
-    def check(path, leaf, sharding: NamedSharding) -> None:
+    def check(path: Any, leaf: Any, sharding: NamedSharding) -> None:
         for size, names in zip(leaf.shape, sharding.spec):
             names = (names,) if isinstance(names, str) else names or ()
             parts = math.prod(sharding.mesh.shape[name] for name in names)

@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from typing import Any, Self
 
 from emnat_jax.runtime.processes import Processes
 
@@ -32,9 +33,10 @@ class PreemptionGuard:
         self._signals, self._wake = socket.socketpair()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="preemption", daemon=True)
-        self._before, self._next_request = None, 0.0
+        self._before: tuple[Any, int] | None = None  # handler and wake-up descriptor
+        self._next_request = 0.0
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._wake.setblocking(False)
             # The handler does nothing: the interpreter itself writes to the socket.
@@ -45,7 +47,7 @@ class PreemptionGuard:
         self._thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._before is not None:
             signal.set_wakeup_fd(self._before[1])
             signal.signal(signal.SIGTERM, self._before[0])

@@ -208,10 +208,10 @@ class _RuntimeStore:
     JAX has no public name for its client; this class is the only one that uses it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         from jax._src.distributed import global_state
 
-        self._client = global_state.client
+        self._client: Any = global_state.client
 
     def set(self, name: str, text: str) -> None:
         self._client.key_value_set(f"emnat/{name}", text, allow_overwrite=True)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, Self
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -37,15 +38,15 @@ class Progress:
         else:
             self._log(f"{self._name}: {text}")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
 
-def _open_bar(name: str, total: int, start: int):
+def _open_bar(name: str, total: int, start: int) -> Any:
     from tqdm import tqdm
 
     return tqdm(desc=name, total=total, initial=start, dynamic_ncols=True, mininterval=0.5)

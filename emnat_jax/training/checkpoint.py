@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -52,7 +52,7 @@ class _KeepLatestAnd(preservation_policy.PreservationPolicy):
 
     step: int | None
 
-    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         latest = [info.step for info in checkpoints][-KEEP_LATEST:]
         return [info.step in latest or info.step == self.step for info in checkpoints]
 
@@ -69,10 +69,10 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=ITEMS)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def steps(self) -> list[int]:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import jax
 import numpy as np
@@ -100,10 +100,10 @@ class MetricsWriter:
             append(self._path, self._unwritten)
             self._unwritten = b""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._unwritten is not None:
             self.sync()
         for sink in (self._file, self._events):
@@ -125,7 +125,7 @@ def _step_of(line: bytes) -> float:
         return float("inf")
 
 
-def _open_events(directory: epath.Path, step: int, log: Callable[[str], None]):
+def _open_events(directory: epath.Path, step: int, log: Callable[[str], None]) -> Any:
     """A TensorBoard writer that hides points beyond `step`; None where the library is missing."""
     try:
         from tensorboardX import SummaryWriter

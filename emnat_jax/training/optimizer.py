@@ -4,7 +4,7 @@ A schedule maps the number of finished steps (0 before the first) to the learnin
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000) -> optax.Sched
     """
     scale = base_lr * 10 * PAPER_WIDTH**-0.5
 
-    def schedule(step):
+    def schedule(step: Number) -> Number:
         count = step + 1
         rate = jnp.minimum(count * warmup_steps**-1.5, count**-0.5)
         return scale * jnp.minimum(rate, PAPER_FLAT_STEPS**-0.5)
@@ -38,7 +38,7 @@ def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000) -> optax.Sched
 def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedule:
     """Linear up to `peak_lr` at step `warmup_steps`, then falling with 1 / sqrt(step)."""
 
-    def schedule(step):
+    def schedule(step: Number) -> Number:
         count = step + 1
         return peak_lr * jnp.minimum(count / warmup_steps, (warmup_steps / count) ** 0.5)
 
@@ -48,7 +48,7 @@ def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedu
 def cosine_schedule(peak_lr: Number, warmup_steps: Number, total_steps: Number) -> optax.Schedule:
     """Linear up to `peak_lr` at step `warmup_steps`, then half a cosine to 1% of it at the last step."""
 
-    def schedule(step):
+    def schedule(step: Number) -> Number:
         count = step + 1
         progress = jnp.clip((count - warmup_steps) / jnp.maximum(total_steps - warmup_steps, 1), 0.0, 1.0)
         cosine = COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 + jnp.cos(math.pi * progress)) / 2
@@ -95,7 +95,7 @@ def _scale_by_rate(config: OptimConfig, total_steps: int) -> optax.GradientTrans
         numbers = (config.peak_lr, config.warmup_steps, total_steps)
         return RateState(jnp.zeros((), jnp.int32), *(jnp.asarray(n, jnp.float32) for n in numbers))
 
-    def update(updates: optax.Updates, state: RateState, params: optax.Params | None = None):
+    def update(updates: optax.Updates, state: RateState, params: optax.Params | None = None) -> Any:
         rate = SCHEDULES[config.schedule](state.peak_lr, state.warmup_steps, state.total_steps)(state.count)
         return jax.tree.map(lambda u: -rate * u, updates), state._replace(count=state.count + 1)
 
@@ -108,7 +108,7 @@ def decay_mask(axes: Params) -> Params:
     Dimensions are counted without "layers", so that stacked and separate layers decay the same.
     """
 
-    def decays(path, names: tuple) -> bool:
+    def decays(path: Any, names: tuple) -> bool:
         words = " ".join([jax.tree_util.keystr(path), *filter(None, names)]).lower()
         matrix = len([name for name in names if name != "layers"]) >= 2
         return matrix and not any(word in words for word in NOT_DECAYED)

@@ -130,7 +130,7 @@ def inference_params(state: TrainState) -> Params:
     return state.params if state.ema is None else state.ema
 
 
-def _with_shardings(shapes, shardings):
+def _with_shardings(shapes: Any, shardings: Any) -> Any:
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,

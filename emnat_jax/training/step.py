@@ -4,6 +4,7 @@ Call both inside `mesh.use_layout`, so that sharding constraints inside the mode
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,12 +71,12 @@ def _accumulate(grad_fn: Callable, state: TrainState, batch: Batch, key: Key) ->
     Each micro-batch counts by its target tokens, as it would inside one large batch.
     """
 
-    def one(index, micro: Batch) -> tuple[Params, Metrics]:
+    def one(index: jax.Array, micro: Batch) -> tuple[Params, Metrics]:
         micro_key = jax.random.fold_in(key, index)
         (_, metrics), grads = grad_fn(state.params, micro, micro_key, state.step)
         return jax.tree.map(lambda grad: grad * metrics["loss"].weight, grads), metrics
 
-    def add(total, indexed):
+    def add(total: Any, indexed: tuple[jax.Array, Batch]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, one(*indexed)), None
 
     indexed = (jnp.arange(batch.weight.shape[0]), batch)

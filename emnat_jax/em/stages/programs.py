@@ -58,12 +58,14 @@ def train_program(
     require_rows_divide(layout, data.row_multiple, accumulate)
     rows = targets * bucket_rows(width * targets, data.batch_tokens, data.row_multiple)
 
-    def lower():
+    def lower() -> Any:
         family = make_family(model) if targets == 1 else in_loss_family(model, targets, train.steps)
         ema = train.ema_decay is not None
         tx = make_optimizer(train.optim, train.steps, family.axes)
         shardings = state_shardings(family.axes, tx, layout, ema=ema)
-        step = make_train_step(family.loss, tx, shardings, accumulate=accumulate, ema_decay=train.ema_decay)
+        step: Any = make_train_step(
+            family.loss, tx, shardings, accumulate=accumulate, ema_decay=train.ema_decay
+        )
         key = jax.eval_shape(lambda: jax.random.key(0))
         key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(layout.mesh))
         with use_layout(layout):
@@ -79,10 +81,10 @@ def decode_program(verb: str, role: str, target: Target, *, width: int, count: i
     model, layout = target.models[role], target.layout
     rows = target.decode_rows * row_shares(layout)
 
-    def lower():
+    def lower() -> Any:
         family = make_family(model)
         with use_layout(layout):
-            step = make_decode_step(family, layout, count)
+            step: Any = make_decode_step(family, layout, count)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
     return Program(f"{verb} {model.family}", lower, rows, width, None)
@@ -93,10 +95,10 @@ def score_program(role: str, target: Target, *, width: int, targets: int = 1) ->
     model, layout = target.models[role], target.layout
     rows = target.decode_rows * row_shares(layout)
 
-    def lower():
+    def lower() -> Any:
         family = make_family(model)
         with use_layout(layout):
-            step = make_score_step(family, layout)
+            step: Any = make_score_step(family, layout)
             return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
 
     return Program(f"score with {model.family}", lower, rows, width, None, targets)
@@ -107,7 +109,7 @@ def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
     sharding = batch_sharding(layout.mesh, stacked=accumulate > 1)
     stack = (accumulate,) if accumulate > 1 else ()
 
-    def array(dtype, *shape: int) -> jax.ShapeDtypeStruct:
+    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*stack, rows // accumulate, *shape), dtype, sharding=sharding)
 
     return Batch(array(jnp.int32, width), array(jnp.int32, width), array(jnp.float32), array(jnp.int32))
