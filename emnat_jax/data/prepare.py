@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import (
     Manifest,
     Provenance,
@@ -49,9 +50,8 @@ class _Scan:
 
     lines: int = 0
     sha256: str = ""  # over the raw text of all pairs
-    dropped: collections.Counter = dataclasses.field(
-        default_factory=collections.Counter
-    )  # unusable in training
+    # Rows that cannot be used in training, by reason.
+    dropped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
 
 def prepare(config: Config, workdir: epath.PathLike, log: Log) -> dict[str, Any]:
@@ -63,12 +63,12 @@ def prepare(config: Config, workdir: epath.PathLike, log: Log) -> dict[str, Any]
     be used, and for a workdir that was prepared with other options.
     """
     workdir = epath.Path(workdir)
-    missing = [split for split in SPLITS if not is_finished(_folder(workdir, split))]
+    missing = [split for split in SPLITS if not is_finished(workdir / paths.split(split))]
     if missing:
         _make_missing(config, workdir, missing, log)
     else:
         log("prepare: finished before")
-    vocabulary = load_vocabulary(workdir / "vocab")
+    vocabulary = load_vocabulary(workdir / paths.VOCABULARY)
     manifests = {split: _checked(workdir, split, config, vocabulary) for split in SPLITS}
     summary = {split: _split_summary(manifest) for split, manifest in manifests.items()}
     return {"vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint}, **summary}
@@ -88,10 +88,6 @@ def _make_missing(config: Config, workdir: epath.Path, missing: list[str], log: 
         else:
             _make_eval(config, workdir, corpora[split], scans[split], vocabulary)
         log(f"prepare: {split} is finished")
-
-
-def _folder(workdir: epath.Path, split: str) -> epath.Path:
-    return workdir / "data" / split
 
 
 def _scan(corpus: Corpus) -> _Scan:
@@ -128,9 +124,9 @@ def _require_rows(scan: _Scan, rows: int, over_long: int) -> None:
 def _make_vocabulary(config: Config, workdir: epath.Path, train: Corpus, scan: _Scan, log: Log) -> Vocabulary:
     """The vocabulary of the usable train lines; the one in the workdir if it was made of the same."""
     made_from = {"corpus": scan.sha256, "options": dataclasses.asdict(config.vocab)}
-    if vocabulary_made_from(workdir / "vocab") == made_from:
-        return load_vocabulary(workdir / "vocab")
-    finished = [split for split in SPLITS if is_finished(_folder(workdir, split))]
+    if vocabulary_made_from(workdir / paths.VOCABULARY) == made_from:
+        return load_vocabulary(workdir / paths.VOCABULARY)
+    finished = [split for split in SPLITS if is_finished(workdir / paths.split(split))]
     if finished:
         raise UserError(
             f"{workdir}: data/{finished[0]} is finished, but the train corpus or the options under vocab "
@@ -142,14 +138,14 @@ def _make_vocabulary(config: Config, workdir: epath.Path, train: Corpus, scan: _
     )
     if vocabulary.size < config.vocab.size:
         log(f"prepare: the text supports {vocabulary.size} pieces, not vocab.size={config.vocab.size}")
-    vocabulary.save(workdir / "vocab", made_from)
+    vocabulary.save(workdir / paths.VOCABULARY, made_from)
     return vocabulary
 
 
 def _make_train(
     config: Config, workdir: epath.Path, corpora: dict[str, Corpus], scan: _Scan, vocabulary: Vocabulary
 ) -> None:
-    directory, data = _folder(workdir, "train"), config.data
+    directory, data = workdir / paths.split("train"), config.data
     options, fingerprints = _options(config), _fingerprints(scan, vocabulary)
     keep_shards_of(directory, {"options": options, "fingerprints": fingerprints})
     overlap = Overlap({split: corpora[split] for split in SPLITS if split != "train"})
@@ -173,7 +169,7 @@ def _make_train(
 def _make_eval(
     config: Config, workdir: epath.Path, corpus: Corpus, scan: _Scan, vocabulary: Vocabulary
 ) -> None:
-    directory, data = _folder(workdir, corpus.split), config.data
+    directory, data = workdir / paths.split(corpus.split), config.data
     delete_shards(directory)
     altered = collections.Counter(control_character=0, over_long=0)
     shard_count = _shard_count(scan, data)
@@ -265,7 +261,7 @@ def _options(config: Config) -> dict[str, Any]:
 
 def _checked(workdir: epath.Path, split: str, config: Config, vocabulary: Vocabulary) -> Manifest:
     """The manifest of a finished split; UserError if it is damaged or made with other options."""
-    directory = _folder(workdir, split)
+    directory = workdir / paths.split(split)
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary.fingerprint})
     old, new = manifest.options["prepare"], _options(config)
     if changed := differences(old, new):

@@ -15,6 +15,7 @@ import jax
 import optax
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.config import TrainConfig
 from emnat_jax.errors import Preempted, UserError
 from emnat_jax.families.base import Family
@@ -148,7 +149,7 @@ def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Pa
 
 
 def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
-    return epath.Path(directory) / "checkpoints"
+    return epath.Path(directory) / paths.CHECKPOINTS
 
 
 def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:

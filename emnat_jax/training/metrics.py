@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append, atomic_file, is_local
 from emnat_jax.errors import UserError
 from emnat_jax.types import Mean, Metrics
@@ -58,7 +59,7 @@ class MetricsWriter:
     """
 
     def __init__(self, directory: epath.PathLike, step: int, log: Callable[[str], None]):
-        self._path = epath.Path(directory) / "metrics.jsonl"
+        self._path = epath.Path(directory) / paths.METRICS
         self._file: IO[str] | None = None
         self._events: Any = None
         self._unwritten: bytes | None = None  # lines for an object store
@@ -68,7 +69,7 @@ class MetricsWriter:
             file.write(b"".join(_lines_up_to(self._path, step)))
         if is_local(self._path):
             self._file = self._path.open("a")
-            self._events = _open_events(self._path.parent / "tensorboard", step, log)
+            self._events = _open_events(self._path.parent / paths.TENSORBOARD, step, log)
         else:
             self._unwritten = b""
 
