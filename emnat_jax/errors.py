@@ -15,7 +15,10 @@ class InUse(UserError):
 
 
 class Preempted(Exception):
-    """The run was told to end and has saved what there is; run again, it goes on. Exit status RESTART_STATUS."""
+    """The run was told to end and has saved what there is; run again, it goes on.
+
+    Exit status RESTART_STATUS.
+    """
 
 
 def require(condition: bool, message: str) -> None:

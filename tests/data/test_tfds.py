@@ -58,6 +58,16 @@ def test_languages_give_the_direction_and_tensorflow_is_not_needed(config):
     assert "tensorflow" not in sys.modules
 
 
+def tfrecord_of(de: str, en: str) -> bytes:
+    """One pair as TensorFlow writes it."""
+    example = _example_class()()
+    example.features.feature.add(key="de").value.bytes_list.value.append(de.encode())
+    example.features.feature.add(key="en").value.bytes_list.value.append(en.encode())
+    payload = example.SerializeToString()
+    parts = (len(payload).to_bytes(8, "little"), payload)
+    return b"".join(part + _masked_crc(part).to_bytes(4, "little") for part in parts)
+
+
 def test_a_copy_in_the_tfrecord_format_is_read_as_well(tmp_path):
     builder = TinyPairs(data_dir=tmp_path, file_format="array_record")
     builder.download_and_prepare()
@@ -65,13 +75,7 @@ def test_a_copy_in_the_tfrecord_format_is_read_as_well(tmp_path):
     for split, texts in TEXTS.items():  # what TensorFlow would have written in place of array records
         (folder / f"tiny_pairs-{split}.array_record-00000-of-00001").unlink()
         with (folder / f"tiny_pairs-{split}.tfrecord-00000-of-00001").open("wb") as file:
-            for de, en in texts:
-                example = _example_class()()
-                example.features.feature.add(key="de").value.bytes_list.value.append(de.encode())
-                example.features.feature.add(key="en").value.bytes_list.value.append(en.encode())
-                payload = example.SerializeToString()
-                for part in (len(payload).to_bytes(8, "little"), payload):
-                    file.write(part + _masked_crc(part).to_bytes(4, "little"))
+            file.writelines(tfrecord_of(de, en) for de, en in texts)
     info = folder / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord").replace("ARRAY_RECORD", "tfrecord"))
     config = DataConfig(kind="tfds", tfds="tiny_pairs", tfds_dir=str(tmp_path))

@@ -11,8 +11,8 @@ from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.types import EOS
 
-NAR = [[-1.0, -2.0, -3.0], [-6.0, -1.0, -1.5], [-2.0, -2.5, -0.5], [-1.0, -0.5, -2.0]]
-AR0 = [[-1.0, -1.5, -4.0], [-1.0, -3.0, -2.0], [-0.5, -1.0, -2.0], [-2.0, -2.0, -2.5]]
+STUDENT = [[-1.0, -2.0, -3.0], [-6.0, -1.0, -1.5], [-2.0, -2.5, -0.5], [-1.0, -0.5, -2.0]]
+TEACHER0 = [[-1.0, -1.5, -4.0], [-1.0, -3.0, -2.0], [-0.5, -1.0, -2.0], [-2.0, -2.0, -2.5]]
 TEXTS = [["a b c", "a b", "c c"], ["b a", "a b c", "b b"], ["c", "c a", "c a b"], ["a", "b", "c"]]
 REFERENCES = ["a b", "a b c", "c a b", "b"]
 
@@ -39,12 +39,13 @@ def chosen(candidates, directory, workers=ShardWorkers(), *, config=None, **opti
 
 
 def write_candidates(directory) -> None:
-    """Four sources with three candidates each, in two shards; the last candidate is the reference of none or one."""
+    """Four sources of three candidates each, in two shards; the last candidate is the reference of none or one."""
     directory.mkdir()
     rows = [
         Row(
             index, tokens("a b"), [tokens(text) for text in texts], "a b", REFERENCES[index],
-            {"student_log_prob": np.array(NAR[index], np.float32), "teacher0_log_prob": np.array(AR0[index], np.float32),
+            {"student_log_prob": np.array(STUDENT[index], np.float32),
+             "teacher0_log_prob": np.array(TEACHER0[index], np.float32),
              REFERENCE: np.array([0, 0, index == 2], np.float32)},
         )
         for index, texts in enumerate(TEXTS)

@@ -79,57 +79,57 @@ def test_anchored_rounds():
 
 
 def test_weights_of_far_and_missing_candidates():
-    nar = np.array(
+    student = np.array(
         [[-1e5, -1e5 - 1, 0.0], [-1.0, -2.0, -3.0], [-np.inf, -1.0, NEG_INF], [-np.inf, -np.inf, 0.0]]
     )
     keep = np.array([[True, True, False], [False] * 3, [True] * 3, [True, True, False]])
-    weights = shares(Scores(nar, np.zeros((4, 3)), keep), Weights(1.0, 1.0))
+    weights = shares(Scores(student, np.zeros((4, 3)), keep), Weights(1.0, 1.0))
     half = 1 / (1 + np.exp(-1.0))
     wanted = [[half, 1 - half, 0.0], [0.0] * 3, [0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
     np.testing.assert_allclose(weights, wanted, atol=1e-12)
-    flat = shares(Scores(nar, np.zeros((4, 3)), keep), Weights(0.0, 1.0))
+    flat = shares(Scores(student, np.zeros((4, 3)), keep), Weights(0.0, 1.0))
     np.testing.assert_array_equal(flat[2], [1 / 3] * 3)
 
 
 def test_weights_per_token():
     # docs/method.md, section 6.3: -4.0 over 5 tokens beats -6.3 over 9, per token it is the reverse.
-    nar, lengths = np.array([[-4.0, -6.3]]), np.array([[5, 9]])
+    student, lengths = np.array([[-4.0, -6.3]]), np.array([[5, 9]])
     keep = np.ones((1, 2), bool)
-    plain = shares(Scores(nar, nar, keep), Weights(1.0, 0.0))
-    per_token = shares(Scores(nar, nar, keep, lengths), Weights(1.0, 0.0))
+    plain = shares(Scores(student, student, keep), Weights(1.0, 0.0))
+    per_token = shares(Scores(student, student, keep, lengths), Weights(1.0, 0.0))
     assert plain[0, 0] > 0.5 > per_token[0, 0]
     np.testing.assert_allclose(per_token[0, 0] / per_token[0, 1], np.exp(-0.8 + 0.7))
 
 
 @pytest.mark.parametrize("rule", ["student_top1", "posterior"])
 def test_of_what_no_student_can_produce_the_longest_is_not_the_best(rule):
-    nar, lengths = [NEG_INF, NEG_INF, -np.inf], [2, 6, 9]
-    assert take(rule, nar, [-1.0, -9.0, -40.0], lengths=lengths) == 0
+    student, lengths = [NEG_INF, NEG_INF, -np.inf], [2, 6, 9]
+    assert take(rule, student, [-1.0, -9.0, -40.0], lengths=lengths) == 0
 
 
-def take(rule, nar, ar0, keep=None, lengths=None, module=np, alpha=1.0, beta=1.0):
-    nar, ar0 = module.asarray([nar], float), module.asarray([ar0], float)
-    keep = module.ones(nar.shape, bool) if keep is None else module.asarray([keep])
+def take(rule, student, teacher0, *, keep=None, lengths=None, module=np, alpha=1.0, beta=1.0):
+    student, teacher0 = module.asarray([student], float), module.asarray([teacher0], float)
+    keep = module.ones(student.shape, bool) if keep is None else module.asarray([keep])
     lengths = None if lengths is None else module.asarray([lengths])
-    scores = Scores(nar, ar0, keep, lengths)
+    scores = Scores(student, teacher0, keep, lengths)
     return int(choose(SelectConfig(rule=rule), scores, Weights(alpha, beta))[0])
 
 
 @pytest.mark.parametrize("module", [np, jnp])
 def test_rules_on_the_worked_example(module):
-    ar0 = np.log(Q0)
-    assert take("teacher_top1", fitted(Q0), ar0, module=module) == 0
-    assert take("student_top1", fitted(Q0), ar0, module=module) == 2  # the teacher's least likely
-    assert take("posterior", fitted(Q0), ar0, module=module) == 0
-    assert take("posterior", fitted(Q0), ar0, module=module, beta=0.5) == 2
+    teacher0 = np.log(Q0)
+    assert take("teacher_top1", fitted(Q0), teacher0, module=module) == 0
+    assert take("student_top1", fitted(Q0), teacher0, module=module) == 2  # the teacher's least likely
+    assert take("posterior", fitted(Q0), teacher0, module=module) == 0
+    assert take("posterior", fitted(Q0), teacher0, module=module, beta=0.5) == 2
 
 
 @pytest.mark.parametrize("rule", ["student_top1", "teacher_top1", "posterior"])
 def test_ties_missing_and_nothing(rule):
-    nar, ar0 = [-2.0, -2.0, -1.0], [-3.0, -3.0, -1.0]
-    assert take(rule, nar, ar0, keep=[True, True, False]) == 0
-    assert take(rule, nar, ar0, keep=[False, True, False]) == 1
-    assert take(rule, nar, ar0, keep=[False, False, False]) == -1
+    student, teacher0 = [-2.0, -2.0, -1.0], [-3.0, -3.0, -1.0]
+    assert take(rule, student, teacher0, keep=[True, True, False]) == 0
+    assert take(rule, student, teacher0, keep=[False, True, False]) == 1
+    assert take(rule, student, teacher0, keep=[False, False, False]) == -1
 
 
 def test_ties_survive_differences_that_weights_would_lose():

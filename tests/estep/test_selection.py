@@ -24,11 +24,11 @@ from emnat_jax.estep.selection import Selector, choose_rows
 from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
-from tests.estep.candidates import AR0, NAR, REFERENCES, Letters, chosen, tokens
+from tests.estep.candidates import REFERENCES, STUDENT, TEACHER0, Letters, chosen, tokens
 
 
 def posterior(index: int, beta: float = 1.0) -> np.ndarray:
-    score = np.array(NAR[index]) + beta * np.array(AR0[index])
+    score = np.array(STUDENT[index]) + beta * np.array(TEACHER0[index])
     return np.exp(score) / np.exp(score).sum()
 
 
@@ -96,7 +96,10 @@ def test_a_constraint_on_quality_raises_its_weight(candidates, tmp_path, output)
 
 def test_a_drift_guard_raises_beta(candidates, tmp_path):
     rows, options = chosen(candidates, tmp_path / "free", alpha=3.0, max_drift=0.3)
-    best, drawn = np.array(AR0)[:, 0].mean(), np.mean([row.scores["teacher0_log_prob"][0] for row in rows])
+    best, drawn = (
+        np.array(TEACHER0)[:, 0].mean(),
+        np.mean([row.scores["teacher0_log_prob"][0] for row in rows]),
+    )
     assert options["weights"]["beta"] > 1 and drawn >= best - 0.3
     assert options["constraint"] == pytest.approx({"teacher0_log_prob": best - 0.3, "reached": drawn})
     loose, options = chosen(candidates, tmp_path / "loose", alpha=3.0, max_drift=9.0)
@@ -152,7 +155,8 @@ def test_a_finished_set_is_never_written_over(candidates, tmp_path):
 
 def test_a_row_with_nothing_but_its_reference_is_left_out_and_counted(candidates, tmp_path):
     lonely = Row(9, tokens("a"), [tokens("a")], "a", "a", {
-        "student_log_prob": np.array([-1.0]), "teacher0_log_prob": np.array([-1.0]), REFERENCE: np.array([1.0]),
+        "student_log_prob": np.array([-1.0]), "teacher0_log_prob": np.array([-1.0]),
+        REFERENCE: np.array([1.0]),
     })  # fmt: skip
     write_shard(tmp_path / shard_name(0, 1), [*read_dataset(candidates), lonely])
     shards = [describe_shard(tmp_path / shard_name(0, 1))]

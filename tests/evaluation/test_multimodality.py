@@ -16,7 +16,7 @@ LONG = {"E F G H $": 0.75, "E F H G $": 0.25}
 
 
 def corpus(q):
-    """(NAR log-probabilities, teacher's log-probabilities, lengths) of ROWS sentences spread as `q`."""
+    """(the student's log-probabilities, the teacher's log-probabilities, lengths) of ROWS sentences spread as `q`."""
     shares = {tuple(text.split()): share for text, share in q.items()}
     counts = [round(share * ROWS) for share in shares.values()]
     fitted = fitted_log_prob(shares)
@@ -38,19 +38,19 @@ def test_fitted_probabilities():
     ],
 )
 def test_worked_cases(q, cm, ncm, entropy):
-    nar, ar, lengths = corpus(q)
-    np.testing.assert_allclose(-np.mean(nar), cm, atol=1e-6)
-    np.testing.assert_allclose(normalised_multimodality(nar, lengths), ncm, atol=1e-6)
-    np.testing.assert_allclose(-np.mean(ar), entropy, atol=1e-6)
-    np.testing.assert_allclose(total_correlation(nar, ar, lengths), (cm - entropy) / 3, atol=1e-6)
+    student, teacher, lengths = corpus(q)
+    np.testing.assert_allclose(-np.mean(student), cm, atol=1e-6)
+    np.testing.assert_allclose(normalised_multimodality(student, lengths), ncm, atol=1e-6)
+    np.testing.assert_allclose(-np.mean(teacher), entropy, atol=1e-6)
+    np.testing.assert_allclose(total_correlation(student, teacher, lengths), (cm - entropy) / 3, atol=1e-6)
 
 
 def test_pooled_over_sources():
-    (nar_1, _, lengths_1), (nar_2, _, lengths_2) = corpus(ONE), corpus(LONG)
-    np.testing.assert_allclose(-np.mean(nar_2), 1.124670, atol=1e-6)
-    nar, lengths = np.concatenate([nar_1, nar_2]), np.concatenate([lengths_1, lengths_2])
-    np.testing.assert_allclose(normalised_multimodality(nar, lengths), 0.313871, atol=1e-6)
-    np.testing.assert_allclose(np.mean(-nar / lengths), 0.343516, atol=1e-6)  # not pooled: another number
+    (student_1, _, lengths_1), (student_2, _, lengths_2) = corpus(ONE), corpus(LONG)
+    np.testing.assert_allclose(-np.mean(student_2), 1.124670, atol=1e-6)
+    student, lengths = np.concatenate([student_1, student_2]), np.concatenate([lengths_1, lengths_2])
+    np.testing.assert_allclose(normalised_multimodality(student, lengths), 0.313871, atol=1e-6)
+    np.testing.assert_allclose(np.mean(-student / lengths), 0.343516, atol=1e-6)  # not pooled: another number
 
 
 def test_nothing_is_refused():

@@ -1,4 +1,4 @@
-"""The launch scripts against stand-ins for gcloud and kubectl: arguments, quoting, order, what they do after a loss."""
+"""The launch scripts against stand-ins for gcloud and kubectl: arguments, quoting, order, and after a loss."""
 
 import os
 import shlex
@@ -75,7 +75,8 @@ def test_a_run_from_nothing_to_its_report(launch, tmp_path):
     ]
     where = ["--zone=us-central2-b", "--project=ours"]
     assert calls[1] == [
-        "gcloud", "compute", "tpus", "queued-resources", "create", "mine", *where, "--accelerator-type=v5litepod-16",
+        "gcloud", "compute", "tpus", "queued-resources", "create", "mine", *where,
+        "--accelerator-type=v5litepod-16",
         "--runtime-version=v2-alpha-tpuv5-lite", "--node-id=mine", "--spot",
     ]  # fmt: skip
     assert calls[5][5:] == [

@@ -1,7 +1,7 @@
 """One process of a run of several: python -m tests.training.joint_run DIRECTORY STEPS FSDP MODEL [SECONDS].
 
-The run is that of `runs.train` on all devices; SECONDS is how long it takes over each batch. The environment says
-how the processes find each other. Prints the fingerprint of the parameters and the last loss.
+The run is that of `runs.train` on all devices; SECONDS is how long it takes over each batch. The environment
+says how the processes find each other. Prints the fingerprint of the parameters and the last loss.
 """
 
 import dataclasses

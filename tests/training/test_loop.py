@@ -175,7 +175,7 @@ def test_weights_that_overflow_are_not_saved(tmp_path):
 
 
 class TurningValid:
-    """A valid split that turns into words training never shows after `good` passes: more training, more loss."""
+    """A valid split that after `good` passes turns into words training never shows: more steps, more loss."""
 
     def __init__(self, good: int):
         self._good, self._calls = good, 0
