@@ -16,7 +16,7 @@ LONG = {"E F G H $": 0.75, "E F H G $": 0.25}
 
 
 def corpus(q):
-    """(the student's log-probabilities, the teacher's log-probabilities, lengths) of ROWS sentences spread as `q`."""
+    """(log-probabilities under the student and the teacher, lengths) of ROWS sentences spread as `q`."""
     shares = {tuple(text.split()): share for text, share in q.items()}
     counts = [round(share * ROWS) for share in shares.values()]
     fitted = fitted_log_prob(shares)

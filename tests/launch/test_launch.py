@@ -1,4 +1,4 @@
-"""The launch scripts against stand-ins for gcloud and kubectl: arguments, quoting, order, and after a loss."""
+"""The launch scripts against stand-ins for gcloud and kubectl: arguments, quoting, order, losses."""
 
 import os
 import shlex
