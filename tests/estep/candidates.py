@@ -39,7 +39,7 @@ def chosen(candidates, directory, workers=ShardWorkers(), *, config=None, **opti
 
 
 def write_candidates(directory) -> None:
-    """Four sources of three candidates each, in two shards; the last candidate is the reference of none or one."""
+    """Four sources of three candidates, in two shards; the last candidate is the reference of none or one."""
     directory.mkdir()
     rows = [
         Row(
