@@ -1,4 +1,4 @@
-"""IWSLT14 German-English with the paper's sizes and schedule (METHOD: Sun & Yang 2020, released code).
+"""IWSLT14 German-English with the paper's sizes and schedule (Sun & Yang 2020, released code).
 
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/iwslt14_de_en.py --workdir=runs/iwslt14
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import struct
 
-PAD, EOS, UNK, BOS = 0, 1, 2, 3  # METHOD: the special ids of the paper's vocabulary
+PAD, EOS, UNK, BOS = 0, 1, 2, 3  # docs/method.md, section 8.5: the special ids of the paper's vocabulary
 NUM_SPECIAL = 4
 BLANK = PAD  # of CTC frames: no target holds PAD
 HIDDEN = -1  # no token is shown at a decoder position

@@ -1,4 +1,4 @@
-"""The rooms of the package stand on floors: each may use the floors below it and none above (STYLE 1).
+"""The rooms of the package stand on floors: each may use the floors below it and none above.
 
 Counted are all imports: at the top of a file, inside a function, under `if TYPE_CHECKING`. A module may also
 be named in a string and imported when it is called (`config/deferred.py`): that is how the tables of

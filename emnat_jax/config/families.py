@@ -16,7 +16,7 @@ from emnat_jax.config.deferred import deferred
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.errors import require
 
-AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (METHOD 1.9)
+AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (docs/method.md, section 10.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FamilyOptions:
 
     is_parallel: ClassVar[bool] = True  # one pass over all positions; only such a family can be the student
     is_glanceable: ClassVar[bool] = False  # `glat` can train it
-    extra_decoder_layers: ClassVar[int] = 1  # more than `decoder_layers` says (METHOD 1.6)
+    extra_decoder_layers: ClassVar[int] = 1  # more than `decoder_layers` says (docs/method.md, section 8.3)
 
     def decoder_positions(self, source: int, target: int) -> int:
         """Positions that the decoder computes for padded widths of source and target."""

@@ -81,7 +81,7 @@ class ModelConfig:
     size: str = "tiny"
     encoder_layers: int | None = None
     decoder_layers: int | None = (
-        None  # of the autoregressive family; parallel ones have one more (METHOD 1.6)
+        None  # of the autoregressive family; parallel ones have one more (docs/method.md, section 8.3)
     )
     width: int | None = None
     ff_width: int | None = None

@@ -18,7 +18,7 @@ ROLES = ("teacher", "student")
 class OptimConfig:
     """AdamW and its schedule."""
 
-    schedule: str = "inverse_sqrt"  # inverse_sqrt, cosine or paper (METHOD 1.7)
+    schedule: str = "inverse_sqrt"  # inverse_sqrt, cosine or paper (docs/method.md, section 11.2)
     peak_lr: float = 3e-3  # reached after warmup_steps; for `paper` the base rate, e.g. 0.1
     warmup_steps: int = 150
     b1: float = 0.9
@@ -59,7 +59,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
-    """The E-step: which candidates become the next teacher's targets (METHOD 5.1, 5.5).
+    """The E-step: which candidates become the next teacher's targets (docs/method.md, section 6).
 
     `posterior` weighs them by p_student^alpha x p_teacher0^beta x exp(quality_weight x quality against the
     reference).
@@ -128,7 +128,7 @@ class SelectConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EMConfig:
-    """The rounds (METHOD 1.4, 1.5)."""
+    """The rounds (docs/method.md, section 5)."""
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
@@ -137,7 +137,7 @@ class EMConfig:
     update_teacher: bool = True  # False: round 0's stays, and later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or
-    # candidates: the teacher's N best, the E-step inside the loss (METHOD 5.3).
+    # candidates: the teacher's N best, the E-step inside the loss (docs/method.md, section 6.7).
     student_data: str = "distilled"
     # student_data=candidates: their prior shares are as p_teacher^this of the sentence; 0: all equal.
     prior_beta: float = 1.0

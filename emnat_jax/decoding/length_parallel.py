@@ -10,7 +10,7 @@ def candidate_lengths(
     """`n` consecutive lengths around `length`, and which of them are at most `limit`.
 
     They start at max(length - n // 2, 2), so they are not centred where that clamps: length 3 and
-    n 9 give 2..10 (METHOD 1.9, 6.6). Lengths count EOS. A length above `limit` is invalid and
+    n 9 give 2..10 (docs/method.md, section 10.4). Lengths count EOS. A length above `limit` is invalid and
     replaced by `limit`; at least the first is valid, whatever `length` is.
     """
     start = jnp.maximum(jnp.minimum(length, limit) - n // 2, 2)

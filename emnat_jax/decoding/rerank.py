@@ -10,7 +10,10 @@ Alpha = float | Float[Array, ""]
 
 
 def length_penalty(length: Int[Array, "*B"] | int, alpha: Alpha) -> Float[Array, "*B"]:
-    """((5 + length) / 6)^alpha, what a log-probability is divided by; length counts EOS (METHOD 6.5)."""
+    """((5 + length) / 6)^alpha, what a log-probability is divided by; length counts EOS.
+
+    docs/method.md, section 10.1.
+    """
     return ((5.0 + jnp.asarray(length, jnp.float32)) / 6.0) ** alpha
 
 

@@ -149,7 +149,7 @@ def _targets(rows: Sequence[Row]) -> list[str]:
 def _decoders(
     models: Mapping[str, TrainedModel], rescored_candidates: int
 ) -> dict[str, Callable[[Pairs], list[Candidates]]]:
-    """The systems that a round reports, by name; the first teacher rescores (METHOD 1.9)."""
+    """The systems that a round reports, by name; the first teacher rescores (docs/method.md, 10.5)."""
     decoders: dict[str, Callable[[Pairs], list[Candidates]]] = {role: models[role].decode for role in ROLES}
     if rescored_candidates:
         rescored = models["student"].rescored_by(models["teacher0"], rescored_candidates)

@@ -1,4 +1,7 @@
-"""How multi-modal the targets of a round are for its student, and which targets these are (METHOD 1.2)."""
+"""How multi-modal the targets of a round are for its student, and which targets these are.
+
+docs/method.md, section 3.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence

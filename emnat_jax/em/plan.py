@@ -14,7 +14,7 @@ from emnat_jax.em.stages.train import Train
 
 
 def make_plan(config: Config) -> list[Stage]:
-    """All stages of all rounds (METHOD 1.4)."""
+    """All stages of all rounds (docs/method.md, section 5.1)."""
     stages: list[Stage] = [Prepare()]
     for index in range(config.em.rounds + 1):
         stages += _round(config, index)
@@ -53,8 +53,8 @@ def _train_teacher(config: Config, index: int) -> list[Stage]:
 
 def _student_data(config: Config, index: int) -> tuple[str, str | None, list[Stage]]:
     """(what the student of a round learns from, where the other rows come from, the stages that make it)."""
-    # An E-step on some rows leaves the others with the targets that they had (METHOD 1.3; incremental EM,
-    # Neal & Hinton 1998). Without them a model forgets what a small set does not show.
+    # An E-step on some rows leaves the others with the targets that they had (incremental EM, Neal & Hinton
+    # 1998; docs/method.md, section 4). Without them a model forgets what a small set does not show.
     is_partial = config.em.rows is not None
     base = paths.distilled(0) if is_partial and index else None
     distill = Distill(paths.distilled(index), index, paths.TRAIN, _teacher(config, index))

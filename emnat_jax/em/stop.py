@@ -1,4 +1,4 @@
-"""When the rounds end before their number (METHOD 1.5)."""
+"""When the rounds end before their number (docs/method.md, section 7.3)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The E-step inside the loss: K targets a source, weighed anew at every step (METHOD 5.3).
+"""The E-step inside the loss: K targets a source, weighed anew at every step (docs/method.md, section 6.7).
 
 The method is DDRS (Shao et al. 2022). Rows come in groups of K with one source. A pass without gradient says
 how likely the model finds each target; the loss of the family then counts each by its share. A share that is

@@ -1,7 +1,7 @@
 """Position-wise non-autoregressive student: p(y | x) = p(T | x) prod_t p(y_t | T, t, x).
 
-Network and loss of Sun & Yang (ICML 2020) as METHOD 1.6 and 1.7 give them, without the faults of
-1.10: the decoder sees every source token and not the length slot, and EOS is no input at all.
+Network and loss of Sun & Yang (ICML 2020) as docs/method.md, sections 8.3 and 9.2 give them, without the
+faults of section 14: the decoder sees every source token and not the length slot, and EOS is no input at all.
 """
 
 import functools
@@ -136,7 +136,7 @@ def _predict(
 def _loss(
     spec: TransformerSpec, length_weight: float, prediction: Prediction, batch: Batch, hidden: Array | None
 ) -> tuple[Array, Metrics]:
-    """Mean smoothed token loss plus a share of the mean smoothed length loss (METHOD 1.7)."""
+    """Mean smoothed token loss plus a share of the mean smoothed length loss (docs/method.md, 9.2)."""
     lengths, smoothing = _lengths(batch.target), spec.label_smoothing
     token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(spec, eos=False))
     length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(spec))

@@ -1,4 +1,4 @@
-"""Which ids a model may generate: the probability space of DESIGN 5."""
+"""Which ids a model may generate: the probability space of docs/method.md, section 2.3."""
 
 import jax.numpy as jnp
 import numpy as np

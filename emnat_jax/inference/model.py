@@ -213,8 +213,8 @@ class CompiledModel:
     ) -> list[Candidates]:
         """Of each source this model's `num_candidates` hypotheses, best first by the teacher.
 
-        It ranks by log p_teacher (nats) over its own length penalty (METHOD 1.9); `log_prob` stays this
-        model's.
+        It ranks by log p_teacher (nats) over its own length penalty (docs/method.md, section 10.5);
+        `log_prob` stays this model's.
         """
         step = self._rescored_step(teacher, num_candidates)
         return decode_pairs(step, (params, teacher_params), pairs, self._machine)

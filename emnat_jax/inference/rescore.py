@@ -1,4 +1,4 @@
-"""Student hypotheses ranked by the teacher: two models that meet only here (METHOD 1.9)."""
+"""Student hypotheses ranked by the teacher: two models that meet only here (docs/method.md, section 10.5)."""
 
 import jax
 import jax.numpy as jnp

@@ -40,7 +40,7 @@ def smoothed_cross_entropy(
 ) -> Float[Array, "*B"]:
     """Cross-entropy (nats, float32) against (1 - smoothing) on the token and smoothing on all of `allowed`.
 
-    The smoothing share is uniform over the allowed classes, the token's own included (METHOD 6.8).
+    The smoothing share is uniform over the allowed classes, the token's own included (docs/method.md, 9.1).
     Classes that are not allowed are those whose logits a model masks: they can hold any value here,
     `NEG_INF` included, and take part in the normaliser alone.
     """

@@ -87,7 +87,7 @@ class Projection(nn.Module):
 
 
 def _glorot(inputs: int, parts: int) -> nn.initializers.Initializer:
-    """Glorot uniform over one part's fan-in and fan-out (METHOD 1.6)."""
+    """Glorot uniform over one part's fan-in and fan-out (docs/method.md, section 8.1)."""
 
     def init(key, shape, dtype):
         fan_in, fan_out = math.prod(shape[:inputs]), math.prod(shape[inputs + parts :])

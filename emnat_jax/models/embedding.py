@@ -50,7 +50,7 @@ class Embedding(nn.Module):
         return rows_of(self.tokens, tokens, "vocab") * self.spec.width**0.5
 
     def position(self, index):
-        """f32[..., D] of positions; learned ones are scaled like the tokens (METHOD 1.6)."""
+        """f32[..., D] of positions; learned ones are scaled like the tokens (docs/method.md, section 8.1)."""
         if self.spec.positions == "learned":
             return self.positions[index] * self.spec.width**0.5
         return sinusoids(self.slots, self.spec.width)[index]

@@ -1,7 +1,7 @@
 """The one Transformer that every family uses: embedding, encoder, decoder (causal or not).
 
-Sizes and details follow METHOD 1.6 without the faults of 1.10; `norm="pre"` adds a final layer
-norm to each stack and drops the one on the embeddings.
+Sizes and details follow docs/method.md, section 8, without the faults of section 14; `norm="pre"` adds a final
+layer norm to each stack and drops the one on the embeddings.
 """
 
 import dataclasses
@@ -189,13 +189,13 @@ class Transformer(nn.Module):
         self.embedding = Embedding(spec)
         self.encoder = Stack(spec, EncoderLayer, spec.encoder_layers)
         self.decoder = Stack(spec, DecoderLayer, spec.decoder_layers)
-        # Pre-norm normalises the output of a stack, post-norm (METHOD 1.6) its input.
+        # Pre-norm normalises the output of a stack, post-norm (docs/method.md, section 8.1) its input.
         self.encoder_norm, self.decoder_norm = layer_norm(), layer_norm()
         partition = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",))
         self.source_bias: Any = self.param("source_bias", partition, (spec.width,), jnp.float32)
 
     def encode(self, source: Int[Array, "B S"], *, slot: bool = False) -> Encoded:
-        """Encoder output; with `slot` a zero vector stands before the words (METHOD 1.6)."""
+        """Encoder output; with `slot` a zero vector stands before the words (docs/method.md, section 8.1)."""
         x = self.embedding.lookup(source)
         keep = source != PAD
         if slot:
@@ -242,7 +242,7 @@ class Transformer(nn.Module):
     def _enter(self, x, norm):
         x = constrain_rows(x)
         if self.spec.norm == "post":
-            x = norm(_drop(self, x, self.spec.dropout))  # METHOD 1.6: dropout before this norm
+            x = norm(_drop(self, x, self.spec.dropout))  # docs/method.md, 8.1: dropout before this norm
             return x
         return _drop(self, x, self.spec.dropout)
 

@@ -56,7 +56,7 @@ class TrainedScores(SystemScores):
 
 @dataclasses.dataclass(frozen=True)
 class Multimodality:
-    """How multi-modal a set of targets is, in nats a token (METHOD 1.2)."""
+    """How multi-modal a set of targets is, in nats a token (docs/method.md, section 3)."""
 
     ncm: float  # negative log-likelihood under the student
     ncm_without_length: float  # the same without the student's length term

@@ -234,7 +234,7 @@ def test_prior_shares_are_the_teachers():
 
 
 def test_groups_come_whole_and_side_by_side():
-    """Every row once an epoch with all its targets, shares that sum to 1, a slot of weight 0 for a missing one."""
+    """Every row once an epoch with all its targets; shares sum to 1, a missing target has weight 0."""
     rows = [
         Row(
             i,

@@ -131,7 +131,7 @@ def test_it_stops_when_nothing_can_be_displaced_and_not_before():
     assert positions_met(certain(ends_early), 0.0, 2) == 2
     # Nor does a search go on when nothing is alive, though slots are unfilled.
     assert positions_met(certain(np.full((8, 5), [0.0, 1.0, 0.0, 0.0, 0.0])), 0.6, 2) == 1
-    # METHOD 1.10, fault 9: one finished hypothesis and unfilled slots must not end the search.
+    # docs/method.md, section 14, fault 9: one finished hypothesis and unfilled slots must not end the search.
     ends_early[1:] = [0.0, 1e-4, 0.4, 0.3, 0.2999]
     tables = certain(ends_early)
     assert positions_met(tables, 0.0, 4) == 8

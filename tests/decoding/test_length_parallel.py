@@ -1,4 +1,4 @@
-"""Candidate lengths by METHOD 6.6, and under a limit."""
+"""Candidate lengths by docs/method.md, section 13.6, and under a limit."""
 
 import jax
 import jax.numpy as jnp

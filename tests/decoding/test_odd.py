@@ -1,4 +1,4 @@
-"""ODD against the worked cases of METHOD 6.1 and against enumeration."""
+"""ODD against the worked cases of docs/method.md, section 13.1 and against enumeration."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Length penalty and rescoring by the numbers of METHOD 6.5."""
+"""Length penalty and rescoring by the numbers of docs/method.md, section 13.5."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What every line of the table of families promises (STYLE 10)."""
+"""What every line of the table of families promises."""
 
 from collections import Counter
 

@@ -22,7 +22,7 @@ def at(progress: float, shares=EQUAL) -> np.ndarray:
 
 
 def test_worked_shares():
-    """METHOD 6.8."""
+    """docs/method.md, section 13.8."""
     np.testing.assert_allclose(at(0.0), EQUAL, atol=1e-6)
     np.testing.assert_allclose(at(SOFT), [[0.574097, 0.348207, 0.077696]], atol=1e-6)
     np.testing.assert_allclose(at(1.0), [[1.0, 0.0, 0.0]], atol=1e-6)

@@ -55,7 +55,7 @@ def test_one_candidate_has_the_most_probable_length():
     for row, source in enumerate(SOURCES):
         table = log_probs(source)
         mass = [np.logaddexp.reduce([v for t, v in table.items() if len(t) == n]) for n in (1, 2, 3, 4)]
-        best = max(int(np.argmax(mass)) + 1, 2)  # METHOD 6.6: one candidate of length 1 becomes 2
+        best = max(int(np.argmax(mass)) + 1, 2)  # method.md 13.6: length 1 becomes 2
         assert np.count_nonzero(found.tokens[row, 0] != PAD) == best
 
 

@@ -1,4 +1,4 @@
-"""Cross-entropy by METHOD 6.8 and by sums over classes."""
+"""Cross-entropy by docs/method.md, section 13.8 and by sums over classes."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""The likelihood of a graph against the sum over its paths, the worked case of METHOD 6.8, and gradients."""
+"""The likelihood of a graph against the sum over its paths, a worked case (docs/method.md, 13.8), gradients."""
 
 import itertools
 
