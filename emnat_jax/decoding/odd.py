@@ -32,7 +32,8 @@ def odd_decode(
     """The tokens that maximise log-probability - penalty x (equal neighbours), and their log-probability.
 
     Optimal de-duplicated decoding (docs/method.md, section 10.3), exact over the whole vocabulary for any
-    penalty >= 0, though it looks at the best 3 tokens of a position only. An infinite penalty means the fewest
+    penalty >= 0, though it looks at the best 3 tokens of a position only. An infinite penalty means the
+    fewest
     possible equal neighbours, then the highest log-probability. Tokens of log-probability `NEG_INF`
     or -inf are used only where nothing else is left. Tokens beyond `lengths` are PAD; the returned
     log-probability (nats) does not contain the penalty.

@@ -11,7 +11,7 @@ from emnat_jax.models.masking import mask, masked_log_softmax
 
 
 class LengthHead(nn.Module):
-    """Scores of absolute target lengths, EOS counted: state . table[length], no bias (docs/method.md, 8.3)."""
+    """Scores of absolute target lengths, EOS counted: state . table[length], no bias (method.md, 8.3)."""
 
     spec: TransformerSpec
 

@@ -1,4 +1,4 @@
-"""The likelihood of a graph against the sum over its paths, a worked case (docs/method.md, 13.8), gradients."""
+"""The likelihood of a graph against the sum over its paths, a worked case (method.md, 13.8), gradients."""
 
 import itertools
 
