@@ -33,9 +33,8 @@ def odd_decode(
 
     Optimal de-duplicated decoding (docs/method.md, section 10.3), exact over the whole vocabulary for any
     penalty >= 0, though it looks at the best 3 tokens of a position only. An infinite penalty means the
-    fewest
-    possible equal neighbours, then the highest log-probability. Tokens of log-probability `NEG_INF`
-    or -inf are used only where nothing else is left. Tokens beyond `lengths` are PAD; the returned
+    fewest possible equal neighbours, then the highest log-probability. Tokens of log-probability
+    `NEG_INF` or -inf are used only where nothing else is left. Tokens beyond `lengths` are PAD; the returned
     log-probability (nats) does not contain the penalty.
     """
     width, vocab = log_probs.shape[1:]
