@@ -221,8 +221,11 @@ def plain_beam(model: TableModel | Dag, beam: int, alpha: float) -> list[tuple[t
     """Beam search without cache, early stop or arrays: prefixes are lists, scored from scratch."""
     alive, finished = [((), 0.0)], []
     for _ in range(model.max_length):
-        grown = [((*prefix, token), model.score((*prefix, token)))
-                 for prefix, _ in alive for token in range(model.vocab)]  # fmt: skip
+        grown = [
+            ((*prefix, token), model.score((*prefix, token)))
+            for prefix, _ in alive
+            for token in range(model.vocab)
+        ]
         grown = [pair for pair in grown if pair[1] > NEG_INF / 2]
         finished += [(t, s / length_penalty(len(t), alpha)) for t, s in grown if t[-1] == EOS]
         alive = sorted((p for p in grown if p[0][-1] != EOS), key=lambda pair: -pair[1])[:beam]

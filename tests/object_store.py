@@ -154,9 +154,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _about(self, name: str) -> dict:
         generation, data = self.server.objects[name]
-        return {"kind": "storage#object", "name": name, "bucket": BUCKET, "size": str(len(data)),
-                "generation": str(generation), "metageneration": "1", "id": f"{BUCKET}/{name}/{generation}",
-                "updated": "2026-01-01T00:00:00Z", "timeCreated": "2026-01-01T00:00:00Z"}  # fmt: skip
+        return {
+            "kind": "storage#object",
+            "name": name,
+            "bucket": BUCKET,
+            "size": str(len(data)),
+            "generation": str(generation),
+            "metageneration": "1",
+            "id": f"{BUCKET}/{name}/{generation}",
+            "updated": "2026-01-01T00:00:00Z",
+            "timeCreated": "2026-01-01T00:00:00Z",
+        }
 
     def _send_data(self, name: str) -> None:
         generation, data = self.server.objects[name]

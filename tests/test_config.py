@@ -73,7 +73,7 @@ def test_a_config_file_may_set_the_options_of_any_family():
         ({"student.family": "nat"}, "student.family='nat': choose one of ar, .*--config=FILE.py"),
         ({"student.family": "glat", "student.glat.base": "cmlm"}, "glat.base='cmlm': .*vanilla, ctc, dag"),
     ],
-)  # fmt: skip
+)
 def test_options_of_what_is_not_chosen_are_refused(changes, part):
     values = to_dict(Config())
     for key, text in changes.items():
@@ -114,11 +114,21 @@ def test_what_is_asked_of_a_family_without_running_it():
     assert [name for name in of if not of[name].is_parallel] == ["ar"]
     assert [name for name in of if of[name].is_glanceable] == ["vanilla", "ctc", "dag"]
     assert {name: options.decoder_positions(5, 7) for name, options in of.items()} == {
-        "ar": 7, "vanilla": 7, "cmlm": 7, "glat": 7, "ctc": 10, "dag": 20,
-    }  # fmt: skip
+        "ar": 7,
+        "vanilla": 7,
+        "cmlm": 7,
+        "glat": 7,
+        "ctc": 10,
+        "dag": 20,
+    }
     assert {name: options.length_candidates for name, options in of.items()} == {
-        "ar": None, "vanilla": 1, "cmlm": 3, "glat": 1, "ctc": None, "dag": None,
-    }  # fmt: skip
+        "ar": None,
+        "vanilla": 1,
+        "cmlm": 3,
+        "glat": 1,
+        "ctc": None,
+        "dag": None,
+    }
     glat = ModelConfig(family="glat").resolve(10, 8).with_length_candidates(5)
     assert glat.options == GLATOptions(base_options=VanillaOptions(length_candidates=5))
     with pytest.raises(UserError, match="family dag decodes one length"):

@@ -123,5 +123,8 @@ def _decode(params, source, key, num_candidates):
     tokens = _logits(params, source, None, 0.0).argmax(-1).astype(jnp.int32)
     filled = jnp.arange(num_candidates)[None, :] == 0
     rank_score = jnp.where(filled, 0.0, NEG_INF) * jnp.ones((source.shape[0], 1))
-    return Hypotheses(jnp.broadcast_to(tokens[:, None], (source.shape[0], num_candidates, source.shape[1])),
-                      rank_score, rank_score)  # fmt: skip
+    return Hypotheses(
+        jnp.broadcast_to(tokens[:, None], (source.shape[0], num_candidates, source.shape[1])),
+        rank_score,
+        rank_score,
+    )

@@ -195,37 +195,36 @@ def _example_class() -> Any:
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
-    lists = (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    )
-    for name, kind in lists:
-        file.message_type.add(name=name).field.add(
-            name="value", number=1, type=kind, label=field.LABEL_REPEATED
-        )
-
+    kind = descriptor_pb2.FieldDescriptorProto
+    scalars = {"BytesList": kind.TYPE_BYTES, "FloatList": kind.TYPE_FLOAT, "Int64List": kind.TYPE_INT64}
+    for name, scalar in scalars.items():
+        _add_field(file.message_type.add(name=name), "value", scalar, repeated=True)
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
-    for number, (name, kind) in enumerate(
-        zip(("bytes_list", "float_list", "int64_list"), lists, strict=True), 1
+    for name, message in (
+        ("bytes_list", "BytesList"),
+        ("float_list", "FloatList"),
+        ("int64_list", "Int64List"),
     ):
-        feature.field.add(name=name, number=number, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
-                          type_name=f".tensorflow.{kind[0]}", oneof_index=0)  # fmt: skip
-
+        _add_field(feature, name, message).oneof_index = 0
     features = file.message_type.add(name="Features")
     entry = features.nested_type.add(name="FeatureEntry")
-    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    entry.field.add(name="value", number=2, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
-                    type_name=".tensorflow.Feature")  # fmt: skip
-    features.field.add(name="feature", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED,
-                       type_name=".tensorflow.Features.FeatureEntry")  # fmt: skip
-    file.message_type.add(name="Example").field.add(
-        name="features", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
-        type_name=".tensorflow.Features")  # fmt: skip
-
+    _add_field(entry, "key", kind.TYPE_STRING)
+    _add_field(entry, "value", "Feature")
+    _add_field(features, "feature", "Features.FeatureEntry", repeated=True)
+    _add_field(file.message_type.add(name="Example"), "features", "Features")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
+
+
+def _add_field(message: Any, name: str, kind: int | str, *, repeated: bool = False) -> Any:
+    """The next field of a message: a scalar of type `kind`, or a message of ours that it names."""
+    field = message.field.add(name=name, number=len(message.field) + 1)
+    field.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
+    if isinstance(kind, str):
+        field.type, field.type_name = field.TYPE_MESSAGE, f".tensorflow.{kind}"
+    else:
+        field.type = kind
+    return field

@@ -46,14 +46,14 @@ def show(values: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
         return
-    for name, value in _leaves(values):
+    for name, value in flatten(values):
         print(f"{name}: {value:.4f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-def _leaves(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted name, value) of every leaf that is not None."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{where}{name}.")
+            yield from flatten(value, f"{where}{name}.")
         elif value is not None:
             yield f"{where}{name}", value

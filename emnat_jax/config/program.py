@@ -48,9 +48,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive(
-            "train", self, "steps", "batch_tokens", "accumulate", "log_every", "eval_every",
-            "checkpoint_every", "patience",
-        )  # fmt: skip
+            "train",
+            self,
+            "steps",
+            "batch_tokens",
+            "accumulate",
+            "log_every",
+            "eval_every",
+            "checkpoint_every",
+            "patience",
+        )
         require(
             self.ema_decay is None or 0 < self.ema_decay < 1,
             f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",

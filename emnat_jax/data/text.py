@@ -6,16 +6,27 @@ import itertools
 import os
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from etils import epath
 
 from emnat_jax.errors import UserError, require
 
-Source: TypeAlias = str | os.PathLike | BinaryIO  # a file, or an open binary stream
 _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """An open binary stream."""
+
+    def readline(self, size: int, /) -> bytes:
+        """The next line, at most `size` bytes of it."""
+        ...
+
+
+Source: TypeAlias = str | os.PathLike | Stream  # a file, or what is open
 
 
 @dataclasses.dataclass

@@ -20,8 +20,17 @@ from emnat_jax.training.manifest import load_model_manifest
 
 Log = Callable[[str], None]
 # Options under `data` that name files and folders. The text in them is what counts, and it may be moved.
-PLACES = ("root", "tfds_dir", "train_source", "train_target", "valid_source", "valid_target", "test_source",
-          "test_target", "test_multi")  # fmt: skip
+PLACES = (
+    "root",
+    "tfds_dir",
+    "train_source",
+    "train_target",
+    "valid_source",
+    "valid_target",
+    "test_source",
+    "test_target",
+    "test_multi",
+)
 
 
 @dataclasses.dataclass(frozen=True)

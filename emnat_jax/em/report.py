@@ -67,7 +67,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         config=work.config,
         environment=Environment(**vars(environment())),
         seconds=_seconds(directory),
-    )  # fmt: skip
+    )
 
 
 def _by_length(outputs: Mapping[str, list[str]], references: References) -> tuple[LengthBucket, ...]:

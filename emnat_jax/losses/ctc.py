@@ -99,7 +99,7 @@ def _skips(tokens: Array) -> Bool[Array, "B J"]:
     return _interleave(jnp.zeros_like(differs), differs, False)
 
 
-def _interleave(even: jax.Array, odd: jax.Array, last: float) -> jax.Array:
+def _interleave(even: jax.Array, odd: jax.Array, last: int | float) -> jax.Array:
     """even 0, odd 0, even 1, odd 1, ..., last: [..., T] and [..., T] as [..., 2T + 1]."""
     pairs = jnp.stack([even, odd], axis=-1).reshape(*even.shape[:-1], -1)
     return jnp.pad(pairs, ((0, 0),) * (pairs.ndim - 1) + ((0, 1),), constant_values=last)

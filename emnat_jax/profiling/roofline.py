@@ -13,8 +13,20 @@ from typing import NamedTuple
 from emnat_jax.profiling.hlo import Computation, Instruction, Program
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "partition-id", "replica-id",
-         "after-all", "opt-barrier", "while", "conditional", "call")  # fmt: skip
+_FREE = (
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "partition-id",
+    "replica-id",
+    "after-all",
+    "opt-barrier",
+    "while",
+    "conditional",
+    "call",
+)
 _PART = ("dynamic-slice", "slice", "gather")  # read of their first operand only what they give
 
 

@@ -36,8 +36,15 @@ def _shares(counts: Sequence[float], width: int) -> list[float]:
 
 
 def _table(steps: dict[int, Selection]) -> str:
-    head = ("after round", "rule", "share of rank 1", "log p per token, choices", "log p per token, rank 1",
-            "difference", "tokens per target")  # fmt: skip
+    head = (
+        "after round",
+        "rule",
+        "share of rank 1",
+        "log p per token, choices",
+        "log p per token, rank 1",
+        "difference",
+        "tokens per target",
+    )
     checked = any(chosen.share_valid is not None for chosen in steps.values())
     lines = [(index, *_line(chosen)) for index, chosen in steps.items()]
     return table((*head, *(("valid choices",) if checked else ())), lines)

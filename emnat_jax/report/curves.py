@@ -18,14 +18,23 @@ def curves(report: Report) -> str:
         ("Quality by round", line_chart(_quality(report, lambda test: test.bleu), "round", "BLEU")),
         ("chrF++ by round", line_chart(_quality(report, lambda test: test.chrf), "round", "chrF++")),
         ("Repeated words", line_chart(_quality(report, _repeats), "round", "% of words")),
-        (f"Multi-modality of the student's targets ({NCM}): lower is easier to learn",
-         line_chart(_ncm(report), "round", NATS)),
-        ("NCM on the training sentences = teacher NLL + total correlation",
-         line_chart(_parts(report), "round", NATS)),
+        (
+            f"Multi-modality of the student's targets ({NCM}): lower is easier to learn",
+            line_chart(_ncm(report), "round", NATS),
+        ),
+        (
+            "NCM on the training sentences = teacher NLL + total correlation",
+            line_chart(_parts(report), "round", NATS),
+        ),
         ("Quality by length, last round", _by_length(report.by_length[str(report.rounds[-1].round)])),
-        *((f"Training of the {role}; the two losses are on different targets, do not compare their levels",
-           line_chart(_losses(report, role), "step", NATS)) for role in ("teacher", "student")),
-    ]  # fmt: skip
+        *(
+            (
+                f"Training of the {role}; the two losses are on different targets: levels do not compare",
+                line_chart(_losses(report, role), "step", NATS),
+            )
+            for role in ("teacher", "student")
+        ),
+    ]
     return f"<h2>Curves</h2>{figures(drawn)}"
 
 

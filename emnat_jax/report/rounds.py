@@ -25,8 +25,18 @@ def rounds(report: Report) -> str:
     """The section: a line a round and system."""
     multi = report.rounds[0].student.test_multi
     several = (f"BLEU, several references ({multi.sentences:,} other sentences)",) if multi else ()
-    head = ("round", "system", "BLEU", *several, "chrF++", "length ratio", "repeats", "type/token",
-            "training pairs", "steps")  # fmt: skip
+    head = (
+        "round",
+        "system",
+        "BLEU",
+        *several,
+        "chrF++",
+        "length ratio",
+        "repeats",
+        "type/token",
+        "training pairs",
+        "steps",
+    )
     steps = {role: _steps(report, role) for role in ("teacher", "student")}
     lines = []
     for place, found in enumerate(report.rounds):
@@ -35,8 +45,16 @@ def rounds(report: Report) -> str:
         }
         for name, system in found.systems.items():
             others = (f"{system.test_multi.bleu:.2f}",) if system.test_multi else () if not multi else ("",)
-            lines.append((found.round, NAMES[name], f"{system.test.bleu:.2f}", *others, *_fine(system.test),
-                          *trained.get(name, ("", ""))))  # fmt: skip
+            lines.append(
+                (
+                    found.round,
+                    NAMES[name],
+                    f"{system.test.bleu:.2f}",
+                    *others,
+                    *_fine(system.test),
+                    *trained.get(name, ("", "")),
+                )
+            )
     learned = LEARNED.get(
         report.config.em.student_data, "from the teacher's translations (plain distillation)"
     )
@@ -46,8 +64,12 @@ def rounds(report: Report) -> str:
 
 
 def _fine(test: Scores) -> tuple[str, ...]:
-    return (f"{test.chrf:.2f}", f"{test.length_ratio:.3f}", f"{test.repeat_rate:.2%}",
-            f"{test.type_token_ratio:.3f}")  # fmt: skip
+    return (
+        f"{test.chrf:.2f}",
+        f"{test.length_ratio:.3f}",
+        f"{test.repeat_rate:.2%}",
+        f"{test.type_token_ratio:.3f}",
+    )
 
 
 def _steps(report: Report, role: str) -> list[str]:
@@ -64,9 +86,18 @@ def _steps(report: Report, role: str) -> list[str]:
 def text_table(report: Report) -> str:
     """table.txt: a line a round, teacher and student on the test split, and what the E-step did."""
     head: tuple[str, ...] = (
-        "round", "teacher BLEU", "student BLEU", "rescored", "teacher chrF++", "student chrF++",
-        "length ratio", "repeats %", "NCM train", "teacher NLL", "agreement",
-    )  # fmt: skip
+        "round",
+        "teacher BLEU",
+        "student BLEU",
+        "rescored",
+        "teacher chrF++",
+        "student chrF++",
+        "length ratio",
+        "repeats %",
+        "NCM train",
+        "teacher NLL",
+        "agreement",
+    )
     checked = any(found.student.test.share_valid is not None for found in report.rounds)
     if checked:
         head += ("teacher valid %", "student valid %", "choices valid %")
@@ -79,10 +110,19 @@ def text_table(report: Report) -> str:
 def _line(found: RoundReport) -> tuple[str, ...]:
     teacher, student, ncm = found.teacher.test, found.student.test, found.ncm.train
     agreement = f"{found.selection.agreement:.2f}" if found.selection else "-"
-    return (str(found.round), f"{teacher.bleu:.2f}", f"{student.bleu:.2f}", _bleu(found.student_rescored),
-            f"{teacher.chrf:.2f}", f"{student.chrf:.2f}", f"{student.length_ratio:.3f}",
-            f"{100 * student.repeat_rate:.2f}", f"{ncm.ncm:.3f}", f"{ncm.teacher_nll:.3f}",
-            agreement)  # fmt: skip
+    return (
+        str(found.round),
+        f"{teacher.bleu:.2f}",
+        f"{student.bleu:.2f}",
+        _bleu(found.student_rescored),
+        f"{teacher.chrf:.2f}",
+        f"{student.chrf:.2f}",
+        f"{student.length_ratio:.3f}",
+        f"{100 * student.repeat_rate:.2f}",
+        f"{ncm.ncm:.3f}",
+        f"{ncm.teacher_nll:.3f}",
+        agreement,
+    )
 
 
 def _bleu(system: SystemScores | None) -> str:

@@ -56,14 +56,29 @@ def speed_section(latency: Sequence[Timing]) -> str:
 
 
 def _table(timings: Sequence[tuple[Timing, BatchTiming]]) -> str:
-    head = ("system", "sentences at a time", "BLEU", "ms a sentence, mean", "sentences a second",
-            "ms a batch, median", "95th percentile", "device")  # fmt: skip
+    head = (
+        "system",
+        "sentences at a time",
+        "BLEU",
+        "ms a sentence, mean",
+        "sentences a second",
+        "ms a batch, median",
+        "95th percentile",
+        "device",
+    )
     lines = [
-        (timing.name, item.batch, "-" if timing.bleu is None else f"{timing.bleu:.2f}",
-         f"{_mean_ms(item):.1f}", f"{item.sentences_per_second:.1f}", f"{item.median_ms:.1f}",
-         f"{item.p95_ms:.1f}", timing.device)
+        (
+            timing.name,
+            item.batch,
+            "-" if timing.bleu is None else f"{timing.bleu:.2f}",
+            f"{_mean_ms(item):.1f}",
+            f"{item.sentences_per_second:.1f}",
+            f"{item.median_ms:.1f}",
+            f"{item.p95_ms:.1f}",
+            timing.device,
+        )
         for timing, item in timings
-    ]  # fmt: skip
+    ]
     return table(head, lines)
 
 

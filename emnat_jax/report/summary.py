@@ -56,8 +56,12 @@ def languages(data: DataConfig) -> str:
 
 def corpus_name(data: DataConfig) -> str:
     """The corpus, as a reader knows it."""
-    names = {"demo": "the bundled demo", "modes": "the generated multi-modal task", "tfds": str(data.tfds),
-             "text": str(data.train_source)}  # fmt: skip
+    names = {
+        "demo": "the bundled demo",
+        "modes": "the generated multi-modal task",
+        "tfds": str(data.tfds),
+        "text": str(data.train_source),
+    }
     return names.get(data.kind, data.kind)
 
 
@@ -95,10 +99,16 @@ def _effects(report: Report) -> str:
         return ""
     head = ("system", "BLEU on", "round 0", f"round {report.effects[0].round}", "change", "p value")
     lines = [
-        (NAMES[effect.system], _test_name(report, effect.split), f"{effect.before:.2f}",
-         f"{effect.after:.2f}", f"{effect.after - effect.before:+.2f}", _p_value(effect))
+        (
+            NAMES[effect.system],
+            _test_name(report, effect.split),
+            f"{effect.before:.2f}",
+            f"{effect.after:.2f}",
+            f"{effect.after - effect.before:+.2f}",
+            _p_value(effect),
+        )
         for effect in report.effects
-    ]  # fmt: skip
+    ]
     note = (
         f"Paired bootstrap of one seed's outputs; the p value is one-sided, and below {SURE} a change counts "
         "as real. It is the effect of the E-steps and of the additional training steps together; a control "

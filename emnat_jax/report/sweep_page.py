@@ -7,11 +7,19 @@ from emnat_jax.report.markup import SURE, cards, columns_of_text, document, figu
 from emnat_jax.report.sweep_record import CellSummary, GainOverSeeds, OverSeeds, SweepReport
 
 NAMES = {
-    "teacher": "teacher", "student": "student", "teacher_multi": "teacher, several references",
-    "student_multi": "student, several references", "rescored": "student, rescored", "chrf": "student chrF++",
-    "share_valid": "valid share", "ncm": "NCM of its targets", "total_correlation": "total correlation",
-    "length_ratio": "length ratio", "repeat_rate": "repeats", "type_token_ratio": "type/token",
-}  # fmt: skip
+    "teacher": "teacher",
+    "student": "student",
+    "teacher_multi": "teacher, several references",
+    "student_multi": "student, several references",
+    "rescored": "student, rescored",
+    "chrf": "student chrF++",
+    "share_valid": "valid share",
+    "ncm": "NCM of its targets",
+    "total_correlation": "total correlation",
+    "length_ratio": "length ratio",
+    "repeat_rate": "repeats",
+    "type_token_ratio": "type/token",
+}
 GAINS = {"test": "gain", "test_multi": "gain, several references"}
 _IN_TEXT = ("teacher", "student", "rescored", "student_multi", "share_valid", "ncm")
 _FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
@@ -143,8 +151,13 @@ def _group(report: SweepReport, name: str) -> str:
     cells = _cells(report, name)
     shown = _shown(cells, NAMES)
     gains = [split for split in GAINS if any(split in cell.gains for cell in cells)]
-    head = ("cell", "seeds", *(GAINS[split] for split in gains), *(NAMES[measured] for measured in shown),
-            "steps of teacher, student")  # fmt: skip
+    head = (
+        "cell",
+        "seeds",
+        *(GAINS[split] for split in gains),
+        *(NAMES[measured] for measured in shown),
+        "steps of teacher, student",
+    )
     lines = [
         (
             cell.cell,

@@ -139,7 +139,7 @@ def _run(cell: Cell, directory: epath.Path) -> Run | None:
         references={split: _hash(sets) for split, sets in references_of(cell.config.data, here).items()},
         signatures={split: scores.bleu_signature for split, scores in tests.items() if scores is not None},
         gains={},
-    )  # fmt: skip
+    )
 
 
 def _steps(directory: epath.Path, role: str, last: int) -> int:

@@ -28,9 +28,17 @@ def finish_model(
         "valid_loss": result.valid_loss,
     }
     manifest = Manifest(
-        kind="model", content_hash=result.fingerprint, rows_in=rows, rows_out=rows, dropped={}, shards=[],
-        fingerprints=fingerprints, options=options, seed=seed, created=utc_now(),
-    )  # fmt: skip
+        kind="model",
+        content_hash=result.fingerprint,
+        rows_in=rows,
+        rows_out=rows,
+        dropped={},
+        shards=[],
+        fingerprints=fingerprints,
+        options=options,
+        seed=seed,
+        created=utc_now(),
+    )
     write_manifest(directory, manifest)
 
 

@@ -179,9 +179,14 @@ def test_tensorflow_reads_what_was_written(tmp_path):
 
 
 def test_overlay_takes_each_row_once_and_from_the_first_set_that_has_it():
-    top, middle, bottom = ([Row(i, tokens(4), [tokens(5)], name, "") for i in ids] for name, ids in (
-        ("top", (1, 4)), ("middle", (0, 1, 2)), ("bottom", (0, 1, 2, 3, 4, 5)),
-    ))  # fmt: skip
+    top, middle, bottom = (
+        [Row(i, tokens(4), [tokens(5)], name, "") for i in ids]
+        for name, ids in (
+            ("top", (1, 4)),
+            ("middle", (0, 1, 2)),
+            ("bottom", (0, 1, 2, 3, 4, 5)),
+        )
+    )
     rows = [(row.row, row.source_text) for row in overlay(top, middle, bottom)]
     assert rows == [(0, "middle"), (1, "top"), (2, "middle"), (3, "bottom"), (4, "top"), (5, "bottom")]
     assert [row.row for row in overlay(bottom)] == [0, 1, 2, 3, 4, 5]

@@ -153,9 +153,13 @@ def test_distill_score_select_chain(workdir, tmp_path, capsys):
         ("student_log_prob", "student", "d", "e"),
     ):
         code, _ = run(
-            "score", common, f"--model={models / role}", f"--data={sets / source}", f"--column={column}",
+            "score",
+            common,
+            f"--model={models / role}",
+            f"--data={sets / source}",
+            f"--column={column}",
             f"--output={sets / output}",
-        )  # fmt: skip
+        )
         assert code == 0
     capsys.readouterr()
     code, output = run(

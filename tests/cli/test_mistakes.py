@@ -30,9 +30,15 @@ def test_an_object_store_without_its_client_names_it(capsys):
         (("em", "--config=nowhere.py"), ("nowhere.py",)),
         (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
         (("translate", "--role=teacher"), ("no finished", "emnat em")),
-        (("em", "--config.teacher.attention=cudnn", "--config.teacher.dtype=bfloat16",
-          "--config.teacher.attention_dropout=0.0"),
-         ("attention=cudnn", "use xla")),
+        (
+            (
+                "em",
+                "--config.teacher.attention=cudnn",
+                "--config.teacher.dtype=bfloat16",
+                "--config.teacher.attention_dropout=0.0",
+            ),
+            ("attention=cudnn", "use xla"),
+        ),
         (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
         (("train", "--role=teacher"), ("emnat prepare",)),
         (("train", "--role=student", "--targets=0"), ("--targets=0",)),
@@ -40,7 +46,7 @@ def test_an_object_store_without_its_client_names_it(capsys):
         (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
         (("evaluate", "--hypotheses=x"), ("--references",)),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_with_one_line(tmp_path, capsys, arguments, parts):
     message = error_of(capsys, *arguments, f"--workdir={tmp_path / 'new'}")
     assert all(part in message for part in parts), message
@@ -104,6 +110,9 @@ def test_a_platform_that_was_asked_for_and_is_absent_is_refused(asked, found, me
 def test_an_absent_platform_ends_with_status_2(workdir, platform):
     done = subprocess.run(
         [sys.executable, "-m", "emnat_jax", "translate", f"--workdir={workdir}"],
-        env=os.environ | {"JAX_PLATFORMS": platform}, capture_output=True, text=True, input="",
-    )  # fmt: skip
+        env=os.environ | {"JAX_PLATFORMS": platform},
+        capture_output=True,
+        text=True,
+        input="",
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr and "JAX_PLATFORMS" in done.stderr

@@ -12,8 +12,11 @@ def text_config(tmp_path, source: bytes | None, target: bytes | None, **changes)
     for name, data in (("a.de", source), ("a.en", target)):
         if data is not None:
             (tmp_path / name).write_bytes(data)
-    paths = {f"{split}_{side}": name for split in ("train", "valid", "test")
-             for side, name in (("source", "a.de"), ("target", "a.en"))}  # fmt: skip
+    paths = {
+        f"{split}_{side}": name
+        for split in ("train", "valid", "test")
+        for side, name in (("source", "a.de"), ("target", "a.en"))
+    }
     return DataConfig(**{"kind": "text", "root": str(tmp_path), **paths, **changes})
 
 

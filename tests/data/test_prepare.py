@@ -39,8 +39,11 @@ def write_corpus(folder, train=NASTY, valid=None, test=None) -> Config:
         for side, column in (("source", 0), ("target", 1)):
             lines = "".join(pair[column] + "\n" for pair in pairs)
             (folder / f"{split}.{side}").write_bytes(lines.encode())
-    names = {f"{split}_{side}": f"{split}.{side}" for split in ("train", "valid", "test")
-             for side in ("source", "target")}  # fmt: skip
+    names = {
+        f"{split}_{side}": f"{split}.{side}"
+        for split in ("train", "valid", "test")
+        for side in ("source", "target")
+    }
     data = DataConfig(kind="text", root=str(folder), buckets=(16, 40), rows_per_shard=3, **names)
     return Config(data=data, vocab=VocabConfig(size=340))
 
@@ -141,9 +144,9 @@ def test_a_run_killed_at_any_write_and_run_again_ends_with_the_same_bytes(tmp_pa
                     raise Killed
                 return real[name](*args, **kwargs)
 
-            return call  # fmt: skip
+            return call
 
-        return wrap  # fmt: skip
+        return wrap
 
     for after in itertools.count():
         workdir = tmp_path / f"killed{after}"

@@ -36,7 +36,11 @@ def small_config(**em) -> Config:
     """Two shards of training rows, one EM round, two candidates for each of the first 80 rows."""
     return Config(
         data=DataConfig(
-            kind="modes", buckets=(8,), batch_tokens=256, decode_rows=64, rows_per_shard=64,
+            kind="modes",
+            buckets=(8,),
+            batch_tokens=256,
+            decode_rows=64,
+            rows_per_shard=64,
             options=ModesOptions(modes=4, words=8, min_length=3, max_length=5, train_rows=120, eval_rows=24),
         ),
         vocab=VocabConfig(size=60, model="word"),
@@ -47,7 +51,7 @@ def small_config(**em) -> Config:
         em=EMConfig(**({"rounds": 1, "candidates": 2, "rows": 80, "later_steps_ratio": 0.5} | em)),
         select=SelectConfig(rule="posterior"),
         evaluation=EvaluationConfig(ncm_rows=64, samples=2),
-    )  # fmt: skip
+    )
 
 
 def run_em(directory: Path, config: Config | None = None) -> dict:

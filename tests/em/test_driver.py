@@ -74,8 +74,11 @@ def test_a_training_has_batches_of_its_own_where_it_asks(finished):
 def test_rows_outside_a_partial_e_step_keep_their_targets(finished):
     plan = {stage.output: stage for stage in make_plan(small_config())}
     assert [plan[f"rounds/{n}"].base for n in ("0/teacher", "0/student", "1/teacher", "1/student")] == [
-        None, None, "data/train", "rounds/0/distilled",
-    ]  # fmt: skip
+        None,
+        None,
+        "data/train",
+        "rounds/0/distilled",
+    ]
     trainings = [stage for stage in make_plan(small_config(rows=None)) if stage.kind == "train"]
     assert {stage.base for stage in trainings} == {None}
     _, report = finished
@@ -119,9 +122,13 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
     models = [work.round_model(0, role) for role in ("teacher", "student")]
     scorers = dict(zip(("teacher_log_prob", "student_log_prob"), models))
     distill(
-        models, directory / "data/valid", tmp_path / "both", num_candidates=2,
-        vocabulary=work.vocabulary, scorers=scorers,
-    )  # fmt: skip
+        models,
+        directory / "data/valid",
+        tmp_path / "both",
+        num_candidates=2,
+        vocabulary=work.vocabulary,
+        scorers=scorers,
+    )
     rows = list(read_dataset(tmp_path / "both"))
     pairs = load_pairs(directory / "data/valid")
     best = {pairs.row[i]: found.tokens[0].tolist() for i, found in enumerate(models[0].decode(pairs, 2))}
@@ -246,8 +253,9 @@ def test_drift_stops(finished, tmp_path):
         shutil.copytree(finished[0] / "rounds/0/selected", folder)
         manifest = json.loads((folder / "MANIFEST.json").read_text())
         manifest["options"]["statistics"] |= {
-            "rank1_teacher0_log_prob_per_token": best, "teacher0_log_prob_per_token": chosen,
-        }  # fmt: skip
+            "rank1_teacher0_log_prob_per_token": best,
+            "teacher0_log_prob_per_token": chosen,
+        }
         (folder / "MANIFEST.json").write_text(json.dumps(manifest))
 
     def reasons(most, rounds=2):

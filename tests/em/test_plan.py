@@ -20,8 +20,11 @@ def test_every_stage_of_the_plan_is_finished(finished):
     stages = make_plan(small_config())
     kinds = [stage.kind for stage in stages]
     assert kinds == ["prepare"] + ["train", "distill", "train", "evaluate", "n_best", "score", "select"] + [
-        "train", "distill", "train", "evaluate",
-    ]  # fmt: skip
+        "train",
+        "distill",
+        "train",
+        "evaluate",
+    ]
     lines = describe(directory, small_config()).splitlines()
     assert len(lines) == len(stages) and all(line.startswith("done") for line in lines)
 
@@ -39,8 +42,9 @@ def test_students_learn_from_the_candidates_when_asked():
     assert kinds == ["train", "distill", "n_best", "train", "evaluate", "score", "select"]
     students = trainings(plan, "student")
     assert [(s.data, s.base, s.targets) for s in students] == [
-        ("rounds/0/n_best", "rounds/0/distilled", 2), ("rounds/1/n_best", "rounds/0/distilled", 2)
-    ]  # fmt: skip
+        ("rounds/0/n_best", "rounds/0/distilled", 2),
+        ("rounds/1/n_best", "rounds/0/distilled", 2),
+    ]
     whole = make_plan(small_config(student_data="candidates", rows=None))
     assert "distill" not in {stage.kind for stage in whole}
 
@@ -80,8 +84,10 @@ def test_each_model_starts_from_the_one_that_the_options_name():
         return {s.output: s.start for s in make_plan(small_config(**em)) if s.kind == "train"}
 
     assert starts() == {
-        "rounds/0/teacher": None, "rounds/0/student": "rounds/0/teacher",
-        "rounds/1/teacher": "rounds/0/teacher", "rounds/1/student": "rounds/0/student",
-    }  # fmt: skip
+        "rounds/0/teacher": None,
+        "rounds/0/student": "rounds/0/teacher",
+        "rounds/1/teacher": "rounds/0/teacher",
+        "rounds/1/student": "rounds/0/student",
+    }
     assert starts(share_encoder=False)["rounds/0/student"] is None
     assert starts(warm_start=False)["rounds/1/student"] is None

@@ -43,13 +43,19 @@ def write_candidates(directory) -> None:
     directory.mkdir()
     rows = [
         Row(
-            index, tokens("a b"), [tokens(text) for text in texts], "a b", REFERENCES[index],
-            {"student_log_prob": np.array(STUDENT[index], np.float32),
-             "teacher0_log_prob": np.array(TEACHER0[index], np.float32),
-             REFERENCE: np.array([0, 0, index == 2], np.float32)},
+            index,
+            tokens("a b"),
+            [tokens(text) for text in texts],
+            "a b",
+            REFERENCES[index],
+            {
+                "student_log_prob": np.array(STUDENT[index], np.float32),
+                "teacher0_log_prob": np.array(TEACHER0[index], np.float32),
+                REFERENCE: np.array([0, 0, index == 2], np.float32),
+            },
         )
         for index, texts in enumerate(TEXTS)
-    ]  # fmt: skip
+    ]
     names = [shard_name(part, 2) for part in range(2)]
     for part, name in enumerate(names):
         write_shard(directory / name, rows[2 * part : 2 * part + 2])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.artifacts.manifest import load_manifest
-from emnat_jax.cli.options import read_config
+from emnat_jax.cli.configuration import read_config
 from emnat_jax.config import RULES, EMConfig, RuleSpec, SelectConfig
 from emnat_jax.errors import UserError
 from tests.cli.commands import run

@@ -154,10 +154,18 @@ def test_a_finished_set_is_never_written_over(candidates, tmp_path):
 
 
 def test_a_row_with_nothing_but_its_reference_is_left_out_and_counted(candidates, tmp_path):
-    lonely = Row(9, tokens("a"), [tokens("a")], "a", "a", {
-        "student_log_prob": np.array([-1.0]), "teacher0_log_prob": np.array([-1.0]),
-        REFERENCE: np.array([1.0]),
-    })  # fmt: skip
+    lonely = Row(
+        9,
+        tokens("a"),
+        [tokens("a")],
+        "a",
+        "a",
+        {
+            "student_log_prob": np.array([-1.0]),
+            "teacher0_log_prob": np.array([-1.0]),
+            REFERENCE: np.array([1.0]),
+        },
+    )
     write_shard(tmp_path / shard_name(0, 1), [*read_dataset(candidates), lonely])
     shards = [describe_shard(tmp_path / shard_name(0, 1))]
     provenance = Provenance("candidates", {"vocabulary": "letters"}, {}, seed=1)

@@ -25,9 +25,15 @@ def test_quality_is_sacrebleus_and_counts_words():
 
 def test_quality_is_plain_values_for_json():
     assert set(dataclasses.asdict(quality(OUTPUTS, REFERENCES))) == {
-        "bleu", "bleu_signature", "chrf", "chrf_signature",
-        "length_ratio", "repeat_rate", "type_token_ratio", "sentences",
-    }  # fmt: skip
+        "bleu",
+        "bleu_signature",
+        "chrf",
+        "chrf_signature",
+        "length_ratio",
+        "repeat_rate",
+        "type_token_ratio",
+        "sentences",
+    }
 
 
 def test_unequal_numbers_of_lines_are_refused():

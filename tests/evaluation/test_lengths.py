@@ -7,8 +7,13 @@ REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v", "w x"]
 
 def test_buckets_are_by_words():
     assert [bucket_name(bucket_of(line)) for line in (*REFERENCES, "", "a " * 30)] == [
-        "1-5", "6-10", "11-20", "1-5", "1-5", "21+"
-    ]  # fmt: skip
+        "1-5",
+        "6-10",
+        "11-20",
+        "1-5",
+        "1-5",
+        "21+",
+    ]
 
 
 def test_quality_of_each_length_there_is():

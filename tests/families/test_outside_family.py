@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from emnat_jax.cli.options import flatten, read_config
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.streams import flatten
 from emnat_jax.config import FAMILIES, GLATOptions
 from emnat_jax.config.convert import to_dict
 from emnat_jax.errors import UserError

@@ -32,9 +32,11 @@ def launch(tmp_path):
         record.unlink(missing_ok=True)
         answers_file.write_text("".join("\t".join(answer) + "\n" for answer in answers))
         environment = os.environ | {
-            "PATH": f"{tmp_path}:{os.environ['PATH']}", "RECORD": str(record), "ANSWERS": str(answers_file),
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "RECORD": str(record),
+            "ANSWERS": str(answers_file),
             "TMPDIR": str(tmp_path),
-        }  # fmt: skip
+        }
         done = subprocess.run(
             [ROOT / "launch" / script, *arguments],
             env=environment,
@@ -56,9 +58,11 @@ def steps(calls) -> list[str]:
 
 def test_a_run_from_nothing_to_its_report(launch, tmp_path):
     answers = [
-        ("*describe*", "1", ""), ("*describe*", "0", "WAITING_FOR_RESOURCES\\n"), ACTIVE,
+        ("*describe*", "1", ""),
+        ("*describe*", "0", "WAITING_FOR_RESOURCES\\n"),
+        ACTIVE,
         ("*--command=cd*", "0", "round 0\\nEMNAT_STATUS=0\\nEMNAT_STATUS=0\\n"),
-    ]  # fmt: skip
+    ]
     options = ["--spot", "--project=ours", f"--output={tmp_path}/out", "--", "--config=configs/wmt14_pod.py"]
     status, output, calls = launch("tpu.sh", ["run", *TPU, *options], answers)
     assert status == 0, output
@@ -75,10 +79,18 @@ def test_a_run_from_nothing_to_its_report(launch, tmp_path):
     ]
     where = ["--zone=us-central2-b", "--project=ours"]
     assert calls[1] == [
-        "gcloud", "compute", "tpus", "queued-resources", "create", "mine", *where,
+        "gcloud",
+        "compute",
+        "tpus",
+        "queued-resources",
+        "create",
+        "mine",
+        *where,
         "--accelerator-type=v5litepod-16",
-        "--runtime-version=v2-alpha-tpuv5-lite", "--node-id=mine", "--spot",
-    ]  # fmt: skip
+        "--runtime-version=v2-alpha-tpuv5-lite",
+        "--node-id=mine",
+        "--spot",
+    ]
     assert calls[5][5:] == [
         f"{tmp_path}/emnat_jax-mine.tar.gz",
         "mine:emnat_jax.tar.gz",
@@ -102,17 +114,31 @@ def test_the_remote_command_keeps_every_word(launch):
 
 def test_a_preempted_slice_is_made_again_and_the_run_goes_on(launch, tmp_path):
     answers = [
-        ("*describe*", "0", "ACTIVE\\n"), ("*--command=cd*", "255", "connection lost\\n"),
-        ("*describe*", "0", "SUSPENDED\\n"), ACTIVE,
-        ("*--command=cd*", "0", "EMNAT_STATUS=75\\n"), ("*--command=cd*", "0", "EMNAT_STATUS=0\\n"),
-    ]  # fmt: skip
+        ("*describe*", "0", "ACTIVE\\n"),
+        ("*--command=cd*", "255", "connection lost\\n"),
+        ("*describe*", "0", "SUSPENDED\\n"),
+        ACTIVE,
+        ("*--command=cd*", "0", "EMNAT_STATUS=75\\n"),
+        ("*--command=cd*", "0", "EMNAT_STATUS=0\\n"),
+    ]
     status, output, calls = launch("tpu.sh", ["run", *TPU, f"--output={tmp_path}/out"], answers)
     assert status == 0, output
     install = ["archive", "scp", "ssh"]
     assert steps(calls) == [
-        "describe", *install, "ssh", "describe", "delete", "create", "describe", *install, "ssh",
-        "describe", *install, "ssh", "cp",
-    ]  # fmt: skip
+        "describe",
+        *install,
+        "ssh",
+        "describe",
+        "delete",
+        "create",
+        "describe",
+        *install,
+        "ssh",
+        "describe",
+        *install,
+        "ssh",
+        "cp",
+    ]
     delete = next(call for call in calls if "delete" in call)
     assert delete[-2:] == ["--force", "--quiet"]
 
@@ -195,8 +221,12 @@ def test_the_manifest(launch):
     container = pod["containers"][0]
     assert container["resources"]["limits"]["google.com/tpu"] == 4
     assert container["command"] == [
-        "emnat", "em", "--on-all-hosts", "--workdir=gs://bucket/run", '--config=a "b" c\\d.py'
-    ]  # fmt: skip
+        "emnat",
+        "em",
+        "--on-all-hosts",
+        "--workdir=gs://bucket/run",
+        '--config=a "b" c\\d.py',
+    ]
 
 
 @pytest.mark.parametrize(

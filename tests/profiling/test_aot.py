@@ -23,8 +23,11 @@ def compile_for(topology: str, *options: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-TINY = [f"--config.{role}.{key}" for role in ("teacher", "student") for key in (
-    "encoder_layers=1", "width=128", "ff_width=128", "heads=2", "dtype=bfloat16")]  # fmt: skip
+TINY = [
+    f"--config.{role}.{key}"
+    for role in ("teacher", "student")
+    for key in ("encoder_layers=1", "width=128", "ff_width=128", "heads=2", "dtype=bfloat16")
+]
 
 
 @NEEDS_LIBTPU

@@ -9,8 +9,8 @@ import pytest
 from emnat_jax.profiling.hlo import parse
 from emnat_jax.profiling.roofline import costs, work_of
 
-# As the TPU compiler prints it: a product as a convolution, a stack of weights read slice by slice in a loop, a
-# result written into its place in a stack, a prefetch into the chip's own memory (S(1)), collectives.
+# As the TPU compiler prints it: a product as a convolution, a stack of weights read slice by slice in a loop,
+# a result written into its place in a stack, a prefetch into the chip's own memory (S(1)), collectives.
 PROGRAM = """
 HloModule jit_step, is_scheduled=true
 
@@ -100,14 +100,24 @@ ENTRY %main (a: bf16[4,8,16,32], b: bf16[4,8,24,32]) -> f32[4,8,16,24] {{
     ("a", "b", "c", "how", "flops"),
     [
         # 4 x 8 products of 16 x 32 with 32 x 24: the batch as a window that meets one element each
-        ("4,16,8,32", "4,24,8,32", "4,8,16,24",
-         "window={size=4x8 stride=3x7 lhs_dilate=4x8}, dim_labels=0b1f_0o1i->01bf", 2 * 4 * 8 * 16 * 32 * 24),
+        (
+            "4,16,8,32",
+            "4,24,8,32",
+            "4,8,16,24",
+            "window={size=4x8 stride=3x7 lhs_dilate=4x8}, dim_labels=0b1f_0o1i->01bf",
+            2 * 4 * 8 * 16 * 32 * 24,
+        ),
         # [5, 32] with [32, 3, 8], as a window over padding
-        ("5,32,1", "32,3,8", "5,3,8",
-         "window={size=3 pad=2_2 rhs_reversal=1}, dim_labels=bf0_i0o->b0f", 2 * 5 * 32 * 3 * 8),
+        (
+            "5,32,1",
+            "32,3,8",
+            "5,3,8",
+            "window={size=3 pad=2_2 rhs_reversal=1}, dim_labels=bf0_i0o->b0f",
+            2 * 5 * 32 * 3 * 8,
+        ),
         ("64,32", "48,32", "64,48", "dim_labels=bf_oi->bf", 2 * 64 * 32 * 48),
     ],
-)  # fmt: skip
+)
 def test_products_that_a_tpu_prints_as_convolutions(a, b, c, how, flops):
     works = work_of(parse(CONVOLUTION.format(a=a, b=b, c=c, how=how)))
     assert sum(work.flops for work in works) == flops

@@ -20,23 +20,47 @@ from emnat_jax.report.sweep_record import (
 )
 from tests.report.made import EFFECT, SCORES, report
 
-TIMING = Timing("student", "student", None, "1 x cpu", None, {"decoder": "beam", "length_candidates": 3},
-                (BatchTiming(1, 1.0, 2.0, 3.0, 4.0),))  # fmt: skip
+TIMING = Timing(
+    "student",
+    "student",
+    None,
+    "1 x cpu",
+    None,
+    {"decoder": "beam", "length_candidates": 3},
+    (BatchTiming(1, 1.0, 2.0, 3.0, 4.0),),
+)
 GAIN = Gain("first", 1.5, 0.01, ("a", "b", "c", "nrefs:1"))
 STEPS = Steps(40, 60)
-RUN = Run("g", "better", 1, "cells/g/better/1", 2, STEPS, {"student": 3.0}, {"test": "a"}, {"test": "c"},
-          {"test": "nrefs:1"}, {"test": GAIN})  # fmt: skip
+RUN = Run(
+    "g",
+    "better",
+    1,
+    "cells/g/better/1",
+    2,
+    STEPS,
+    {"student": 3.0},
+    {"test": "a"},
+    {"test": "c"},
+    {"test": "nrefs:1"},
+    {"test": GAIN},
+)
 SWEEP = SweepReport(
     about=Subject("de", "en", "the bundled demo", 10, (1,)),
     runs=(RUN,),
     baselines={"g": "first"},
     cells=(
-        CellSummary("g", "better", (1,), STEPS, {"student": OverSeeds(3.0, None, (3.0,))},
-                    {"test": GainOverSeeds(1.5, 0.5, (1.0, 2.0), (0.01, 0.02))}),
+        CellSummary(
+            "g",
+            "better",
+            (1,),
+            STEPS,
+            {"student": OverSeeds(3.0, None, (3.0,))},
+            {"test": GainOverSeeds(1.5, 0.5, (1.0, 2.0), (0.01, 0.02))},
+        ),
     ),
     missing=(),
     signatures={"test": "nrefs:1"},
-)  # fmt: skip
+)
 
 
 def full_report() -> Report:
@@ -94,7 +118,7 @@ def damaged(place: tuple, value) -> str:
         (("rounds", 0, "nmc"), 1, r"rounds\[0\].nmc is no field"),
         (("stopped",), 3, "stopped is 3, not a text"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_file_is_named_with_its_field(place, value, says):
     with pytest.raises(UserError, match=f"^run/report.json is damaged: {says}.*; make it anew.$"):
         read(Report, damaged(place, value))

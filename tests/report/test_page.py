@@ -50,10 +50,27 @@ class Well(html.parser.HTMLParser):
 
 def test_the_page_says_what_was_trained_how_good_and_whether_em_helped():
     text = page(report())
-    for part in ("de to en", "100 sentence pairs", "mine/train.de", "Tested on 3 sentences", "20.00 BLEU",
-                 "21.00 BLEU", "Did EM help?", "cannot tell: +1.00", "paired bootstrap", "one seed",
-                 "40 more steps than its 40", "bs:1000", "nrefs:1|tok:13a", "not measured",
-                 "data/train", "empty_line 2", "posterior", "75.0%", "-0.100"):  # fmt: skip
+    for part in (
+        "de to en",
+        "100 sentence pairs",
+        "mine/train.de",
+        "Tested on 3 sentences",
+        "20.00 BLEU",
+        "21.00 BLEU",
+        "Did EM help?",
+        "cannot tell: +1.00",
+        "paired bootstrap",
+        "one seed",
+        "40 more steps than its 40",
+        "bs:1000",
+        "nrefs:1|tok:13a",
+        "not measured",
+        "data/train",
+        "empty_line 2",
+        "posterior",
+        "75.0%",
+        "-0.100",
+    ):
         assert part in text, part
 
 
@@ -77,9 +94,14 @@ def test_another_test_set_is_named_where_its_scores_stand():
     )
     effect = dataclasses.replace(EFFECT, split="test_multi", signature="var:bs")
     text = page(changed(rounds=rounds, effects=(*report().effects, effect)))
-    for part in ("several references (7 other sentences)", "33.00", "nrefs:var",
-                 "7 sentences with several references", "3 sentences of the test split",
-                 "sentences with several references: var:bs"):  # fmt: skip
+    for part in (
+        "several references (7 other sentences)",
+        "33.00",
+        "nrefs:var",
+        "7 sentences with several references",
+        "3 sentences of the test split",
+        "sentences with several references: var:bs",
+    ):
         assert part in text, part
 
 
@@ -126,10 +148,14 @@ def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_dev
         timing("student", 100.0),
     )
     text = page(changed(latency=latency))
-    for part in ("2.0 times the teacher", "1 at a time: 10.0 against 20.0 ms a sentence", "Quality and speed",
-                 "student, round 1, 1: 20 BLEU, 10 ms a sentence",
-                 "<td>teacher, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td>"
-                 "<td>20.0</td><td>45.0</td><td>100.0</td>"):  # fmt: skip
+    for part in (
+        "2.0 times the teacher",
+        "1 at a time: 10.0 against 20.0 ms a sentence",
+        "Quality and speed",
+        "student, round 1, 1: 20 BLEU, 10 ms a sentence",
+        "<td>teacher, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td>"
+        "<td>20.0</td><td>45.0</td><td>100.0</td>",
+    ):
         assert part in text, part
 
 
@@ -172,8 +198,11 @@ def test_effects_are_of_the_last_round_on_the_first_for_every_system_and_test():
     several = [REFERENCES, ["a c", None, None]]
     effects = effects_of_rounds(outputs, {"test": [REFERENCES], "test_multi": several})
     assert [(effect.split, effect.system) for effect in effects] == [
-        ("test", "teacher"), ("test", "student"), ("test_multi", "teacher"), ("test_multi", "student")
-    ]  # fmt: skip
+        ("test", "teacher"),
+        ("test", "student"),
+        ("test_multi", "teacher"),
+        ("test_multi", "student"),
+    ]
     student = effects[1]
     assert student.round == 1 and student.after > student.before and 0 <= student.p_value <= 1
     assert effects_of_rounds({0: outputs[0]}, {"test": [REFERENCES]}) == ()

@@ -18,8 +18,12 @@ from tests.sweep.grid_file import get_grid
 def test_cells_are_every_seed_of_every_change():
     cells = make_cells(to_dict(small_config()), get_grid(), [1, 2])
     assert [(cell.name, cell.seed) for cell in cells[:5]] == [
-        ("distilled", 1), ("raw", 1), ("paper", 1), ("posterior", 1), ("distilled", 2)
-    ]  # fmt: skip
+        ("distilled", 1),
+        ("raw", 1),
+        ("paper", 1),
+        ("posterior", 1),
+        ("distilled", 2),
+    ]
     assert (
         cells[0].config.em.rounds == 0
         and cells[1].config.em.student_data == "raw"
@@ -54,7 +58,7 @@ def test_cells_are_every_seed_of_every_change():
             "cell vanilla/a: student.vanilla is a group of options",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_grid_that_cannot_be_is_refused(grid, says):
     with pytest.raises(UserError, match=says):
         make_cells(to_dict(small_config()), grid, [1])

@@ -51,7 +51,7 @@ EVERYTHING = [stage.output for stage in make_plan(small_config())]
         ({"data__train_source": "elsewhere"}, []),
         ({"evaluation__samples": 3}, [name for name in EVERYTHING if "eval" not in name]),
     ],
-)  # fmt: skip
+)
 def test_runs_share_what_no_option_between_them_touches(keys, outputs):
     assert shared(**keys) == outputs
 

@@ -89,10 +89,18 @@ def test_measurements_stand_with_mean_and_spread_and_gains_seed_by_seed(tmp_path
     table = sweep_page.sweep_table(report)
     assert "11.00\xa0±\xa01.41" in table and "+2.00\xa0±\xa01.41" in table and "nrefs:1" in table
     page = (tmp_path / "report/index.html").read_text()
-    for part in ("vanilla: best is better", "13.00\xa0±\xa00.00 BLEU", "+2.00\xa0±\xa01.41 over first",
-                 "4 training pairs", "Sweep: de to en", "in 2 of 2 seeds", "cells/vanilla/to come/1",
-                 "1 of 5 runs are not finished",
-                 'href="../cells/vanilla/better/2/report/index.html"', "<svg"):  # fmt: skip
+    for part in (
+        "vanilla: best is better",
+        "13.00\xa0±\xa00.00 BLEU",
+        "+2.00\xa0±\xa01.41 over first",
+        "4 training pairs",
+        "Sweep: de to en",
+        "in 2 of 2 seeds",
+        "cells/vanilla/to come/1",
+        "1 of 5 runs are not finished",
+        'href="../cells/vanilla/better/2/report/index.html"',
+        "<svg",
+    ):
         assert part in page, part
     monkeypatch.setattr(
         sweep_report, "paired_significance", lambda *a: pytest.fail("known from the report before")

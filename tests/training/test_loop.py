@@ -72,8 +72,12 @@ def test_log_has_every_line_once(unbroken):
     directory, result = unbroken
     rows = runs.lines(directory)
     assert [(row["step"], "valid_loss" in row) for row in rows] == [
-        (3, False), (4, True), (6, False), (8, False), (8, True),
-    ]  # fmt: skip
+        (3, False),
+        (4, True),
+        (6, False),
+        (8, False),
+        (8, True),
+    ]
     assert rows[-1]["valid_loss"] == result.valid_loss
     assert rows[0]["lr"] == pytest.approx(runs.OPTIM.peak_lr)
     assert {"loss", "grad_norm", "lr"} <= set(rows[0])

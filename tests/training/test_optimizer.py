@@ -13,9 +13,16 @@ from tests import tiny_family
 
 @pytest.mark.parametrize(
     ("step", "rate"),
-    [(0, 2.470529e-07), (99, 2.470529e-05), (999, 2.470529e-04), (3999, 9.882118e-04),
-     (15999, 4.941059e-04), (63999, 2.470529e-04), (119999, 1.804220e-04)],
-)  # fmt: skip
+    [
+        (0, 2.470529e-07),
+        (99, 2.470529e-05),
+        (999, 2.470529e-04),
+        (3999, 9.882118e-04),
+        (15999, 4.941059e-04),
+        (63999, 2.470529e-04),
+        (119999, 1.804220e-04),
+    ],
+)
 def test_paper_schedule_iwslt(step, rate):
     """docs/method.md, section 13.7."""
     np.testing.assert_allclose(optimizer.paper_schedule(0.1)(step), rate, rtol=1e-6)
@@ -23,9 +30,15 @@ def test_paper_schedule_iwslt(step, rate):
 
 @pytest.mark.parametrize(
     ("step", "rate"),
-    [(0, 1.235265e-07), (799, 1.246073e-05), (7999, 1.236346e-04), (31999, 4.940519e-04),
-     (127999, 2.470462e-04), (999999, 8.838804e-05)],
-)  # fmt: skip
+    [
+        (0, 1.235265e-07),
+        (799, 1.246073e-05),
+        (7999, 1.236346e-04),
+        (31999, 4.940519e-04),
+        (127999, 2.470462e-04),
+        (999999, 8.838804e-05),
+    ],
+)
 def test_paper_schedule_wmt(step, rate):
     """docs/method.md, section 13.7, steps counted in micro-batches."""
     np.testing.assert_allclose(optimizer.paper_schedule(0.05)(step / 8), rate, rtol=1e-6)
