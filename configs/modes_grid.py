@@ -2,7 +2,7 @@
 
     emnat sweep --config=configs/modes_grid.py --workdir=runs/modes-grid --seeds=1,2,3
 
-Every student has the same number of updates in all. About 18 minutes a seed on one CPU core; measured:
+Every student has the same number of steps in all. About 18 minutes a seed on one CPU core; measured:
 docs/results/modes.md.
 """
 

@@ -1,4 +1,4 @@
-"""WMT14 English-German at `base` for a pod of 256 chips: updates of two million tokens, layers scanned.
+"""WMT14 English-German at `base` for a pod of 256 chips: steps of two million tokens, layers scanned.
 
     emnat compile --config=configs/wmt14_pod.py --topology=v5e:16x16 --pairs=4500000
     emnat em --config=configs/wmt14_pod.py --workdir=gs://BUCKET/wmt14 --on-all-hosts   # on every host

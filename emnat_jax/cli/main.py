@@ -23,7 +23,7 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
     "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
     "report": "(re)build the workdir's HTML page and JSON",
     "compile": "compile every step of a round for a TPU slice that is not here: memory, bounds, hours",
-    "benchmark": "timings of an update and of translation, by batch size",
+    "benchmark": "timings of a training step and of translation, by batch size",
 }
 # The first process does the whole of these; in the others every one has a share.
 ALONE = ("prepare", "compile")

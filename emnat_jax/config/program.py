@@ -37,7 +37,7 @@ class TrainConfig:
     """One training run."""
 
     steps: int = 870
-    batch_tokens: int | None = None  # of an update, rows x width; None: data.batch_tokens
+    batch_tokens: int | None = None  # of a step, rows x width; None: data.batch_tokens
     accumulate: int = 1  # micro-batches that a batch is cut into
     ema_decay: float | None = 0.99  # weights of the exponential average that is used; None: the last
     log_every: int = 50  # steps
@@ -141,7 +141,7 @@ class EMConfig:
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
     # The teacher's; ("teacher", "student"): the student's own behind them; ("student",): the student's alone.
     candidates_from: tuple[str, ...] = ("teacher",)
-    update_teacher: bool = True  # False: round 0's stays, and later students learn from what was selected
+    update_teacher: bool = True  # False: a frozen teacher; later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or
     # candidates: the teacher's N best, the E-step inside the loss (docs/method.md, section 6.7).

@@ -4,7 +4,7 @@ On a CPU the default generator costs more than the matrix product in front of it
 no cryptographic quality, so every element hashes (key, its index) with an integer mixer of two
 multiplications (the finaliser family of MurmurHash3, constants of Pelle Evensen's rrmxmx line).
 XLA fuses it into the neighbouring element-wise work. Same key, same mask, on any mesh. A model's places
-draw their keys from the same hash: with the default generator these keys were half of a compiled update.
+draw their keys from the same hash: with the default generator these keys were half of a compiled step.
 """
 
 import jax

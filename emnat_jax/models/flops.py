@@ -7,7 +7,7 @@ from emnat_jax.models.embedding import padded_vocab
 def training_flops(
     model: ModelSpec, rows: int, source: int, target: int, targets_per_source: int = 1
 ) -> float:
-    """Operations of one update on `rows` x (`source` + `target`) positions, padding counted.
+    """Operations of one step on `rows` x (`source` + `target`) positions, padding counted.
 
     `targets_per_source` rows share a source, which is encoded once. Matrix products only, two operations a
     multiply-add, backward twice the forward (Kaplan et al. 2020, 2.1). Recomputation by `remat` and passes

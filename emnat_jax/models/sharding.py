@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """`x` with each of its axes spread over devices as the rules say of that logical axis (None: whole).
 
-    The rules are those of `training/layout.py: use_layout`; outside of it `x` stays as it is. Without this
+    The rules are those of `runtime/mesh.py: use_layout`; outside of it `x` stays as it is. Without this
     the compiler lets the weights' layout leak into activations, and pays for it in gathers and memory.
     """
     return nn.with_logical_constraint(x, axes)
