@@ -1,0 +1,1 @@
+"""The commands: one small file each, arguments in, one call, output."""

@@ -1,0 +1,1 @@
+"""From text to rows and batches: corpora and tasks, vocabulary, preparation, batches. Host code only."""
