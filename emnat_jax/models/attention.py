@@ -43,10 +43,18 @@ def attend_fused(
     keep: Bool[Array, "B #T S"],
     implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "B T H C"]:
-    """The same without dropout, by a kernel that stores no scores (FlashAttention, Dao et al. 2022)."""
-    mask = jnp.broadcast_to(keep[:, None], (query.shape[0], 1, query.shape[1], key.shape[1]))
+    """The same without dropout, by a kernel that stores no scores (FlashAttention, Dao et al. 2022).
+
+    The kernel's backward pass takes even lengths only: an odd one gets one more place, which nobody looks at.
+    """
+    queries, keys = query.shape[1], key.shape[1]
+    mask = jnp.broadcast_to(keep[:, None], (query.shape[0], 1, queries, keys))
+    mask = jnp.pad(mask, ((0, 0), (0, 0), (0, queries % 2), (0, keys % 2)))
+    query, key, value = (
+        jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value)
+    )
     attended = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
-    return attended.astype(jnp.float32)
+    return attended[:, :queries].astype(jnp.float32)
 
 
 def _attend(module, query, key, value, keep):
