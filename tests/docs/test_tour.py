@@ -1,4 +1,7 @@
-"""docs/tour.ipynb runs from its first cell to its last, and its kept outputs are small and without errors."""
+"""docs/tour.ipynb runs from its first cell to its last, and its kept outputs are small and without errors.
+
+To write the outputs anew after a change of its cells: jupyter execute --inplace docs/tour.ipynb
+"""
 
 import os
 from pathlib import Path
