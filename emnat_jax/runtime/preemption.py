@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from typing import Any, Self
+from typing import Any
 
 from emnat_jax.runtime.processes import Processes
 
@@ -36,7 +36,7 @@ class PreemptionGuard:
         self._before: tuple[Any, int] | None = None  # handler and wake-up descriptor
         self._next_request = 0.0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PreemptionGuard":
         if threading.current_thread() is threading.main_thread():
             self._wake.setblocking(False)
             # The handler does nothing: the interpreter itself writes to the socket.

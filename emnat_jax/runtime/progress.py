@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -38,7 +38,7 @@ class Progress:
         else:
             self._log(f"{self._name}: {text}")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -101,7 +101,7 @@ class MetricsWriter:
             append(self._path, self._unwritten)
             self._unwritten = b""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
