@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: one teacher, and a student of every family with the same updates on its translations.
+# The demo: one teacher, and a student of every family with the same number of steps on its translations.
 # Usage: ./launch/families.sh [SEED ...]   (of the students; default: 1)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -50,7 +50,7 @@ class Parallel(NamedTuple):
     logits: Callable[[Prediction], jax.Array]
     log_prob: Callable[[Prediction, jax.Array], jax.Array]
     loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
-    make_loss: Callable[["Parallel"], LossFn] = plain_loss
+    make_loss: Callable[[Any], LossFn] = plain_loss  # of a Parallel
 
 
 def parallel_family(
