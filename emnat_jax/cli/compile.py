@@ -10,13 +10,16 @@ Examples:
 """
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
+
+if TYPE_CHECKING:
+    from emnat_jax.profiling.round import Cost, Refusal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         raise UserError(f"--slices={args.slices}: use 1 or more.")
     prepare_environment(full=args.full)
     config = read_config(config_arguments, args.workdir)
-    from emnat_jax.profiling.round import make_slice, program_costs, round_programs, stage_hours
+    from emnat_jax.profiling.round import Workload, make_slice, program_costs, round_programs
 
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
     programs = round_programs(config, config.vocab.size, there)
@@ -61,15 +64,13 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     programs = {name: one for name, one in programs.items() if any(text in name for text in wanted)}
     if not programs:
         raise UserError(f"--steps={args.steps}: no step has such a name.")
-    pairs = args.pairs or config.data.train_rows
+    workload = Workload(args.pairs or config.data.train_rows, args.tokens)
     mesh = dict(there.layout.mesh.shape)
     if not args.json:
         print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {mesh}")
-    costs: dict[str, dict[str, Any]] = {}
+    costs: dict[str, Cost | Refusal] = {}
     for name, program in programs.items():
-        costs[name] = found = program_costs(program, there)
-        if found["fits"]:
-            found["hours"] = stage_hours(program, found, pairs, args.tokens)
+        costs[name] = found = program_costs(program, there, workload)
         if not args.json:
             print(_lines(name, found, args.largest), flush=True)
     if args.json:
@@ -78,28 +79,30 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     _refuse_what_does_not_fit(costs, args.topology)
 
 
-def _lines(name: str, found: dict[str, Any], largest: int) -> str:
+def _lines(name: str, found: "Cost | Refusal", largest: int) -> str:
     """What a person reads of one step."""
-    if "refusal" in found:
-        return f"{name}: DOES NOT FIT: {found['refusal']}"
+    from emnat_jax.profiling.round import Refusal
+
+    if isinstance(found, Refusal):
+        return f"{name}: DOES NOT FIT: {found.refusal}"
     gib = 2**30
-    bounds = ", ".join(f"{kind} {value:.3g}" for kind, value in found["bounds_ms"].items())
-    moved = ", ".join(f"{count} {kind}" for kind, count in found["collectives"].items()) or "none"
-    hours = "" if found.get("hours") is None else f"; the stage {found['hours']:.3g} h"
+    bounds = ", ".join(f"{kind} {value:.3g}" for kind, value in found.bounds_ms.items())
+    moved = ", ".join(f"{count} {kind}" for kind, count in found.collectives.items()) or "none"
+    hours = "" if found.hours is None else f"; the stage {found.hours:.3g} h"
     lines = [
-        f"{name}: {'fits' if found['fits'] else 'DOES NOT FIT'}, {found['peak_bytes'] / gib:.2f} of "
-        f"{found['chip_bytes'] / gib:.0f} GiB a chip ({found['compile_seconds']:.0f} s to compile)",
-        f"  {found['flops'] / 1e9:.4g} GFLOP, {found['hbm_bytes'] / 1e9:.4g} GB of memory traffic a chip; "
-        f"collectives: {moved}, {found['link_bytes'] / 1e6:.4g} MB sent",
-        f"  at best, ms: {bounds}; matrix units busy {found['compute_share']:.0%} of it, "
-        f"{found['target_tokens_per_second']:.4g} target tokens/s{hours}",
+        f"{name}: {'fits' if found.fits else 'DOES NOT FIT'}, {found.peak_bytes / gib:.2f} of "
+        f"{found.chip_bytes / gib:.0f} GiB a chip ({found.compile_seconds:.0f} s to compile)",
+        f"  {found.flops / 1e9:.4g} GFLOP, {found.hbm_bytes / 1e9:.4g} GB of memory traffic a chip; "
+        f"collectives: {moved}, {found.link_bytes / 1e6:.4g} MB sent",
+        f"  at best, ms: {bounds}; matrix units busy {found.compute_share:.0%} of it, "
+        f"{found.target_tokens_per_second:.4g} target tokens/s{hours}",
     ]
-    parts = list(found["largest_ms"].items())[:largest]
+    parts = list(found.largest_ms.items())[:largest]
     return "\n".join([*lines, *(f"  {value:8.3f} ms  {source}" for source, value in parts)])
 
 
-def _refuse_what_does_not_fit(costs: dict[str, dict[str, Any]], topology: str) -> None:
-    large = [name for name, found in costs.items() if not found["fits"]]
+def _refuse_what_does_not_fit(costs: dict[str, "Cost | Refusal"], topology: str) -> None:
+    large = [name for name, found in costs.items() if not found.fits]
     if large:
         raise UserError(
             f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or "

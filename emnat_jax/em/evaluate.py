@@ -20,7 +20,7 @@ from emnat_jax.em.ncm import learned_pairs, measure_multimodality, outputs_as_ta
 from emnat_jax.em.results import MULTI
 from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.lengths import bucket_name, bucket_of, sample_over_lengths
-from emnat_jax.inference.alternatives import Alternatives, as_json
+from emnat_jax.inference.alternatives import Alternatives, choices
 from emnat_jax.inference.decode import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pairs
@@ -228,12 +228,13 @@ def _samples(
 
 
 def _positions(found: Alternatives, pieces: Sequence[str]) -> tuple[Position, ...]:
+    """As the report keeps them: probabilities to four decimals."""
     return tuple(
         Position(
-            item["position"],
-            item["taken"],
-            item["probability"],
-            tuple((piece, probability) for piece, probability in item["likely"]),
+            choice.position,
+            choice.taken,
+            round(choice.probability, 4),
+            tuple((piece, round(probability, 4)) for piece, probability in choice.likely),
         )
-        for item in as_json(found, pieces)
+        for choice in choices(found, pieces)
     )

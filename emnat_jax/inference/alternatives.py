@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,15 +93,3 @@ def choices(found: Alternatives, pieces: Sequence[str]) -> list[Choice]:
         )
 
     return [choice(position) for position in np.flatnonzero(found.taken != HIDDEN).tolist()]
-
-
-def as_json(found: Alternatives, pieces: Sequence[str]) -> list[dict[str, Any]]:
-    """`choices` as the report keeps them, probabilities to four decimals."""
-    return [
-        choice._asdict()
-        | {
-            "probability": round(choice.probability, 4),
-            "likely": [[piece, round(probability, 4)] for piece, probability in choice.likely],
-        }
-        for choice in choices(found, pieces)
-    ]

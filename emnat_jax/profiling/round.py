@@ -1,6 +1,7 @@
 """The programs of an EM round, lowered for a TPU slice: what fits, what bounds each, how long it takes."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import NamedTuple
 
 import jax
 
@@ -43,7 +44,43 @@ def round_programs(config: Config, vocabulary: int, there: Slice) -> dict[str, P
     return found
 
 
-def program_costs(program: Program, there: Slice) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a chip needs for one program that fits."""
+
+    peak_bytes: int
+    chip_bytes: int
+    flops: float  # of the chip, as the next four
+    hbm_bytes: float
+    collectives: dict[str, int]  # kind -> times
+    link_bytes: float
+    bounds_ms: dict[str, float]
+    compute_share: float  # of the time that the matrix units are busy
+    largest_ms: dict[str, float]  # the parts of the model that take longest
+    pairs_per_second: float  # of the slice
+    target_tokens_per_second: float
+    compile_seconds: float
+    fits: bool
+    hours: float | None  # of the program's stage of round 0; None where the corpus has no known size
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A program that the compiler refuses for want of memory."""
+
+    refusal: str  # by how much it is too large
+    compile_seconds: float
+    fits: bool = False
+
+
+class Workload(NamedTuple):
+    """What a stage passes over."""
+
+    pairs: int | None  # of the corpus; None: not known
+    tokens: int  # target tokens of a pair
+
+
+def program_costs(program: Program, there: Slice, workload: Workload) -> Cost | Refusal:
     """Compiles a program; its memory against the chip's, its bounds, and what a second of the slice brings.
 
     The time is the tightest of four bounds (profiling/roofline.py). A search counts with its largest number
@@ -51,32 +88,34 @@ def program_costs(program: Program, there: Slice) -> dict[str, Any]:
     """
     compiled, chip = compile_program(program.lower()), there.chip
     if compiled.peak_bytes is None:
-        return {"fits": False, "refusal": compiled.refusal, "compile_seconds": compiled.seconds}
+        return Refusal(compiled.refusal, compiled.seconds)
     found = costs(compiled.work, chip.flops, chip.hbm_bandwidth, chip.link_bandwidth)
-    return {
-        "fits": compiled.peak_bytes <= chip.hbm_bytes,
-        "peak_bytes": compiled.peak_bytes,
-        "chip_bytes": int(chip.hbm_bytes),
-        "flops": found.flops,
-        "hbm_bytes": found.bytes,
-        "collectives": found.collectives,
-        "link_bytes": found.link_bytes,
-        "bounds_ms": {name: 1e3 * value for name, value in found.bounds.items()},
-        "compute_share": found.bounds["compute"] / found.seconds,
-        "largest_ms": {name: 1e3 * value for name, value in found.largest[:20]},
-        "pairs_per_second": program.pairs / found.seconds,
-        "target_tokens_per_second": program.pairs * program.width / found.seconds,
-        "compile_seconds": compiled.seconds,
-    }
+    return Cost(
+        peak_bytes=compiled.peak_bytes,
+        chip_bytes=int(chip.hbm_bytes),
+        flops=found.flops,
+        hbm_bytes=found.bytes,
+        collectives=found.collectives,
+        link_bytes=found.link_bytes,
+        bounds_ms={name: 1e3 * value for name, value in found.bounds.items()},
+        compute_share=found.bounds["compute"] / found.seconds,
+        largest_ms={name: 1e3 * value for name, value in found.largest[:20]},
+        pairs_per_second=program.pairs / found.seconds,
+        target_tokens_per_second=program.pairs * program.width / found.seconds,
+        compile_seconds=compiled.seconds,
+        fits=compiled.peak_bytes <= chip.hbm_bytes,
+        hours=_stage_hours(program, found.seconds, workload),
+    )
 
 
-def stage_hours(program: Program, cost: dict[str, Any], pairs: int | None, tokens: int) -> float | None:
-    """How long the program's stage of round 0 takes at its bound; None where the corpus has no known size.
+def _stage_hours(program: Program, seconds: float, workload: Workload) -> float | None:
+    """How long the program's stage of round 0 takes where a call takes so many seconds.
 
-    A training takes its steps; the others pass once over `pairs` of `tokens` target tokens each.
+    A training takes its steps; the others pass once over the targets.
     """
     if program.calls is not None:
-        return program.calls * max(cost["bounds_ms"].values()) / 3.6e6
-    if pairs is None:
+        return program.calls * seconds / 3600
+    if workload.pairs is None:
         return None
-    return pairs * program.targets * tokens / cost["target_tokens_per_second"] / 3600
+    calls = workload.pairs * program.targets * workload.tokens / (program.pairs * program.width)
+    return calls * seconds / 3600

@@ -8,7 +8,7 @@ import pytest
 
 from emnat_jax.config import DataConfig, MeshConfig
 from emnat_jax.families.vanilla import length_trials
-from emnat_jax.inference.alternatives import as_json
+from emnat_jax.inference.alternatives import choices
 from emnat_jax.inference.model import CompiledModel
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.runtime.mesh import make_layout
@@ -57,7 +57,7 @@ def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
             assert score == pytest.approx(total + length_log_prob(params, source, len(output)), abs=1e-4)
         if name == "ctc":  # other alignments add
             assert total <= score + 1e-5
-        shown = as_json(found, [f"p{i}" for i in range(5)])
+        shown = choices(found, [f"p{i}" for i in range(5)])
         assert len(shown) == on_path.sum() and all(
-            0 <= item["probability"] <= item["likely"][0][1] + 1e-4 for item in shown
+            0 <= item.probability <= item.likely[0][1] + 1e-4 for item in shown
         )
