@@ -3,7 +3,7 @@
     emnat compile --config=configs/wmt14_pod.py --topology=v5e:16x16 --pairs=4500000
     emnat em --config=configs/wmt14_pod.py --workdir=gs://BUCKET/wmt14 --on-all-hosts   # on every host
 
-Compiled for the slices in docs/pods.md, never run on one: time and score are not measured.
+Compiled for the slices in docs/compile.md, never run on one: time and score are not measured.
 """
 
 from emnat_jax.config.convert import load_sibling

@@ -1,4 +1,4 @@
-"""What ends a command other than success: a mistake that the user can mend, and a run to be started again."""
+"""How a command can end without success: a user mistake, or a run to be restarted."""
 
 RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: start all processes again and the run goes on
 

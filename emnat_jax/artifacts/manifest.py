@@ -39,7 +39,7 @@ class ShardEntry(TypedDict):
 
 
 class ShardDescription(ShardEntry):
-    """What `finish_dataset` must know of one shard besides; JSON, so that hosts can send it."""
+    """What `finish_dataset` also needs of a shard; JSON, so that hosts can send it."""
 
     first: int | None  # row number; None in a shard without rows
     last: int | None
@@ -60,7 +60,7 @@ class Provenance:
         return dataclasses.replace(self, options={**self.options, **options})
 
     def plan(self) -> dict[str, Any]:
-        """What the shards of an unfinished set are kept for (`shards.keep_shards_of`)."""
+        """Identifies what an unfinished set's shards were made from."""
         return {"options": self.options, "fingerprints": self.fingerprints, "seed": self.seed}
 
 

@@ -11,8 +11,11 @@ A file is a TFRecord file: each record is its length (uint64), the masked CRC32C
 | target              | bytes, K            | tokens of each target, EOS included, best first      |
 | source_text         | bytes, 1            | the raw source line, UTF-8                           |
 | target_text         | bytes, 1            | the raw target line (the reference), UTF-8           |
-| any other, *_log_prob | float, K          | one float32 a target, e.g. teacher_log_prob, teacher0_log_prob |
-|                     |                     | and student_log_prob: log p(target / source) in nats     |
+| *_log_prob          | float, K            | log p(target given source) in nats: of teacher, teacher0 |
+|                     |                     | (round 0's) and student                                  |
+| rank, weight        | float, K            | of chosen targets: place in the list from 0; their share |
+| proposer            | float, K            | which of several models proposed it, from 0              |
+| from_reference      | float, K            | 1 for a reference that no model proposed                 |
 
 Tokens are little-endian int32, one after the other: `tf.io.decode_raw(x, tf.int32)`. K is 1 but in sets
 of candidates. The rows of a file ascend by `row`.

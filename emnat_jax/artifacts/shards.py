@@ -16,7 +16,7 @@ PLAN_NAME = "PLAN.json"  # what the shards of an unfinished set are made from
 
 
 def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> None:
-    """Deletes the shards of an unfinished run with another plan, and writes this plan beside the new ones."""
+    """Deletes shards made from another plan, and writes this plan."""
     directory = epath.Path(directory)
     path, text = directory / PLAN_NAME, json.dumps(plan, sort_keys=True)
     if path.exists() and path.read_text() == text:

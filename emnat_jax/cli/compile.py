@@ -1,6 +1,6 @@
-"""Compile every step of an EM round for a TPU slice, on a machine that has none (needs the extra `tpu`).
+"""Compile the training, decoding and scoring programs of a round for a TPU slice that is not here.
 
-Prints for each step what it needs of a chip's memory, its operations and bytes, its collectives, what bounds
+Needs the extra `tpu`. Prints for each step what it needs of a chip's memory, its operations and bytes, its collectives, what bounds
 it and how long the round's stages take at that bound (docs/compile.md explains the arithmetic). Ends with
 status 2 when something does not fit.
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="optimise as a run does: several times slower, somewhat less traffic",
+        help="optimise as a run does: about three times slower, about half the traffic",
     )
     add_json(parser, "the costs")
 

@@ -22,7 +22,7 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
     "translate": "stdin or a file -> stdout or a file, with any trained model",
     "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
     "report": "(re)build the workdir's HTML page and JSON",
-    "compile": "compile every step of a round for a TPU slice that is not here: memory, bounds, hours",
+    "compile": "compile the programs of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings of a training step and of translation, by batch size",
 }
 # The first process does the whole of these; in the others every one has a share.

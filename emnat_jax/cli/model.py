@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from emnat_jax.inference.model import TrainedModel
 
 _LENGTHS = (
-    "vanilla, cmlm: lengths decoded in parallel; with --rescore, for any student: hypotheses to choose from"
+    "families with a length head: lengths decoded in parallel; with --rescore, for any student: hypotheses to "
+    "choose from"
 )
 
 

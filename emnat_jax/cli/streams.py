@@ -1,4 +1,4 @@
-"""What a command reads and writes: lines of text, figures, the log."""
+"""Input and output of commands: text, results, log."""
 
 import json
 import sys

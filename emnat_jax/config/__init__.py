@@ -1,4 +1,4 @@
-"""Every option of the program and its default, the quickstart's. A default is written nowhere else."""
+"""Every configuration option and its default, the quickstart's. A default is written nowhere else."""
 
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.families import (

@@ -33,7 +33,7 @@ class DataConfig:
     )  # those of the task, where it has any; None: its defaults
     source_language: str = "de"
     target_language: str = "en"
-    root: str | None = None  # folder that relative paths start from; else EMNAT_DATA, else here
+    root: str | None = None  # where relative paths start; None: the current folder, then EMNAT_DATA
     train_source: str | None = None  # kind=text: files of one sentence a line, .gz or not
     train_target: str | None = None
     valid_source: str | None = None
@@ -46,9 +46,8 @@ class DataConfig:
     train_rows: int | None = 40_000  # use the first lines only; None: all
     buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
     batch_tokens: int = 1_056  # rows x width of a training batch, padding counted
-    row_multiple: int = (
-        8  # rows of a training batch divide by it; batches are the same on any devices that divide it
-    )
+    # Rows of a batch are a multiple of this; any number of devices that divides it gives the same batches.
+    row_multiple: int = 8
     decode_rows: int = 256  # rows of a decoding or scoring batch on each device
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
 

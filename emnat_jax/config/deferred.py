@@ -1,4 +1,4 @@
-"""Functions named before their module is imported: the tables here are light, what they name is not."""
+"""Functions that are imported on their first call, so that the tables import nothing heavy."""
 
 import importlib
 from collections.abc import Callable

@@ -21,7 +21,7 @@ AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (d
 
 @dataclasses.dataclass(frozen=True)
 class FamilyOptions:
-    """What every family has beside the Transformer's sizes, and what may be asked of it without JAX."""
+    """Options that every family has, and what can be asked of it without JAX."""
 
     is_parallel: ClassVar[bool] = True  # one pass over all positions; only such a family can be the student
     is_glanceable: ClassVar[bool] = False  # `glat` can train it
@@ -192,7 +192,7 @@ def glanceable() -> dict[str, "FamilySpec"]:
 
 @dataclasses.dataclass(frozen=True)
 class GLATOptions(FamilyOptions):
-    """Glancing training of another family, which it decodes like."""
+    """Glancing training of a base family; it decodes as the base does."""
 
     base: str = "vanilla"  # vanilla, ctc, dag or one from outside that is_glanceable
     base_options: FamilyOptions | None = dataclasses.field(

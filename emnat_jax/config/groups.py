@@ -27,7 +27,7 @@ class Line(Protocol):
 
 
 class NamedGroup(NamedTuple):
-    """Where a group of options gets its name and type from."""
+    """Where the name and the type of an option group come from."""
 
     sibling: str  # the field of the same dataclass that holds the name
     table: Callable[[], Mapping[str, Line]]

@@ -39,7 +39,7 @@ class TrainConfig:
     steps: int = 870
     batch_tokens: int | None = None  # of a step, rows x width; None: data.batch_tokens
     accumulate: int = 1  # micro-batches that a batch is cut into
-    ema_decay: float | None = 0.99  # weights of the exponential average that is used; None: the last
+    ema_decay: float | None = 0.99  # decay of the weight average that is used; None: the last weights
     log_every: int = 50  # steps
     eval_every: int = 300  # steps between losses on the valid split
     checkpoint_every: int = 300  # steps
@@ -66,7 +66,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
-    """The E-step: which candidates become the next teacher's targets (docs/method.md, section 6).
+    """The E-step: which candidates become the next round's targets (docs/method.md, section 6).
 
     `posterior` weighs them by p_student^alpha x p_teacher0^beta x exp(quality_weight x quality against the
     reference).
@@ -83,13 +83,12 @@ class SelectConfig:
     quality_weight: float = 0.0  # of the quality, which is between 0 and 1
     quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
     include_reference: bool = False  # the reference is one more candidate
-    # The largest weight, sampled by weight, or weighted: each with its weight, but for those under 1% of the
-    # largest.
+    # hard: the best; sampled: one by weight; weighted: all with at least 1% of the best weight.
     output: str = "hard"
     normalise_length: bool = True  # scores a token instead of a sentence
     min_quality: float | None = None  # quality_weight is raised until the mean quality is at least this
-    # beta is raised until log p_teacher0 is at most so far below the teacher's best: nats, in the mean over
-    # sources, a token with normalise_length, else a sentence.
+    # beta is raised until the mean drop in log p_teacher0 from the teacher's best is at most this many nats, per
+    # token with normalise_length, else per sentence.
     max_drift: float | None = None
 
     def __post_init__(self) -> None:
@@ -106,7 +105,7 @@ class SelectConfig:
         )
         require(
             self.min_quality is None or self.max_drift is None,
-            "select.min_quality and select.max_drift each fix one weight by the other; set one of them.",
+            "select.min_quality and select.max_drift each determine a weight; set only one of them.",
         )
         of_distributions = ["alpha", "beta", "quality_weight", "output", "min_quality", "max_drift"]
         of_distributions += [] if RULES[self.rule].needs_quality else ["quality"]
@@ -139,22 +138,21 @@ class EMConfig:
 
     rounds: int = 2  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
-    # The teacher's; ("teacher", "student"): the student's own behind them; ("student",): the student's alone.
+    # The teacher's; ("teacher", "student"): the student's own after them; ("student",): the student's alone.
     candidates_from: tuple[str, ...] = ("teacher",)
     update_teacher: bool = True  # False: a frozen teacher; later students learn from what was selected
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or
     # candidates: the teacher's N best, the E-step inside the loss (docs/method.md, section 6.7).
     student_data: str = "distilled"
-    # student_data=candidates: their prior shares are as p_teacher^this of the sentence; 0: all equal.
+    # student_data=candidates: a target's prior share is proportional to p_teacher^prior_beta; 0: equal.
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 0.1  # share of train.steps in later rounds
-    later_lr_ratio: float = 0.25  # share of optim.peak_lr in later rounds
+    later_steps_ratio: float = 0.1  # steps of later rounds, as a share of round 0's
+    later_lr_ratio: float = 0.25  # peak rate of later rounds, as a share of round 0's
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
-    # Stop before training on choices with so many nats a token less log p_teacher0 than round 0's best; e.g.
-    # 0.05.
+    # Stop if choices fall this many nats per token below round 0's best in log p_teacher0, e.g. 0.05.
     stop_max_drift: float | None = None
 
     def __post_init__(self) -> None:
@@ -182,7 +180,7 @@ class EMConfig:
 class EvaluationConfig:
     """What a round reports."""
 
-    ncm_rows: int = 1_000  # rows of each split that NCM and teacher NLL are measured on
+    ncm_rows: int = 1_000  # training rows that NCM and teacher NLL are measured on; of valid: all
     rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
 

@@ -165,7 +165,7 @@ def _make_batch(pairs: Pairs, index: np.ndarray, source_width: int, target_width
 
 
 def _padded(tokens: np.ndarray, offsets: np.ndarray, index: np.ndarray, width: int) -> np.ndarray:
-    """i32[len(index), width]. A filler is an empty sentence, EOS alone: no loss of it can be NaN."""
+    """i32[len(index), width]. A filler row is EOS alone, so that its loss is never NaN."""
     real = index != _FILLER
     start = offsets[index][:, None]
     length = np.where(real, offsets[index + 1] - offsets[index], 0)[:, None]

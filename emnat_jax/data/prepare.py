@@ -1,8 +1,8 @@
 """A corpus becomes a vocabulary and three data sets of records.
 
 The corpus is read twice, line by line: once to check it and to train the vocabulary, once to encode it.
-Every file is a function of the corpus and the options alone, and a manifest is written last, so that a run
-that was killed anywhere and started again ends with the same bytes.
+Every file but for the date in a manifest is a function of the corpus and the options alone, and a manifest is
+written last, so that a run that was killed anywhere and started again ends with the same bytes.
 """
 
 import collections

@@ -52,7 +52,7 @@ class Intervals:
         return cls(train.log_every, train.eval_every, train.checkpoint_every)
 
     def into(self, train: TrainConfig) -> TrainConfig:
-        """The training with these intervals, but for one that is an option of it."""
+        """The training with these intervals, except `eval_every` where patience makes it matter."""
         eval_every = self.eval_every if train.patience is None else train.eval_every
         return dataclasses.replace(
             train, log_every=self.log_every, eval_every=eval_every, checkpoint_every=self.checkpoint_every
@@ -103,7 +103,7 @@ class Context:
 
     @functools.cached_property
     def workers(self) -> ShardWorkers:
-        """Who makes data sets shard by shard, and this process's part in it."""
+        """The processes that make data sets by shard, and this process's share."""
         return ShardWorkers(self.processes, data_part(self.layout), self.log)
 
     @functools.cached_property

@@ -67,7 +67,7 @@ def _run_stage(work: Workspace, stage: Stage) -> None:
 
 
 def _end(work: Workspace, index: int) -> str | None:
-    """Why round `index` is the last; None where the next was begun, which no later rule undoes."""
+    """Why round `index` is the last; None if it is not, or if the next round has begun."""
     begun = (work.directory / paths.round_folder(index + 1)).exists()
     return None if begun else stop_reason(work, index)
 

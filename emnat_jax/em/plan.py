@@ -1,4 +1,4 @@
-"""The stages of an EM run, in order: what each makes, from what. Pure; running is `driver`'s."""
+"""The stages of an EM run, in order, as pure data; `driver` runs them."""
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config

@@ -23,7 +23,7 @@ def finished_rounds(directory: epath.Path, rounds: int) -> list[int]:
 
 
 def read_evaluation(directory: epath.Path, index: int) -> Evaluation:
-    """What a round reached. UserError for a damaged file."""
+    """The evaluation of a round. UserError for a damaged file."""
     path = directory / paths.evaluation(index)
     mend = "delete it, and `emnat em` evaluates the round anew."
     return loads(Evaluation, path.read_text(), str(path), mend)

@@ -1,4 +1,4 @@
-"""What a run may change when it goes on: every option that no finished stage was made with."""
+"""Which options may change on resume: those that no finished stage depends on."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ def change_of(directory: epath.Path, config: Config) -> Change | None:
 
 
 def is_of(directory: epath.Path, config: Config) -> bool:
-    """Whether a workdir was begun, and all that it has finished is as this configuration makes it."""
+    """Whether the workdir exists and its finished stages match this configuration."""
     change = change_of(directory, config)
     return change is not None and not change.touched
 
@@ -55,7 +55,7 @@ def _touched(directory: epath.Path, old: Config, new: Config) -> list[str]:
 
 
 def _touches(key: str, directory: epath.Path, old: Config, new: Config) -> bool:
-    """Whether this key alone changes a finished stage; True as well where it cannot change alone."""
+    """Whether this key alone affects a finished stage; True if it cannot be changed alone."""
     values, wanted = copy.deepcopy(_as_json(old)), _as_json(new)
     *groups, name = key.split(".")
     place = values
@@ -106,7 +106,7 @@ def _keep(work: Workspace, new: dict[str, Any]) -> list[str]:
 
 
 def describe(directory: epath.PathLike, config: Config) -> str:
-    """A line a stage: done, other (finished, but not the same) or to do; then what would be refused."""
+    """One line per stage: done, other (finished with other options) or to do; then what is refused."""
     directory, lines = epath.Path(directory), []
     change = change_of(directory, config)
     for stage in make_plan(config):

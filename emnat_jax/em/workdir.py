@@ -32,11 +32,11 @@ class Workspace(Context):
 
     @functools.cached_property
     def context(self) -> Context:
-        """The same without the configuration: what stages are given."""
+        """The context without the configuration, for stages."""
         return Context(self.directory, self.settings, self.log, self.processes)
 
     def check(self) -> None:
-        """UserError now for what would else show after hours: families, models or meshes that do not fit."""
+        """Raises UserError early for families, models or meshes that do not fit."""
         require_kernels(self.config)
         student = self.config.student
         require(

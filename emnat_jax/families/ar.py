@@ -21,7 +21,7 @@ from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean
 
 
 class NextToken(nn.Module):
-    """Encoder and causal decoder; logits of the token behind each prefix."""
+    """Encoder and causal decoder; logits of the token after each prefix."""
 
     spec: TransformerSpec
 

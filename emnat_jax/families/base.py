@@ -1,4 +1,4 @@
-"""The seam: what training, decoding and EM know of a model."""
+"""The interface through which training, decoding and EM see a model."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -33,7 +33,7 @@ def make(spec: TransformerSpec, options: CMLMOptions) -> Family:
 
 
 def parts(spec: TransformerSpec, options: CMLMOptions) -> Parallel:
-    """Those of `vanilla`; training reveals some of the target's tokens."""
+    """The parts of `vanilla`; training also reveals some target tokens."""
     return vanilla.parts(spec, options)._replace(make_loss=lambda parts: functools.partial(_loss, parts))
 
 

@@ -75,7 +75,7 @@ def make(spec: TransformerSpec, options: DAGOptions) -> Family:
 
 
 def parts(spec: TransformerSpec, options: DAGOptions) -> Parallel:
-    """Decoder positions are vertices; the reference lies on those of its best path, the last one aside."""
+    """Positions are vertices; the reference lies on its best path, without the last vertex."""
     return upsampled_parts(_module(spec, options), _log_prob, _reference)
 
 
@@ -135,7 +135,7 @@ def _path(options: DAGOptions, log_probs: Array, prediction: Prediction, width: 
 def _start_search(
     prediction: Prediction, log_probs: Float[Array, "B L V"], beam: int
 ) -> tuple[LogProbsFn, Array]:
-    """The search over outputs from behind the silent start: what it links to may emit the first token."""
+    """A search over outputs that starts after the silent vertex."""
     links = prediction.links
     cache = jnp.broadcast_to(jnp.exp(links[:, :1]), (links.shape[0], beam, links.shape[1]))
     return decoding.prefix_step(log_probs, links), cache

@@ -33,7 +33,7 @@ def _loss(
 ) -> tuple[Array, Metrics]:
     """The base's loss after a look at some of the reference, the more the worse a first pass is.
 
-    The first pass has neither gradient nor dropout. In evaluation nothing is shown.
+    The first pass has no gradient and no dropout in the decoder. In evaluation nothing is shown.
     """
     if key is None:
         return plain_loss(parts)(params, batch, None, step)

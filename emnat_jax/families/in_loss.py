@@ -1,12 +1,12 @@
 """The E-step inside the loss: K targets a source, weighed anew at every step (docs/method.md, section 6.7).
 
 The method is DDRS (Shao et al. 2022). Rows come in groups of K with one source. A pass without gradient says
-how likely the model finds each target; the loss of the family then counts each by its share. A share that is
-the posterior gives the gradient of
+how likely the model finds each target; the loss of the family then weights each by its share. If that loss is
+-log p(y | x), shares that are the posterior give the gradient of
 
     -log sum_k w_k p(y_k | x)
 
-so this holds for any family's own loss, with glancing or masking too.
+With label smoothing, glancing or masking the same shares weight that loss instead.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A family that predicts all decoder positions at once, in the parts that training puts together anew."""
+"""The parts of a family that predicts all positions at once; training can recombine them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -83,7 +83,7 @@ class Prediction(NamedTuple):
 
 
 def make(spec: TransformerSpec, options: VanillaOptions) -> Family:
-    """The family; lengths are 1 to `max_length`, the last token is EOS with probability one."""
+    """The family. Lengths are 1 to `max_length`; the last token is always EOS."""
     return length_family(spec, parts(spec, options), functools.partial(_decode, spec, options))
 
 

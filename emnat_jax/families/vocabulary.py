@@ -18,6 +18,6 @@ def generable(spec: TransformerSpec, *, eos: bool, blank: bool = False) -> Bool[
 
 
 def only_eos(log_probs: Float[Array, "*B V"], last: Bool[Array, "*B"]) -> Float[Array, "*B V"]:
-    """The same with EOS certain where `last`."""
+    """`log_probs` with EOS certain where `last` is True."""
     certain = np.where(np.arange(log_probs.shape[-1]) == EOS, 0.0, NEG_INF).astype(np.float32)
     return jnp.where(last[..., None], jnp.broadcast_to(certain, log_probs.shape), log_probs)

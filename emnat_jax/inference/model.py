@@ -1,4 +1,4 @@
-"""A trained model: text in, text and log-probabilities out. What users, the commands and the EM rounds hold.
+"""A trained model: text in, text and log-probabilities out; used by users, commands and EM rounds.
 
 The way of a line through `TrainedModel.translate`: `sentences.encode_lines` makes tokens of it,
 `CompiledModel.decode` (below) has the compiled search, `decode.decode_pairs` batches, `batching.each_batch`

@@ -1,4 +1,4 @@
-"""Which positions a model is shown while it trains: glancing (Qian et al., ACL 2021) and masking."""
+"""Which target positions training reveals: glancing (Qian et al., ACL 2021) and masking."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def glanced(
     eligible: Bool[Array, "B L"],
     ratio: Float[Array, ""],
 ) -> Bool[Array, "B L"]:
-    """Where the reference is shown: at ratio x (wrong guesses) positions of each row, rounded to nearest.
+    """Mask of revealed positions: round(ratio x wrong guesses) of each row.
 
     The positions are drawn from the `eligible` ones, every subset equally likely (Qian et al., ACL 2021,
     3.2). `guess` and `reference` are tokens.

@@ -102,8 +102,8 @@ def compile_program(lowered: Any) -> Compiled:
 def prepare_environment(*, full: bool = False) -> None:
     """Makes libtpu a compiler only; call it before JAX is used.
 
-    Unless `full`, it leaves out what takes it several times the time and changes little: above all which
-    values stay in the chip's own memory.
+    Unless `full`, it skips slow optimisations, above all keeping values in the chip's own memory: a third of
+    the time, about twice the counted traffic.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

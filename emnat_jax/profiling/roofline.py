@@ -185,7 +185,7 @@ def _window(attributes: str, axes: list[str]) -> dict[str, dict[str, tuple[int, 
 
 
 def _valid(size: int, out: int, window: dict[str, tuple[int, ...]]) -> int:
-    """Pairs of a place in the window and one of the result that meet an element, and not padding."""
+    """Pairs of window and output positions that meet a real element, not padding."""
     get = lambda name, default: window.get(name, (default,))[0]  # noqa: E731
     stride, low = get("stride", 1), get("pad", 0)
     spread, dilate = get("lhs_dilate", 1), get("rhs_dilate", 1)
@@ -208,7 +208,7 @@ def _traffic(program: Program, where: Computation, what: Instruction) -> int:
 
 
 def _copied(what: Instruction) -> int:
-    """Of a copy beside the computation, whose result names both ends: each end in the large memory counts."""
+    """An asynchronous copy: its result names both ends, and each end in main memory counts."""
     ends = [shape for shape in what.shapes if shape.dims]
     return min((end.size for end in ends), default=0) * sum(not end.on_chip for end in ends)
 

@@ -29,7 +29,7 @@ def make_slice(config: MeshConfig, devices: list[jax.Device]) -> Slice:
 
 
 def round_programs(config: Config, vocabulary: int, there: Slice) -> dict[str, Program]:
-    """Every program of the plan's stages by name, at the widest bucket.
+    """The programs that the plan's stages declare, by name, at the widest bucket.
 
     Of those with one name the first, or the first that takes more targets of a source.
     """

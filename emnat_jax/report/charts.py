@@ -15,7 +15,7 @@ Points = Sequence[Sequence[Number]]  # (across, up)
 
 
 def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
-    """One line a series over the axes named `across` and `up`; points where there are few."""
+    """One line per series over the axes named `across` and `up`; dots where there are few points."""
     points = [point for line in series.values() for point in line]
     frame = _Frame([x for x, _ in points], [y for _, y in points], (across, up))
     marks = []
@@ -34,7 +34,7 @@ def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
 
 
 def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: str, up: str) -> str:
-    """Points (across, up, label), a colour a series."""
+    """Points (across, up, label), one colour per series."""
     points = [point for group in series.values() for point in group]
     frame = _Frame([0.0, *(1.05 * x for x, _, _ in points)], [y for _, y, _ in points], (across, up))
     marks = []
@@ -47,7 +47,7 @@ def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: 
 
 
 def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], across: str, up: str) -> str:
-    """Bars side by side: a group a name of `groups`, a colour a series."""
+    """Grouped bars: one group per name of `groups`, one colour per series."""
     heights = [value for values in series.values() for value in values]
     frame = _Frame([0, len(groups)], [0.0, *heights], (across, up), groups)
     wide = (WIDTH - LEFT - RIGHT) / max(len(groups), 1)
@@ -64,7 +64,7 @@ def bar_chart(groups: Sequence[str], series: Mapping[str, Sequence[Number]], acr
 
 
 def strip_chart(groups: Mapping[str, Sequence[Number]], up: str, levels: Mapping[str, Number]) -> str:
-    """A point a value above the name of its group, a bar at their mean, a dashed line at each of `levels`."""
+    """One dot per value above its group's name, a bar at the mean, a dashed line per level."""
     values = [value for group in groups.values() for value in group]
     frame = _Frame([0, len(groups)], [*values, *levels.values()], ("", up), list(groups))
     marks = [_level(frame, value, f"{name}: {_number(value)}") for name, value in levels.items()]
@@ -130,7 +130,7 @@ class _Frame:
 
 
 def _ticks(low: Number, high: Number) -> list:
-    """About five round numbers that hold both."""
+    """About five round numbers that span `low` to `high`."""
     if high <= low:
         low, high = low - 0.5, high + 0.5
     rough = (high - low) / 4

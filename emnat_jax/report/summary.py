@@ -70,7 +70,7 @@ def _distance(gap: float) -> str:
 
 
 def _verdict(report: Report) -> tuple[str, str]:
-    """Of the student in one pass on the test split."""
+    """Verdict on the one-pass student on the test split."""
     found = [effect for effect in report.effects if (effect.system, effect.split) == ("student", "test")]
     if not found:
         return "not asked", "no round after the first"
@@ -86,7 +86,7 @@ def _verdict(report: Report) -> tuple[str, str]:
 
 
 def _more_steps(report: Report) -> str:
-    """What the last student had beside the E-steps."""
+    """The extra steps of the last student."""
     steps = [found.student.training.step for found in report.rounds]
     if not report.config.em.warm_start:
         return f"trained from scratch, {steps[-1]:,} steps against {steps[0]:,}"

@@ -128,7 +128,7 @@ def _verdict(best: CellSummary, baseline: str) -> str:
 
 
 def _certainty(gain: GainOverSeeds) -> str:
-    """In how many seeds a gain or a loss is one."""
+    """In how many seeds the difference is significant."""
     pairs = list(zip(gain.values, gain.p_values, strict=True))
     better = sum(gain > 0 and p_value < SURE for gain, p_value in pairs)
     worse = sum(gain < 0 and p_value < SURE for gain, p_value in pairs)

@@ -126,7 +126,7 @@ def _own_shares(layout: Layout) -> list[int]:
 
 @functools.cache  # every batch asks, and a pod has thousands of devices
 def _shares_by_process(layout: Layout) -> dict[int, tuple[int, ...]]:
-    """Process -> the shares of rows that its devices hold."""
+    """Process -> indices of the row shards on its devices."""
     groups = layout.mesh.devices.reshape(row_shares(layout), -1)  # the axis `model` is the last
     found: dict[int, set[int]] = {}
     for share, group in enumerate(groups):

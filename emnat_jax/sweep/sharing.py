@@ -1,4 +1,4 @@
-"""Stages that two runs have in common: made once, taken over by the other."""
+"""Stages that two runs share: made once and linked into the other."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def take_over(stage: Stage, source: epath.Path, target: epath.Path) -> None:
 
 
 def _take_folder(source: epath.Path, target: epath.Path) -> None:
-    """All files below `source` and no others: at once by a rename, or else the manifest last."""
+    """Replaces `target` by the files of `source`: by one rename, or with the manifest last."""
     beside = target.parent / f".{target.name}.taken" if is_local(target) else target
     for left in {beside, target}:  # of a stage that was cut off
         if left.exists():

@@ -102,7 +102,7 @@ class _Context(NamedTuple):
 
 
 class _Throughput(NamedTuple):
-    """What this process did since the last log line, and how long it took without evaluating and saving."""
+    """Work and time of this process since the last log line, without evaluation and saving."""
 
     tokens: float = 0.0
     flops: float = 0.0

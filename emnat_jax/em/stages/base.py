@@ -52,7 +52,7 @@ class Stage(abc.ABC, Generic[Options]):
         """Makes the output, or goes on where a run before stopped."""
 
     def programs(self, options: Options, target: Target) -> list[Program]:
-        """What it compiles for the devices, at the widest bucket."""
+        """The training, decoding and scoring programs that it runs, at the widest bucket."""
         return []
 
     def parts(self) -> list[str]:

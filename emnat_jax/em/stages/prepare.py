@@ -56,6 +56,6 @@ class Prepare(Stage[PrepareOptions]):
 
 
 def _of_records(data: DataConfig) -> DataConfig:
-    """The options of a corpus that its records depend on; of the buckets that is the widest alone."""
+    """Corpus options that the records depend on; of the buckets only the widest."""
     names = ("kind", "options", "source_language", "target_language", "tfds", "train_rows", "rows_per_shard")
     return DataConfig(buckets=data.buckets[-1:], **{name: getattr(data, name) for name in names})

@@ -1,4 +1,4 @@
-"""The programs of the stages, lowered for devices that need not be here: training, decoding and scoring."""
+"""Training, decoding and scoring programs, lowered for devices that need not be attached."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -98,7 +98,7 @@ class Train(Stage[TrainOptions]):
 
 
 def training_options(config: Config, role: str, index: int = 0, targets: int = 1) -> TrainOptions:
-    """Of the training of a role in round `index` on so many targets of each row."""
+    """Options for training `role` in round `index` on `targets` targets per row."""
     model, train = config.role(role)
     if index and config.em.warm_start:
         train = _shortened(train, config.em)
