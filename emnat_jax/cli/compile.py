@@ -1,8 +1,8 @@
 """Compile the training, decoding and scoring programs of a round for a TPU slice that is not here.
 
-Needs the extra `tpu`. Prints for each step what it needs of a chip's memory, its operations and bytes, its collectives, what bounds
-it and how long the round's stages take at that bound (docs/compile.md explains the arithmetic). Ends with
-status 2 when something does not fit.
+Needs the extra `tpu`. Prints for each program what it needs of a chip's memory, its operations and bytes, its
+collectives, what bounds it and how long the round's stages take at that bound (docs/compile.md explains the
+arithmetic). Ends with status 2 when something does not fit.
 
 Examples:
   emnat compile --topology=v5e:2x4

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from emnat_jax.inference.model import TrainedModel
 
 _LENGTHS = (
-    "families with a length head: lengths decoded in parallel; with --rescore, for any student: hypotheses to "
-    "choose from"
+    "families with a length head: lengths decoded in parallel; with --rescore, for any student: "
+    "hypotheses to choose from"
 )
 
 

@@ -87,8 +87,8 @@ class SelectConfig:
     output: str = "hard"
     normalise_length: bool = True  # scores a token instead of a sentence
     min_quality: float | None = None  # quality_weight is raised until the mean quality is at least this
-    # beta is raised until the mean drop in log p_teacher0 from the teacher's best is at most this many nats, per
-    # token with normalise_length, else per sentence.
+    # beta is raised until the mean drop in log p_teacher0 from the teacher's best is at most this many nats,
+    # per token with normalise_length, else per sentence.
     max_drift: float | None = None
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Token log-probabilities and label-smoothed cross-entropy, from logits.
 
-The first and the last work on rows [N, V]: a TPU lays out [B, T, V] in whole tiles of 8 x 128, and where T is not a multiple of
-8 the logits would be copied into that shape and back.
+The first and the last work on rows [N, V]: a TPU lays out [B, T, V] in whole tiles of 8 x 128, and where T is
+not a multiple of 8 the logits would be copied into that shape and back.
 """
 
 import functools
