@@ -10,7 +10,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, PAD, Batch
 
 _FILLER = -1
-LocalRows = Callable[[np.ndarray], np.ndarray]  # of the row numbers of a global batch those of this host
+LocalRows = Callable[[np.ndarray], np.ndarray]  # row numbers of a global batch -> those that this host holds
 _OVERFLOW_MULTIPLE = 8
 
 

@@ -15,8 +15,8 @@ CANDIDATES = 3  # a position's best 3 tokens always hold one that equals neither
 class Path(struct.PyTreeNode):
     """The best path that ends in each candidate of a position; all [B, C], or broadcast to it.
 
-    What is summed is kept apart by size, so that a large penalty or a masked token does not swallow
-    the digits by which paths differ.
+    Sums of different size are kept apart, so that a large penalty or a masked token does not swallow the digits
+    by which paths differ.
     """
 
     barred: jax.Array  # i32; tokens on the path that have no probability
@@ -104,7 +104,7 @@ def _best(paths: Path, penalty: Penalty) -> tuple[Path, jax.Array]:
 def _beats(path: Path, other: Path, penalty: Penalty) -> jax.Array:
     """Whether `path` is strictly better: fewer barred tokens, then score - penalty x repeats.
 
-    The penalty enters by the difference in repeats, so it cancels exactly where there is none.
+    The penalty multiplies the difference in repeats, so it cancels exactly where that is zero.
     """
     saved = other.repeats - path.repeats
     relief = jnp.where(saved == 0, 0.0, penalty * jnp.where(saved == 0, 1, saved))

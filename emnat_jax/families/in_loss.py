@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from emnat_jax.families.parallel import LossFn, Parallel
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Step
 
-SOFT = 2 / 3  # of training go from the mean to the log-sum-exp, the rest from that to the minimum (DDRS)
+SOFT = 2 / 3  # share of training from the mean to the log-sum-exp; the rest goes to the minimum (DDRS)
 
 
 def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
@@ -50,7 +50,7 @@ def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
 def responsibilities(
     log_prob: Float[Array, "B K"], shares: Float[Array, "B K"], progress: Float[Array, ""]
 ) -> Float[Array, "B K"]:
-    """What each target counts, `progress` from 0 to 1: its share, at 2/3 its posterior, at 1 the best alone.
+    """Weight of each target: its share at `progress` 0, its posterior at 2/3, only the best at 1.
 
     The gradients of their losses are those of the mean, the log-sum-exp and the minimum, and in between
     of their linear interpolation. Each source keeps the sum of its shares.

@@ -12,8 +12,8 @@ from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.types import PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step, is_impossible
 
-Memory = Any  # what the encoder made of a source
-Prediction = Any  # what the decoder says of all positions
+Memory = Any  # the encoder's output
+Prediction = Any  # the decoder's output for all positions
 LossFn = Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]  # as Family.loss
 
 
@@ -29,7 +29,7 @@ def plain_loss(parts: "Parallel") -> LossFn:
 
 
 class Parallel(NamedTuple):
-    """Encoding, one parallel pass, and what it means. L are decoder positions: tokens, frames or vertices.
+    """Encoder, one parallel pass, and readings of its result. L: decoder positions (tokens, frames or vertices).
 
     - `encode(params, batch, key)`: the memory of the sources.
     - `predict(params, memory, batch, revealed, key)`: one pass; `revealed` i32[B, L] holds tokens that
@@ -37,11 +37,11 @@ class Parallel(NamedTuple):
     - `reference(prediction, batch)`: i32[B, L], the target laid on the positions along its most
       probable alignment; HIDDEN where it has no token to show.
     - `logits(prediction)`: f32[B, L, V], masked logits of the token at each position.
-    - `log_prob(prediction, target)`: f32[B], nats; as `Family.score` has it, given what the prediction says.
-    - `loss(prediction, batch, hidden)`: as `Family.loss` has it, given what the prediction says.
+    - `log_prob(prediction, target)`: f32[B], nats; like `Family.score`, computed from a prediction.
+    - `loss(prediction, batch, hidden)`: like `Family.loss`, computed from a prediction.
       A family with a loss for each position counts only those where `hidden` bool[B, L] is True
       (None: all); one with a loss for the whole target has no use for it.
-    - `make_loss(parts)`: `Family.loss` put together of these parts, or of others in their place.
+    - `make_loss(parts)`: `Family.loss` built from these or substituted parts.
     """
 
     encode: Callable[[Params, Batch, Key | None], Memory]

@@ -47,7 +47,7 @@ AlternativesStep = Callable[[Params, Batch], Alternatives]
 def alternatives_of(
     step: AlternativesStep, params: Params, pairs: Pairs, width: int, machine: Machine
 ) -> list[Alternatives]:
-    """Those of each pair, in the order of the data set; of sentences of `width` tokens or less.
+    """The alternatives of each pair, in data-set order, for sentences of at most `width` tokens.
 
     All processes call it together, each with its own pairs, or with none.
     """

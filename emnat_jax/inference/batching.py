@@ -1,4 +1,4 @@
-"""Run a compiled step over batches, every process its own and all of them the same steps."""
+"""Run a compiled step over batches; each process has its own batches, all take the same number of steps."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -29,8 +29,8 @@ def each_batch(
     """(batch, what `step` gives for its rows, on the host) for each of this process's batches.
 
     All processes call it together, with as many batches as they have; where one has fewer, rows of weight 0
-    fill its place, so that all take the same steps. The devices work on a batch while the host has the one
-    before.
+    fill its place, so that all take the same steps. The devices work on one batch while the host
+    handles the previous one.
     """
     pending = None
     for batch in _in_step(batches, machine.processes):

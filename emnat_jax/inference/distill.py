@@ -45,8 +45,7 @@ def distill(
     scorers: column -> model whose scores of all candidates it holds.
     first_rows: lines of the corpus from this number on are left out.
 
-    Shards are those of the source set, of which each process makes its own; finished ones are kept when a run
-    is repeated.
+    One output shard per source shard, each made by one process; finished ones are kept on a rerun.
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})

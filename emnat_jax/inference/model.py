@@ -1,8 +1,7 @@
 """A trained model: text in, text and log-probabilities out; used by users, commands and EM rounds.
 
-The way of a line through `TrainedModel.translate`: `sentences.encode_lines` makes tokens of it,
-`CompiledModel.decode` (below) has the compiled search, `decode.decode_pairs` batches, `batching.each_batch`
-runs; back come candidates.
+Path of a line through `TrainedModel.translate`: sentences.encode_lines -> TrainedModel.decode ->
+CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's decode -> sentences.as_line.
 """
 
 import dataclasses

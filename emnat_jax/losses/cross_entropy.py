@@ -22,8 +22,7 @@ def token_log_probs(logits: Float[Array, "*B V"], tokens: Int[Array, "*B"]) -> F
 def emission_log_probs(logits: Float[Array, "B L V"], tokens: Int[Array, "B T"]) -> Float[Array, "B L T"]:
     """What each position gives to each target token: log softmax(logits)[b, l, tokens[b, t]], nats, float32.
 
-    The input of the dynamic programs over alignments and paths, without an array of log-probabilities [B, L,
-    V].
+    Input of the recursions over alignments and paths; makes no array of log-probabilities [B, L, V].
     """
     logits = logits.astype(jnp.float32)
     index = jnp.broadcast_to(tokens[:, None], (*logits.shape[:2], tokens.shape[1]))

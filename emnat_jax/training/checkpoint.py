@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment and are never trusted unread.
+"""Checkpoints that survive a kill at any moment and are verified when read.
 
 A checkpoint is committed by a rename, so an interrupted one is never seen. Its metadata hold a
 SHA-256 of every array and of themselves, which is verified on restoring. The only file that
