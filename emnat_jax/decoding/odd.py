@@ -15,8 +15,8 @@ CANDIDATES = 3  # a position's best 3 tokens always hold one that equals neither
 class Path(struct.PyTreeNode):
     """The best path that ends in each candidate of a position; all [B, C], or broadcast to it.
 
-    Sums of different size are kept apart, so that a large penalty or a masked token does not swallow the digits
-    by which paths differ.
+    Sums of different size are kept apart, so that a large penalty or a masked token does not swallow the
+    digits by which paths differ.
     """
 
     barred: jax.Array  # i32; tokens on the path that have no probability

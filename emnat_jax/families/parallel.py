@@ -29,7 +29,7 @@ def plain_loss(parts: "Parallel") -> LossFn:
 
 
 class Parallel(NamedTuple):
-    """Encoder, one parallel pass, and readings of its result. L: decoder positions (tokens, frames or vertices).
+    """Encoder, one parallel pass, readings of its result. L: decoder positions (tokens, frames or vertices).
 
     - `encode(params, batch, key)`: the memory of the sources.
     - `predict(params, memory, batch, revealed, key)`: one pass; `revealed` i32[B, L] holds tokens that

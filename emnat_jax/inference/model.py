@@ -1,7 +1,8 @@
 """A trained model: text in, text and log-probabilities out; used by users, commands and EM rounds.
 
 Path of a line through `TrainedModel.translate`: sentences.encode_lines -> TrainedModel.decode ->
-CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's decode -> sentences.as_line.
+CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's decode ->
+sentences.as_line.
 """
 
 import dataclasses

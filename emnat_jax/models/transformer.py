@@ -1,7 +1,7 @@
 """The one Transformer that every family uses: embedding, encoder, decoder (causal or not).
 
-Sizes and details follow docs/method.md, section 8, without the faults of section 14; `norm="pre"` adds a
-final layer norm to each stack and drops the one on the embeddings.
+Sizes and details follow docs/method.md, section 8, without the faults listed in section 14; `norm="pre"` adds
+a final layer norm to each stack and drops the one on the embeddings.
 """
 
 import dataclasses
