@@ -61,12 +61,12 @@ class DataConfig:
         positive("data", self, "batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows")
 
     def with_batch(self, batch_tokens: int | None) -> "DataConfig":
-        """The same with batches of so many tokens; None changes nothing."""
+        """The same with batches of this many tokens; None changes nothing."""
         return self if batch_tokens is None else dataclasses.replace(self, batch_tokens=batch_tokens)
 
     @property
     def task_options(self) -> Any:
-        """The options of the task, its defaults where none are given; None of a task that has none."""
+        """The options of the task, its defaults where none are given; None for a task that has none."""
         return chosen_options("data.kind", self.kind, self.options, TASKS)
 
     @property

@@ -42,7 +42,7 @@ class FamilyOptions:
         return None
 
     def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
-        """The same with so many lengths; UserError where `family`, its name, has no such option."""
+        """The same with this many lengths; UserError where `family`, its name, has no such option."""
         require(
             self.length_candidates is not None,
             f"length candidates: the family {family} decodes one length of its own.",

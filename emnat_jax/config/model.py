@@ -66,7 +66,7 @@ class ModelSpec:
         return dataclasses.replace(self, options=self.options.with_decoder(name, self.family))
 
     def with_length_candidates(self, count: int) -> "ModelSpec":
-        """The same with so many lengths side by side; UserError where its family has no such option."""
+        """The same with this many lengths side by side; UserError where its family has no such option."""
         return dataclasses.replace(self, options=self.options.with_length_candidates(count, self.family))
 
 

@@ -128,7 +128,7 @@ class SelectConfig:
 
     @property
     def rule_options(self) -> Any:
-        """The rule's own options, its defaults where none are given; None of a rule that has none."""
+        """The rule's own options, its defaults where none are given; None for a rule that has none."""
         return chosen_options("select.rule", self.rule, self.options, RULES)
 
 

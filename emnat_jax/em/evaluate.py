@@ -202,7 +202,7 @@ def score_lines(
 
 
 def share_valid(lines: Sequence[str], rows: Sequence[Row], options: EvaluationOptions) -> float | None:
-    """The share of outputs that the task's checker accepts; None of a task that has none."""
+    """The share of outputs that the task's checker accepts; None for a task that has none."""
     check = TASKS[options.task].share_valid
     return None if check is None else check([row.source_text for row in rows], lines, options.task_options)
 

@@ -92,7 +92,7 @@ def _round_folder(work: Workspace, role: str, round: int | None, of: str | None 
 
 
 def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
-    """The model with so many lengths; as it is where it has no such option and is not `alone`."""
+    """The model with this many lengths; as it is where it has no such option and is not `alone`."""
     require(count >= 1, f"length candidates {count}: use 1 or more.")
     if model.options.length_candidates is None and not alone:
         return model

@@ -30,7 +30,7 @@ def read_evaluation(directory: epath.Path, index: int) -> Evaluation:
 
 
 def round_bleu(directory: epath.Path, role: str, index: int) -> float | None:
-    """BLEU of a round's own outputs on the test split; None of a round that was not evaluated."""
+    """BLEU of a round's own outputs on the test split; None for a round that was not evaluated."""
     if not (directory / paths.evaluation(index)).exists():
         return None
     return read_evaluation(directory, index).systems[role].test.bleu

@@ -53,7 +53,7 @@ def parallel_parts(model: ModelSpec) -> Parallel | None:
 
 
 def in_loss_family(model: ModelSpec, targets: int, steps: int) -> Family:
-    """The family that learns from groups of `targets` targets a source, in a training of so many steps.
+    """The family that learns from groups of `targets` targets a source, in a training of this many steps.
 
     UserError for a family that goes step by step: the choice is the student's.
     """

@@ -45,7 +45,7 @@ CHIPS = {
 
 
 def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
-    """The devices of so many slices such as v5e:16x16, one a chip.
+    """The devices of this many slices such as v5e:16x16, one a chip.
 
     Raises UserError where libtpu is missing, or does not know the slice or the chip.
     """

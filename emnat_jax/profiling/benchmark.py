@@ -78,7 +78,7 @@ def measure_training(
 def measure_loss(model: ModelSpec, shape: BatchShape, repeats: int) -> float | None:
     """Median milliseconds of what a step of a parallel family does behind its network: loss and gradient.
 
-    That is the softmax over the vocabulary and, for `ctc` and `dag`, the dynamic program. None of a family
+    That is the softmax over the vocabulary and, for `ctc` and `dag`, the dynamic program. None for a family
     that is not parallel.
     """
     parts = parallel_parts(model)

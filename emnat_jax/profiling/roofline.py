@@ -58,7 +58,7 @@ class Costs(NamedTuple):
 
 
 def costs(works: list[Work], flops: float, hbm_bandwidth: float, link_bandwidth: float) -> Costs:
-    """Sums up the work for a chip of so many operations and bytes a second ("Roofline", Williams 2009).
+    """Sums up the work for a chip of this many operations and bytes a second ("Roofline", Williams 2009).
 
     A chip runs one operation after the other, so each has a bound of its own: its operations over the
     chip's peak or its bytes over the memory's bandwidth, whichever takes longer. Collectives may run beside

@@ -109,7 +109,7 @@ def program_costs(program: Program, there: Slice, workload: Workload) -> Cost | 
 
 
 def _stage_hours(program: Program, seconds: float, workload: Workload) -> float | None:
-    """How long the program's stage of round 0 takes where a call takes so many seconds.
+    """How long the program's stage of round 0 takes where a call takes this many seconds.
 
     A training takes its steps; the others pass once over the targets.
     """

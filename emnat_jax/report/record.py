@@ -25,7 +25,9 @@ class Scores:
     repeat_rate: float  # share of neighbouring words that are equal
     type_token_ratio: float  # different words over words
     sentences: int
-    share_valid: float | None = None  # of outputs that the task's checker accepts; None of a task without one
+    share_valid: float | None = (
+        None  # of outputs that the task's checker accepts; None for a task without one
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,7 +219,7 @@ class Effect:
 
 @dataclasses.dataclass(frozen=True)
 class BatchTiming:
-    """Translation of so many sentences at a time."""
+    """Translation of this many sentences at a time."""
 
     batch: int
     median_ms: float  # of a batch
@@ -232,7 +234,7 @@ class Timing:
 
     name: str
     role: str
-    round: int | None  # None of a model that was named by its folder
+    round: int | None  # None for a model that was named by its folder
     device: str  # e.g. 1 x cpu
     bleu: float | None  # of the whole test split, decoded this way
     changes: dict[str, str | int]  # options of decoding that the round did not have

@@ -91,7 +91,7 @@ def decode_program(verb: str, role: str, target: Target, *, width: int, count: i
 
 
 def score_program(role: str, target: Target, *, width: int, targets: int = 1) -> Program:
-    """log p of so many targets a source under the model of a role."""
+    """log p of this many targets a source under the model of a role."""
     model, layout = target.models[role], target.layout
     rows = target.decode_rows * row_shares(layout)
 
