@@ -26,7 +26,7 @@ class Scores:
     type_token_ratio: float  # different words over words
     sentences: int
     share_valid: float | None = (
-        None  # of outputs that the task's checker accepts; None for a task without one
+        None  # of outputs that the task's checker accepts; None without one
     )
 
 
