@@ -1,9 +1,9 @@
 """Outputs of a directed acyclic graph: by its best path, or by a beam over token prefixes, summed over paths.
 
 DA-Transformer (Huang et al., ICML 2022). Vertex 0 emits the first token (BOS in the family `dag`) and each
-row's vertex `last` its EOS; `links[b, i, j]` is the log-probability of vertex j after vertex i, `NEG_INF` where
-it is not allowed (j <= i, j > last). Every vertex before `last` has some link; `last` emits EOS alone, no
-other vertex emits it.
+row's vertex `last` its EOS; `links[b, i, j]` is the log-probability of vertex j after vertex i, `NEG_INF`
+where it is not allowed (j <= i, j > last). Every vertex before `last` has some link; `last` emits EOS alone,
+no other vertex emits it.
 """
 
 from collections.abc import Callable
