@@ -9,6 +9,7 @@ from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.config.convert import assign, from_dict, to_dict
 from emnat_jax.em.load import load
 from emnat_jax.em.resume import describe, keep_config
+from emnat_jax.em.stop import stop_reason
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
 from tests.em.runs import run_em, small_config, workspace
@@ -111,7 +112,9 @@ def test_a_stage_that_was_not_reached_may_change(copy):
 
 
 def test_a_new_stop_rule_does_not_undo_a_round(finished, copy):
-    report = run_em(copy, changed(em__stop_max_drift=0.0))
+    config = changed(em__stop_max_drift=-10.0)
+    assert stop_reason(workspace(copy, config), 0) is not None
+    report = run_em(copy, config)
     assert report["stopped"] is None and len(report["rounds"]) == len(finished[1]["rounds"])
 
 
