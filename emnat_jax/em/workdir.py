@@ -78,10 +78,11 @@ def saved_config(directory: epath.PathLike) -> Config | None:
 
 def require_kernels(config: Config) -> None:
     """UserError where a model asks for a kernel that the devices at hand do not have."""
-    for model in (config.role(role).model for role in ROLES):
+    for role in ROLES:
+        model = config.role(role).model
         require(
             model.attention == "xla" or jax.default_backend() == "gpu",
-            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; "
+            f"{role}.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; "
             "use xla.",
         )
 

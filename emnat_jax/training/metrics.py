@@ -47,7 +47,8 @@ def require_finite(step: int, metrics: Metrics, rows: np.ndarray) -> None:
     raise UserError(
         f"the loss, its gradient or the weights are not finite at step {step} (loss {loss}, gradient norm "
         f"{norm}); the batch begins with rows {named}. The last checkpoint is kept: lower "
-        f"train.optim.peak_lr, or look at these rows, and train again."
+        "teacher_train.optim.peak_lr or student_train.optim.peak_lr, or look at these rows, and "
+        " train again."
     )
 
 

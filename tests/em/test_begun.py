@@ -37,7 +37,7 @@ def test_another_rate_starts_from_the_beginning(finished, tmp_path):
     trained(directory, with_rate(1e-2), tmp_path / "changed")
     (tmp_path / "changed/MANIFEST.json").unlink()  # as if it had been killed
     assert trained(directory, with_rate(1e-3), tmp_path / "changed", said) == fresh
-    assert [line for line in said if "begun with other options (train.optim.peak_lr)" in line]
+    assert [line for line in said if "begun with other options (teacher_train.optim.peak_lr)" in line]
     lines = [
         json.loads(line)["step"] for line in (tmp_path / "changed/metrics.jsonl").read_text().splitlines()
     ]
@@ -78,7 +78,7 @@ def test_a_loss_that_is_not_finite_is_mended_with_a_lower_rate(finished, tmp_pat
     config = with_rate(1e-3)
     broken = dataclasses.replace(config, teacher_train=dataclasses.replace(config.teacher_train, optim=wild))
     keep_config(workspace(directory, broken))
-    with pytest.raises(UserError, match="lower train.optim.peak_lr"):
+    with pytest.raises(UserError, match="lower teacher_train.optim.peak_lr"):
         run_em(directory, broken)
     keep_config(workspace(directory, config))
     trained(directory, config, directory / "rounds/0/teacher")
@@ -92,5 +92,5 @@ def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
     before = (tmp_path / "m/MANIFEST.json").read_text()
     assert run(*words, capsys=capsys)[0] == 0
     message = error_of(capsys, *words, "--config.teacher.dropout=0.4", "--config.seed=9")
-    assert "different: model.dropout, seed" in message
+    assert "different: teacher.dropout, seed" in message
     assert (tmp_path / "m/MANIFEST.json").read_text() == before

@@ -111,7 +111,7 @@ def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, t
     with pytest.raises(UserError, match=r"min_quality=1\.0 cannot be met.*reach 0\."):
         chosen(candidates, tmp_path / "a", min_quality=1.0, include_reference=False)
     for option in ({"output": "sampled"}, {"alpha": 2.0}, {"beta": 0.0}, {"quality": "bleu"}):
-        with pytest.raises(UserError, match="only select.rule=posterior"):
+        with pytest.raises(UserError, match="only rule=posterior"):
             SelectConfig(rule="student_top1", **option)
     with pytest.raises(UserError, match="weighs nothing"):
         SelectConfig(quality="bleu")

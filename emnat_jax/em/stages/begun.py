@@ -22,7 +22,7 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
     """
     path, new = output / paths.TRAINED_FROM, json.loads(json.dumps(made_from))
     old = _read(path)
-    changed = differences(old, new)
+    changed = [_key(name, made_from.get("role", "")) for name in differences(old, new)]
     if is_finished(output):
         require(bool(old), f"{output} is a finished model without {path.name}; give a new folder.")
         require(
@@ -39,6 +39,12 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
     with atomic_file(path) as file:
         file.write(json.dumps(new, indent=2).encode() + b"\n")
     return False
+
+
+def _key(name: str, role: str) -> str:
+    """What a name of `made_from` is called in the configuration, where it is an option of the role."""
+    group, _, rest = name.partition(".")
+    return {"model": f"{role}.{rest}", "train": f"{role}_train.{rest}"}.get(group, name)
 
 
 def _read(path: epath.Path) -> dict[str, Any]:
