@@ -105,6 +105,7 @@ def last_round(work: Workspace, role: str) -> int:
     finished = [int(path.name) for path in rounds if is_finished(path / role)]
     if not finished:
         raise UserError(
-            f"{work.directory} has no finished {role} model; run `emnat em` or `emnat train` first."
+            f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "
+            "model by its folder (--model=DIR)."
         )
     return max(finished)
