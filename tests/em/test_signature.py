@@ -53,6 +53,7 @@ BY_NAME = {
     "dtype": "bfloat16",
     "ema_decay": 0.5,
     "ff_dropout": 0.1,
+    "heads": 4,
     "norm": "post",
     "odd_penalty": 1.0,
     "positions": "sinusoidal",
@@ -62,6 +63,7 @@ BY_NAME = {
     "stop_max_drift": 0.1,
     "stop_min_gain": 0.1,
     "target_language": "fr",
+    "width": 32,
 }
 
 
