@@ -22,7 +22,6 @@ from emnat_jax.report.convert import dumps, from_json
 from emnat_jax.report.page import page
 from emnat_jax.report.record import (
     Curve,
-    Environment,
     LengthBucket,
     Provenance,
     Report,
@@ -65,7 +64,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         stopped=stopped,
         provenance=_provenance(work),
         config=work.config,
-        environment=Environment(**vars(environment())),
+        environment=environment(),
         seconds=_seconds(directory),
     )
 

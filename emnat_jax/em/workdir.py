@@ -12,10 +12,11 @@ from emnat_jax.config import ROLES, Config, ModelConfig, ModelSpec
 from emnat_jax.config.convert import from_dict, read_saved
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references
-from emnat_jax.em.context import Context, Log, Settings
+from emnat_jax.em.context import Context, Settings
 from emnat_jax.errors import require
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import Log
 
 ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers")
 

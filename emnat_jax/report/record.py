@@ -251,10 +251,10 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """Where the report was written."""
+    """Where a result was made, or a report written."""
 
     devices: str  # e.g. 4 x TPU v5 lite
-    platform: str
+    platform: str  # operating system and machine
     python: str
     versions: dict[str, str | None]  # of packages; None of one that is not installed
 

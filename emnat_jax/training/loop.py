@@ -37,9 +37,7 @@ from emnat_jax.training.state import (
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
-from emnat_jax.types import Batch, Key, Params
-
-Log = Callable[[str], None]
+from emnat_jax.types import Batch, Key, Log, Params
 
 
 @runtime_checkable
