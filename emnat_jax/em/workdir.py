@@ -61,10 +61,6 @@ class Workspace(Context):
         is_frozen = role == "teacher" and not self.config.em.update_teacher
         return self.directory / paths.model(0 if is_frozen else index, role)
 
-    def round_model(self, index: int, role: str) -> TrainedModel:
-        """The teacher or student of round `index`."""
-        return self.load(self.round_folder(index, role))
-
 
 def saved_config(directory: epath.PathLike) -> Config | None:
     """The configuration that a workdir was begun with; None where it was not begun.

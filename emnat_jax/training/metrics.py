@@ -14,7 +14,6 @@ from emnat_jax.artifacts.atomic import append, atomic_file, is_local
 from emnat_jax.errors import UserError
 from emnat_jax.types import Log, Mean, Metrics
 
-TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run
 ROWS_NAMED = 8  # rows that an error about a batch names
 Sums = dict[str, list[float]]  # name -> [total, weight], in float64; JSON as it stands
 

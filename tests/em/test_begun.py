@@ -7,10 +7,11 @@ import shutil
 import pytest
 from etils import epath
 
-from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.stages.train import Sources, train_model, training_options
+from emnat_jax.em.stages.train import Sources, _run_of, train_model, training_options
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
 from tests.em.runs import run_em, small_config, workspace
@@ -83,6 +84,19 @@ def test_a_loss_that_is_not_finite_is_mended_with_a_lower_rate(finished, tmp_pat
     keep_config(workspace(directory, config))
     trained(directory, config, directory / "rounds/0/teacher")
     assert load_manifest(directory / "rounds/0/teacher").options["train"]["optim"]["peak_lr"] == 1e-3
+
+
+def test_rows_that_no_bucket_holds_are_told_once(finished, tmp_path):
+    said, context = [], workspace(finished[0]).context
+    context.log = said.append
+    options = training_options(small_config(), "teacher")
+    rows = list(read_dataset(finished[0] / "data/train"))
+    longest = max(len(tokens) for row in rows for tokens in (row.source, *row.targets))
+    for width in (longest, longest - 1):
+        short = dataclasses.replace(options, buckets=(width,))
+        _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+    count = sum(max(len(row.source), len(row.targets[0])) == longest for row in rows)
+    assert said == [f"x: {count} rows are longer than the last of data.buckets and are not learned from"]
 
 
 def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
