@@ -22,7 +22,7 @@ FLOORS = (  # from the ground up; the rooms of one floor do not know each other
     {"families", "artifacts", "runtime"},
     {"data", "training"},
     {"inference"},
-    {"export", "estep"},
+    {"estep"},
     {"em"},
     {"sweep", "profiling"},
     {"cli"},
@@ -39,7 +39,6 @@ DEFERS = {  # file -> rooms that it may name in strings, to import them on use
 }
 TYPES_ONLY = {  # file -> rooms whose types alone it names, under `if TYPE_CHECKING`
     "__init__.py": ANYTHING,
-    "config/families.py": {"families"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -86,6 +86,12 @@ def is_local(path: epath.PathLike) -> bool:
     return "://" not in os.fspath(path)
 
 
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The path from the root on, so that it has the folders above it; one of an object store as it is."""
+    path = epath.Path(path)
+    return epath.Path(os.path.abspath(path)) if is_local(path) else path
+
+
 def append(path: epath.Path, text: bytes) -> None:
     """Appends to a file; in an object store, which cannot append, the file is written anew."""
     if is_local(path):

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from etils import epath
 
 import emnat_jax
+from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.records import Row, read_shard
 from emnat_jax.errors import UserError
@@ -156,7 +157,7 @@ def finish_dataset(
         dropped=dict(dropped),
         shards=[ShardEntry(name=s["name"], rows=s["rows"], sha256=s["sha256"]) for s in shards],
         fingerprints=dict(provenance.fingerprints),
-        options=json.loads(json.dumps(dict(provenance.options))),  # as it will be read: tuples become lists
+        options=as_json(dict(provenance.options)),
         seed=provenance.seed,
         created=utc_now(),
     )

@@ -1,4 +1,9 @@
-"""Where everything lies in a workdir: paths relative to it, with `/` between their parts."""
+"""Where everything lies in a workdir: paths relative to it, with `/` between their parts.
+
+Names inside one folder stand with what writes them: `manifest.MANIFEST_NAME` in the folder of every set and
+model, `shards.PLAN_NAME` and `records.shard_name` in that of a set, `journal.JOURNAL_NAME` in a workdir, and
+those of the vocabulary in `data/vocab.py`.
+"""
 
 CONFIG = "config.json"
 VOCABULARY = "vocab"
@@ -9,6 +14,9 @@ REPORT = "report"
 REPORT_JSON = "report/report.json"
 REPORT_PAGE = "report/index.html"
 LATENCY = "report/latency.jsonl"
+TABLE = "report/table.txt"
+SWEEP_JSON = "report/sweep.json"
+MODELS = "models"  # what `emnat train` makes where no folder is given; no round looks there
 CELLS = "cells"  # of a sweep: each a workdir of its own
 
 # In the folder of a model.

@@ -37,6 +37,7 @@ from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS
 
+REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _TOKEN = np.dtype("<i4")

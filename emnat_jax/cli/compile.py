@@ -106,6 +106,7 @@ def _refuse_what_does_not_fit(costs: dict[str, "Cost | Refusal"], topology: str)
     if large:
         raise UserError(
             f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or "
-            "train.batch_tokens), raise train.accumulate or set remat=True in the model; for decoding and "
+            "teacher_train.batch_tokens, student_train.batch_tokens), raise teacher_train.accumulate, "
+            "student_train.accumulate, or set teacher.remat=True, student.remat=True; for decoding and "
             "scoring lower data.decode_rows; for both spread the weights with mesh.fsdp or mesh.model."
         )

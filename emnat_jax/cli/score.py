@@ -52,11 +52,13 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
 
 def _score_set(work: Workspace, args: argparse.Namespace) -> None:
     from emnat_jax.artifacts.journal import exclusive
-    from emnat_jax.inference.distill import rescore
+    from emnat_jax.inference.distill import add_score_columns
 
     scorers = {args.column: work.load(args.model)}
     with work.processes.hold(str(args.output), exclusive(args.output)):
-        manifest = rescore(args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers)
+        manifest = add_score_columns(
+            args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers
+        )
     show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
 
 

@@ -3,14 +3,15 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emnat_jax.report.convert import to_json
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import Log
 
 
-def make_log(processes: Processes) -> Callable[[str], None]:
+def make_log(processes: Processes) -> Log:
     """A function that prints a line with the time since the start, on stderr of the first process."""
     begin = time.monotonic()
     if not processes.is_first:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.em.stages.train import Sources, train_model, training_options
 
-    output = args.output or work.directory / "models" / args.role
+    output = args.output or work.directory / paths.MODELS / args.role
     options = training_options(config, args.role, targets=args.targets)
     sources = Sources(args.data or work.directory / paths.TRAIN, args.base, args.start)
     with processes.hold(str(output), exclusive(output)):

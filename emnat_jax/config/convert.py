@@ -11,6 +11,7 @@ import typing
 from pathlib import Path
 
 from emnat_jax.config import Config
+from emnat_jax.config.checks import OptionError
 from emnat_jax.config.groups import NamedGroup, in_table, named_group
 from emnat_jax.errors import UserError, require
 
@@ -151,8 +152,8 @@ def read_saved(path: "epath.Path") -> dict:
 def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
     """A configuration from a nested dict; missing keys keep their default.
 
-    Raises UserError for an unknown key (naming the nearest), for a value of another type, and for options of
-    a family, task or rule that is not the chosen one.
+    Raises UserError for an unknown key (naming the nearest), for a value of another type or out of range, and
+    for options of a family, task or rule that is not the chosen one. `where` leads to these keys, for errors.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     groups = _named_groups(cls)
@@ -169,7 +170,10 @@ def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
         typed[name] = options if options is not None or is_open else group.types()[chosen[name]]()
     missing = [name for name, value in defaults.items() if value is dataclasses.MISSING and name not in typed]
     require(not missing, f"{', '.join(where + name for name in missing)}: missing.")
-    return cls(**typed)
+    try:
+        return cls(**typed)
+    except OptionError as error:
+        raise UserError(error.text(where)) from error
 
 
 def _take_chosen(typed: dict[str, typing.Any], group: NamedGroup, chosen: str, where: str) -> typing.Any:

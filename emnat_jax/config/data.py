@@ -3,10 +3,9 @@
 import dataclasses
 from typing import Any
 
-from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.checks import check, one_of, positive
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.config.tasks import TASKS
-from emnat_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +18,8 @@ class VocabConfig:
     byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
 
     def __post_init__(self) -> None:
-        one_of("vocab.model", self.model, ("bpe", "unigram", "word", "char"))
-        require(self.size > 8, f"vocab.size={self.size}: use more than 8.")
+        one_of("model", self.model, ("bpe", "unigram", "word", "char"))
+        check(self.size > 8, lambda at: f"{at}size={self.size}: use more than 8.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +51,13 @@ class DataConfig:
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
 
     def __post_init__(self) -> None:
-        chosen_options("data.kind", self.kind, self.options, TASKS)
+        chosen_options("kind", self.kind, self.options, TASKS)
         increasing = all(a < b for a, b in zip((1, *self.buckets), self.buckets))
-        require(
+        check(
             bool(self.buckets) and increasing,
-            f"data.buckets={self.buckets}: give increasing widths of at least 2 tokens.",
+            lambda at: f"{at}buckets={self.buckets}: give increasing widths of at least 2 tokens.",
         )
-        positive("data", self, "batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows")
+        positive(self, "batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows")
 
     def with_batch(self, batch_tokens: int | None) -> "DataConfig":
         """The same with batches of this many tokens; None changes nothing."""
@@ -67,7 +66,7 @@ class DataConfig:
     @property
     def task_options(self) -> Any:
         """The options of the task, its defaults where none are given; None for a task that has none."""
-        return chosen_options("data.kind", self.kind, self.options, TASKS)
+        return chosen_options("kind", self.kind, self.options, TASKS)
 
     @property
     def max_length(self) -> int:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.errors import require
@@ -99,12 +99,9 @@ class VanillaOptions(LengthOptions):
     DECODERS: ClassVar[tuple[str, ...]] = ("odd", "argmax")
 
     def __post_init__(self) -> None:
-        one_of("vanilla.decoder", self.decoder, self.DECODERS)
-        positive("vanilla", self, "length_candidates")
-        require(
-            self.odd_penalty is None or self.odd_penalty >= 0,
-            f"vanilla.odd_penalty={self.odd_penalty}: use None or a number of at least 0.",
-        )
+        one_of("decoder", self.decoder, self.DECODERS)
+        positive(self, "length_candidates")
+        each(self, ("odd_penalty",), lambda value: value >= 0, "None or a number of at least 0")
 
     def decoders(self) -> dict[str, "FamilyOptions"]:
         return self._named(self.DECODERS)
@@ -119,7 +116,7 @@ class CMLMOptions(LengthOptions):
     iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
 
     def __post_init__(self) -> None:
-        positive("cmlm", self, "iterations", "length_candidates")
+        positive(self, "iterations", "length_candidates")
 
     def decoders(self) -> dict[str, "FamilyOptions"]:
         return {"mask_predict": self, "single_pass": dataclasses.replace(self, iterations=1)}
@@ -147,8 +144,8 @@ class CTCOptions(UpsampledOptions):
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
 
     def __post_init__(self) -> None:
-        one_of("ctc.decoder", self.decoder, self.DECODERS)
-        positive("ctc", self, "factor", "beam")
+        one_of("decoder", self.decoder, self.DECODERS)
+        positive(self, "factor", "beam")
 
     def decoders(self) -> dict[str, "FamilyOptions"]:
         return self._named(self.DECODERS)
@@ -170,15 +167,18 @@ class DAGOptions(UpsampledOptions):
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
 
     def __post_init__(self) -> None:
-        one_of("dag.decoder", self.decoder, self.DECODERS)
-        positive("dag", self, "factor", "max_jump", "link_heads", "beam")
-        require(
-            self.factor >= 2, f"dag.factor={self.factor}: use 2 or more, a path needs a start and an end."
+        one_of("decoder", self.decoder, self.DECODERS)
+        positive(self, "factor", "max_jump", "link_heads", "beam")
+        check(
+            self.factor >= 2,
+            lambda at: f"{at}factor={self.factor}: use 2 or more, a path needs a start and an end.",
         )
-        require(
+        check(
             self.max_jump is None or self.max_jump >= 2 * self.factor,
-            f"dag.max_jump={self.max_jump}: use at least twice dag.factor={self.factor}, or a long source "
-            "leaves no output within model.max_length.",
+            lambda at: (
+                f"{at}max_jump={self.max_jump}: use at least twice {at}factor={self.factor}, or a long "
+                "source leaves no output within the last of data.buckets."
+            ),
         )
 
     def decoders(self) -> dict[str, "FamilyOptions"]:
@@ -203,16 +203,14 @@ class GLATOptions(FamilyOptions):
     anneal_steps: int = 1_000
 
     def __post_init__(self) -> None:
-        chosen_options("glat.base", self.base, self.base_options, glanceable())
-        positive("glat", self, "anneal_steps")
-        for name in ("start_ratio", "end_ratio"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"glat.{name}={value}: use a share from 0 to 1.")
+        chosen_options("base", self.base, self.base_options, glanceable())
+        positive(self, "anneal_steps")
+        each(self, ("start_ratio", "end_ratio"), lambda value: 0 <= value <= 1, "a share from 0 to 1")
 
     @property
     def of_base(self) -> FamilyOptions:
         """The base's options, its defaults where none are given."""
-        return chosen_options("glat.base", self.base, self.base_options, glanceable())
+        return chosen_options("base", self.base, self.base_options, glanceable())
 
     @property
     def length_penalty(self) -> float:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from emnat_jax.errors import require
+from emnat_jax.config.checks import check
 
 KEY = "named_by"
 
@@ -50,25 +50,29 @@ def named_group(field: dataclasses.Field) -> NamedGroup | None:
 def chosen_options(name: str, chosen: str, options: Any, table: Mapping[str, Line]) -> Any:
     """`options`, or the defaults of the line `chosen` where they are None.
 
-    UserError for a name that the table does not hold, and for options of another line's type; `name` is the
-    option that chooses, for messages.
+    OptionError for a name that the table does not hold, and for options of another line's type; `name` is
+    the option that chooses, for messages.
     """
     in_table(name, chosen, table)
     wanted = table[chosen].options
     if options is None:
         return None if wanted is None else wanted()
-    require(
+    check(
         wanted is not None and isinstance(options, wanted),
-        f"{name}={chosen!r} with {type(options).__name__}: its options are of the type "
-        f"{wanted.__name__ if wanted else None}.",
+        lambda at: (
+            f"{at}{name}={chosen!r} with {type(options).__name__}: its options are of the type "
+            f"{wanted.__name__ if wanted else None}."
+        ),
     )
     return options
 
 
 def in_table(name: str, chosen: str, table: Mapping[str, Line]) -> None:
-    """UserError where the option `name` chooses what the table does not hold."""
-    require(
+    """OptionError where the option `name` chooses what the table does not hold."""
+    check(
         chosen in table,
-        f"{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once the file that "
-        "enters it is given: --config=FILE.py.",
+        lambda at: (
+            f"{at}{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once the "
+            "file that enters it is given: --config=FILE.py."
+        ),
     )

@@ -3,10 +3,9 @@
 import dataclasses
 from typing import Any
 
-from emnat_jax.config.checks import one_of
+from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.families import FAMILIES, FamilyOptions
 from emnat_jax.config.groups import chosen_options, named_by
-from emnat_jax.errors import require
 
 SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
     "tiny": (2, 2, 128, 512, 4),
@@ -14,6 +13,7 @@ SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
     "base": (6, 6, 512, 2048, 8),
     "large": (6, 6, 1024, 4096, 16),
 }
+_DIMENSIONS = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +40,7 @@ class TransformerSpec:
     extra_length: int
 
     def __post_init__(self) -> None:
-        require(
-            self.width % self.heads == 0,
-            f"model.width={self.width} does not divide by model.heads={self.heads}.",
-        )
+        _require_whole_heads(self.width, self.heads)
 
     def output_length(self, source_width: int) -> int:
         """The most tokens of an output, EOS included, for sources padded to `source_width`."""
@@ -59,7 +56,7 @@ class ModelSpec:
     transformer: TransformerSpec
 
     def __post_init__(self) -> None:
-        chosen_options("model.family", self.family, self.options, FAMILIES)
+        chosen_options("family", self.family, self.options, FAMILIES)
 
     def with_decoder(self, name: str) -> "ModelSpec":
         """The same with another of its family's decoders; UserError for one it does not have."""
@@ -101,35 +98,48 @@ class ModelConfig:
     extra_length: int = 6  # outputs are at most this much longer than the padded source
 
     def __post_init__(self) -> None:
-        chosen_options("model.family", self.family, self.options, FAMILIES)
-        one_of("model.size", self.size, tuple(SIZES))
-        one_of("model.norm", self.norm, ("pre", "post"))
-        one_of("model.positions", self.positions, ("learned", "sinusoidal"))
-        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
-        one_of("model.attention", self.attention, ("xla", "cudnn"))
-        require(
+        chosen_options("family", self.family, self.options, FAMILIES)
+        one_of("size", self.size, tuple(SIZES))
+        one_of("norm", self.norm, ("pre", "post"))
+        one_of("positions", self.positions, ("learned", "sinusoidal"))
+        one_of("dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("attention", self.attention, ("xla", "cudnn"))
+        check(
             self.attention == "xla" or (self.dtype == "bfloat16" and self.attention_dropout == 0),
-            "model.attention=cudnn: its kernel has neither float32 nor dropout; set model.dtype=bfloat16 and "
-            "model.attention_dropout=0.0.",
+            lambda at: (
+                f"{at}attention=cudnn: its kernel has neither float32 nor dropout; set "
+                f"{at}dtype=bfloat16 and {at}attention_dropout=0.0."
+            ),
         )
-        for name in ("dropout", "attention_dropout", "ff_dropout", "label_smoothing"):
-            value = getattr(self, name)
-            require(value is None or 0 <= value < 1, f"model.{name}={value}: use a number from 0 to below 1.")
+        shares = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing")
+        each(self, shares, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+        positive(self, "width", "ff_width", "heads")
+        sizes = self._sizes()
+        _require_whole_heads(sizes["width"], sizes["heads"])
 
     @property
     def family_options(self) -> FamilyOptions:
         """The options of the family, its defaults where none are given."""
-        return chosen_options("model.family", self.family, self.options, FAMILIES)
+        return chosen_options("family", self.family, self.options, FAMILIES)
+
+    def _sizes(self) -> dict[str, int]:
+        """The dimensions: those given, the others as `size` says."""
+        sizes = dict(zip(_DIMENSIONS, SIZES[self.size], strict=True))
+        return {
+            name: size if (given := getattr(self, name)) is None else given for name, size in sizes.items()
+        }
 
     def resolve(self, vocab_size: int, max_length: int) -> ModelSpec:
         """The model for a vocabulary and a longest sequence, with a number for everything left open."""
         options = self.family_options
-        names = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
-        sizes = dict(zip(names, SIZES[self.size]))
         of_dropout = {"attention_dropout": self.dropout, "ff_dropout": self.dropout}
         fields = {field.name for field in dataclasses.fields(TransformerSpec)}
         given = {name: value for name, value in vars(self).items() if name in fields and value is not None}
-        numbers: dict[str, Any] = sizes | of_dropout | given
+        numbers: dict[str, Any] = of_dropout | given | self._sizes()
         numbers["decoder_layers"] += options.extra_decoder_layers
         transformer = TransformerSpec(vocab_size=vocab_size, max_length=max_length, **numbers)
         return ModelSpec(self.family, options, transformer)
+
+
+def _require_whole_heads(width: int, heads: int) -> None:
+    check(width % heads == 0, lambda at: f"{at}width={width} does not divide by {at}heads={heads}.")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from emnat_jax.config.checks import one_of, positive
+from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.config.model import ModelConfig
@@ -28,8 +28,8 @@ class OptimConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        one_of("optim.schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
-        positive("optim", self, "peak_lr", "warmup_steps")
+        one_of("schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
+        positive(self, "peak_lr", "warmup_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         positive(
-            "train",
             self,
             "steps",
             "batch_tokens",
@@ -58,10 +57,7 @@ class TrainConfig:
             "checkpoint_every",
             "patience",
         )
-        require(
-            self.ema_decay is None or 0 < self.ema_decay < 1,
-            f"train.ema_decay={self.ema_decay}: use None or a number between 0 and 1.",
-        )
+        each(self, ("ema_decay",), lambda value: 0 < value < 1, "None or a number between 0 and 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,32 +88,31 @@ class SelectConfig:
     max_drift: float | None = None
 
     def __post_init__(self) -> None:
-        chosen_options("select.rule", self.rule, self.options, RULES)
-        one_of("select.quality", self.quality, ("chrf", "bleu"))
-        one_of("select.output", self.output, ("hard", "sampled", "weighted"))
-        require(
-            self.min_quality is None or 0 <= self.min_quality <= 1,
-            f"select.min_quality={self.min_quality}: use None or a number from 0 to 1.",
-        )
-        require(
-            self.max_drift is None or self.max_drift >= 0,
-            f"select.max_drift={self.max_drift}: use None or nats, 0 or more.",
-        )
-        require(
+        chosen_options("rule", self.rule, self.options, RULES)
+        one_of("quality", self.quality, ("chrf", "bleu"))
+        one_of("output", self.output, ("hard", "sampled", "weighted"))
+        each(self, ("min_quality",), lambda value: 0 <= value <= 1, "None or a number from 0 to 1")
+        each(self, ("max_drift",), lambda value: value >= 0, "None or nats, 0 or more")
+        check(
             self.min_quality is None or self.max_drift is None,
-            "select.min_quality and select.max_drift each determine a weight; set only one of them.",
+            lambda at: f"{at}min_quality and {at}max_drift each determine a weight; set only one.",
         )
         of_distributions = ["alpha", "beta", "quality_weight", "output", "min_quality", "max_drift"]
         of_distributions += [] if RULES[self.rule].needs_quality else ["quality"]
         changed = [name for name in of_distributions if getattr(self, name) != getattr(SelectConfig, name)]
         distributions = [name for name, spec in RULES.items() if spec.is_distribution]
-        require(
+        check(
             self.rule in distributions or not changed,
-            f"select.{', select.'.join(changed)}: only select.rule={' or '.join(distributions)} has that.",
+            lambda at: (
+                f"{', '.join(at + name for name in changed)}: only {at}rule="
+                f"{' or '.join(distributions)} has that."
+            ),
         )
-        require(
+        check(
             self.quality == SelectConfig.quality or self.needs_quality,
-            f"select.quality={self.quality} weighs nothing; set select.quality_weight or select.min_quality.",
+            lambda at: (
+                f"{at}quality={self.quality} weighs nothing; set {at}quality_weight or {at}min_quality."
+            ),
         )
 
     @property
@@ -129,7 +124,7 @@ class SelectConfig:
     @property
     def rule_options(self) -> Any:
         """The rule's own options, its defaults where none are given; None for a rule that has none."""
-        return chosen_options("select.rule", self.rule, self.options, RULES)
+        return chosen_options("rule", self.rule, self.options, RULES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,23 +152,28 @@ class EMConfig:
 
     def __post_init__(self) -> None:
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.
-        require(
+        check(
             self.candidates_from in (("teacher",), ("teacher", "student"), ("student",)),
-            f"em.candidates_from={self.candidates_from}: use ('teacher',), ('teacher', 'student') or "
-            "('student',).",
+            lambda at: (
+                f"{at}candidates_from={self.candidates_from}: use ('teacher',), ('teacher', 'student') "
+                "or ('student',)."
+            ),
         )
-        one_of("em.student_data", self.student_data, ("distilled", "selected", "raw", "candidates"))
-        require(
+        one_of("student_data", self.student_data, ("distilled", "selected", "raw", "candidates"))
+        check(
             self.student_data != "candidates" or self.candidates_from == ("teacher",),
-            "em.student_data=candidates takes the teacher's list; set em.candidates_from=('teacher',).",
+            lambda at: (
+                f"{at}student_data=candidates takes the teacher's list; set {at}candidates_from=('teacher',)."
+            ),
         )
-        require(
+        check(
             self.update_teacher or self.student_data == "selected",
-            "em.update_teacher=False leaves students no newer teacher; set em.student_data=selected.",
+            lambda at: (
+                f"{at}update_teacher=False leaves students no newer teacher; set {at}student_data=selected."
+            ),
         )
-        require(self.rounds >= 0, f"em.rounds={self.rounds}: use 0 or more.")
-        require(self.prior_beta >= 0, f"em.prior_beta={self.prior_beta}: use 0 or more.")
-        positive("em", self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")
+        each(self, ("rounds", "prior_beta"), lambda value: value >= 0, "0 or more")
+        positive(self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,9 +185,8 @@ class EvaluationConfig:
     samples: int = 8  # example translations in the report
 
     def __post_init__(self) -> None:
-        positive("evaluation", self, "ncm_rows")
-        for name in ("rescored_candidates", "samples"):
-            require(getattr(self, name) >= 0, f"evaluation.{name}={getattr(self, name)}: use 0 or more.")
+        positive(self, "ncm_rows")
+        each(self, ("rescored_candidates", "samples"), lambda value: value >= 0, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,11 +202,7 @@ class RulesConfig:
     embed: str | None = "fsdp"  # of weights
 
     def __post_init__(self) -> None:
-        for name, axis in vars(self).items():
-            require(
-                axis is None or axis in AXES,
-                f"mesh.rules.{name}={axis!r}: use None or one of {', '.join(AXES)}.",
-            )
+        each(self, tuple(vars(self)), lambda axis: axis in AXES, f"None or one of {', '.join(AXES)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from emnat_jax.config.checks import check
 from emnat_jax.config.deferred import deferred
-from emnat_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,18 +26,19 @@ class ModesOptions:
     eval_rows: int = 300
 
     def __post_init__(self) -> None:
-        require(
+        check(
             self.modes == 1 or (self.modes >= 2 and self.modes % 2 == 0),
-            f"data.modes.modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
+            lambda at: f"{at}modes={self.modes}: use 1 or an even number (styles x 2 word orders).",
         )
-        require(
+        check(
             1 <= self.min_length <= self.max_length,
-            f"data.modes.min_length={self.min_length} must be from 1 to "
-            f"data.modes.max_length={self.max_length}.",
+            lambda at: (
+                f"{at}min_length={self.min_length} must be from 1 to {at}max_length={self.max_length}."
+            ),
         )
-        require(
+        check(
             self.words >= max(2, self.max_length),
-            f"data.modes.words={self.words}: use at least data.modes.max_length={self.max_length}.",
+            lambda at: f"{at}words={self.words}: use at least {at}max_length={self.max_length}.",
         )
 
 

@@ -49,21 +49,21 @@ def numbered(pairs: Pairs) -> Pairs:
     return pairs._replace(row=np.arange(pairs.size))
 
 
-def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None, target_index: int = 0) -> Pairs:
-    """Sources and their `target_index`-th targets of a finished data set.
+def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None) -> Pairs:
+    """Sources and their first targets of a finished data set.
 
     Verifies the shards, unless a manifest (from load_manifest) says that this was done.
     """
-    return make_pairs(read_dataset(directory, manifest or load_manifest(directory)), target_index)
+    return make_pairs(read_dataset(directory, manifest or load_manifest(directory)))
 
 
-def make_pairs(rows: Iterable[Row], target_index: int = 0) -> Pairs:
+def make_pairs(rows: Iterable[Row]) -> Pairs:
     """The rows as flat arrays; a row with the column `weight` gives a pair for each of its targets.
 
-    IndexError for a row with too few targets.
+    IndexError for a row without targets.
     """
     chunks, chunk = [], []
-    for entry in itertools.chain.from_iterable(_pairs_of(row, target_index) for row in rows):
+    for entry in itertools.chain.from_iterable(map(_pairs_of, rows)):
         chunk.append(entry)
         if len(chunk) == _CHUNK_ROWS:
             chunks.append(_flat(chunk))
@@ -103,10 +103,10 @@ def _prior(row: Row, beta: float) -> np.ndarray:
     return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)
 
 
-def _pairs_of(row: Row, target_index: int) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
+def _pairs_of(row: Row) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
     """(row, source, target, weight) of each pair of a row."""
     if "weight" not in row.scores:
-        yield row.row, row.source, row.targets[target_index], 1.0
+        yield row.row, row.source, row.targets[0], 1.0
         return
     for target, weight in zip(row.targets, row.scores["weight"], strict=True):
         yield row.row, row.source, target, float(weight)

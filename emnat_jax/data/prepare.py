@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,7 @@ from emnat_jax.data.text import TextPair
 from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
-from emnat_jax.types import EOS
-
-Log = Callable[[str], None]
+from emnat_jax.types import EOS, Log
 
 _REASONS = ("empty_line", "control_character", "over_long")
 _EOS = np.array([EOS], np.int32)

@@ -2,12 +2,12 @@
 
 import collections
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from etils import epath
 
+from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.manifest import (
     Manifest,
     Provenance,
@@ -20,6 +20,7 @@ from emnat_jax.artifacts.shards import forget_plan, keep_shards_of
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import Log
 
 Counts = Mapping[str, int | float]  # those of all shards are added up
 
@@ -29,7 +30,7 @@ class ShardWorkers(NamedTuple):
 
     processes: Processes = Processes()
     part: DataPart = DataPart(0, 1, True)
-    log: Callable[[str], None] = print
+    log: Log = print
 
     def own_shards(self, source: Manifest) -> list[str]:
         """Names of the shards of the set `source` from which this process writes new ones."""
@@ -114,7 +115,7 @@ def _is_finished(output: epath.Path, provenance: Provenance) -> bool:
         keep_shards_of(output, provenance.plan())
         return False
     found = load_manifest(output, verify_shards=False)
-    wanted = json.loads(json.dumps(provenance.plan()))
+    wanted = as_json(provenance.plan())
     same = (found.fingerprints, found.seed) == (wanted["fingerprints"], wanted["seed"])
     require(
         same and wanted["options"].items() <= found.options.items(),

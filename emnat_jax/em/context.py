@@ -17,8 +17,8 @@ from emnat_jax.runtime.mesh import Layout, data_part, make_layout
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.loop import load_params
 from emnat_jax.training.manifest import load_model_manifest
+from emnat_jax.types import Log
 
-Log = Callable[[str], None]
 # Options under `data` that name files and folders. The text in them is what counts, and it may be moved.
 PLACES = (
     "root",

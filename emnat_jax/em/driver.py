@@ -2,7 +2,6 @@
 
 import functools
 import time
-from collections.abc import Callable
 
 from etils import epath
 
@@ -18,9 +17,10 @@ from emnat_jax.em.stop import stop_reason
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.report.record import Report
+from emnat_jax.types import Log
 
 
-def run_config(config: Config, workdir: epath.PathLike, log: Callable[[str], None] | None = None) -> Report:
+def run_config(config: Config, workdir: epath.PathLike, log: Log | None = None) -> Report:
     """Runs or resumes all EM rounds in `workdir`, as `emnat em` does, and returns the report.
 
     `log` gets a line for every stage (None: nothing is said). Raises UserError as `run` does; killed at any

@@ -1,10 +1,9 @@
 """A trained model of a workdir: by role and round, or by its folder, with the decoding that is asked for."""
 
-import os
-
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
 from emnat_jax.config import ROLES, Config, ModelSpec
 from emnat_jax.em.workdir import Workspace, saved_config
@@ -28,17 +27,11 @@ def load(
     what to do, for a folder without a finished model, a damaged or foreign one, and a decoding that the
     family does not have.
     """
-    directory, model = _workdir_of(_absolute(path))
+    directory, model = _workdir_of(absolute(epath.Path(path).expanduser()))
     work = Workspace(saved_config(directory) or Config(), directory, log=lambda text: None)
     return open_model(
         work, role, round, folder=model, decoder=decoder, length_candidates=length_candidates, rescore=rescore
     )
-
-
-def _absolute(path: epath.PathLike) -> epath.Path:
-    """The path from the root on, so that it has the folders above it; one of an object store as it is."""
-    path = epath.Path(path).expanduser()
-    return path if path.is_absolute() else epath.Path(os.path.abspath(path))
 
 
 def _workdir_of(path: epath.Path) -> tuple[epath.Path, epath.Path | None]:
@@ -105,6 +98,7 @@ def last_round(work: Workspace, role: str) -> int:
     finished = [int(path.name) for path in rounds if is_finished(path / role)]
     if not finished:
         raise UserError(
-            f"{work.directory} has no finished {role} model; run `emnat em` or `emnat train` first."
+            f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "
+            "model by its folder (--model=DIR)."
         )
     return max(finished)

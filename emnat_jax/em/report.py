@@ -10,6 +10,7 @@ from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest, read_dataset
 from emnat_jax.config import ROLES, TASKS
+from emnat_jax.data.corpora import SPLITS
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
 from emnat_jax.em.latency import read_latency
@@ -22,7 +23,6 @@ from emnat_jax.report.convert import dumps, from_json
 from emnat_jax.report.page import page
 from emnat_jax.report.record import (
     Curve,
-    Environment,
     LengthBucket,
     Provenance,
     Report,
@@ -40,9 +40,13 @@ from emnat_jax.runtime.environment import environment
 def write_report(work: Workspace, stopped: str | None = None) -> Report:
     """Writes report/report.json, report/index.html and report/table.txt from the rounds that are finished."""
     report = collect_report(work, stopped)
-    texts = {"report.json": dumps(report), "index.html": page(report), "table.txt": text_table(report)}
+    texts = {
+        paths.REPORT_JSON: dumps(report),
+        paths.REPORT_PAGE: page(report),
+        paths.TABLE: text_table(report),
+    }
     for name, text in texts.items():
-        write_text(work.directory / paths.REPORT / name, f"{text}\n")
+        write_text(work.directory / name, f"{text}\n")
     return report
 
 
@@ -65,7 +69,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         stopped=stopped,
         provenance=_provenance(work),
         config=work.config,
-        environment=Environment(**vars(environment())),
+        environment=environment(),
         seconds=_seconds(directory),
     )
 
@@ -133,7 +137,7 @@ def _curve(directory: epath.Path, index: int, role: str) -> Curve:
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:
     """Content hash and fingerprints of everything that is finished, by folder."""
-    folders = [paths.split(name) for name in ("train", "valid", "test")]
+    folders = [paths.split(name) for name in SPLITS]
     folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
     found = {}
     for name in folders:

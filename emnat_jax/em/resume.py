@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.artifacts.journal import write_journal
 from emnat_jax.config import Config
@@ -121,4 +122,4 @@ def describe(directory: epath.PathLike, config: Config) -> str:
 
 def _as_json(config: Config) -> dict[str, Any]:
     """As config.json holds it: tuples become lists."""
-    return json.loads(json.dumps(to_dict(config)))
+    return as_json(to_dict(config))

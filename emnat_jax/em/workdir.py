@@ -12,10 +12,11 @@ from emnat_jax.config import ROLES, Config, ModelConfig, ModelSpec
 from emnat_jax.config.convert import from_dict, read_saved
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references
-from emnat_jax.em.context import Context, Log, Settings
+from emnat_jax.em.context import Context, Settings
 from emnat_jax.errors import require
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import Log
 
 ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers")
 
@@ -60,10 +61,6 @@ class Workspace(Context):
         is_frozen = role == "teacher" and not self.config.em.update_teacher
         return self.directory / paths.model(0 if is_frozen else index, role)
 
-    def round_model(self, index: int, role: str) -> TrainedModel:
-        """The teacher or student of round `index`."""
-        return self.load(self.round_folder(index, role))
-
 
 def saved_config(directory: epath.PathLike) -> Config | None:
     """The configuration that a workdir was begun with; None where it was not begun.
@@ -78,10 +75,11 @@ def saved_config(directory: epath.PathLike) -> Config | None:
 
 def require_kernels(config: Config) -> None:
     """UserError where a model asks for a kernel that the devices at hand do not have."""
-    for model in (config.role(role).model for role in ROLES):
+    for role in ROLES:
+        model = config.role(role).model
         require(
             model.attention == "xla" or jax.default_backend() == "gpu",
-            f"model.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; "
+            f"{role}.attention={model.attention} needs a CUDA device, and this is {jax.default_backend()}; "
             "use xla.",
         )
 

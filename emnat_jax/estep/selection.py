@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
-from emnat_jax.artifacts.records import Row, read_shard
+from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
 from emnat_jax.artifacts.shards import read_or_make
 from emnat_jax.config import RULES, SelectConfig
 from emnat_jax.config.convert import to_dict
@@ -20,7 +20,6 @@ from emnat_jax.estep.rules import choose, rule_scores
 from emnat_jax.estep.scores import Scores, Weights, padded
 from emnat_jax.estep.statistics import count_choices, summarise_choices
 from emnat_jax.evaluation.bleu import sentence_quality
-from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.types import NEG_INF
 
 # Share of a source's largest weight. Lighter candidates are left out of a weighted set: each would cost as

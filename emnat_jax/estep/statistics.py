@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emnat_jax.artifacts.records import Row
-from emnat_jax.inference.distill import REFERENCE
+from emnat_jax.artifacts.records import REFERENCE, Row
 
 
 def count_choices(candidates: list[Row], chosen: list[Row]) -> dict[str, float]:

@@ -59,5 +59,7 @@ def in_loss_family(model: ModelSpec, targets: int, steps: int) -> Family:
     """
     parts = parallel_parts(model)
     if parts is None:
-        raise UserError(f"model.family={model.family}: the E-step inside the loss is for students.")
+        raise UserError(
+            f"student.family={model.family}: the E-step inside the loss is for students that are parallel."
+        )
     return make_family(model)._replace(loss=in_loss_e_step(parts, targets, steps))

@@ -53,7 +53,7 @@ def make(spec: TransformerSpec, options: CTCOptions) -> Family:
     )
     decoder = Decoder(
         log_probs=lambda prediction: masked_log_softmax(prediction.logits, _emitted(spec)),
-        path=lambda prediction, log_probs, width: best_path(log_probs, prediction.frames, width),
+        path=lambda prediction, log_probs, width: _path(options, log_probs, prediction, width),
         log_prob=_log_prob,
         beam=beam,
     )
@@ -63,6 +63,15 @@ def make(spec: TransformerSpec, options: CTCOptions) -> Family:
 def parts(spec: TransformerSpec, options: CTCOptions) -> Parallel:
     """Decoder positions are frames; the reference lies on them along its best alignment, blanks included."""
     return upsampled_parts(Frames(spec, options.factor), _log_prob, _reference)
+
+
+def _path(options: CTCOptions, log_probs: Array, prediction: Prediction, width: int) -> Int[Array, "B T"]:
+    """The tokens of one path."""
+    match options.decoder:
+        case "greedy":
+            return best_path(log_probs, prediction.frames, width)
+        case name:  # `beam` searches outputs and asks for no path
+            raise AssertionError(f"no path is found for the decoder {name!r} of CTCOptions.DECODERS")
 
 
 def _emitted(spec: TransformerSpec) -> Bool[np.ndarray, " V"]:

@@ -127,8 +127,10 @@ def _path(options: DAGOptions, log_probs: Array, prediction: Prediction, width: 
             found = decoding.lookahead(tokens, values, links, last, width=width + 1)
         case "viterbi":
             found = decoding.viterbi(tokens, links, last, width=width + 1, beta=beta)
-        case _:
+        case "joint_viterbi":
             found = decoding.joint_viterbi(tokens, values, links, last, width=width + 1, beta=beta)
+        case name:  # `beam` searches outputs and asks for no path
+            raise AssertionError(f"no path is found for the decoder {name!r} of DAGOptions.DECODERS")
     return found[:, 1:]
 
 

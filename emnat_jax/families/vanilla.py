@@ -224,6 +224,11 @@ def _decode(
 
 
 def _best_tokens(options: VanillaOptions, log_probs: Array, lengths: Array) -> tuple[Array, Array]:
-    if options.decoder == "argmax":
-        return argmax_decode(log_probs, lengths)
-    return odd_decode(log_probs, lengths, jnp.inf if options.odd_penalty is None else options.odd_penalty)
+    match options.decoder:
+        case "argmax":
+            return argmax_decode(log_probs, lengths)
+        case "odd":
+            penalty = jnp.inf if options.odd_penalty is None else options.odd_penalty
+            return odd_decode(log_probs, lengths, penalty)
+        case name:
+            raise AssertionError(f"nothing decodes as the decoder {name!r} of VanillaOptions.DECODERS")

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
-from emnat_jax.artifacts.records import Row, read_shard, write_shard
+from emnat_jax.artifacts.records import REFERENCE, Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import make_pairs
@@ -18,8 +18,6 @@ from emnat_jax.inference.decode import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.types import NEG_INF
-
-REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 
 
 def distill(
@@ -69,7 +67,7 @@ def distill(
     return _derive(made_of, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers)
 
 
-def rescore(
+def add_score_columns(
     source: epath.PathLike,
     output: epath.PathLike,
     scorers: Mapping[str, TrainedModel],

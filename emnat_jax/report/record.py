@@ -25,9 +25,7 @@ class Scores:
     repeat_rate: float  # share of neighbouring words that are equal
     type_token_ratio: float  # different words over words
     sentences: int
-    share_valid: float | None = (
-        None  # of outputs that the task's checker accepts; None without one
-    )
+    share_valid: float | None = None  # of outputs that the task's checker accepts; None without one
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -253,10 +251,10 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """Where the report was written."""
+    """Where a result was made, or a report written."""
 
     devices: str  # e.g. 4 x TPU v5 lite
-    platform: str
+    platform: str  # operating system and machine
     python: str
     versions: dict[str, str | None]  # of packages; None of one that is not installed
 

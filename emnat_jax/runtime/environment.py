@@ -1,22 +1,13 @@
 """What results depend on beside the code and its options: devices, platform, versions."""
 
-import dataclasses
 import importlib.metadata
 import platform
 
 import jax
 
+from emnat_jax.report.record import Environment
+
 PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
-
-
-@dataclasses.dataclass(frozen=True)
-class Environment:
-    """Where a result was made. `dataclasses.asdict` gives it as report.json has it."""
-
-    devices: str  # e.g. 4 x NVIDIA H100
-    platform: str  # operating system and machine
-    python: str
-    versions: dict[str, str | None]  # of PACKAGES; None where one is not installed
 
 
 def environment() -> Environment:

@@ -115,7 +115,7 @@ def require_rows_divide(layout: Layout, multiple: int, accumulate: int) -> None:
     require(
         multiple % parts == 0,
         f"data.row_multiple={multiple} does not divide by mesh.data x mesh.fsdp={row_shares(layout)} times "
-        f"train.accumulate={accumulate}; use a multiple of {parts}.",
+        f"teacher_train.accumulate or student_train.accumulate={accumulate}; use a multiple of {parts}.",
     )
 
 
@@ -175,7 +175,8 @@ def to_global(layout: Layout, batch: Batch, *, accumulate: int = 1) -> Batch:
     if rows % (shares * accumulate):
         raise UserError(
             f"a batch of {rows} rows does not divide by mesh.data x mesh.fsdp={shares} times "
-            f"train.accumulate={accumulate}; use a multiple of {shares * accumulate} rows."
+            f"teacher_train.accumulate or student_train.accumulate={accumulate}; use a multiple of "
+            f"{shares * accumulate} rows."
         )
     sharding = batch_sharding(layout.mesh, stacked=accumulate > 1)
     rows //= accumulate

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
+
+from emnat_jax.types import Log
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -11,7 +12,7 @@ SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Counts up to `total`. Terminals get a tqdm bar, everything else plain lines through `log`."""
 
-    def __init__(self, name: str, total: int, start: int, log: Callable[[str], None]):
+    def __init__(self, name: str, total: int, start: int, log: Log):
         self._name, self._total, self._log = name, total, log
         self._last_line = -SECONDS_BETWEEN_LINES
         self._bar = _open_bar(name, total, start) if sys.stderr.isatty() and start < total else None

@@ -15,7 +15,6 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.journal import exclusive, write_journal
 from emnat_jax.config import Config
 from emnat_jax.config.convert import assign, from_dict
-from emnat_jax.em.context import Log
 from emnat_jax.em.driver import run
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.resume import keep_config
@@ -23,6 +22,7 @@ from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import InUse, UserError, require
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.sweep.sharing import common_stages, take_over
+from emnat_jax.types import Log
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -34,7 +34,6 @@ from emnat_jax.report.sweep_record import (
 )
 from emnat_jax.sweep.cells import Cell
 
-REPORT_NAME = "sweep.json"
 MEASURED = {"test": "student", MULTI: "student_multi"}  # what a gain is of, by split
 MEASUREMENTS = {  # name -> place in the evaluation of the last round
     "teacher": "teacher.test.bleu",
@@ -66,16 +65,16 @@ def write_sweep_report(
     directory = epath.Path(directory)
     if not (directory / paths.CELLS).exists():
         raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
-    folder, baselines = directory / paths.REPORT, _baselines(cells, over)
-    with exclusive(folder):
-        report = _report(cells, directory, baselines, _known(folder / REPORT_NAME))
+    baselines = _baselines(cells, over)
+    with exclusive(directory / paths.REPORT):
+        report = _report(cells, directory, baselines, _known(directory / paths.SWEEP_JSON))
         texts = {
-            REPORT_NAME: dumps(report),
-            "table.txt": sweep_table(report),
-            "index.html": sweep_page(report),
+            paths.SWEEP_JSON: dumps(report),
+            paths.TABLE: sweep_table(report),
+            paths.REPORT_PAGE: sweep_page(report),
         }
         for name, text in texts.items():
-            write_text(folder / name, f"{text}\n")
+            write_text(directory / name, f"{text}\n")
     return report
 
 
@@ -144,7 +143,7 @@ def _run(cell: Cell, directory: epath.Path) -> Run | None:
 
 def _steps(directory: epath.Path, role: str, last: int) -> int:
     """Of all trainings up to the round `last`; a frozen teacher has one."""
-    folders = [directory / f"rounds/{index}/{role}" for index in range(last + 1)]
+    folders = [directory / paths.model(index, role) for index in range(last + 1)]
     return sum(load_manifest(folder).options["step"] for folder in folders if is_finished(folder))
 
 

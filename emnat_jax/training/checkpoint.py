@@ -20,9 +20,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.errors import UserError
 from emnat_jax.training.state import TrainState
-from emnat_jax.types import Params
+from emnat_jax.types import Log, Params
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
 ITEMS = ("state", "metadata")
@@ -64,7 +65,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike):
-        self._directory = _absolute(directory)
+        self._directory = os.fspath(absolute(directory))
         self._policy = _KeepLatestAnd(None)
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=ITEMS)
@@ -94,9 +95,7 @@ class Checkpoints:
         saved = self._write(lambda: self._manager.save(step, args=args))
         assert saved, f"step {step} is already in {self._directory}"
 
-    def restore(
-        self, abstract: TrainState, log: Callable[[str], None] = logging.warning
-    ) -> tuple[TrainState, dict] | None:
+    def restore(self, abstract: TrainState, log: Log = logging.warning) -> tuple[TrainState, dict] | None:
         """State and metadata of the latest good checkpoint; None without any. `abstract` has the shardings.
 
         Damaged newer ones are reported to `log` and deleted, so that their steps can be saved anew.
@@ -180,7 +179,7 @@ def restore_params(directory: str | os.PathLike, abstract: Params, step: int | N
         chosen = steps[-1] if step is None and steps else step
         if chosen is None or chosen not in steps:
             raise UserError(
-                f"{_absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
+                f"{absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
             )
         return _or_user_error(f"{directory}/{chosen}", lambda: _restore_part(manager, chosen, abstract))
 
@@ -255,12 +254,7 @@ def _reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
         enable_async_checkpointing=False,
         multiprocessing_options=alone if jax.process_count() > 1 else ocp.options.MultiprocessingOptions(),
     )
-    return ocp.CheckpointManager(_absolute(directory), options=options, item_names=ITEMS)
-
-
-def _absolute(directory: str | os.PathLike) -> str:
-    path = os.fspath(directory)
-    return path if "://" in path else os.path.abspath(path)
+    return ocp.CheckpointManager(absolute(directory), options=options, item_names=ITEMS)
 
 
 def _as_items(state: TrainState) -> dict[str, Any]:

@@ -37,9 +37,7 @@ from emnat_jax.training.state import (
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
-from emnat_jax.types import Batch, Key, Params
-
-Log = Callable[[str], None]
+from emnat_jax.types import Batch, Key, Log, Params
 
 
 @runtime_checkable
@@ -117,7 +115,10 @@ def fit(run: TrainingRun) -> FitResult:
     """
     config, family = run.config, run.family
     if config.patience is not None and run.valid_batches is None:
-        raise UserError(f"train.patience={config.patience} needs a valid split; give one or use None.")
+        raise UserError(
+            f"patience={config.patience} needs a valid split; give one, or set teacher_train.patience and "
+            "student_train.patience to None."
+        )
     tx = make_optimizer(config.optim, config.steps, family.axes)
     shardings = state_shardings(family.axes, tx, run.layout, ema=config.ema_decay is not None)
     abstract = abstract_state(family, tx, shardings)

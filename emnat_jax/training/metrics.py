@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from collections.abc import Callable
 from typing import IO, Any
 
 import jax
@@ -13,9 +12,8 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append, atomic_file, is_local
 from emnat_jax.errors import UserError
-from emnat_jax.types import Mean, Metrics
+from emnat_jax.types import Log, Mean, Metrics
 
-TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run
 ROWS_NAMED = 8  # rows that an error about a batch names
 Sums = dict[str, list[float]]  # name -> [total, weight], in float64; JSON as it stands
 
@@ -47,7 +45,8 @@ def require_finite(step: int, metrics: Metrics, rows: np.ndarray) -> None:
     raise UserError(
         f"the loss, its gradient or the weights are not finite at step {step} (loss {loss}, gradient norm "
         f"{norm}); the batch begins with rows {named}. The last checkpoint is kept: lower "
-        f"train.optim.peak_lr, or look at these rows, and train again."
+        "teacher_train.optim.peak_lr or student_train.optim.peak_lr, or look at these rows, and "
+        " train again."
     )
 
 
@@ -58,7 +57,7 @@ class MetricsWriter:
     Only the first process writes. In an object store lines wait for the next `sync`, and there are no events.
     """
 
-    def __init__(self, directory: epath.PathLike, step: int, log: Callable[[str], None]):
+    def __init__(self, directory: epath.PathLike, step: int, log: Log):
         self._path = epath.Path(directory) / paths.METRICS
         self._file: IO[str] | None = None
         self._events: Any = None
@@ -126,7 +125,7 @@ def _step_of(line: bytes) -> float:
         return float("inf")
 
 
-def _open_events(directory: epath.Path, step: int, log: Callable[[str], None]) -> Any:
+def _open_events(directory: epath.Path, step: int, log: Log) -> Any:
     """A TensorBoard writer that hides points beyond `step`; None where the library is missing."""
     try:
         from tensorboardX import SummaryWriter

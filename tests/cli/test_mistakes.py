@@ -29,7 +29,7 @@ def test_an_object_store_without_its_client_names_it(capsys):
         (("em", "--config.student.family=nat"), ("family", "vanilla")),
         (("em", "--config=nowhere.py"), ("nowhere.py",)),
         (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
-        (("translate", "--role=teacher"), ("no finished", "emnat em")),
+        (("translate", "--role=teacher"), ("no finished teacher in rounds/", "emnat em", "--model=DIR")),
         (
             (
                 "em",

@@ -53,15 +53,13 @@ def assert_holds(batch, by_id):
 def test_pairs_are_the_rows_of_the_data_set(tmp_path):
     rows = random_rows(30, targets=3, first=100)
     write_dataset(tmp_path, rows, shards=4)
-    pairs = load_pairs(tmp_path, target_index=2)
+    pairs = load_pairs(tmp_path)
     assert pairs.size == 30 and pairs.row.tolist() == [row.row for row in rows]
     assert pairs.source_tokens.dtype == np.uint16
     for i, row in enumerate(rows):
         ends = pairs.target_offsets[i : i + 2]
-        assert pairs.target_tokens[ends[0] : ends[1]].tolist() == row.targets[2].tolist()
+        assert pairs.target_tokens[ends[0] : ends[1]].tolist() == row.targets[0].tolist()
     assert pairs.source_lengths.tolist() == [len(row.source) for row in rows]
-    with pytest.raises(IndexError):
-        load_pairs(tmp_path, target_index=3)
 
 
 def test_token_ids_past_sixteen_bits_survive(monkeypatch):

@@ -84,5 +84,5 @@ def test_share_valid_counts_outputs():
 
 
 def test_sentences_longer_than_the_words_are_the_users_error():
-    with pytest.raises(UserError, match="data.modes.words=4.*data.modes.max_length=6"):
+    with pytest.raises(UserError, match="^words=4.*max_length=6"):
         ModesOptions(words=4)

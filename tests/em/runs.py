@@ -69,6 +69,11 @@ def workspace(directory: Path, config: Config | None = None):
     return Workspace(config or small_config(), directory, lambda text: None)
 
 
+def round_model(work, index: int, role: str):
+    """The teacher or student of a round of an open workdir."""
+    return work.load(work.round_folder(index, role))
+
+
 def run_in_child(directory: Path, kill_at: int | None = None, config: Config | None = None) -> int | None:
     """Runs all rounds in a process of its own; returns its exit code (negative: the signal that ended it).
 

@@ -7,10 +7,11 @@ import shutil
 import pytest
 from etils import epath
 
-from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.stages.train import Sources, train_model, training_options
+from emnat_jax.em.stages.train import Sources, _run_of, train_model, training_options
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
 from tests.em.runs import run_em, small_config, workspace
@@ -37,7 +38,7 @@ def test_another_rate_starts_from_the_beginning(finished, tmp_path):
     trained(directory, with_rate(1e-2), tmp_path / "changed")
     (tmp_path / "changed/MANIFEST.json").unlink()  # as if it had been killed
     assert trained(directory, with_rate(1e-3), tmp_path / "changed", said) == fresh
-    assert [line for line in said if "begun with other options (train.optim.peak_lr)" in line]
+    assert [line for line in said if "begun with other options (teacher_train.optim.peak_lr)" in line]
     lines = [
         json.loads(line)["step"] for line in (tmp_path / "changed/metrics.jsonl").read_text().splitlines()
     ]
@@ -78,11 +79,24 @@ def test_a_loss_that_is_not_finite_is_mended_with_a_lower_rate(finished, tmp_pat
     config = with_rate(1e-3)
     broken = dataclasses.replace(config, teacher_train=dataclasses.replace(config.teacher_train, optim=wild))
     keep_config(workspace(directory, broken))
-    with pytest.raises(UserError, match="lower train.optim.peak_lr"):
+    with pytest.raises(UserError, match="lower teacher_train.optim.peak_lr"):
         run_em(directory, broken)
     keep_config(workspace(directory, config))
     trained(directory, config, directory / "rounds/0/teacher")
     assert load_manifest(directory / "rounds/0/teacher").options["train"]["optim"]["peak_lr"] == 1e-3
+
+
+def test_rows_that_no_bucket_holds_are_told_once(finished, tmp_path):
+    said, context = [], workspace(finished[0]).context
+    context.log = said.append
+    options = training_options(small_config(), "teacher")
+    rows = list(read_dataset(finished[0] / "data/train"))
+    longest = max(len(tokens) for row in rows for tokens in (row.source, *row.targets))
+    for width in (longest, longest - 1):
+        short = dataclasses.replace(options, buckets=(width,))
+        _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+    count = sum(max(len(row.source), len(row.targets[0])) == longest for row in rows)
+    assert said == [f"x: {count} rows are longer than the last of data.buckets and are not learned from"]
 
 
 def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
@@ -92,5 +106,5 @@ def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
     before = (tmp_path / "m/MANIFEST.json").read_text()
     assert run(*words, capsys=capsys)[0] == 0
     message = error_of(capsys, *words, "--config.teacher.dropout=0.4", "--config.seed=9")
-    assert "different: model.dropout, seed" in message
+    assert "different: teacher.dropout, seed" in message
     assert (tmp_path / "m/MANIFEST.json").read_text() == before

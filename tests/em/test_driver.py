@@ -19,7 +19,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import distill
 from emnat_jax.inference.sentences import sentence_pairs
-from tests.em.runs import TRAIN, run_em, run_in_child, small_config, workspace
+from tests.em.runs import TRAIN, round_model, run_em, run_in_child, small_config, workspace
 
 
 @pytest.mark.slow
@@ -30,7 +30,7 @@ def test_a_student_can_be_its_own_proposer(tmp_path):
     assert [item["round"] for item in report["rounds"]] == [0, 1]
     assert report["rounds"][0]["teacher"]["test"] == report["rounds"][1]["teacher"]["test"]
     work = workspace(tmp_path / "run", config)
-    rows, student = list(read_dataset(tmp_path / "run/rounds/0/candidates")), work.round_model(0, "student")
+    rows, student = list(read_dataset(tmp_path / "run/rounds/0/candidates")), round_model(work, 0, "student")
     pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
     expected = student.score_pairs(pairs)
     np.testing.assert_allclose(
@@ -110,7 +110,7 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
         ("teacher", "teacher0_log_prob"),
         ("student", "student_log_prob"),
     ):
-        model = work.round_model(0, role)
+        model = round_model(work, 0, role)
         pairs = sentence_pairs([row.source for row in rows], [row.targets[0] for row in rows])
         expected = model.score_pairs(pairs)
         np.testing.assert_allclose([row.scores[column][0] for row in rows], expected, rtol=1e-4, atol=1e-4)
@@ -119,7 +119,7 @@ def test_candidates_carry_the_scores_of_the_three_models(finished):
 def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_path):
     directory, _ = finished
     work = workspace(directory)
-    models = [work.round_model(0, role) for role in ("teacher", "student")]
+    models = [round_model(work, 0, role) for role in ("teacher", "student")]
     scorers = dict(zip(("teacher_log_prob", "student_log_prob"), models))
     distill(
         models,

@@ -20,14 +20,14 @@ from emnat_jax.report.convert import loads
 from emnat_jax.report.record import Report
 from emnat_jax.report.rounds import text_table
 from emnat_jax.types import EOS
-from tests.em.runs import small_config, workspace
+from tests.em.runs import round_model, small_config, workspace
 
 
 def test_the_first_teacher_chooses_among_the_students_hypotheses(finished):
     """Its score of the choice is at least that of the student's own first choice."""
     directory, report = finished
     work = workspace(directory)
-    teacher, student = work.round_model(0, "teacher"), work.round_model(1, "student")
+    teacher, student = round_model(work, 0, "teacher"), round_model(work, 1, "student")
     pairs = load_pairs(directory / "data/test")
     alpha = teacher.config.options.length_penalty
 
@@ -97,7 +97,7 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
     from emnat_jax.data.pairs import load_pairs
 
     model, pairs = (
-        workspace(directory).round_model(0, "student"),
+        round_model(workspace(directory), 0, "student"),
         load_pairs(directory / "rounds/0/distilled"),
     )
     keep = slice(0, small_config().evaluation.ncm_rows)
@@ -108,7 +108,7 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
 
 def test_of_several_targets_the_student_learns_the_likeliest(finished):
     directory, _ = finished
-    student = workspace(directory).round_model(0, "student")
+    student = round_model(workspace(directory), 0, "student")
     pairs = learned_pairs(directory / "rounds/0/n_best", 20, student)
     rows = list(read_dataset(directory / "rounds/0/candidates"))[:20]
     best = [row.targets[int(np.argmax(row.scores["student_log_prob"]))] for row in rows]
@@ -118,7 +118,7 @@ def test_of_several_targets_the_student_learns_the_likeliest(finished):
 
 def test_targets_out_of_reach_count_for_neither_model(finished):
     directory, _ = finished
-    models = {role: workspace(directory).round_model(0, role) for role in ("teacher", "student")}
+    models = {role: round_model(workspace(directory), 0, role) for role in ("teacher", "student")}
     rows = list(read_dataset(directory / "rounds/0/distilled"))[:3]
     sources, targets = [row.source for row in rows], [row.targets[0] for row in rows]
     near = measure_multimodality(models, sentence_pairs(sources, targets))
@@ -133,7 +133,7 @@ def test_targets_with_weights_count_by_them(finished, tmp_path):
     """Expected under the shares that the student was trained with, not its favourite alone."""
     directory, _ = finished
     work = workspace(directory)
-    models = {role: work.round_model(0, role) for role in ("teacher", "student")}
+    models = {role: round_model(work, 0, role) for role in ("teacher", "student")}
     rule = SelectConfig(output="weighted", alpha=0.1, beta=0.1)
     select(directory / "rounds/0/candidates", tmp_path / "soft", rule, vocabulary=work.vocabulary)
     rows = list(read_dataset(tmp_path / "soft"))[:30]
@@ -158,7 +158,7 @@ def test_a_student_of_the_corpus_is_measured_on_references(finished):
 
 def test_a_line_with_several_pairs_has_a_score_and_an_output_for_each(finished):
     """Pairs of one line have one row number, and are told apart all the same."""
-    model, rows = workspace(finished[0]).round_model(0, "student"), read_dataset(finished[0] / "data/valid")
+    model, rows = round_model(workspace(finished[0]), 0, "student"), read_dataset(finished[0] / "data/valid")
     sources, targets = zip(*((row.source, row.targets[0]) for row in list(rows)[:6]))
     apart = sentence_pairs(sources, targets)
     together = apart._replace(row=np.zeros(apart.size, np.int64))

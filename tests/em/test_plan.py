@@ -73,7 +73,7 @@ def test_a_frozen_teacher_is_trained_once():
         "rounds/1/selected",
     ]
     assert [stage.kind for stage in plan if stage.round == 1] == ["train", "evaluate", "candidates", "select"]
-    with pytest.raises(UserError, match="set em.student_data=selected"):
+    with pytest.raises(UserError, match="set student_data=selected"):
         small_config(update_teacher=False)
     with pytest.raises(UserError, match="select.rule=teacher_top1 looks at the teacher's best"):
         dataclasses.replace(config, select=SelectConfig(rule="teacher_top1"))

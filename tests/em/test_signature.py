@@ -41,8 +41,10 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "select.quality": "bleu",
     "select.rule": "student_top1",
     "student.family": "cmlm",
+    "student.heads": 4,
     "student.vanilla.decoder": "argmax",
     "teacher.family": "ctc",
+    "teacher.heads": 4,
     "vocab.character_coverage": 0.9,
     "vocab.model": "char",
     "vocab.size": 50,
@@ -62,6 +64,7 @@ BY_NAME = {
     "stop_max_drift": 0.1,
     "stop_min_gain": 0.1,
     "target_language": "fr",
+    "width": 32,
 }
 
 

@@ -3,12 +3,11 @@
 import numpy as np
 
 from emnat_jax.artifacts.manifest import Provenance, describe_shard, finish_dataset, read_dataset
-from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.artifacts.records import REFERENCE, Row, shard_name, write_shard
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.estep.selection import select
-from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.types import EOS
 
 STUDENT = [[-1.0, -2.0, -3.0], [-6.0, -1.0, -1.5], [-2.0, -2.5, -0.5], [-1.0, -0.5, -2.0]]

@@ -13,7 +13,7 @@ from emnat_jax.artifacts.manifest import (
     load_manifest,
     read_dataset,
 )
-from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.artifacts.records import REFERENCE, Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, SelectConfig
 from emnat_jax.data.batches import BatchStream
 from emnat_jax.data.pairs import load_pairs
@@ -21,7 +21,6 @@ from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.errors import UserError
 from emnat_jax.estep.scores import Weights
 from emnat_jax.estep.selection import Selector, choose_rows
-from emnat_jax.inference.distill import REFERENCE
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
 from tests.estep.candidates import REFERENCES, STUDENT, TEACHER0, Letters, chosen, tokens
@@ -111,7 +110,7 @@ def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, t
     with pytest.raises(UserError, match=r"min_quality=1\.0 cannot be met.*reach 0\."):
         chosen(candidates, tmp_path / "a", min_quality=1.0, include_reference=False)
     for option in ({"output": "sampled"}, {"alpha": 2.0}, {"beta": 0.0}, {"quality": "bleu"}):
-        with pytest.raises(UserError, match="only select.rule=posterior"):
+        with pytest.raises(UserError, match="only rule=posterior"):
             SelectConfig(rule="student_top1", **option)
     with pytest.raises(UserError, match="weighs nothing"):
         SelectConfig(quality="bleu")

@@ -126,9 +126,9 @@ def test_a_batch_of_unreachable_targets_teaches_nothing():
 
 
 def test_options_out_of_range_are_named():
-    with pytest.raises(UserError, match="ctc.decoder='viterbi'"):
+    with pytest.raises(UserError, match="^decoder='viterbi'"):
         CTCOptions(decoder="viterbi")
-    with pytest.raises(UserError, match="ctc.factor=0"):
+    with pytest.raises(UserError, match="^factor=0"):
         CTCOptions(factor=0)
     with pytest.raises(UserError, match="'odd': the family ctc has greedy, beam"):
         tiny.model("ctc").with_decoder("odd")

@@ -183,10 +183,10 @@ def test_a_batch_of_unreachable_targets_teaches_nothing():
 
 def test_options_out_of_range_are_named():
     for options, name in [
-        (dict(decoder="argmax"), "dag.decoder='argmax'"),
-        (dict(factor=1), "dag.factor=1"),
-        (dict(factor=4, max_jump=7), "dag.max_jump=7"),
-        (dict(link_heads=0), "dag.link_heads=0"),
+        (dict(decoder="argmax"), "^decoder='argmax'"),
+        (dict(factor=1), "^factor=1"),
+        (dict(factor=4, max_jump=7), "^max_jump=7"),
+        (dict(link_heads=0), "^link_heads=0"),
     ]:
         with pytest.raises(UserError, match=name):
             DAGOptions(**options)

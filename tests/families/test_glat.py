@@ -178,11 +178,11 @@ def test_evaluation_and_decoding_are_the_very_programs_of_the_base(base):
 
 
 def test_options_out_of_range_are_named():
-    with pytest.raises(UserError, match="glat.base='cmlm'"):
+    with pytest.raises(UserError, match="^base='cmlm'"):
         GLATOptions(base="cmlm")
-    with pytest.raises(UserError, match="glat.end_ratio=1.5"):
+    with pytest.raises(UserError, match="^end_ratio=1.5"):
         GLATOptions(end_ratio=1.5)
-    with pytest.raises(UserError, match="glat.anneal_steps=0"):
+    with pytest.raises(UserError, match="^anneal_steps=0"):
         GLATOptions(anneal_steps=0)
 
 

@@ -7,11 +7,12 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.config.convert import differences
-from emnat_jax.em.context import Log
 from emnat_jax.errors import require
+from emnat_jax.types import Log
 
 
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
@@ -20,9 +21,9 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
     `made_from` (options and fingerprints) decides the weights. Checkpoints of a training from something else
     are deleted; UserError where that one has finished.
     """
-    path, new = output / paths.TRAINED_FROM, json.loads(json.dumps(made_from))
+    path, new = output / paths.TRAINED_FROM, as_json(made_from)
     old = _read(path)
-    changed = differences(old, new)
+    changed = [_key(name, made_from.get("role", "")) for name in differences(old, new)]
     if is_finished(output):
         require(bool(old), f"{output} is a finished model without {path.name}; give a new folder.")
         require(
@@ -39,6 +40,12 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
     with atomic_file(path) as file:
         file.write(json.dumps(new, indent=2).encode() + b"\n")
     return False
+
+
+def _key(name: str, role: str) -> str:
+    """What a name of `made_from` is called in the configuration, where it is an option of the role."""
+    group, _, rest = name.partition(".")
+    return {"model": f"{role}.{rest}", "train": f"{role}_train.{rest}"}.get(group, name)
 
 
 def _read(path: epath.Path) -> dict[str, Any]:

@@ -8,19 +8,14 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, decode_program, score_program
-from emnat_jax.inference.distill import distill
+from emnat_jax.em.stages.proposals import ProposalOptions, list_options, propose
 
 
-@dataclasses.dataclass(frozen=True)
-class CandidatesOptions:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CandidatesOptions(ProposalOptions):
     """Who proposes how many candidates of which sources."""
 
     proposers: tuple[str, ...]  # roles
-    num_candidates: int  # of each
-    include_reference: bool  # the reference is one more candidate
-    first_rows: int | None  # lines of the corpus; None: all
-    buckets: tuple[int, ...]
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +35,7 @@ class Candidates(Stage[CandidatesOptions]):
         return read | {"teacher0": self.teacher0} | ({"teacher": self.teacher} if self.teacher else {})
 
     def options(self, config: Config) -> CandidatesOptions:
-        return CandidatesOptions(
-            proposers=config.em.candidates_from,
-            num_candidates=config.em.candidates,
-            include_reference=config.select.include_reference,
-            first_rows=config.em.rows,
-            buckets=config.data.buckets,
-            seed=config.seed,
-        )
+        return CandidatesOptions(proposers=config.em.candidates_from, **vars(list_options(config)))
 
     def run(self, options: CandidatesOptions, context: Context) -> None:
         models = {
@@ -62,18 +50,8 @@ class Candidates(Stage[CandidatesOptions]):
         scorers = {"teacher0_log_prob": models["teacher0"], "student_log_prob": models["student"]}
         if self.teacher is not None:
             scorers["teacher_log_prob"] = models["teacher"]
-        distill(
-            [models[role] for role in options.proposers],
-            context.directory / self.data,
-            context.directory / self.output,
-            num_candidates=options.num_candidates,
-            include_reference=options.include_reference,
-            vocabulary=context.vocabulary,
-            scorers=scorers,
-            first_rows=options.first_rows,
-            seed=options.seed,
-            workers=context.workers,
-        )
+        proposers = [models[role] for role in options.proposers]
+        propose(context, options, proposers, source=self.data, output=self.output, scorers=scorers)
 
     def programs(self, options: CandidatesOptions, target: Target) -> list[Program]:
         width, count = options.buckets[-1], options.num_candidates

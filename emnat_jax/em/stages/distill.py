@@ -8,20 +8,11 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, decode_program
-from emnat_jax.inference.distill import distill
+from emnat_jax.em.stages.proposals import ProposalOptions, propose
 
 
 @dataclasses.dataclass(frozen=True)
-class DistillOptions:
-    """How sources are translated."""
-
-    first_rows: int | None  # lines of the corpus; None: all
-    buckets: tuple[int, ...]  # outputs are limited by the padded width of their source
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Distill(Stage[DistillOptions]):
+class Distill(Stage[ProposalOptions]):
     """Makes a `distilled` set: all rows in round 0, those of the E-steps in later rounds."""
 
     round: int
@@ -33,20 +24,12 @@ class Distill(Stage[DistillOptions]):
     def inputs(self) -> dict[str, str]:
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), "teacher": self.teacher}
 
-    def options(self, config: Config) -> DistillOptions:
-        return DistillOptions(config.em.rows if self.round else None, config.data.buckets, config.seed)
+    def options(self, config: Config) -> ProposalOptions:
+        return ProposalOptions(config.em.rows if self.round else None, config.data.buckets, config.seed)
 
-    def run(self, options: DistillOptions, context: Context) -> None:
-        distill(
-            [context.load_model(context.directory / self.teacher, options.buckets)],
-            context.directory / self.data,
-            context.directory / self.output,
-            num_candidates=1,
-            vocabulary=context.vocabulary,
-            first_rows=options.first_rows,
-            seed=options.seed,
-            workers=context.workers,
-        )
+    def run(self, options: ProposalOptions, context: Context) -> None:
+        teacher = context.load_model(context.directory / self.teacher, options.buckets)
+        propose(context, options, [teacher], source=self.data, output=self.output)
 
-    def programs(self, options: DistillOptions, target: Target) -> list[Program]:
+    def programs(self, options: ProposalOptions, target: Target) -> list[Program]:
         return [decode_program("distill with", "teacher", target, width=options.buckets[-1])]

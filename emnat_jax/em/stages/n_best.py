@@ -8,22 +8,11 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, decode_program
-from emnat_jax.inference.distill import distill
+from emnat_jax.em.stages.proposals import ProposalOptions, list_options, propose
 
 
 @dataclasses.dataclass(frozen=True)
-class NBestOptions:
-    """How many candidates of which sources."""
-
-    num_candidates: int
-    include_reference: bool  # the reference is one more candidate
-    first_rows: int | None  # lines of the corpus; None: all
-    buckets: tuple[int, ...]
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class NBest(Stage[NBestOptions]):
+class NBest(Stage[ProposalOptions]):
     """Makes a `candidates` set with the teacher's scores."""
 
     round: int
@@ -35,28 +24,13 @@ class NBest(Stage[NBestOptions]):
     def inputs(self) -> dict[str, str]:
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), "teacher": self.teacher}
 
-    def options(self, config: Config) -> NBestOptions:
-        return NBestOptions(
-            num_candidates=config.em.candidates,
-            include_reference=config.select.include_reference,
-            first_rows=config.em.rows,
-            buckets=config.data.buckets,
-            seed=config.seed,
-        )
+    def options(self, config: Config) -> ProposalOptions:
+        return list_options(config)
 
-    def run(self, options: NBestOptions, context: Context) -> None:
-        distill(
-            [context.load_model(context.directory / self.teacher, options.buckets)],
-            context.directory / self.data,
-            context.directory / self.output,
-            num_candidates=options.num_candidates,
-            include_reference=options.include_reference,
-            vocabulary=context.vocabulary,
-            first_rows=options.first_rows,
-            seed=options.seed,
-            workers=context.workers,
-        )
+    def run(self, options: ProposalOptions, context: Context) -> None:
+        teacher = context.load_model(context.directory / self.teacher, options.buckets)
+        propose(context, options, [teacher], source=self.data, output=self.output)
 
-    def programs(self, options: NBestOptions, target: Target) -> list[Program]:
+    def programs(self, options: ProposalOptions, target: Target) -> list[Program]:
         verb, count = f"{options.num_candidates} candidates of", options.num_candidates
         return [decode_program(verb, "teacher", target, width=options.buckets[-1], count=count)]

@@ -8,7 +8,7 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, score_program
-from emnat_jax.inference.distill import rescore
+from emnat_jax.inference.distill import add_score_columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Score(Stage[ScoreOptions]):
         scored = {"student_log_prob": self.student}
         if not options.has_teacher0:
             scored["teacher0_log_prob"] = self.teacher0
-        rescore(
+        add_score_columns(
             context.directory / self.data,
             context.directory / self.output,
             {

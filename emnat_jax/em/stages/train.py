@@ -178,11 +178,17 @@ def _run_of(
     """The training as the loop takes it."""
     model, targets = _resolved(context, options), options.targets
     train = context.settings.intervals[options.role].into(options.train)
+    stream = make_stream(context.layout, pairs, options)
+    if stream.skipped:
+        context.log(
+            f"{label}: {stream.skipped} rows are longer than the last of data.buckets and are not learned "
+            "from"
+        )
     return TrainingRun(
         family=in_loss_family(model, targets, train.steps)
         if targets > 1
         else context.compiled(model, options.buckets).family,
-        stream=make_stream(context.layout, pairs, options),
+        stream=stream,
         config=train,
         layout=context.layout,
         seed=options.seed,

@@ -1,0 +1,55 @@
+"""What the stages that ask models for translations have alike: which sources, how many, and the call."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from emnat_jax.config import Config
+from emnat_jax.em.context import Context
+from emnat_jax.inference.distill import distill
+from emnat_jax.inference.model import TrainedModel
+
+
+@dataclasses.dataclass(frozen=True)
+class ProposalOptions:
+    """How many translations of which sources."""
+
+    first_rows: int | None  # lines of the corpus; None: all
+    buckets: tuple[int, ...]  # outputs are limited by the padded width of their source
+    seed: int
+    num_candidates: int = 1  # of each model
+    include_reference: bool = False  # the reference is one more candidate
+
+
+def list_options(config: Config) -> ProposalOptions:
+    """Of the lists that an E-step chooses from."""
+    return ProposalOptions(
+        first_rows=config.em.rows,
+        buckets=config.data.buckets,
+        seed=config.seed,
+        num_candidates=config.em.candidates,
+        include_reference=config.select.include_reference,
+    )
+
+
+def propose(
+    context: Context,
+    options: ProposalOptions,
+    proposers: Sequence[TrainedModel],
+    *,
+    source: str,
+    output: str,
+    scorers: Mapping[str, TrainedModel] | None = None,
+) -> None:
+    """Makes the set `output` of what the proposers translate `source` to."""
+    distill(
+        proposers,
+        context.directory / source,
+        context.directory / output,
+        num_candidates=options.num_candidates,
+        include_reference=options.include_reference,
+        vocabulary=context.vocabulary,
+        scorers=scorers,
+        first_rows=options.first_rows,
+        seed=options.seed,
+        workers=context.workers,
+    )
