@@ -27,7 +27,7 @@ def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000) -> optax.Sched
     """
     scale = base_lr * 10 * PAPER_WIDTH**-0.5
 
-    def schedule(step: Number) -> Number:
+    def schedule(step: Any) -> Any:
         count = step + 1
         rate = jnp.minimum(count * warmup_steps**-1.5, count**-0.5)
         return scale * jnp.minimum(rate, PAPER_FLAT_STEPS**-0.5)
@@ -38,7 +38,7 @@ def paper_schedule(base_lr: Number, warmup_steps: Number = 4_000) -> optax.Sched
 def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedule:
     """Linear up to `peak_lr` at step `warmup_steps`, then falling with 1 / sqrt(step)."""
 
-    def schedule(step: Number) -> Number:
+    def schedule(step: Any) -> Any:
         count = step + 1
         return peak_lr * jnp.minimum(count / warmup_steps, (warmup_steps / count) ** 0.5)
 
@@ -48,7 +48,7 @@ def inverse_sqrt_schedule(peak_lr: Number, warmup_steps: Number) -> optax.Schedu
 def cosine_schedule(peak_lr: Number, warmup_steps: Number, total_steps: Number) -> optax.Schedule:
     """Linear up to `peak_lr` at step `warmup_steps`, then half a cosine to 1% of it at the last step."""
 
-    def schedule(step: Number) -> Number:
+    def schedule(step: Any) -> Any:
         count = step + 1
         progress = jnp.clip((count - warmup_steps) / jnp.maximum(total_steps - warmup_steps, 1), 0.0, 1.0)
         cosine = COSINE_FLOOR + (1 - COSINE_FLOOR) * (1 + jnp.cos(math.pi * progress)) / 2
