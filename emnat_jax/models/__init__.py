@@ -1,0 +1,1 @@
+"""Flax Linen modules of the one Transformer and its heads: arrays in, arrays out."""

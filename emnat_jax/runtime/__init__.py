@@ -1,0 +1,1 @@
+"""Devices and processes: mesh and shardings, start-up, broadcasts, watchdog, preemption, progress."""

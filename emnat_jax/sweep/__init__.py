@@ -1,0 +1,1 @@
+"""Grids of runs in one workdir: cells, what they share, and the summary over seeds."""
