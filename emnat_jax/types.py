@@ -4,7 +4,6 @@ Shape letters: B batch, S source length, T target length, L decoder positions, V
 D width, F feed-forward width, H heads, C channels a head, K candidates, N layers.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,6 @@ NEG_INF = -1e9  # finite: sums and differences of it stay numbers
 Key = jax.Array  # a typed key from jax.random.key
 Params = dict[str, Any]  # a plain nested dict of arrays
 Step = jax.Array | int
-Log = Callable[[str], None]  # takes a line of text
 Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract shapes alike
 
 

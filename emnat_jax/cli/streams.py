@@ -8,7 +8,7 @@ from typing import Any
 
 from emnat_jax.report.convert import to_json
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import Log
+from emnat_jax.runtime.progress import Log
 
 
 def make_log(processes: Processes) -> Log:

@@ -36,7 +36,8 @@ from emnat_jax.data.text import TextPair
 from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
-from emnat_jax.types import EOS, Log
+from emnat_jax.runtime.progress import Log
+from emnat_jax.types import EOS
 
 _REASONS = ("empty_line", "control_character", "over_long")
 _EOS = np.array([EOS], np.int32)

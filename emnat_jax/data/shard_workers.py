@@ -20,7 +20,7 @@ from emnat_jax.artifacts.shards import forget_plan, keep_shards_of
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import Log
+from emnat_jax.runtime.progress import Log
 
 Counts = Mapping[str, int | float]  # those of all shards are added up
 

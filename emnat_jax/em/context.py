@@ -15,9 +15,9 @@ from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.runtime.mesh import Layout, data_part, make_layout
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.runtime.progress import Log
 from emnat_jax.training.loop import load_params
 from emnat_jax.training.manifest import load_model_manifest
-from emnat_jax.types import Log
 
 # Options under `data` that name files and folders. The text in them is what counts, and it may be moved.
 PLACES = (

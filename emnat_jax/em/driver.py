@@ -17,7 +17,7 @@ from emnat_jax.em.stop import stop_reason
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.report.record import Report
-from emnat_jax.types import Log
+from emnat_jax.runtime.progress import Log
 
 
 def run_config(config: Config, workdir: epath.PathLike, log: Log | None = None) -> Report:

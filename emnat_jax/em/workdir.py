@@ -16,7 +16,7 @@ from emnat_jax.em.context import Context, Settings
 from emnat_jax.errors import require
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import Log
+from emnat_jax.runtime.progress import Log
 
 ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers")
 

@@ -2,10 +2,10 @@
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from emnat_jax.types import Log
-
+Log = Callable[[str], None]  # takes a line of text
 SECONDS_BETWEEN_LINES = 10.0
 
 

@@ -21,8 +21,8 @@ from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import InUse, UserError, require
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.runtime.progress import Log
 from emnat_jax.sweep.sharing import common_stages, take_over
-from emnat_jax.types import Log
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

@@ -22,8 +22,9 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.progress import Log
 from emnat_jax.training.state import TrainState
-from emnat_jax.types import Log, Params
+from emnat_jax.types import Params
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
 ITEMS = ("state", "metadata")

@@ -22,7 +22,7 @@ from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.runtime.progress import Progress
+from emnat_jax.runtime.progress import Log, Progress
 from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
 from emnat_jax.training.loop_state import LoopState
 from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge, require_finite
@@ -37,7 +37,7 @@ from emnat_jax.training.state import (
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
-from emnat_jax.types import Batch, Key, Log, Params
+from emnat_jax.types import Batch, Key, Params
 
 
 @runtime_checkable

@@ -12,7 +12,8 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append, atomic_file, is_local
 from emnat_jax.errors import UserError
-from emnat_jax.types import Log, Mean, Metrics
+from emnat_jax.runtime.progress import Log
+from emnat_jax.types import Mean, Metrics
 
 ROWS_NAMED = 8  # rows that an error about a batch names
 Sums = dict[str, list[float]]  # name -> [total, weight], in float64; JSON as it stands

@@ -64,8 +64,10 @@ def test_records_of_text_do_not_depend_on_the_seed():
 
 
 def test_an_unknown_task_is_refused_with_those_there_are():
-    with pytest.raises(UserError, match=r"data\.kind='reverse': choose one of demo, text, tfds, modes"):
+    with pytest.raises(UserError, match="kind='reverse': choose one of demo, text, tfds, modes"):
         DataConfig(kind="reverse")
+    with pytest.raises(UserError, match=r"data\.kind='reversed': choose one of demo, text, tfds, modes"):
+        outside("--config.data.kind=reversed")
     with pytest.raises(UserError, match=r"data\.reverse"):
         outside("--config.data.kind=modes", "--config.data.reverse.words=5")
 

@@ -189,7 +189,7 @@ def test_each_length_is_refined_and_ranked_by_its_confidence(iterations):
 
 def test_options_out_of_range_are_named():
     for name in ("iterations", "length_candidates"):
-        with pytest.raises(UserError, match=f"cmlm.{name}=0"):
+        with pytest.raises(UserError, match=f"^{name}=0"):
             CMLMOptions(**{name: 0})
     with pytest.raises(UserError, match="argmax.*cmlm has mask_predict, single_pass"):
         tiny.model("cmlm").with_decoder("argmax")

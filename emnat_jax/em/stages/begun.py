@@ -12,7 +12,7 @@ from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.config.convert import differences
 from emnat_jax.errors import require
-from emnat_jax.types import Log
+from emnat_jax.runtime.progress import Log
 
 
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
