@@ -95,7 +95,7 @@ class SelectConfig:
         each(self, ("max_drift",), lambda value: value >= 0, "None or nats, 0 or more")
         check(
             self.min_quality is None or self.max_drift is None,
-            lambda at: f"{at}min_quality and {at}max_drift each determine a weight; set only one.",
+            lambda at: f"{at}min_quality and {at}max_drift each determine a weight; set one of them.",
         )
         of_distributions = ["alpha", "beta", "quality_weight", "output", "min_quality", "max_drift"]
         of_distributions += [] if RULES[self.rule].needs_quality else ["quality"]
