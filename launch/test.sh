@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs emnat_jax and what checks it into .venv, and checks it: linter, formatter, type checker, API reference
-# (build/api), tests with coverage.
+# (build/api), tests with coverage, the public names from an installed wheel.
 # Usage: ./launch/test.sh [arguments of pytest]; with arguments only the tests run, e.g. ./launch/test.sh -m slow
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,3 +15,4 @@ mypy
 python -W error::UserWarning -m pdoc --docformat markdown --output-directory build/api \
   emnat_jax emnat_jax.types emnat_jax.families.base emnat_jax.families.parallel
 python -m pytest --cov
+python -m pytest -n 0 -m slow tests/api # the public names, from an installed wheel
