@@ -10,6 +10,9 @@ zero (`emnat_jax.types`). Several outputs a source are `Hypotheses`, best first.
 - which lengths to try, and in which order outputs stand: `candidate_lengths`, `length_penalty`, `rank_score`,
   `rerank`, `first_candidates`
 - the largest entries of long rows: `top_1`, `top_k`
+
+A new decoder is a file here, its name among the decoders of a family's options (`config/families.py`), and a
+branch in that family's file.
 """
 
 from emnat_jax.decoding import ctc, dag

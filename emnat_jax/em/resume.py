@@ -1,4 +1,8 @@
-"""Which options may change on resume: those that no finished stage depends on."""
+"""Which options may change on resume: those that no finished stage depends on.
+
+What a killed stage goes on from lies elsewhere: a training from its checkpoints (`training/checkpoint.py`), a
+data set from its finished shards (`artifacts/shards.py`); finished stages are skipped (`em/driver.py`).
+"""
 
 import copy
 import json

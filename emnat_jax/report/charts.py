@@ -1,4 +1,7 @@
-"""Charts as SVG text, readable without a script; every mark says its value when pointed at."""
+"""Charts as SVG text, readable without a script; every mark says its value when pointed at.
+
+The kinds of chart; which of them a page shows stands in curves.py, choices.py, speed.py and sweep_page.py.
+"""
 
 import html
 import math
