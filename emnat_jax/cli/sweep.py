@@ -53,13 +53,16 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.convert import dumps
     from emnat_jax.report.sweep_page import sweep_table
+    from emnat_jax.report.sweep_record import SweepReport
     from emnat_jax.sweep.summary import write_sweep_report
 
     require_library()
     failed = {}
     if not args.report:
         failed = run_cells(cells, chosen, args.workdir, make_log(processes), processes)
-    report = processes.broadcast("report", lambda: write_sweep_report(cells, args.workdir, args.over))
+    report = processes.broadcast_record(
+        "report", SweepReport, lambda: write_sweep_report(cells, args.workdir, args.over)
+    )
     if args.json:
         print(dumps(report))
     else:

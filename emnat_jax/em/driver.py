@@ -47,7 +47,7 @@ def run(work: Workspace) -> Report:
                 stopped = broadcast("stop rule", functools.partial(_end, work, stage.round))
             if stopped is not None:
                 break
-        return broadcast("report", lambda: write_report(work, stopped))
+        return work.processes.broadcast_record("report", Report, lambda: write_report(work, stopped))
 
 
 def _run_stage(work: Workspace, stage: Stage) -> None:

@@ -12,11 +12,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from emnat_jax.errors import InUse, UserError
+from emnat_jax.report.convert import dumps, loads
 from emnat_jax.runtime.watchdog import Store, Watchdog
 
+_Record = TypeVar("_Record")
 POLL_SECONDS = 5.0
 NOTE_SECONDS = 60.0  # between two lines about one wait
 
@@ -83,6 +85,12 @@ class Processes:
         if "error" in answer:
             raise UserError(answer["error"])
         return answer["value"]
+
+    def broadcast_record(self, name: str, cls: type[_Record], make: Callable[[], _Record]) -> _Record:
+        """As `broadcast`, where `make` returns a record of the type `cls` (`report/convert.py`)."""
+        if self.count == 1:
+            return make()
+        return loads(cls, self.broadcast(name, lambda: dumps(make())), name, "start all processes again.")
 
     @contextlib.contextmanager
     def hold(self, name: str, lock: contextlib.AbstractContextManager) -> Iterator[None]:

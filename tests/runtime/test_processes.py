@@ -9,6 +9,7 @@ import time
 import pytest
 
 from emnat_jax.errors import RESTART_STATUS, UserError
+from emnat_jax.report.record import Environment
 from emnat_jax.runtime import watchdog
 from emnat_jax.runtime.processes import Processes, start
 from tests import joint
@@ -59,6 +60,14 @@ def test_an_error_of_the_first_is_everybodys(three):
 
 def test_everybody_hears_everybody_in_order(three):
     assert each(three, lambda process: process.gather("shards", [process.index])) == [[[0], [1], [2]]] * 3
+
+
+def test_a_record_reaches_everybody(three):
+    """Records are no JSON: what travels is their text."""
+    record = Environment("1 x cpu", "linux", "3.11", {"jax": "0.10.2", "flax": None})
+    heard = each(three, lambda process: process.broadcast_record("report", Environment, lambda: record))
+    assert heard == [record] * 3
+    assert Processes().broadcast_record("report", Environment, lambda: record) is record
 
 
 def test_alone_nothing_is_shared():
