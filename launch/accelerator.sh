@@ -33,20 +33,24 @@ em() {
 # From raw lines to raw lines, batches of 1 and of many; the decoder that the model was trained with, then others.
 speed() {
   local name
-  for name in "--role=teacher --decoder=greedy" "--role=student" "--role=teacher" "--role=student --rescore=teacher --length-candidates=3"; do
+  for name in "--role=teacher --decoder=greedy" "--role=teacher --decoder=beam" "--role=student" "--role=student --rescore=teacher --length-candidates=3"; do
     # shellcheck disable=SC2086
     "${emnat[@]}" benchmark latency --workdir="$workdir" --batch=1,32,256 --sentences=512 $name --json
   done
 }
 
-# Steps on random full rows of 64 tokens, 65,536 target tokens each.
+# Steps on random full rows of 64 tokens; `ctc` and `dag` decode two and four positions for each source token.
 train() {
-  local family role
-  for family in ar vanilla ctc dag; do
-    role=student && [[ $family != ar ]] || role=teacher
-    "${emnat[@]}" benchmark train --config="$config" --workdir="$workdir" --role=$role --rows=${ROWS:-1024} --length=64 --vocab=32000 \
-      "--config.$role.family=$family" --json "${arguments[@]}"
-  done
+  step teacher ar 1024
+  step student vanilla 1024
+  step student ctc 512
+  step student dag 256
+}
+
+step() {
+  local role=$1 family=$2 rows=$3
+  "${emnat[@]}" benchmark train --config="$config" --workdir="$workdir" --role="$role" --rows="$rows" --length=64 \
+    --vocab=32000 --config."$role".family="$family" --json "${arguments[@]}"
 }
 
 for stage in $stages; do
