@@ -1,11 +1,13 @@
 """Multi-head attention: the mathematics as pure functions, the weights as thin modules."""
 
+import functools
 import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import TransformerSpec
@@ -14,6 +16,19 @@ from emnat_jax.models.sharding import constrain
 from emnat_jax.types import NEG_INF, Key
 
 Axes = tuple[tuple[int, str | None], ...]  # (size, logical name) of each dimension
+
+
+@struct.dataclass
+class Visible:
+    """The keys that queries may look at: the real ones, which stand before the padding of their row."""
+
+    keep: jax.Array  # bool[B, S]; True where a key is real
+    causal: bool = struct.field(pytree_node=False, default=False)  # a query sees no key behind itself
+
+    def mask(self) -> Bool[Array, "B #T S"]:
+        """True where a query may look; one row for all queries unless they see different keys."""
+        size, keep = self.keep.shape[1], self.keep[:, None]
+        return keep & jnp.tril(jnp.ones((size, size), bool))[None] if self.causal else keep
 
 
 def attend(
@@ -40,29 +55,36 @@ def attend_fused(
     query: Float[Array, "B T H C"],
     key: Float[Array, "B S H C"],
     value: Float[Array, "B S H C"],
-    keep: Bool[Array, "B #T S"],
+    visible: Visible,
     implementation: Literal["xla", "cudnn"],
 ) -> Float[Array, "B T H C"]:
     """The same without dropout, by a kernel that stores no scores (FlashAttention, Dao et al. 2022).
 
-    The kernel's backward pass takes even lengths only: an odd one gets one more place, which nobody looks at.
+    The kernel knows the number of real keys and the causal order without reading a mask. Its backward pass
+    takes even lengths only: an odd one gets one more place, which nobody looks at.
     """
-    queries, keys = query.shape[1], key.shape[1]
-    mask = jnp.broadcast_to(keep[:, None], (query.shape[0], 1, queries, keys))
-    mask = jnp.pad(mask, ((0, 0), (0, 0), (0, queries % 2), (0, keys % 2)))
+    queries, lengths = query.shape[1], jnp.sum(visible.keep, axis=1, dtype=jnp.int32)
     query, key, value = (
         jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value)
     )
-    attended = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
-    return attended[:, :queries].astype(jnp.float32)
+    attended = jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        key_value_seq_lengths=lengths,
+        is_causal=visible.causal,
+        implementation=implementation,
+    )
+    return attended[:, :queries]
 
 
-def _attend(module, query, key, value, keep):
+def _attend(module, query, key, value, visible):
     """Attention of a whole sequence, by the implementation that the spec names."""
     spec = module.spec
     if spec.attention == "cudnn":
-        return attend_fused(query, key, value, keep, "cudnn")
-    return attend(query, key, value, keep, rate=spec.attention_dropout, dropout_key=place_key(module))
+        return attend_fused(query, key, value, visible, "cudnn")
+    mask, dropout_key = visible.mask(), place_key(module)
+    return attend(query, key, value, mask, rate=spec.attention_dropout, dropout_key=dropout_key)
 
 
 class Projection(nn.Module):
@@ -82,16 +104,41 @@ class Projection(nn.Module):
         axes = (*self.inputs, *parts, *self.outputs)
         kernel = self._param("kernel", _glorot(len(self.inputs), len(parts)), axes)
         bias = self._param("bias", nn.initializers.zeros_init(), (*parts, *self.outputs))
-        contract = tuple(range(x.ndim - len(self.inputs), x.ndim)), tuple(range(len(self.inputs)))
-        dtype = jnp.dtype(self.dtype)
-        product = jax.lax.dot_general(
-            x.astype(dtype), kernel.astype(dtype), (contract, ((), ())), preferred_element_type=jnp.float32
-        )
+        product = _times_kernel(x, kernel, len(self.inputs), self.dtype)
         return product + bias.reshape((1,) * (product.ndim - bias.ndim) + bias.shape)
 
     def _param(self, name, init, axes):
         sizes, names = zip(*axes)
         return self.param(name, nn.with_logical_partitioning(init, names), sizes, jnp.float32)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _times_kernel(x: Array, kernel: Array, axes: int, dtype: str) -> Array:
+    """x . kernel over the last `axes` axes of `x` and the first of `kernel`, in `dtype`."""
+    return _dot(x, kernel, (tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))), dtype, dtype)
+
+
+def _times_kernel_forward(x, kernel, axes, dtype):
+    like = jnp.zeros(0, x.dtype)  # only remembers the type
+    return _times_kernel(x, kernel, axes, dtype), (x.astype(dtype), kernel, like)
+
+
+def _times_kernel_backward(axes, dtype, saved, gradient):
+    """As automatic differentiation has it, but the gradient of the weights is kept in float32."""
+    x, kernel, like = saved
+    rows = tuple(range(x.ndim - axes))
+    outputs = tuple(range(len(rows), gradient.ndim)), tuple(range(axes, kernel.ndim))
+    change = _dot(gradient, kernel, outputs, dtype, dtype).astype(like.dtype)
+    return change, _dot(x, gradient, (rows, rows), dtype, "float32")
+
+
+_times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
+
+
+def _dot(a: Array, b: Array, contract: tuple, dtype: str, kept: str) -> Array:
+    """Product over the axes `contract` of two arrays in `dtype`, summed in float32, kept as `kept`."""
+    a, b = a.astype(dtype), b.astype(dtype)
+    return jax.lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=jnp.dtype(kept))
 
 
 def _glorot(inputs: int, parts: int) -> nn.initializers.Initializer:
@@ -115,9 +162,9 @@ class SelfAttention(nn.Module):
         self.qkv = Projection(width, heads, self.spec.dtype, parts=3)
         self.out = Projection(heads, width, self.spec.dtype)
 
-    def __call__(self, x: Float[Array, "B T D"], keep: Bool[Array, "B #T T"]) -> Float[Array, "B T D"]:
+    def __call__(self, x: Float[Array, "B T D"], visible: Visible) -> Float[Array, "B T D"]:
         query, key, value = self._split(x)
-        return self.out(_attend(self, query, key, value, keep))
+        return self.out(_attend(self, query, key, value, visible))
 
     def step(self, x, cache, position, keep):
         """One position of K beams. x f32[B, K, D]; cache (key, value) [B, T, K, H, C]; keep [B, K, T * K].
@@ -155,10 +202,10 @@ class CrossAttention(nn.Module):
         return key_value[..., 0, :, :], key_value[..., 1, :, :]
 
     def __call__(
-        self, x: Float[Array, "B T D"], memory: tuple[Array, Array], keep: Bool[Array, "B 1 S"]
+        self, x: Float[Array, "B T D"], memory: tuple[Array, Array], visible: Visible
     ) -> Float[Array, "B T D"]:
         key, value = memory
-        return self.out(_attend(self, self.query(x).astype(self.spec.dtype), key, value, keep))
+        return self.out(_attend(self, self.query(x).astype(self.spec.dtype), key, value, visible))
 
 
 def _width(spec: TransformerSpec) -> Axes:

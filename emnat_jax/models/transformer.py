@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
-from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention
+from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention, Visible
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
 from emnat_jax.models.sharding import constrain, constrain_rows
@@ -86,9 +86,9 @@ class EncoderLayer(nn.Module):
         self.attention, self.feed_forward = SelfAttention(self.spec), FeedForward(self.spec)
         self.residuals = [Residual(self.spec) for _ in range(2)]
 
-    def __call__(self, x, own, keep):
+    def __call__(self, x, own, visible):
         first, second = self.residuals
-        x = first.after(x, self.attention(first.before(x), keep))
+        x = first.after(x, self.attention(first.before(x), visible))
         return second.after(x, self.feed_forward(second.before(x))), own
 
 
@@ -103,9 +103,9 @@ class DecoderLayer(nn.Module):
         self.residuals = [Residual(self.spec) for _ in range(3)]
 
     def __call__(self, x, own, shared):
-        encoded, keep = shared
+        encoded, visible = shared
         first, *_ = self.residuals
-        x = first.after(x, self.attention(first.before(x), keep))
+        x = first.after(x, self.attention(first.before(x), visible))
         return self._rest(x, self.cross.memory(encoded.states), encoded.keep), own
 
     def start(self, states, own, shared):
@@ -121,7 +121,7 @@ class DecoderLayer(nn.Module):
 
     def _rest(self, x, memory, memory_keep):
         _, second, third = self.residuals
-        x = second.after(x, self.cross(second.before(x), memory, memory_keep[:, None]))
+        x = second.after(x, self.cross(second.before(x), memory, Visible(memory_keep)))
         return third.after(x, self.feed_forward(third.before(x)))
 
 
@@ -202,17 +202,15 @@ class Transformer(nn.Module):
             x = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))
             keep = jnp.pad(keep, ((0, 0), (1, 0)), constant_values=True)
         x = x + (self.embedding.position(jnp.arange(x.shape[1])) + self.source_bias[None])[None]
-        x, _ = self.encoder(self._enter(x, self.encoder_norm), shared=keep[:, None])
+        x, _ = self.encoder(self._enter(x, self.encoder_norm), shared=Visible(keep))
         return Encoded(self._leave(x, self.encoder_norm), keep)
 
     def decode(
         self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Decoder output for embedded inputs; positions with keep False are unseen."""
-        visible = keep[:, None]
-        if self.causal:
-            visible = visible & jnp.tril(jnp.ones((inputs.shape[1],) * 2, bool))[None]
-        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=(encoded, visible))
+        shared = encoded, Visible(keep, self.causal)
+        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=shared)
         return self._leave(x, self.decoder_norm)
 
     def start(self, encoded: Encoded, beams: int, length: int) -> Cache:

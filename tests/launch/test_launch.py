@@ -24,7 +24,7 @@ ACTIVE = ("*describe*", "+0", "ACTIVE\\n")
 @pytest.fixture
 def launch(tmp_path):
     """A function (script, arguments, answers) -> (status, output, calls)."""
-    for name in ("gcloud", "kubectl", "git"):
+    for name in ("gcloud", "kubectl", "git", "python3"):
         shutil.copy(STAND_IN, tmp_path / name)
     record, answers_file = tmp_path / "calls", tmp_path / "answers"
 
@@ -242,6 +242,22 @@ def test_the_manifest(launch):
 def test_bad_arguments_of_gke(launch, change, message):
     status, output, calls = launch("gke.sh", [*GKE, change])
     assert (status, calls) == (2, []) and message in output
+
+
+def test_an_accelerator_trains_translates_and_is_timed(launch):
+    status, output, calls = launch("accelerator.sh", ["--workdir=w", "--", "--config.seed=2"])
+    assert status == 0, output
+    commands = [call[3 : 4 if call[3] == "em" else 5] for call in calls]  # behind python3 -m emnat_jax
+    assert commands == [["em"], *4 * [["benchmark", "latency"]], *4 * [["benchmark", "train"]]]
+    assert all("--workdir=w" in call for call in calls)
+    assert all("--config.seed=2" in call for call in calls if "latency" not in call)
+    only = launch("accelerator.sh", ["--stage=em"])[2]
+    assert [call[3] for call in only] == ["em"]
+
+
+def test_bad_arguments_of_the_accelerator(launch):
+    status, output, calls = launch("accelerator.sh", ["--stage=all"])
+    assert (status, calls) == (2, []) and "--stage=all" in output
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The fused attention of CUDA devices: the same numbers as the plain one, and the kernel in the program."""
 
+import functools
 import re
 
 import jax
@@ -10,25 +11,50 @@ from jax._src.cudnn import fused_attention_stablehlo
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.errors import UserError
-from emnat_jax.models.attention import attend, attend_fused
+from emnat_jax.models.attention import Projection, Visible, attend, attend_fused
 from tests import tiny
 
 
 def inputs(length):
-    keys = jax.random.split(jax.random.key(0), 4)
-    query, key, value = (jax.random.normal(k, (3, length, 2, 16), jnp.float32) for k in keys[:3])
-    keep = jax.random.bernoulli(keys[3], 0.7, (3, length, length)).at[:, :, 0].set(True)
-    return query, key, value, keep
+    keys = jax.random.split(jax.random.key(0), 3)
+    query, key, value = (jax.random.normal(k, (3, length, 2, 16), jnp.float32) for k in keys)
+    keep = np.arange(length) < np.array([3, length, 1])[:, None]
+    return query, key, value, jnp.asarray(keep)
 
 
 @pytest.mark.parametrize("length", [8, 7])
-@pytest.mark.parametrize("rows", [8, 1], ids=["a mask for each query", "one mask"])
-def test_fused_attention_has_the_numbers_of_the_plain_one(rows, length):
-    query, key, value, keep = inputs(length)
-    plain, fused = (
-        f(query, key, value, keep[:, :rows], *rest) for f, rest in ((attend, ()), (attend_fused, ("xla",)))
-    )
-    np.testing.assert_allclose(plain, fused, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("causal", [False, True])
+def test_fused_attention_has_the_numbers_of_the_plain_one(causal, length):
+    *arrays, keep = inputs(length)
+    visible = Visible(keep, causal)
+    with jax.numpy_rank_promotion("allow"):  # in JAX's own mask of lengths
+        fused = attend_fused(*arrays, visible, "xla")
+    np.testing.assert_allclose(attend(*arrays, visible.mask()), fused, rtol=1e-5, atol=1e-6)
+
+
+def test_a_causal_query_sees_itself_and_real_keys_before_it():
+    seen = Visible(jnp.array([[True, True, False]]), causal=True).mask()
+    assert seen.tolist() == [[[True, False, False], [True, True, False], [True, True, False]]]
+
+
+def test_narrow_products_have_the_gradients_of_wide_ones_to_their_precision():
+    """Weights [D, parts, H, C] and [H, C, D], the two shapes that there are."""
+    for inputs, outputs, parts in (
+        (((6, None),), ((2, None), (3, None)), 3),
+        (((2, None), (3, None)), ((6, None),), 1),
+    ):
+        wide, narrow = (Projection(inputs, outputs, dtype, parts) for dtype in ("float32", "bfloat16"))
+        x = jax.random.normal(jax.random.key(0), (4, 5, *(size for size, _ in inputs)))
+        params = wide.init(jax.random.key(1), x)
+
+        def loss(module, params, x):
+            return jnp.sum(jnp.square(module.apply(params, x)))
+
+        exact, near = (
+            jax.grad(functools.partial(loss, module), (0, 1))(params, x) for module in (wide, narrow)
+        )
+        for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(near), strict=True):
+            assert a.dtype == b.dtype and np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)
 
 
 @pytest.mark.parametrize(
