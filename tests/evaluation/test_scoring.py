@@ -1,5 +1,7 @@
 """Scores in every script: sacrebleu's own numbers with the tokenizer of the language."""
 
+from pathlib import Path
+
 import pytest
 import sacrebleu
 from sacrebleu.metrics import TER
@@ -97,6 +99,7 @@ def test_a_missing_package_is_named_with_its_extra(tokenizer, monkeypatch):
     monkeypatch.setattr(module, "MeCab", None)
     with pytest.raises(UserError, match=rf"pip install 'emnat_jax\[{extra}\]'.*evaluation.tokenizer=char"):
         require_metrics(Scoring(tokenizer))
+    assert f'"{extra}": ["sacrebleu[{extra}]' in (Path(__file__).parents[2] / "setup.py").read_text()
 
 
 @pytest.mark.parametrize(
