@@ -60,6 +60,8 @@ setup(
         ],
         "tf": ["tensorflow-cpu>=2.21,<3"],
         "tpu": ["jax[tpu]>=0.10.2,<0.13; sys_platform == 'linux' and platform_machine == 'x86_64'"],
+        "ja": ["sacrebleu[ja]>=2.6,<3"],  # the BLEU tokenizer of Japanese
+        "ko": ["sacrebleu[ko]>=2.6,<3"],  # of Korean
         "gcs": ["gcsfs>=2024.2"],  # workdirs under gs://
         "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
     },

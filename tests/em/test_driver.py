@@ -19,7 +19,10 @@ from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import distill
 from emnat_jax.inference.sentences import sentence_pairs
+from emnat_jax.report.convert import dumps
+from emnat_jax.report.record import Evaluation, SystemScores
 from tests.em.runs import TRAIN, round_model, run_em, run_in_child, small_config, workspace
+from tests.report.made import NCM_BY_SPLIT, SCORES
 
 
 @pytest.mark.slow
@@ -238,7 +241,10 @@ def test_stopping_rule(tmp_path):
     for index, bleu in enumerate((30.0, 29.0, 35.0)):
         folder = tmp_path / f"rounds/{index}"
         folder.mkdir(parents=True)
-        (folder / "eval.json").write_text(json.dumps({"student": {"valid": {"bleu": bleu}}}))
+        scores = dataclasses.replace(SCORES, bleu=bleu)
+        system = SystemScores(valid=scores, test=SCORES)
+        found = Evaluation(round=index, teacher=system, student=system, ncm=NCM_BY_SPLIT)
+        (folder / "eval.json").write_text(dumps(found))
     config = small_config(rounds=3, stop_min_gain=0.1)
     assert "rose" in stop_reason(workspace(tmp_path, config), 1)
     assert stop_reason(workspace(tmp_path, config), 2) is None

@@ -33,6 +33,7 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "data.kind": "demo",
     "data.modes.modes": 2,
     "data.row_multiple": 16,
+    "evaluation.tokenizer": "char",
     "em.candidates_from": ("teacher", "student"),
     "em.student_data": "selected",
     "select.max_drift": 0.1,

@@ -1,10 +1,12 @@
 """The E-step over a set: soft outputs, references as candidates, constraints. The set is one of made rows."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
+import sacrebleu
 
 from emnat_jax.artifacts.manifest import (
     Provenance,
@@ -14,13 +16,13 @@ from emnat_jax.artifacts.manifest import (
     read_dataset,
 )
 from emnat_jax.artifacts.records import REFERENCE, Row, shard_name, write_shard
-from emnat_jax.config import DataConfig, SelectConfig
+from emnat_jax.config import DataConfig, Scoring, SelectConfig
 from emnat_jax.data.batches import BatchStream
 from emnat_jax.data.pairs import load_pairs
 from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.errors import UserError
 from emnat_jax.estep.scores import Weights
-from emnat_jax.estep.selection import Selector, choose_rows
+from emnat_jax.estep.selection import Selector, choose_rows, score_table, select
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
 from tests.estep.candidates import REFERENCES, STUDENT, TEACHER0, Letters, chosen, tokens
@@ -70,6 +72,33 @@ def test_quality_pulls_to_the_reference(candidates, tmp_path):
     assert [Letters().decode(row.targets[0]) for row in rows] == REFERENCES
 
 
+class Chinese(Letters):
+    """The same without spaces and in other characters."""
+
+    def decode(self, tokens) -> str:
+        return super().decode(tokens).translate(str.maketrans("abc", "我你他", " "))
+
+
+def test_quality_by_bleu_counts_the_tokens_it_is_told_to(candidates, tmp_path):
+    row = dataclasses.replace(next(iter(read_dataset(candidates))), target_text="我你他")
+    row = dataclasses.replace(row, targets=[tokens(text) for text in ("c a b", "a b c c", "b")])
+    config = SelectConfig(quality_weight=1.0, quality="bleu", include_reference=True)
+    found = {
+        scoring: score_table([row], Selector(config, Chinese(), scoring=scoring)).quality[0]
+        for scoring in (Scoring(), Scoring("zh"))
+    }
+    assert not found[Scoring()].any()  # no line is a word of the reference
+    expected = [
+        sacrebleu.sentence_bleu(line, ["我你他"], tokenize="zh").score / 100
+        for line in ("他我你", "我你他他", "你")
+    ]
+    np.testing.assert_allclose(found[Scoring("zh")], expected)
+    assert min(expected) > 0
+    vocabulary = Letters()
+    made = select(candidates, tmp_path / "set", config, vocabulary=vocabulary, scoring=Scoring("zh"))
+    assert made.options["scoring"] == {"tokenizer": "zh", "lowercase": False, "ter": False}
+
+
 @pytest.mark.parametrize("output", ["hard", "weighted"])
 def test_a_constraint_on_quality_raises_its_weight(candidates, tmp_path, output):
     from emnat_jax.evaluation.bleu import sentence_quality
@@ -80,8 +109,8 @@ def test_a_constraint_on_quality_raises_its_weight(candidates, tmp_path, output)
     def mean(rows) -> float:
         qualities = [
             np.dot(
-                sentence_quality(
-                    "chrf", [Letters().decode(target) for target in row.targets], row.target_text
+                sentence_quality("chrf")(
+                    [Letters().decode(target) for target in row.targets], row.target_text
                 ),
                 row.scores.get("weight", [1.0]),
             )
