@@ -20,10 +20,11 @@ from emnat_jax.errors import UserError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "MANIFEST.json"
 _HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
-KINDS = ("bitext", "distilled", "candidates", "selected", "model")
+KINDS = ("bitext", "mono", "distilled", "candidates", "selected", "model")
 
 _MAKERS = {
     "bitext": "emnat prepare",
+    "mono": "emnat prepare",
     "distilled": "emnat distill",
     "candidates": "emnat distill",
     "selected": "emnat select",

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     programs = {name: one for name, one in programs.items() if any(text in name for text in wanted)}
     if not programs:
         raise UserError(f"--steps={args.steps}: no step has such a name.")
-    workload = Workload(args.pairs or config.data.train_rows, args.tokens)
+    workload = Workload(args.pairs or config.data.first_lines, args.tokens)
     mesh = dict(there.layout.mesh.shape)
     if not args.json:
         print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {mesh}")

@@ -2,6 +2,7 @@
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
+from emnat_jax.data.prepare import set_names
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.candidates import Candidates
 from emnat_jax.em.stages.distill import Distill
@@ -15,7 +16,7 @@ from emnat_jax.em.stages.train import Train
 
 def make_plan(config: Config) -> list[Stage]:
     """All stages of all rounds (docs/method.md, section 5.1)."""
-    stages: list[Stage] = [Prepare()]
+    stages: list[Stage] = [Prepare(sets=set_names(config.data))]
     for index in range(config.em.rounds + 1):
         stages += _round(config, index)
         if index < config.em.rounds:

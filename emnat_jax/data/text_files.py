@@ -1,0 +1,90 @@
+"""Sentence pairs of text files: a file for each side, or files of both sides with a TAB between them."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from etils import epath
+
+from emnat_jax.config import DataConfig
+from emnat_jax.data.corpora import find_files
+from emnat_jax.data.text import TextPair, read_pairs, read_text_lines
+from emnat_jax.errors import UserError, require
+
+_BLOCK_BYTES = 1 << 20
+# A file that begins like one of these is left to the reader, which knows them (gzip, xz, bzip2, zstd, zip).
+_MAYBE_COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"PK")
+
+
+def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
+    """A function that reads the pairs of a split from its files, one file after another.
+
+    UserError where a file is missing, or where the sides have different numbers of files.
+    """
+    if getattr(config, f"{split}_tsv") is not None:
+        files = find_files(config, f"{split}_tsv")
+        return lambda: _numbered(read_tsv(path) for path in files)
+    sides = _pairs_of_files(config, split)
+    return lambda: _numbered(read_pairs(source, target) for source, target in sides)
+
+
+def count_lines(config: DataConfig, split: str) -> list[tuple[str, int]]:
+    """The files of a split (those of its source side) and their lines, which are not decoded.
+
+    UserError where the two files of a pair have different numbers.
+    """
+    if getattr(config, f"{split}_tsv") is not None:
+        return [(str(path), _count(path)) for path in find_files(config, f"{split}_tsv")]
+    return [(str(source), _count_both(source, target)) for source, target in _pairs_of_files(config, split)]
+
+
+def read_tsv(path: epath.PathLike) -> Iterator[TextPair]:
+    """The pairs of a file with lines of source, TAB, target; UserError, with the line, for any other."""
+    number = -1
+    for number, line in enumerate(read_text_lines(path)):
+        parts = line.split("\t")
+        if len(parts) != 2:
+            advice = "keep two of them, e.g. with `cut -f1,2`" if len(parts) > 2 else "mend the line"
+            raise UserError(
+                f"{path}:{number + 1}: columns: {len(parts)}; a line is source, TAB, target; {advice}."
+            )
+        yield TextPair(number, *parts)
+    require(number >= 0, f"{path} is empty; give lines of source, TAB, target.")
+
+
+def _pairs_of_files(config: DataConfig, split: str) -> Sequence[tuple[epath.Path, epath.Path]]:
+    """The files of the two sides, each with its translation."""
+    sources, targets = (find_files(config, f"{split}_{side}") for side in ("source", "target"))
+    require(
+        len(sources) == len(targets),
+        f"data.{split}_source names {len(sources)} files and data.{split}_target {len(targets)}; file N of "
+        "one must be the translation of file N of the other.",
+    )
+    return list(zip(sources, targets, strict=True))
+
+
+def _numbered(files: Iterator[Iterator[TextPair]]) -> Iterator[TextPair]:
+    """The pairs of all files, numbered through."""
+    for number, pair in enumerate(itertools.chain.from_iterable(files)):
+        pair.line = number
+        yield pair
+
+
+def _count_both(source: epath.Path, target: epath.Path) -> int:
+    counts = _count(source), _count(target)
+    require(
+        counts[0] == counts[1],
+        f"{source} has {counts[0]} lines and {target} has {counts[1]}; "
+        "line N of one must translate line N of the other.",
+    )
+    return counts[0]
+
+
+def _count(path: epath.Path) -> int:
+    with path.open("rb") as file:
+        if not file.read(6).startswith(_MAYBE_COMPRESSED):
+            file.seek(0)
+            lines, last = 0, b"\n"
+            for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
+                lines, last = lines + block.count(b"\n"), block[-1:]
+            return lines + (last != b"\n")
+    return sum(1 for _ in read_text_lines(path))
