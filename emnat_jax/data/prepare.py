@@ -111,7 +111,7 @@ def _scanned(config: Config, workdir: epath.Path, log: Log) -> _Work:
 def _lines(found: Scan) -> str:
     """How many lines, in words."""
     if found.lines < found.there:
-        return f"{found.there} lines, of which the first {found.lines} are used (data.train_rows)"
+        return f"{found.lines} of {found.there} lines (data.train_rows)"
     return f"{found.lines} lines"
 
 

@@ -33,7 +33,7 @@ def count_lines(config: DataConfig, split: str) -> list[tuple[str, int]]:
     UserError where the two files of a pair have different numbers.
     """
     if getattr(config, f"{split}_tsv") is not None:
-        return [(str(path), _count(path)) for path in find_files(config, f"{split}_tsv")]
+        return [(str(path), count_file(path)) for path in find_files(config, f"{split}_tsv")]
     return [(str(source), _count_both(source, target)) for source, target in _pairs_of_files(config, split)]
 
 
@@ -70,7 +70,7 @@ def _numbered(files: Iterator[Iterator[TextPair]]) -> Iterator[TextPair]:
 
 
 def _count_both(source: epath.Path, target: epath.Path) -> int:
-    counts = _count(source), _count(target)
+    counts = count_file(source), count_file(target)
     require(
         counts[0] == counts[1],
         f"{source} has {counts[0]} lines and {target} has {counts[1]}; "
@@ -79,8 +79,9 @@ def _count_both(source: epath.Path, target: epath.Path) -> int:
     return counts[0]
 
 
-def _count(path: epath.Path) -> int:
-    with path.open("rb") as file:
+def count_file(path: epath.PathLike) -> int:
+    """Lines of a file, as the reader has them; what it has to unpack is read."""
+    with epath.Path(path).open("rb") as file:
         if not file.read(6).startswith(_MAYBE_COMPRESSED):
             file.seek(0)
             lines, last = 0, b"\n"

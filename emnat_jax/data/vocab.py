@@ -152,6 +152,7 @@ def open_vocabulary(path: epath.PathLike) -> Vocabulary:
     for folder in (path, path / paths.VOCABULARY):
         if (folder / _MANIFEST_NAME).exists() and (folder / _MODEL_NAME).exists():
             return load_vocabulary(folder)
+        path = folder / _MODEL_NAME if (folder / _MODEL_NAME).exists() else path
     if path.is_dir() or not path.exists():
         found = "a folder without a vocabulary" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {found}; name a SentencePiece model, a workdir, or its folder vocab.")

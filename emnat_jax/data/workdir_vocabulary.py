@@ -41,10 +41,8 @@ def make_vocabulary(
     made_from = {**text, "options": _options(config)} if given is None else {"given": given.fingerprint}
     if vocabulary_made_from(folder) == made_from:
         return load_vocabulary(folder)
-    if given is not None and vocabulary_in(folder) == given.fingerprint:
-        given.save(folder, made_from)
-        return given
-    _require_replaceable(workdir)
+    if given is None or vocabulary_in(folder) not in ("", given.fingerprint):
+        _require_replaceable(workdir)
     vocabulary = _trained(config, lines, log) if given is None else _taken(given, config, log)
     keep_plan(workdir / paths.DATA, {"vocabulary": vocabulary.fingerprint})
     vocabulary.save(folder, made_from)
@@ -99,10 +97,11 @@ def _require_replaceable(workdir: epath.Path) -> None:
             "changed since; go back to what they were, or use a new workdir.",
         )
     found, own = vocabulary_in(folder), (plan_of(workdir / paths.DATA) or {}).get("vocabulary")
+    use = folder if found else next(iter(sorted(folder.iterdir())), folder) if folder.exists() else folder
     require(
         found in (None, own),
-        f"{folder} is there and is not of this text and these options. To use it, name it: "
-        f"vocab.path={folder}. To have another one made, move it away, or use a new workdir.",
+        f"{folder} is there and is not of this text and these options. To use it, name it: vocab.path={use}. "
+        "To have another one made, move it away, or use a new workdir.",
     )
 
 
