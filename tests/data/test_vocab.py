@@ -171,7 +171,7 @@ def test_a_vocabulary_too_small_for_the_characters_names_option_and_value():
 
 def many_characters() -> list[str]:
     """Thirty letters that make up nearly all of the text, and two hundred that occur once."""
-    common = [f"{''.join(chr(97 + (i * j) % 26) for j in range(9))} und 123" for i in range(400)]
+    common = [f"{''.join(chr(97 + (i * j) % 26) for j in range(9))} und 123" for i in range(1500)]
     return [*common, *(chr(0x4E00 + i) for i in range(200))]
 
 
@@ -180,11 +180,9 @@ def many_characters() -> list[str]:
 )
 def test_every_remedy_for_too_many_characters_works(size, model):
     config = VocabConfig(size=size, model=model, byte_fallback=size > 256)
-    with pytest.raises(UserError, match=r"use \d+ or more, or vocab.character_coverage=0\.\d+\.$") as caught:
+    with pytest.raises(UserError, match="or more, or vocab.character_coverage=") as caught:
         train_vocabulary(many_characters(), config)
-    larger, coverage = re.search(
-        r"use (\d+) or more, or vocab.character_coverage=([\d.]+)\.$", str(caught.value)
-    ).groups()
+    larger, coverage = re.search(r"use (\d+) or more, or .*=(\d\.\d+)\.$", str(caught.value)).groups()
     for remedy in ({"size": int(larger)}, {"character_coverage": float(coverage)}):
         assert train_vocabulary(many_characters(), dataclasses.replace(config, **remedy)).size > 8
 
