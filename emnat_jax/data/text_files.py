@@ -1,6 +1,8 @@
 """Sentence pairs of text files: a file for each side, or files of both sides with a TAB between them."""
 
+import codecs
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from etils import epath
@@ -11,8 +13,7 @@ from emnat_jax.data.text import TextPair, read_pairs, read_text_lines
 from emnat_jax.errors import UserError, require
 
 _BLOCK_BYTES = 1 << 20
-# A file that begins like one of these is left to the reader, which knows them (gzip, xz, bzip2, zstd, zip).
-_MAYBE_COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"PK")
+_BINARY = re.compile(b"[\x00-\x08\x0e-\x1f]")
 
 
 def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
@@ -80,12 +81,20 @@ def _count_both(source: epath.Path, target: epath.Path) -> int:
 
 
 def count_file(path: epath.PathLike) -> int:
-    """Lines of a file, as the reader has them; what it has to unpack is read."""
+    """Lines of a file, as the reader has them; what does not begin like text is left to the reader."""
     with epath.Path(path).open("rb") as file:
-        if not file.read(6).startswith(_MAYBE_COMPRESSED):
-            file.seek(0)
-            lines, last = 0, b"\n"
-            for block in iter(lambda: file.read(_BLOCK_BYTES), b""):
-                lines, last = lines + block.count(b"\n"), block[-1:]
+        lines, last, block = 0, b"\n", file.read(_BLOCK_BYTES)
+        if _is_text(block):
+            while block:
+                lines, last, block = lines + block.count(b"\n"), block[-1:], file.read(_BLOCK_BYTES)
             return lines + (last != b"\n")
     return sum(1 for _ in read_text_lines(path))
+
+
+def _is_text(block: bytes) -> bool:
+    """Whether bytes may be the beginning of a plain text; no packed file begins so."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(block)
+    except UnicodeDecodeError:
+        return False
+    return _BINARY.search(block) is None
