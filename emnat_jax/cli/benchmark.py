@@ -1,17 +1,18 @@
 """Honest timings: one training step, or translation by batch size.
 
-`train` times the compiled step of a role's configuration on random tokens and needs no data.
-`latency` times a finished model from raw lines to raw translations, and keeps the timings, with the BLEU of
-the test split decoded that way, for `emnat report`.
+`train` times the compiled step of a role's configuration on random tokens and needs no data: the mean of
+steps that follow one another without a wait, as in training.
+`latency` times a finished model from raw lines to raw translations, in batches of exactly N sentences of
+similar length, and keeps the times, with the BLEU of these sentences, for `emnat report`. Median and 95th
+percentile are of at least 20 batches; where the sentences make fewer, they are translated several times.
 
 Examples:
   emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
-  emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,64
+  emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,8,32
 """
 
 import argparse
-import dataclasses
-from collections.abc import Callable, Sequence
+import functools
 from typing import TYPE_CHECKING, Any
 
 from emnat_jax.artifacts import paths
@@ -25,7 +26,6 @@ from emnat_jax.report.record import Timing
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
-    from emnat_jax.artifacts.records import Row
     from emnat_jax.em.workdir import Workspace
 
 DECODING = ("model", "decoder", "length_candidates", "rescore")  # options that the rounds did not decode with
@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=int, default=25, metavar="N", help="train: tokens; default: 25")
     parser.add_argument("--vocab", type=int, default=10_000, metavar="N", help="train: ids; default: 10000")
     parser.add_argument("--repeats", type=int, default=10, metavar="N", help="train: steps; default: 10")
-    parser.add_argument("--batch", default="1,64", metavar="N[,N]", help="latency: sizes; default: 1,64")
+    parser.add_argument(
+        "--batch", default="1,8,32,128", metavar="N[,N]", help="latency: sizes; default: 1,8,32,128"
+    )
     parser.add_argument("--sentences", type=int, default=128, metavar="N", help="latency; default: 128")
     add_json(parser, "the timings")
 
@@ -72,17 +74,23 @@ def _train(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[st
 
 
 def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[str, Any]:
-    """The timings; the first process keeps them for the report's page."""
+    """The timings, which are kept for the report's page as well."""
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.latency import keep_latency
     from emnat_jax.em.load import last_round
-    from emnat_jax.profiling.benchmark import measure_latency
+    from emnat_jax.evaluation.bleu import signed_bleu
+    from emnat_jax.evaluation.metrics import require_metrics
+    from emnat_jax.profiling.latency import measure_latency, measured_sentences, one_batch
 
-    sizes = _sizes(args.batch)
-    rows = list(read_dataset(work.directory / paths.split("test")))
-    lines = [row.source_text for row in rows[: args.sentences]]
-    translators = {size: load_model(_decoding(work, size), args).translate for size in sizes}
-    batches = measure_latency(translators, lines)
+    require(work.processes.count == 1, "latency is of one process; start it on one host, without the others.")
+    sizes, scoring = _sizes(args.batch), work.config.scoring
+    require_metrics(scoring)
+    rows = list(read_dataset(work.directory / paths.split("test")))[: args.sentences]
+    references = [row.target_text for row in rows]
+    model = load_model(work, args)
+    sentences = measured_sentences(model, [row.source_text for row in rows], references)
+    make_translate = functools.cache(functools.partial(one_batch, model, work.layout))
+    batches = measure_latency(make_translate, sentences, sizes, work.config.data.buckets, scoring)
     index = last_round(work, args.role) if args.round is None and args.model is None else args.round
     changes = {name: value for name in DECODING if (value := getattr(args, name)) is not None}
     about = [] if args.model else [f"round {index}"]
@@ -91,41 +99,17 @@ def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[
         role=args.role,
         round=index,
         device=devices,
-        bleu=_bleu(work, args.role, None if changes else index, translators[max(sizes)], rows),
+        sentences=len(rows),
+        bleu_signature=signed_bleu(references, [references], scoring)[1],
         changes=changes,
         batches=batches,
     )
-    if work.processes.is_first:
-        keep_latency(work.directory, timing)
+    keep_latency(work.directory, timing)
     return {
-        "sentences": len(lines),
-        "bleu": timing.bleu,
+        "sentences": len(rows),
+        "bleu_signature": timing.bleu_signature,
         **{f"batch_{item.batch}": item for item in batches},
     }
-
-
-def _bleu(
-    work: "Workspace",
-    role: str,
-    index: int | None,
-    translate: Callable[[Sequence[str]], list[str]],
-    rows: "Sequence[Row]",
-) -> float:
-    """Of the whole test split: that of the round `index` (None: of no round), else of a new translation."""
-    from emnat_jax.em.results import round_bleu
-    from emnat_jax.evaluation.bleu import corpus_bleu
-
-    bleu = None if index is None else round_bleu(work.directory, role, index)
-    if bleu is not None:
-        return bleu
-    outputs = translate([row.source_text for row in rows])
-    return corpus_bleu(outputs, [[row.target_text for row in rows]])
-
-
-def _decoding(work: "Workspace", size: int) -> "Workspace":
-    """The same workspace, decoding `size` rows at a time."""
-    data = dataclasses.replace(work.config.data, decode_rows=size)
-    return type(work)(dataclasses.replace(work.config, data=data), work.directory, work.log, work.processes)
 
 
 def _sizes(text: str) -> list[int]:

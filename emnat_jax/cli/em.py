@@ -34,11 +34,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         return
     work = open_workspace(config, args.workdir, processes)
     from emnat_jax.em.driver import run as run_em
-    from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.convert import dumps
     from emnat_jax.report.rounds import text_table
 
-    require_library()  # found missing now, not after the first hours of training
     report = run_em(work)
     if args.json:
         print(dumps(report))

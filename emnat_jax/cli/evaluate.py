@@ -1,27 +1,35 @@
 """sacreBLEU with its signature, chrF++, repetition and length ratio; paired significance of two systems.
 
+The BLEU tokenizer is the one for the target language: of the workdir's configuration, or --language; for
+files alone by the script of the references. All that is counted in tokens counts those of BLEU.
+
 Examples:
   emnat evaluate --workdir=runs/demo --role=student --round=2 --split=test
   emnat evaluate --hypotheses=out.en --references=test.en --baseline=other.en
-  emnat evaluate --hypotheses=out.de --references=ref1.de,ref2.de --json
+  emnat evaluate --hypotheses=out.zh --references=ref1.zh,ref2.zh --language=zh --json
   emnat evaluate --workdir=runs/tatoeba --multi-references=test_multiref.tsv.gz
 """
 
 import argparse
+import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import add_model, load_model
-from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import read_lines, show
 from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.config import TOKENIZERS, Scoring, tokenizer_for
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
+from emnat_jax.evaluation.metrics import require_metrics
+from emnat_jax.evaluation.scripts import better_tokenizer
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
+    from emnat_jax.artifacts.records import Row
     from emnat_jax.em.workdir import Workspace
 
 
@@ -31,6 +39,7 @@ class Evaluated(NamedTuple):
     scores: Any  # a record
     outputs: list[str]
     references: References
+    scoring: Scoring
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline", metavar="FILE", help="output of another system, for the paired bootstrap"
     )
+    group = parser.add_argument_group(
+        "how outputs are compared; default: as the workdir's configuration says"
+    )
+    group.add_argument("--language", metavar="CODE", help="the target language, e.g. zh or pt-BR")
+    group.add_argument("--tokenizer", choices=TOKENIZERS, help="of BLEU; default: the language's")
+    group.add_argument("--lowercase", action="store_true", help="case makes no difference")
+    group.add_argument("--ter", action="store_true", help="also the translation edit rate; slow")
     add_json(parser, "the scores")
 
 
@@ -62,13 +78,13 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
         found = _model_outputs(work, args)
     elif processes.is_first:
-        found = _files(args)
+        found = _files(args, config_arguments)
     if found is None:
         return
     shown = dict(vars(found.scores))
     if args.baseline:
         baseline = read_lines(args.baseline)
-        shown["significance"] = paired_significance(found.outputs, baseline, found.references)
+        shown["significance"] = paired_significance(found.outputs, baseline, found.references, found.scoring)
     show(shown, args.json)
 
 
@@ -83,10 +99,13 @@ def _check(args: argparse.Namespace) -> None:
     )
 
 
-def _files(args: argparse.Namespace) -> Evaluated:
+def _files(args: argparse.Namespace, config_arguments: list[str]) -> Evaluated:
     """The scores of a file."""
     outputs, references = read_lines(args.hypotheses), _references(args)
-    return Evaluated(quality(outputs, references), outputs, references)
+    is_configured = bool(config_arguments) or args.workdir != DEFAULT_WORKDIR
+    configured = read_config(config_arguments, args.workdir).scoring if is_configured else None
+    scoring = _scoring(args, configured, references)
+    return Evaluated(quality(outputs, references, scoring), outputs, references, scoring)
 
 
 def _references(args: argparse.Namespace) -> References:
@@ -95,23 +114,52 @@ def _references(args: argparse.Namespace) -> References:
     return [read_lines(path) for path in args.references.split(",")]
 
 
+def _scoring(args: argparse.Namespace, configured: Scoring | None, references: References) -> Scoring:
+    """What the options say, else the configuration; without a language by the script of the references.
+
+    UserError where a package is missing.
+    """
+    default = configured or Scoring()
+    of_language = tokenizer_for(args.language) if args.language else default.tokenizer
+    scoring = Scoring(
+        args.tokenizer or of_language, args.lowercase or default.lowercase, args.ter or default.ter
+    )
+    better = None if args.tokenizer else better_tokenizer(references[0], scoring)
+    if better is not None and configured is None and args.language is None:
+        _remark(f"BLEU counts {better} tokens, for want of --language: the references have no spaces.")
+        scoring = dataclasses.replace(scoring, tokenizer=better)
+    elif better is not None:
+        _remark(
+            f"the references have no spaces, so that BLEU counts whole lines as words ({scoring.tokenizer}); "
+            f"give --tokenizer={better}."
+        )
+    require_metrics(scoring)
+    return scoring
+
+
+def _remark(text: str) -> None:
+    print(f"emnat evaluate: {text}", file=sys.stderr)
+
+
 def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | None:
     """The scores of a model's translations; None in other processes than the first, which lend devices."""
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.evaluate import EvaluationOptions, score_lines
 
-    translate = load_model(work, args).translate
-    if not work.processes.is_first:
-        translate([])
-        return None
-    if args.multi_references:
+    rows: list[Row] | None = None
+    sources: list[str] = []
+    references: References = []
+    if work.processes.is_first and args.multi_references:
         sources, references = _read_multi_references(args.multi_references)
-        outputs = translate(sources)
-        return Evaluated(quality(outputs, references), outputs, references)
-    rows = list(read_dataset(work.directory / paths.split(args.split)))
-    outputs, references = translate([row.source_text for row in rows]), [[row.target_text for row in rows]]
-    scores = score_lines(outputs, references, rows, EvaluationOptions.of(work.config))
-    return Evaluated(scores, outputs, references)
+    elif work.processes.is_first:
+        rows = list(read_dataset(work.directory / paths.split(args.split)))
+        sources, references = [row.source_text for row in rows], [[row.target_text for row in rows]]
+    scoring = _scoring(args, work.config.scoring, references) if references else work.config.scoring
+    outputs = load_model(work, args).translate(sources)
+    if not work.processes.is_first:
+        return None
+    options = dataclasses.replace(EvaluationOptions.of(work.config), scoring=scoring)
+    return Evaluated(score_lines(outputs, references, rows, options), outputs, references, scoring)
 
 
 def _read_multi_references(path: str) -> tuple[list[str], list[list[str | None]]]:

@@ -22,12 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.em.driver import rebuild_report
-    from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.convert import dumps
     from emnat_jax.report.record import Report
     from emnat_jax.report.rounds import text_table
 
-    require_library()
     work.check()
     report = processes.broadcast_record("report", Report, lambda: rebuild_report(work))
     if args.json:

@@ -29,10 +29,15 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.config import RULES
     from emnat_jax.data.shard_workers import ShardWorkers
     from emnat_jax.data.vocab import load_vocabulary
+    from emnat_jax.em.stages.select import selection_scoring
     from emnat_jax.estep.selection import select
+    from emnat_jax.evaluation.metrics import require_metrics
     from emnat_jax.runtime.mesh import DataPart
 
     config = read_config(config_arguments, args.workdir)
+    scoring = selection_scoring(config)
+    if config.select.needs_quality:
+        require_metrics(scoring)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
     workers = ShardWorkers(processes, part, make_log(processes))
@@ -43,6 +48,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
             config.select,
             vocabulary=vocabulary,
             seed=config.seed,
+            scoring=scoring,
             workers=workers,
         )
     shown = ("weights", "constraint") if RULES[config.select.rule].is_distribution else ()

@@ -50,13 +50,11 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     if (epath.Path(args.workdir) / paths.CONFIG).exists():
         raise UserError(f"{args.workdir} is the workdir of one run; give a sweep a --workdir of its own.")
     set_up_jax()
-    from emnat_jax.evaluation.bleu import require_library
     from emnat_jax.report.convert import dumps
     from emnat_jax.report.sweep_page import sweep_table
     from emnat_jax.report.sweep_record import SweepReport
     from emnat_jax.sweep.summary import write_sweep_report
 
-    require_library()
     failed = {}
     if not args.report:
         failed = run_cells(cells, chosen, args.workdir, make_log(processes), processes)

@@ -27,6 +27,7 @@ from emnat_jax.config.program import (
     TrainConfig,
 )
 from emnat_jax.config.rules import RULES, RuleSpec
+from emnat_jax.config.scoring import TOKENIZERS, UNSPACED, Scoring, tokenizer_for
 from emnat_jax.config.tasks import TASKS, ModesOptions, TaskSpec
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "RULES",
     "SIZES",
     "TASKS",
+    "TOKENIZERS",
+    "UNSPACED",
     "AROptions",
     "CMLMOptions",
     "CTCOptions",
@@ -54,6 +57,7 @@ __all__ = [
     "OptimConfig",
     "Role",
     "RuleSpec",
+    "Scoring",
     "SelectConfig",
     "TaskSpec",
     "TrainConfig",
@@ -61,4 +65,5 @@ __all__ = [
     "UpsampledOptions",
     "VanillaOptions",
     "VocabConfig",
+    "tokenizer_for",
 ]

@@ -8,6 +8,7 @@ from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.config.model import ModelConfig
 from emnat_jax.config.rules import RULES
+from emnat_jax.config.scoring import TOKENIZERS, Scoring, tokenizer_for
 from emnat_jax.errors import require
 
 AXES = ("data", "fsdp", "model")  # of the mesh
@@ -178,13 +179,19 @@ class EMConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-    """What a round reports."""
+    """What a round reports, and how outputs are compared with references."""
 
+    # Of BLEU, and of all that is counted in tokens: 13a, intl, zh, ja-mecab, ko-mecab, char or none;
+    # None: the one for data.target_language.
+    tokenizer: str | None = None
+    lowercase: bool = False  # BLEU, chrF++ and TER do not tell upper from lower case
+    ter: bool = False  # also the translation edit rate; it takes longer than all other scores together
     ncm_rows: int = 1_000  # training rows that NCM and teacher NLL are measured on; of valid: all
     rescored_candidates: int = 3  # student hypotheses that the first teacher chooses from; 0: do not
     samples: int = 8  # example translations in the report
 
     def __post_init__(self) -> None:
+        each(self, ("tokenizer",), lambda name: name in TOKENIZERS, f"None or one of {', '.join(TOKENIZERS)}")
         positive(self, "ncm_rows")
         each(self, ("rescored_candidates", "samples"), lambda value: value >= 0, "0 or more")
 
@@ -249,6 +256,13 @@ class Config:
             f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} "
             "leaves out.",
         )
+
+    @property
+    def scoring(self) -> Scoring:
+        """How outputs are compared with references, by the target language where no option says it."""
+        asked = self.evaluation
+        tokenizer = asked.tokenizer or tokenizer_for(self.data.target_language)
+        return Scoring(tokenizer, asked.lowercase, asked.ter)
 
     def role(self, name: str) -> Role:
         """The model and the training of the `teacher` or the `student`."""

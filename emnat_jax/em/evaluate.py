@@ -1,7 +1,7 @@
 """The evaluation of a round: quality of its systems, multi-modality of the student's targets, samples."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,21 +11,25 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_lines, write_text
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
-from emnat_jax.config import ROLES, TASKS, Config
+from emnat_jax.config import ROLES, TASKS, Config, Scoring
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.pairs import Pairs, make_pairs
 from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context
+from emnat_jax.em.cut import find_cut
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality, outputs_as_targets
 from emnat_jax.em.results import MULTI
 from emnat_jax.evaluation.bleu import References, quality
-from emnat_jax.evaluation.lengths import bucket_name, bucket_of, sample_over_lengths
+from emnat_jax.evaluation.lengths import bucket_name, buckets_of, sample_over_lengths
+from emnat_jax.evaluation.scripts import better_tokenizer
 from emnat_jax.inference.alternatives import Alternatives, choices
 from emnat_jax.inference.decode import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pairs
 from emnat_jax.report.convert import dumps
+from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.record import (
+    Cut,
     Evaluation,
     Multimodality,
     MultimodalityBySplit,
@@ -51,6 +55,7 @@ class EvaluationOptions:
     buckets: tuple[int, ...]  # tokens
     with_multi: bool  # whether there are sentences with several references
     ncm_of_references: bool  # on the valid split; else of the teacher's translations
+    scoring: Scoring
 
     @classmethod
     def of(cls, config: Config) -> "EvaluationOptions":
@@ -64,6 +69,7 @@ class EvaluationOptions:
             buckets=data.buckets,
             with_multi=data.test_multi is not None,
             ncm_of_references=config.em.student_data == "raw",
+            scoring=config.scoring,
         )
 
 
@@ -81,6 +87,7 @@ class Texts(NamedTuple):
     rows: dict[str, list[Row]]  # of SPLITS
     references: dict[str, References]
     pairs: dict[str, Pairs]
+    cut: tuple[Cut, ...]
 
 
 class _Found(NamedTuple):
@@ -117,7 +124,7 @@ def evaluate_round(
         "train": measure_multimodality(models, learned),
         "valid": measure_multimodality(models, held_out),
     }
-    places = sample_over_lengths(_targets(texts.rows["test"]), context.settings.samples)
+    places = sample_over_lengths(_targets(texts.rows["test"]), context.settings.samples, options.scoring)
     chosen = _outputs_at(texts.rows["test"], decoded["student", "test"], places)
     found = _Found(decoded, ncm, dict(zip(places, models["student"].alternatives_of(chosen), strict=True)))
     context.processes.broadcast(
@@ -133,13 +140,17 @@ def read_texts(context: Context, options: EvaluationOptions, *, has_part: bool) 
     }
     references: dict[str, References] = {split: [_targets(rows[split])] for split in SPLITS}
     pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
+    lines = {split: [(row.row, row.source_text, row.source) for row in rows[split]] for split in SPLITS}
     if options.with_multi:
         sources, references[MULTI] = read_multi_references(
             find_file(context.settings.in_place(), "test_multi")
         )
-        lines = encode_lines(sources if has_part else [], context.vocabulary, options.buckets[-1])
-        pairs[MULTI] = sentence_pairs(lines)
-    return Texts(rows, references, pairs)
+        sources = sources if has_part else []
+        tokens = encode_lines(sources, context.vocabulary, options.buckets[-1])
+        pairs[MULTI] = sentence_pairs(tokens)
+        lines[MULTI] = list(zip(range(len(sources)), sources, tokens, strict=True))
+    cut = [find_cut(split, found, context.vocabulary, options.buckets[-1]) for split, found in lines.items()]
+    return Texts(rows, references, pairs, tuple(found for found in cut if found is not None))
 
 
 def _targets(rows: Sequence[Row]) -> list[str]:
@@ -172,6 +183,8 @@ def _outputs_at(rows: Sequence[Row], decoded: Sequence[Candidates], places: Sequ
 
 def _write(context: Context, options: EvaluationOptions, index: int, texts: Texts, found: _Found) -> None:
     """The outputs, and what they are worth."""
+    for remark in _remarks(paths.evaluation(index), texts, options.scoring):
+        context.log(remark)
     outputs = {
         key: [best_text(candidates, context.vocabulary) for candidates in decoded]
         for key, decoded in found.decoded.items()
@@ -188,9 +201,24 @@ def _write(context: Context, options: EvaluationOptions, index: int, texts: Text
         round=index,
         **{name: SystemScores(**by_split) for name, by_split in scores.items()},
         ncm=MultimodalityBySplit(train, valid),
-        samples=_samples(texts.rows["test"], outputs, found.alternatives, context.vocabulary.pieces()),
+        samples=_samples(
+            texts.rows["test"], outputs, found.alternatives, context.vocabulary.pieces(), options
+        ),
+        cut=texts.cut,
     )
     write_text(context.directory / paths.evaluation(index), f"{dumps(evaluation)}\n")
+
+
+def _remarks(path: str, texts: Texts, scoring: Scoring) -> Iterator[str]:
+    """What makes the scores smaller than they would be; a line each."""
+    for cut in texts.cut:
+        yield f"{path}: {describe_cut(cut)}"
+    if better := better_tokenizer(texts.references["test"][0], scoring):
+        yield (
+            f"{path}: the references are written without spaces, so that BLEU with tokenizer "
+            f"{scoring.tokenizer} counts whole lines as words; delete {path} and go on with "
+            f"evaluation.tokenizer={better}."
+        )
 
 
 def score_lines(
@@ -198,7 +226,7 @@ def score_lines(
 ) -> Scores:
     """Scores of outputs against raw references; with `rows` also the share of valid ones."""
     share = share_valid(lines, rows, options) if rows is not None else None
-    return Scores(**vars(quality(lines, references)), share_valid=share)
+    return Scores(**vars(quality(lines, references, options.scoring)), share_valid=share)
 
 
 def share_valid(lines: Sequence[str], rows: Sequence[Row], options: EvaluationOptions) -> float | None:
@@ -212,18 +240,20 @@ def _samples(
     outputs: Mapping[tuple[str, str], list[str]],
     alternatives: Mapping[int, Alternatives],
     pieces: Sequence[str],
+    options: EvaluationOptions,
 ) -> tuple[Sample, ...]:
     """Test sentences with what each system made of them and what the student chose between."""
     by_system = {name: lines for (name, split), lines in outputs.items() if split == "test"}
+    buckets = buckets_of([rows[i].target_text for i in alternatives], options.scoring)
     return tuple(
         Sample(
-            words=bucket_name(bucket_of(rows[i].target_text)),
+            tokens=bucket_name(bucket),
             source=rows[i].source_text,
             reference=rows[i].target_text,
             **{name: lines[i] for name, lines in by_system.items()},
             alternatives=_positions(found, pieces),
         )
-        for i, found in alternatives.items()
+        for bucket, (i, found) in zip(buckets, alternatives.items(), strict=True)
     )
 
 

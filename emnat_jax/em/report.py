@@ -9,7 +9,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest, read_dataset
-from emnat_jax.config import ROLES, TASKS
+from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.corpora import SPLITS
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
@@ -17,12 +17,15 @@ from emnat_jax.em.latency import read_latency
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.results import finished_rounds, outputs_of, read_evaluation, references_of
 from emnat_jax.em.workdir import Workspace
+from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References
 from emnat_jax.evaluation.lengths import by_length
+from emnat_jax.evaluation.metrics import is_scored_so
 from emnat_jax.report.convert import dumps, from_json
 from emnat_jax.report.page import page
 from emnat_jax.report.record import (
     Curve,
+    Evaluation,
     LengthBucket,
     Provenance,
     Report,
@@ -55,16 +58,19 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
     directory = work.directory
     finished = finished_rounds(directory, work.config.em.rounds)
     rounds = tuple(_round(work, index) for index in finished)
-    references = references_of(work.config.data, directory) if finished else {}
+    references, scoring = references_of(work.config.data, directory) if finished else {}, work.config.scoring
     outputs = {
         index: {split: outputs_of(directory, index, split) for split in references} for index in finished
     }
     return Report(
         rounds=rounds,
         curves=tuple(_curve(directory, index, role) for index in finished for role in ROLES),
-        by_length={str(i): _by_length(lines["test"], references["test"]) for i, lines in outputs.items()},
+        by_length={
+            str(index): _by_length(lines["test"], references["test"], scoring)
+            for index, lines in outputs.items()
+        },
         samples=compare_samples(rounds),
-        effects=effects_of_rounds(outputs, references),
+        effects=effects_of_rounds(outputs, references, scoring),
         latency=read_latency(directory),
         stopped=stopped,
         provenance=_provenance(work),
@@ -74,15 +80,18 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
     )
 
 
-def _by_length(outputs: Mapping[str, list[str]], references: References) -> tuple[LengthBucket, ...]:
+def _by_length(
+    outputs: Mapping[str, list[str]], references: References, scoring: Scoring
+) -> tuple[LengthBucket, ...]:
     """BLEU of each system by the length of the first reference, which every sentence has."""
     first = [line for line in references[0] if line is not None]
-    return tuple(LengthBucket(**bucket) for bucket in by_length(outputs, first))
+    return tuple(LengthBucket(**bucket) for bucket in by_length(outputs, first, scoring))
 
 
 def _round(work: Workspace, index: int) -> RoundReport:
     """The evaluation, how the models were trained, and the E-step that followed."""
     found = read_evaluation(work.directory, index)
+    _require_scored_so(work, found)
     return RoundReport(
         round=index,
         teacher=_trained(work.round_folder(index, "teacher"), found.teacher),
@@ -90,7 +99,20 @@ def _round(work: Workspace, index: int) -> RoundReport:
         student_rescored=found.student_rescored,
         ncm=found.ncm,
         samples=found.samples,
+        cut=found.cut,
         selection=_selection(work, work.directory / paths.selected(index)),
+    )
+
+
+def _require_scored_so(work: Workspace, found: Evaluation) -> None:
+    """UserError for an evaluation by another tokenizer, or with case, than the configuration asks for."""
+    path, signature = work.directory / paths.evaluation(found.round), found.student.test.bleu_signature
+    scoring = work.config.scoring
+    require(
+        is_scored_so(signature, scoring),
+        f"{path} was made with {signature}, and the configuration asks for "
+        f"evaluation.tokenizer={scoring.tokenizer}, evaluation.lowercase={scoring.lowercase}; go back to the "
+        "values before, or delete it and its like in the other rounds, and `emnat em` evaluates them anew.",
     )
 
 

@@ -29,13 +29,6 @@ def read_evaluation(directory: epath.Path, index: int) -> Evaluation:
     return loads(Evaluation, path.read_text(), str(path), mend)
 
 
-def round_bleu(directory: epath.Path, role: str, index: int) -> float | None:
-    """BLEU of a round's own outputs on the test split; None for a round that was not evaluated."""
-    if not (directory / paths.evaluation(index)).exists():
-        return None
-    return read_evaluation(directory, index).systems[role].test.bleu
-
-
 def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[str, list[str]]:
     """The translations of each system of a round."""
     files = {name: directory / paths.translations(index, split, name) for name in SYSTEMS}

@@ -1,9 +1,8 @@
 """When the rounds end before their number (docs/method.md, section 7.3)."""
 
-import json
-
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
+from emnat_jax.em.results import read_evaluation
 from emnat_jax.em.workdir import Workspace
 
 
@@ -40,7 +39,7 @@ def _too_much_drift(work: Workspace, index: int) -> str | None:
 
 
 def _valid_bleu(work: Workspace, index: int) -> float:
-    return json.loads((work.directory / paths.evaluation(index)).read_text())["student"]["valid"]["bleu"]
+    return read_evaluation(work.directory, index).student.valid.bleu
 
 
 def _fidelity(work: Workspace, index: int, name: str) -> float:

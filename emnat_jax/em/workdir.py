@@ -14,6 +14,7 @@ from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context, Settings
 from emnat_jax.errors import require
+from emnat_jax.evaluation.metrics import require_metrics
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
@@ -37,8 +38,9 @@ class Workspace(Context):
         return Context(self.directory, self.settings, self.log, self.processes)
 
     def check(self) -> None:
-        """Raises UserError early for families, models or meshes that do not fit."""
+        """Raises UserError early for families, models or meshes that do not fit, and for missing packages."""
         require_kernels(self.config)
+        require_metrics(self.config.scoring)  # missing now, not after the first hours of training
         student = self.config.student
         require(
             student.family_options.is_parallel,

@@ -1,7 +1,7 @@
 """The E-step over a data set: of every source's candidates the rule chooses those that become targets."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -9,7 +9,7 @@ from etils import epath
 from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
 from emnat_jax.artifacts.shards import read_or_make
-from emnat_jax.config import RULES, SelectConfig
+from emnat_jax.config import RULES, Scoring, SelectConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
 from emnat_jax.data.vocab import Vocabulary
@@ -35,6 +35,7 @@ class Selector:
     vocabulary: Vocabulary | None = None  # to compare candidates with references
     seed: int = 0
     where: epath.PathLike = "candidates"  # the set, for messages
+    scoring: Scoring = Scoring()  # how candidates are compared with references
 
 
 def select(
@@ -44,6 +45,7 @@ def select(
     *,
     vocabulary: Vocabulary,
     seed: int = 0,
+    scoring: Scoring = Scoring(),
     workers: ShardWorkers = ShardWorkers(),
 ) -> Manifest:
     """Makes a `selected` set: every row of a `candidates` set with what the rule chooses of its targets.
@@ -55,12 +57,13 @@ def select(
     """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
-    selector = Selector(config, vocabulary, seed, source)
+    selector = Selector(config, vocabulary, seed, source, scoring)
+    compared = {"scoring": dataclasses.asdict(scoring)} if config.needs_quality else {}
     weights, constraint = constrained_weights(config, _tables(read, selector, workers), workers.processes)
     provenance = Provenance(
         "selected",
         fingerprints={**read.fingerprints, "source": read.content_hash},
-        options={"select": to_dict(config), "weights": weights._asdict(), **constraint},
+        options={"select": to_dict(config), **compared, "weights": weights._asdict(), **constraint},
         seed=seed,
     )
 
@@ -130,7 +133,7 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
             "the set with emnat distill --include-reference."
         )
     lengths = padded([[len(target) for target in row.targets] for row in rows], width, 1.0).astype(int)
-    quality = [_quality(row, selector) for row in rows] if config.needs_quality else None
+    quality = _qualities(rows, selector) if config.needs_quality else None
     return Scores(
         student_log_prob=column("student_log_prob"),
         teacher0_log_prob=column("teacher0_log_prob"),
@@ -141,12 +144,12 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
     )
 
 
-def _quality(row: Row, selector: Selector) -> list[float]:
-    assert selector.vocabulary is not None, (
-        "a rule that compares candidates with references needs a vocabulary"
-    )
-    outputs = [selector.vocabulary.decode(target) for target in row.targets]
-    return sentence_quality(selector.config.quality, outputs, row.target_text)
+def _qualities(rows: Sequence[Row], selector: Selector) -> list[list[float]]:
+    """Of every candidate of each row, against the row's reference."""
+    vocabulary = selector.vocabulary
+    assert vocabulary is not None, "a rule that compares candidates with references needs a vocabulary"
+    quality = sentence_quality(selector.config.quality, selector.scoring)
+    return [quality([vocabulary.decode(target) for target in row.targets], row.target_text) for row in rows]
 
 
 def _only(row: Row, ranks: list[int]) -> Row:

@@ -1,1 +1,1 @@
-"""Pure metrics of strings, scores and counts: BLEU, chrF++, repetition, lengths, multi-modality."""
+"""Pure metrics of strings, scores and counts: BLEU, chrF++, TER, repetition, lengths, multi-modality."""

@@ -1,10 +1,12 @@
-"""sacreBLEU and chrF++ of corpora and sentences, with the signatures that say how they were computed."""
+"""sacreBLEU, chrF++ and TER of corpora and sentences, with signatures that say how they were computed."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from emnat_jax.config import Scoring
 from emnat_jax.errors import UserError
+from emnat_jax.evaluation.metrics import as_scored, make_metrics, make_tokenizer, signature_of
 from emnat_jax.evaluation.repetition import adjacent_repeat_rate
 
 References = Sequence[Sequence[str | None]]  # sets of lines; None where a sentence has no further reference
@@ -12,40 +14,63 @@ References = Sequence[Sequence[str | None]]  # sets of lines; None where a sente
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """Scores of a set of outputs. `dataclasses.asdict` gives them as report.json has them."""
+    """Scores of a set of outputs. `dataclasses.asdict` gives them as report.json has them.
+
+    Tokens are those that BLEU counts; its signature names the tokenizer.
+    """
 
     bleu: float  # percent
     bleu_signature: str
     chrf: float  # percent; chrF++, with n-grams of up to two words
     chrf_signature: str
-    length_ratio: float  # words of the outputs over words of the first reference
-    repeat_rate: float  # share of neighbouring words that are equal
-    type_token_ratio: float  # different words over words
+    length_ratio: float  # tokens of the outputs over tokens of the first reference
+    repeat_rate: float  # share of neighbouring tokens that are equal
+    type_token_ratio: float  # different tokens over tokens
     sentences: int
+    ter: float | None = None  # translation edit rate in percent, 0 is best; None where it is not asked for
+    ter_signature: str | None = None
 
 
-def quality(outputs: Sequence[str], references: References) -> Quality:
+def quality(outputs: Sequence[str], references: References, scoring: Scoring = Scoring()) -> Quality:
     """Scores of detokenised outputs against one or more sets of raw references, the first of them whole."""
     require_same_lengths(outputs, references)
-    bleu, chrf = _metrics()
-    words = [output.split() for output in outputs]
-    reference_words = sum(len((line or "").split()) for line in references[0])
+    scores = {name: _score(name, outputs, references, scoring) for name in make_metrics(scoring)}
+    tokenize = make_tokenizer(scoring)
+    tokens = [tokenize(output) for output in outputs]
+    reference_tokens = sum(len(tokenize(line or "")) for line in references[0])
+    ter, ter_signature = scores.get("TER", (None, None))
     return Quality(
-        bleu=bleu.corpus_score(list(outputs), _padded(references)).score,
-        bleu_signature=str(bleu.get_signature()),
-        chrf=chrf.corpus_score(list(outputs), _padded(references)).score,
-        chrf_signature=str(chrf.get_signature()),
-        length_ratio=sum(map(len, words)) / max(reference_words, 1),
-        repeat_rate=adjacent_repeat_rate(words),
-        type_token_ratio=len({word for line in words for word in line}) / max(sum(map(len, words)), 1),
+        *scores["BLEU"],
+        *scores["chrF2++"],
+        length_ratio=sum(map(len, tokens)) / max(reference_tokens, 1),
+        repeat_rate=adjacent_repeat_rate(tokens),
+        type_token_ratio=len({token for line in tokens for token in line}) / max(sum(map(len, tokens)), 1),
         sentences=len(outputs),
+        ter=ter,
+        ter_signature=ter_signature,
     )
 
 
-def corpus_bleu(outputs: Sequence[str], references: References) -> float:
+def corpus_bleu(outputs: Sequence[str], references: References, scoring: Scoring = Scoring()) -> float:
     """The `bleu` of `quality` alone; chrF++ takes many times as long."""
+    return signed_bleu(outputs, references, scoring)[0]
+
+
+def signed_bleu(
+    outputs: Sequence[str], references: References, scoring: Scoring = Scoring()
+) -> tuple[float, str]:
+    """`corpus_bleu` with its signature."""
     require_same_lengths(outputs, references)
-    return _metrics()[0].corpus_score(list(outputs), _padded(references)).score
+    return _score("BLEU", outputs, references, scoring)
+
+
+def _score(name: str, outputs: Sequence[str], references: References, scoring: Scoring) -> tuple[float, str]:
+    """A metric in percent, and its signature."""
+    metric = make_metrics(scoring)[name]
+    score = metric.corpus_score(
+        as_scored(name, outputs, scoring), [as_scored(name, lines, scoring) for lines in references]
+    ).score
+    return score, signature_of(name, metric.get_signature(), scoring)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +87,11 @@ def paired_significance(
     outputs: Sequence[str],
     baseline: Sequence[str],
     references: References,
+    scoring: Scoring = Scoring(),
     samples: int = 1_000,
-    names: Sequence[str] = ("BLEU", "chrF2++"),
+    names: Sequence[str] = ("BLEU", "chrF2++", "TER"),
 ) -> dict[str, Significance]:
-    """Paired bootstrap (Koehn 2004) of two systems on the same sentences, by the metrics `names`.
+    """Paired bootstrap (Koehn 2004) of two systems on the same sentences, by those `names` that are scored.
 
     The p value is one-sided, as sacrebleu has it: for two equally good systems it is below 0.025 about once
     in twenty times.
@@ -74,12 +100,18 @@ def paired_significance(
     require_same_lengths(baseline, references)
     from sacrebleu.significance import PairedTest
 
-    bleu, chrf = _metrics()
-    systems: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(outputs))]
-    metrics = {name: metric for name, metric in (("BLEU", bleu), ("chrF2++", chrf)) if name in names}
-    lines: Any = _padded(references)
-    signatures, results = PairedTest(systems, metrics, lines, test_type="bs", n_samples=samples)()
-    return {name: _significance(results[name], str(signatures[name])) for name in metrics}
+    found = {}
+    for name, metric in make_metrics(scoring).items():
+        if name in names:
+            systems: Any = [
+                (system, as_scored(name, lines, scoring))
+                for system, lines in (("baseline", baseline), ("system", outputs))
+            ]
+            sets: Any = [as_scored(name, lines, scoring) for lines in references]
+            test = PairedTest(systems, {name: metric}, sets, test_type="bs", n_samples=samples)
+            signatures, results = test()
+            found[name] = _significance(results[name], signature_of(name, signatures[name], scoring))
+    return found
 
 
 def _significance(results: Sequence[Any], signature: str) -> Significance:
@@ -90,11 +122,18 @@ def _significance(results: Sequence[Any], signature: str) -> Significance:
     return Significance(baseline.score, system.score, p_value, signature)
 
 
-def sentence_quality(kind: str, outputs: Sequence[str], reference: str) -> list[float]:
-    """chrF++ (`chrf`; Popovic 2017) or BLEU with effective order (`bleu`) of each output, from 0 to 1."""
-    bleu, chrf = _metrics(effective_order=True)
-    metric = chrf if kind == "chrf" else bleu
-    return [metric.sentence_score(output, [reference]).score / 100 for output in outputs]
+SentenceQuality = Callable[[Sequence[str], str], list[float]]
+
+
+def sentence_quality(kind: str, scoring: Scoring = Scoring()) -> SentenceQuality:
+    """(outputs, reference) -> chrF++ (`chrf`; Popovic 2017) or BLEU (`bleu`) of each output, from 0 to 1.
+
+    BLEU is of effective order: it leaves out the n-grams that an output is too short for.
+    """
+    metric = make_metrics(scoring, effective_order=True)["chrF2++" if kind == "chrf" else "BLEU"]
+    return lambda outputs, reference: [
+        metric.sentence_score(output, [reference]).score / 100 for output in outputs
+    ]
 
 
 def require_same_lengths(outputs: Sequence[str], references: References) -> None:
@@ -107,23 +146,3 @@ def require_same_lengths(outputs: Sequence[str], references: References) -> None
             )
     if not outputs:
         raise UserError("nothing to evaluate: the outputs have no lines.")
-
-
-def _padded(references: References) -> list[list[str | None]]:
-    return [list(lines) for lines in references]
-
-
-def require_library() -> None:
-    """UserError when sacrebleu is not installed."""
-    _metrics()
-
-
-def _metrics(*, effective_order: bool = False) -> tuple[Any, Any]:
-    """BLEU and chrF++ of sacrebleu; `effective_order` is for BLEU of single sentences."""
-    try:
-        from sacrebleu.metrics import BLEU, CHRF
-    except ImportError as error:
-        raise UserError(
-            "evaluation needs the package sacrebleu; install it: pip install sacrebleu"
-        ) from error
-    return BLEU(effective_order=effective_order), CHRF(word_order=2)

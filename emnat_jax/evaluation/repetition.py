@@ -1,4 +1,4 @@
-"""How often outputs repeat a word, the failure that position-wise models are known for."""
+"""How often outputs repeat a token, the failure that position-wise models are known for."""
 
 import itertools
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 def adjacent_repeat_rate(sentences: Iterable[Iterable]) -> float:
     """Share of neighbouring positions, pooled over all sentences, that hold equal tokens.
 
-    [["a", "a", "b"], ["c"]] gives 0.5. Tokens are words or ids, without padding; 0 where no sentence
+    [["a", "a", "b"], ["c"]] gives 0.5. Tokens are strings or ids, without padding; 0 where no sentence
     has two.
     """
     pairs = [a == b for sentence in sentences for a, b in itertools.pairwise(sentence)]

@@ -1,8 +1,8 @@
-"""Timings of training and decoding: compilation apart, warm-up left out, the device named."""
+"""Timings of training: compilation apart, warm-up left out, steps without a wait between them."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,6 @@ import numpy as np
 from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.models.flops import training_flops
-from emnat_jax.report.record import BatchTiming
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import create_state, state_shardings
@@ -33,8 +32,7 @@ class StepTiming:
     """One optimizer step: its time, its rate and the compiler's account of its memory."""
 
     compile_seconds: float
-    median_ms: float
-    p95_ms: float
+    mean_ms: float  # of a step among others, without a wait between them
     target_tokens_per_second: float
     model_flops_per_second: float
     temporary_bytes: int  # that the compiled step needs beside its inputs and outputs
@@ -44,7 +42,7 @@ class StepTiming:
 def measure_training(
     model: ModelSpec, train: TrainConfig, layout: Layout, shape: BatchShape, repeats: int
 ) -> StepTiming:
-    """One optimizer step on random tokens, timed `repeats` times after one that does not count."""
+    """`repeats` optimizer steps on random tokens, one after the other, after one that does not count."""
     family = make_family(model)
     tx = make_optimizer(train.optim, train.steps, family.axes)
     ema = train.ema_decay is not None
@@ -58,25 +56,25 @@ def measure_training(
         compiled = train_step.lower(state, batch, key).compile()
         compile_seconds = time.perf_counter() - begin
         memory = compiled.memory_analysis()
-        seconds = []
-        for _ in range(repeats + 1):
-            begin = time.perf_counter()
-            state, _ = jax.block_until_ready(compiled(state, batch, key))
-            seconds.append(time.perf_counter() - begin)
-    median_ms, p95_ms = median_and_p95(seconds[1:])
+
+        def step() -> Any:
+            nonlocal state
+            state, metrics = compiled(state, batch, key)
+            return state, metrics
+
+        mean_ms = _mean_ms(step, repeats)
     return StepTiming(
         compile_seconds=compile_seconds,
-        median_ms=median_ms,
-        p95_ms=p95_ms,
-        target_tokens_per_second=shape.rows * shape.target / median_ms * 1e3,
-        model_flops_per_second=training_flops(model, *shape) / median_ms * 1e3,
+        mean_ms=mean_ms,
+        target_tokens_per_second=shape.rows * shape.target / mean_ms * 1e3,
+        model_flops_per_second=training_flops(model, *shape) / mean_ms * 1e3,
         temporary_bytes=int(memory.temp_size_in_bytes),
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     )
 
 
 def measure_loss(model: ModelSpec, shape: BatchShape, repeats: int) -> float | None:
-    """Median milliseconds of what a step of a parallel family does behind its network: loss and gradient.
+    """Mean milliseconds of what a step of a parallel family does behind its network: loss and gradient.
 
     That is the softmax over the vocabulary and, for `ctc` and `dag`, the dynamic program. None for a family
     that is not parallel.
@@ -100,8 +98,7 @@ def measure_loss(model: ModelSpec, shape: BatchShape, repeats: int) -> float | N
 
     reals = [leaf for is_real, leaf in zip(real, leaves) if is_real]
     gradient = jax.jit(jax.value_and_grad(loss))
-    seconds = [_seconds(lambda: jax.block_until_ready(gradient(reals))) for _ in range(repeats + 1)]
-    return median_and_p95(seconds[1:])[0]
+    return _mean_ms(lambda: gradient(reals), repeats)
 
 
 def random_batch(model: ModelSpec, shape: BatchShape) -> Batch:
@@ -119,29 +116,15 @@ def random_batch(model: ModelSpec, shape: BatchShape) -> Batch:
     return Batch(sentences(shape.source), sentences(shape.target), np.ones(shape.rows, np.float32), row)
 
 
-def measure_latency(
-    translators: Mapping[int, Callable[[Sequence[str]], list[str]]], lines: Sequence[str]
-) -> tuple[BatchTiming, ...]:
-    """Time from raw lines to raw translations, for each batch size and the function that translates so many.
+def _mean_ms(run: Callable[[], Any], repeats: int) -> float:
+    """Milliseconds of a run, the mean of `repeats` that follow one another without a wait, as in training.
 
-    Every line is translated once unmeasured before. Segmentation, length prediction, search, rescoring
-    and detokenisation are inside the time.
+    One more goes before and does not count. A wait after each would charge it the way from the device to the
+    host, which a training goes once in a while.
     """
-    timings = []
-    for size, translate in translators.items():
-        groups = [lines[i : i + size] for i in range(0, len(lines), size)]
-        warm = [_seconds(translate, group) for group in groups]
-        seconds = [_seconds(translate, group) for group in groups]
-        timings.append(BatchTiming(size, *median_and_p95(seconds), len(lines) / sum(seconds), sum(warm)))
-    return tuple(timings)
-
-
-def median_and_p95(seconds: Sequence[float]) -> tuple[float, float]:
-    """Median and 95th percentile of a call, in milliseconds."""
-    return 1e3 * float(np.median(seconds)), 1e3 * float(np.percentile(seconds, 95))
-
-
-def _seconds(function: Callable, *arguments: Any) -> float:
+    jax.block_until_ready(run())
     begin = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - begin
+    for _ in range(repeats):
+        last = run()
+    jax.block_until_ready(last)
+    return (time.perf_counter() - begin) / repeats * 1e3

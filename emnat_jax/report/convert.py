@@ -10,7 +10,7 @@ from emnat_jax.config import Config, SelectConfig
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError
 
-SCHEMA_VERSION = 1  # of every file that holds a record; it goes up when a field changes its meaning or goes
+SCHEMA_VERSION = 2  # of every file that holds a record; it goes up when a field changes its meaning or goes
 _OPTIONS = (Config, SelectConfig)  # written and read as config.json is
 _NAMES: dict[type, str] = {
     int: "a whole number",

@@ -17,7 +17,7 @@ def curves(report: Report) -> str:
     drawn = [
         ("Quality by round", line_chart(_quality(report, lambda test: test.bleu), "round", "BLEU")),
         ("chrF++ by round", line_chart(_quality(report, lambda test: test.chrf), "round", "chrF++")),
-        ("Repeated words", line_chart(_quality(report, _repeats), "round", "% of words")),
+        ("Repeated tokens", line_chart(_quality(report, _repeats), "round", "% of tokens")),
         (
             f"Multi-modality of the student's targets ({NCM}): lower is easier to learn",
             line_chart(_ncm(report), "round", NATS),
@@ -71,9 +71,9 @@ def _parts(report: Report) -> dict[str, Line]:
 
 
 def _by_length(buckets: Sequence[LengthBucket]) -> str:
-    names = [f"{bucket.words} ({bucket.sentences})" for bucket in buckets]
+    names = [f"{bucket.tokens} ({bucket.sentences})" for bucket in buckets]
     systems = {NAMES[name]: [bucket.bleu[name] for bucket in buckets] for name in buckets[0].bleu}
-    return bar_chart(names, systems, "words of the reference (sentences)", "BLEU")
+    return bar_chart(names, systems, "tokens of the reference (sentences)", "BLEU")
 
 
 def _losses(report: Report, role: str) -> dict[str, Line]:

@@ -22,7 +22,7 @@ def page(report: Report) -> str:
         curves(report),
         speed_section(report.latency),
         choices(report.rounds),
-        sentences(report.samples),
+        sentences(report.samples, report.config.scoring.tokenizer),
         provenance(report),
         settings(report),
     ]

@@ -21,10 +21,12 @@ class Scores:
     bleu_signature: str
     chrf: float  # chrF++, percent
     chrf_signature: str
-    length_ratio: float  # words of the outputs over words of the first reference
-    repeat_rate: float  # share of neighbouring words that are equal
-    type_token_ratio: float  # different words over words
+    length_ratio: float  # tokens of the outputs over tokens of the first reference; tokens are BLEU's
+    repeat_rate: float  # share of neighbouring tokens that are equal
+    type_token_ratio: float  # different tokens over tokens
     sentences: int
+    ter: float | None = None  # translation edit rate, percent; None where evaluation.ter is off
+    ter_signature: str | None = None
     share_valid: float | None = None  # of outputs that the task's checker accepts; None without one
 
 
@@ -35,6 +37,17 @@ class SystemScores:
     valid: Scores
     test: Scores
     test_multi: Scores | None = None  # None without such sentences
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Sources of a split that are longer than the last of data.buckets: only their start is translated."""
+
+    split: str  # one of SPLITS
+    sources: int  # that were cut, at least one
+    share: float  # of the split
+    limit: int  # tokens that were left, EOS included
+    lines: tuple[int, ...]  # numbers of the first few, from 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Position:
 class Sample:
     """A test sentence with what each system of a round made of it."""
 
-    words: str  # length of the reference, e.g. 6-10
+    tokens: str  # length of the reference as BLEU counts it, e.g. 6-10
     source: str
     reference: str
     teacher: str
@@ -107,6 +120,7 @@ class Evaluation:
     student_rescored: SystemScores | None = None  # the student's hypotheses, the first teacher's choice
     ncm: MultimodalityBySplit
     samples: tuple[Sample, ...] = ()
+    cut: tuple[Cut, ...] = ()  # of each split where there are any
 
     @property
     def systems(self) -> dict[str, SystemScores]:
@@ -154,7 +168,7 @@ class Curve:
 class LengthBucket:
     """BLEU of each system on the test sentences of one length."""
 
-    words: str  # of the reference, e.g. 6-10
+    tokens: str  # of the reference, as BLEU counts them, e.g. 6-10
     sentences: int
     bleu: dict[str, float]  # by system
 
@@ -174,7 +188,7 @@ class RoundOutputs:
 class ComparedSample:
     """A test sentence with what every round made of it."""
 
-    words: str
+    tokens: str
     source: str
     reference: str
     rounds: tuple[RoundOutputs, ...]
@@ -185,7 +199,7 @@ def compare_samples(rounds: Sequence[Evaluation]) -> tuple[ComparedSample, ...]:
     by_source = [{sample.source: sample for sample in found.samples} for found in rounds]
     return tuple(
         ComparedSample(
-            first.words,
+            first.tokens,
             source,
             first.reference,
             tuple(
@@ -220,10 +234,12 @@ class BatchTiming:
     """Translation of this many sentences at a time."""
 
     batch: int
-    median_ms: float  # of a batch
+    calls: int  # that were timed, each of one batch
+    median_ms: float  # of a call
     p95_ms: float
-    sentences_per_second: float
-    first_pass_seconds: float  # over all sentences, compilation included; in none of the above
+    sentences_per_second: float  # over all calls
+    first_pass_seconds: float  # over all batches, compilation included; in none of the above
+    bleu: float  # of these translations, each sentence once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +250,8 @@ class Timing:
     role: str
     round: int | None  # None for a model that was named by its folder
     device: str  # e.g. 1 x cpu
-    bleu: float | None  # of the whole test split, decoded this way
+    sentences: int  # the first so many of the test split
+    bleu_signature: str
     changes: dict[str, str | int]  # options of decoding that the round did not have
     batches: tuple[BatchTiming, ...]
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.markup import columns_of_text, table, text
 from emnat_jax.report.record import Report, RoundReport, Scores, SystemScores
 
@@ -15,15 +16,17 @@ LEARNED = {  # what the student of round 0 learns from, by em.student_data
     "candidates": "from the teacher's N best, with the E-step inside the loss",
 }
 NOTE = (
-    "Length ratio: words of the output over words of the reference; 1 is best. Repeats: share of words "
-    "equal to the word before; longer loops are not counted. Type/token: distinct words over words; lower "
-    "means a poorer vocabulary. Rescored: the teacher of round 0 picks the best of the student's outputs."
+    "Tokens are those that BLEU counts. Length ratio: tokens of the output over tokens of the reference; 1 "
+    "is best. Repeats: share of tokens equal to the token before; longer loops are not counted. Type/token: "
+    "distinct tokens over tokens; lower means a poorer vocabulary. Rescored: the teacher of round 0 picks "
+    "the best of the student's outputs."
 )
 
 
 def rounds(report: Report) -> str:
     """The section: a line a round and system."""
     multi = report.rounds[0].student.test_multi
+    first = report.rounds[0].student.test
     several = (f"BLEU, several references ({multi.sentences:,} other sentences)",) if multi else ()
     head = (
         "round",
@@ -31,6 +34,7 @@ def rounds(report: Report) -> str:
         "BLEU",
         *several,
         "chrF++",
+        *(("TER",) if _has_ter(report) else ()),
         "length ratio",
         "repeats",
         "type/token",
@@ -59,13 +63,20 @@ def rounds(report: Report) -> str:
         report.config.em.student_data, "from the teacher's translations (plain distillation)"
     )
     about = f"Test split. The student of round 0 learned {learned}; each later round follows an E-step."
-    note = NOTE + (f" Several references: {multi.bleu_signature}." if multi else "")
+    note = f"{NOTE} {_signatures(first)}" + (f" Several references: {multi.bleu_signature}." if multi else "")
     return f'<h2>Rounds</h2><p>{text(about)}</p>{table(head, lines)}<p class="note">{text(note)}</p>'
+
+
+def _signatures(test: Scores) -> str:
+    """How the scores of the table were computed."""
+    ter = f" TER: {test.ter_signature}." if test.ter_signature else ""
+    return f"BLEU: {test.bleu_signature}. chrF++: {test.chrf_signature}.{ter}"
 
 
 def _fine(test: Scores) -> tuple[str, ...]:
     return (
         f"{test.chrf:.2f}",
+        *(() if test.ter is None else (f"{test.ter:.2f}",)),
         f"{test.length_ratio:.3f}",
         f"{test.repeat_rate:.2%}",
         f"{test.type_token_ratio:.3f}",
@@ -92,6 +103,7 @@ def text_table(report: Report) -> str:
         "rescored",
         "teacher chrF++",
         "student chrF++",
+        *(("student TER",) if _has_ter(report) else ()),
         "length ratio",
         "repeats %",
         "NCM train",
@@ -102,9 +114,14 @@ def text_table(report: Report) -> str:
     if checked:
         head += ("teacher valid %", "student valid %", "choices valid %")
     lines = [head, *(_line(found) + (_valid(found) if checked else ()) for found in report.rounds)]
-    notes = [f"test split; {found.teacher.test.bleu_signature}" for found in report.rounds[:1]]
+    notes = [f"test split; {_signatures(found.teacher.test)}" for found in report.rounds[:1]]
+    notes += [f"cut: {describe_cut(cut)}" for found in report.rounds[-1:] for cut in found.cut]
     notes += [f"stopped: {report.stopped}"] if report.stopped else []
     return "\n".join([*columns_of_text(lines), *notes])
+
+
+def _has_ter(report: Report) -> bool:
+    return any(found.student.test.ter is not None for found in report.rounds)
 
 
 def _line(found: RoundReport) -> tuple[str, ...]:
@@ -117,6 +134,7 @@ def _line(found: RoundReport) -> tuple[str, ...]:
         _bleu(found.student_rescored),
         f"{teacher.chrf:.2f}",
         f"{student.chrf:.2f}",
+        *(() if student.ter is None else (f"{student.ter:.2f}",)),
         f"{student.length_ratio:.3f}",
         f"{100 * student.repeat_rate:.2f}",
         f"{ncm.ncm:.3f}",

@@ -1,38 +1,45 @@
 """Example sentences on a page: what each model made of them, and between what the student chose."""
 
+import re
 from collections.abc import Sequence
 
+from emnat_jax.config import UNSPACED
 from emnat_jax.report.markup import text
 from emnat_jax.report.record import ComparedSample, Position
 
 ABOUT = (
-    "<p><mark>Marked</mark>: a word equal to its neighbour. <u>Underlined</u>: a word of the student that "
-    "stands neither in the reference nor in any teacher's output here. A teacher whose output did not "
+    "<p><mark>Marked</mark>: a {unit} equal to its neighbour. <u>Underlined</u>: a {unit} of the student "
+    "that stands neither in the reference nor in any teacher's output here. A teacher whose output did not "
     "change is shown once. Below each: the likeliest tokens (in percent) at every position of the last "
     "student's single pass. Its output need not take the likeliest at each: it is the best sequence as a "
     "whole.</p>"
 )
 
 
-def sentences(samples: Sequence[ComparedSample]) -> str:
-    """Test sentences by length with every round's outputs."""
-    blocks = [f"{_sample(sample)}{_alternatives(sample.rounds[-1].alternatives)}" for sample in samples]
-    return f"<h2>Sentences</h2>{ABOUT}{''.join(blocks)}"
+# Words and the spaces between them; characters and, whole, what is Latin among them.
+_PARTS = {"word": re.compile(r"\s+|\S+"), "character": re.compile(r"\s+|[A-Za-z0-9]+|\S")}
 
 
-def _sample(sample: ComparedSample) -> str:
+def sentences(samples: Sequence[ComparedSample], tokenizer: str = "13a") -> str:
+    """Test sentences by length with every round's outputs; BLEU's tokenizer says what their words are."""
+    unit = "character" if tokenizer in UNSPACED else "word"
+    blocks = [f"{_sample(sample, unit)}{_alternatives(sample.rounds[-1].alternatives)}" for sample in samples]
+    return f"<h2>Sentences</h2>{ABOUT.format(unit=unit)}{''.join(blocks)}"
+
+
+def _sample(sample: ComparedSample, unit: str) -> str:
     teachers: dict[str, int] = {}
     for found in sample.rounds:
         teachers.setdefault(found.teacher, found.round)
-    known = {_bare(word) for line in (sample.reference, *teachers) for word in line.split()}
+    known = {_bare(word) for line in (sample.reference, *teachers) for word in _PARTS[unit].findall(line)}
     lines = [_line("source", text(sample.source)), _line("reference", text(sample.reference))]
-    lines += [_line(f"teacher, round {index}", _marked(line, None)) for line, index in teachers.items()]
+    lines += [_line(f"teacher, round {index}", _marked(line, None, unit)) for line, index in teachers.items()]
     lines += [
-        _line(f"student, round {found.round}", _marked(found.student, known)) for found in sample.rounds
+        _line(f"student, round {found.round}", _marked(found.student, known, unit)) for found in sample.rounds
     ]
     if (rescored := sample.rounds[-1].student_rescored) is not None:
-        lines.append(_line("the last student, rescored", _marked(rescored, known)))
-    caption = f"<caption>{text(sample.words)} words</caption>"
+        lines.append(_line("the last student, rescored", _marked(rescored, known, unit)))
+    caption = f"<caption>{text(sample.tokens)} tokens</caption>"
     return f'<table class="sample">{caption}{"".join(lines)}</table>'
 
 
@@ -63,15 +70,18 @@ def _line(name: str, content: str) -> str:
     return f"<tr><th>{text(name)}</th><td>{content}</td></tr>"
 
 
-def _marked(sentence: str, known: set[str] | None) -> str:
+def _marked(sentence: str, known: set[str] | None, unit: str) -> str:
     words, last = [], None
-    for word in sentence.split():
+    for word in _PARTS[unit].findall(sentence):
         shown = text(word)
+        if word.isspace():
+            words.append(shown)
+            continue
         if known is not None and _bare(word) not in known:
             shown = f"<u>{shown}</u>"
         words.append(f"<mark>{shown}</mark>" if _bare(word) == last else shown)
         last = _bare(word)
-    return " ".join(words)
+    return "".join(words)
 
 
 def _bare(word: str) -> str:

@@ -8,7 +8,9 @@ from emnat_jax.report.record import BatchTiming, Timing
 
 ABOUT = (
     "From raw lines to raw translations, compilation excluded; search, length prediction and rescoring are "
-    "inside the time. BLEU is of the whole test split, decoded the same way."
+    "inside the time. A batch has sentences of similar length and is padded to the bucket of the longest; a "
+    "batch that would not be full has some sentences again. BLEU is of the sentences that were timed, the "
+    "first of the test split. Median and 95th percentile are of at least 20 batches."
 )
 
 
@@ -18,7 +20,7 @@ def speed(latency: Sequence[Timing]) -> tuple[str, str]:
     if not students:
         return "not measured", "emnat benchmark latency --role=student, and --role=teacher"
     student = students[-1]
-    teacher = {item.batch: _fastest_teacher(latency, student.device, item.batch) for item in student.batches}
+    teacher = {item.batch: _fastest_teacher(latency, student, item.batch) for item in student.batches}
     compared = {
         item.batch: (_mean_ms(item), theirs)
         for item in student.batches
@@ -48,33 +50,38 @@ def speed_section(latency: Sequence[Timing]) -> str:
         return ""
     points: dict[str, list[tuple[float, float, str]]] = {}
     for timing, item in last.values():
-        if timing.bleu is not None:
-            points.setdefault(timing.name, []).append((_mean_ms(item), timing.bleu, str(item.batch)))
+        points.setdefault(timing.name, []).append((_mean_ms(item), item.bleu, str(item.batch)))
     caption = "Quality and speed; each point is labelled with the number of sentences translated at a time"
-    drawn = figures([(caption, scatter(points, "ms a sentence", "BLEU"))]) if points else ""
-    return f"<h2>Speed</h2><p>{text(ABOUT)}</p>{drawn}{_table(list(last.values()))}"
+    drawn = figures([(caption, scatter(points, "ms a sentence", "BLEU"))])
+    signatures = "; ".join(dict.fromkeys(timing.bleu_signature for timing, _ in last.values()))
+    note = f'<p class="note">{text(f"BLEU: {signatures}")}</p>'
+    return f"<h2>Speed</h2><p>{text(ABOUT)}</p>{drawn}{_table(list(last.values()))}{note}"
 
 
 def _table(timings: Sequence[tuple[Timing, BatchTiming]]) -> str:
     head = (
         "system",
         "sentences at a time",
-        "BLEU",
+        "sentences timed",
+        "their BLEU",
         "ms a sentence, mean",
         "sentences a second",
         "ms a batch, median",
         "95th percentile",
+        "batches timed",
         "device",
     )
     lines = [
         (
             timing.name,
             item.batch,
-            "-" if timing.bleu is None else f"{timing.bleu:.2f}",
+            f"{timing.sentences:,}",
+            f"{item.bleu:.2f}",
             f"{_mean_ms(item):.1f}",
             f"{item.sentences_per_second:.1f}",
             f"{item.median_ms:.1f}",
             f"{item.p95_ms:.1f}",
+            item.calls,
             timing.device,
         )
         for timing, item in timings
@@ -82,9 +89,10 @@ def _table(timings: Sequence[tuple[Timing, BatchTiming]]) -> str:
     return table(head, lines)
 
 
-def _fastest_teacher(latency: Sequence[Timing], device: str, batch: int) -> float | None:
-    """Mean milliseconds a sentence; None where no teacher was timed so."""
-    teachers = [timing for timing in latency if timing.role == "teacher" and timing.device == device]
+def _fastest_teacher(latency: Sequence[Timing], student: Timing, batch: int) -> float | None:
+    """Mean milliseconds a sentence; None where no teacher was timed on that device and these sentences."""
+    where = (student.device, student.sentences)
+    teachers = [x for x in latency if x.role == "teacher" and (x.device, x.sentences) == where]
     found = [_mean_ms(item) for timing in teachers for item in timing.batches if item.batch == batch]
     return min(found, default=None)
 

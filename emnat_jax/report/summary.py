@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from emnat_jax.config import DataConfig
+from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.markup import SURE, cards, table, text
 from emnat_jax.report.record import Effect, Report
 from emnat_jax.report.rounds import NAMES
@@ -14,12 +15,14 @@ TESTS = {"test": "sentences of the test split", "test_multi": "sentences with se
 def summary(report: Report) -> str:
     """A sentence on the run, its measurements in boxes, and what the rounds changed, with p values."""
     signature = report.rounds[0].teacher.test.bleu_signature
+    cut = "".join(
+        f"<p><strong>Cut</strong>: {text(describe_cut(found))}</p>" for found in report.rounds[-1].cut
+    )
     stopped = f"<p>The rounds were stopped: {text(report.stopped)}</p>" if report.stopped else ""
     note = f"BLEU is sacreBLEU against the raw references: {signature}."
     note = f'<p class="note">{text(note)}</p>'
-    return (
-        f'<p class="lead">{text(_lead(report))}</p>{cards(_cards(report))}{stopped}{note}{_effects(report)}'
-    )
+    lead = f'<p class="lead">{text(_lead(report))}</p>'
+    return f"{lead}{cards(_cards(report))}{cut}{stopped}{note}{_effects(report)}"
 
 
 def _cards(report: Report) -> list[tuple[str, str, str]]:

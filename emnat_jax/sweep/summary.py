@@ -102,8 +102,17 @@ def _report(
         baselines=baselines,
         cells=_summary(cells, runs),
         missing=tuple(cell.folder for cell in cells if cell not in found),
-        signatures=runs[0].signatures if runs else {},
+        signatures=_signatures(runs),
     )
+
+
+def _signatures(runs: Sequence[Run]) -> dict[str, str]:
+    """Of BLEU, by split; all of them where cells are scored in different ways."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for split, signature in run.signatures.items():
+            found.setdefault(split, []).append(signature)
+    return {split: " and ".join(dict.fromkeys(signatures)) for split, signatures in found.items()}
 
 
 def _about(cells: Sequence[Cell], runs: Sequence[Run], directory: epath.Path) -> Subject:
@@ -162,11 +171,13 @@ def _hash(lines: References | list[str]) -> str:
 def _gains(run: Run, other: Run, directory: epath.Path, cell: Cell, known: PValues) -> dict[str, Gain]:
     """BLEU of the student over that of the baseline, same seed, by split: difference and paired bootstrap.
 
-    Without the splits that were tested on different references.
+    Without the splits that were tested on different references or scored in different ways.
     """
     gains = {}
     for split, references in run.references.items():
         if references != other.references.get(split) or split not in run.outputs:
+            continue
+        if run.signatures[split] != other.signatures[split]:
             continue
         key = (run.outputs[split], other.outputs[split], references, run.signatures[split])
         if key not in known:
@@ -180,7 +191,8 @@ def _gains(run: Run, other: Run, directory: epath.Path, cell: Cell, known: PValu
 def _p_value(run: Run, other: Run, directory: epath.Path, cell: Cell, split: str) -> float:
     ours, theirs = (outputs_of(directory / x.folder, x.round, split)["student"] for x in (run, other))
     references = references_of(cell.config.data, directory / run.folder)[split]
-    return paired_significance(ours, theirs, references, names=("BLEU",))["BLEU"].p_value
+    found = paired_significance(ours, theirs, references, cell.config.scoring, names=("BLEU",))
+    return found["BLEU"].p_value
 
 
 def _known(path: epath.Path) -> PValues:

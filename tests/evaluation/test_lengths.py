@@ -1,24 +1,25 @@
 """Sentences by length."""
 
-from emnat_jax.evaluation.lengths import bucket_name, bucket_of, by_length, sample_over_lengths
+from emnat_jax.evaluation.lengths import bucket_name, buckets_of, by_length, sample_over_lengths
 
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v", "w x"]
 
 
-def test_buckets_are_by_words():
-    assert [bucket_name(bucket_of(line)) for line in (*REFERENCES, "", "a " * 30)] == [
+def test_buckets_are_by_tokens():
+    assert [bucket_name(place) for place in buckets_of((*REFERENCES, "", "a " * 30, "a " * 90))] == [
         "1-5",
         "6-10",
         "11-20",
         "1-5",
         "1-5",
-        "21+",
+        "21-40",
+        "81+",
     ]
 
 
 def test_quality_of_each_length_there_is():
     found = by_length({"good": REFERENCES, "bad": ["x"] * 4}, REFERENCES)
-    assert [(b["words"], b["sentences"]) for b in found] == [("1-5", 2), ("6-10", 1), ("11-20", 1)]
+    assert [(b["tokens"], b["sentences"]) for b in found] == [("1-5", 2), ("6-10", 1), ("11-20", 1)]
     assert found[1]["bleu"]["good"] > 99 > 1 > found[1]["bleu"]["bad"]
 
 

@@ -26,7 +26,7 @@ from emnat_jax.report.record import (
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v"]
 OUTPUTS = {0: {"teacher": ["a b c", "d e e g", "k <b> l"], "student": ["a a c", "d e x x", "k l"]}}
 OUTPUTS[1] = {"teacher": ["a b c", "d e f g h i j", "k l m"], "student": ["a b c", "d e f g x", "k l m n o"]}
-SCORES = Scores(20.0, "nrefs:1|tok:13a", 30.0, "nw:2", 0.9, 0.05, 0.2, 3)
+SCORES = Scores(20.0, "nrefs:1|case:mixed|tok:13a", 30.0, "nw:2", 0.9, 0.05, 0.2, 3)
 EFFECT = Effect("student", "test", 1, 20.0, 21.0, 0.3, "bs:1000")
 NCM = Multimodality(1.2, 1.1, 0.9, 0.3, 100, 0.0)
 NCM_BY_SPLIT = MultimodalityBySplit(NCM, NCM)
@@ -49,13 +49,13 @@ def samples(outputs: dict[str, list[str]]) -> tuple[Sample, ...]:
     sources = ["s1", "s2", "<script>alert(1)</script>"]
     return tuple(
         Sample(
-            words=lengths.bucket_name(lengths.bucket_of(REFERENCES[i])),
+            tokens=lengths.bucket_name(place),
             source=sources[i],
             reference=REFERENCES[i],
             **{name: lines[i] for name, lines in outputs.items()},
             alternatives=CHOICE,
         )
-        for i in range(3)
+        for i, place in enumerate(lengths.buckets_of(REFERENCES))
     )
 
 

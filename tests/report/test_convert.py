@@ -27,7 +27,7 @@ TIMING = Timing(
     "1 x cpu",
     None,
     {"decoder": "beam", "length_candidates": 3},
-    (BatchTiming(1, 1.0, 2.0, 3.0, 4.0),),
+    (BatchTiming(1, 20, 1.0, 2.0, 3.0, 4.0, 20.0),),
 )
 GAIN = Gain("first", 1.5, 0.01, ("a", "b", "c", "nrefs:1"))
 STEPS = Steps(40, 60)
@@ -87,7 +87,7 @@ def test_what_is_read_is_what_was_written(record):
 
 def test_report_json_has_the_keys_of_the_contract():
     values = json.loads(dumps(report()))
-    assert values["schema_version"] == 1 and {"rounds", "provenance", "config", "environment"} <= set(values)
+    assert values["schema_version"] == 2 and {"rounds", "provenance", "config", "environment"} <= set(values)
     for item in values["rounds"]:
         assert {"round", "teacher", "student", "selection", "ncm"} <= set(item)
 

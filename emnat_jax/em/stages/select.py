@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from emnat_jax.artifacts import paths
-from emnat_jax.config import ROLES, Config, SelectConfig
+from emnat_jax.config import ROLES, Config, Scoring, SelectConfig
 from emnat_jax.em.context import Context, derived_seed
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.estep.selection import select
@@ -12,10 +12,25 @@ from emnat_jax.estep.selection import select
 
 @dataclasses.dataclass(frozen=True)
 class SelectOptions:
-    """The rule, and the seed of what it draws."""
+    """The rule, the seed of what it draws, and how it compares candidates with references."""
 
     select: SelectConfig
     seed: int
+    scoring: Scoring
+
+    @classmethod
+    def of(cls, config: Config, index: int) -> "SelectOptions":
+        """Those of the E-step after round `index`."""
+        return cls(config.select, derived_seed(config.seed, index, len(ROLES)), selection_scoring(config))
+
+
+def selection_scoring(config: Config) -> Scoring:
+    """Of the configured scoring what the choice depends on; the defaults stand for the rest."""
+    select, scoring = config.select, config.scoring
+    if not select.needs_quality:
+        return Scoring()
+    tokenizer = scoring.tokenizer if select.quality == "bleu" else Scoring.tokenizer
+    return Scoring(tokenizer, scoring.lowercase)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +47,7 @@ class Select(Stage[SelectOptions]):
         return {"vocabulary": paths.DATA, "data": maker_of(self.data)}
 
     def options(self, config: Config) -> SelectOptions:
-        return SelectOptions(config.select, derived_seed(config.seed, self.round, len(ROLES)))
+        return SelectOptions.of(config, self.round)
 
     def run(self, options: SelectOptions, context: Context) -> None:
         select(
@@ -41,5 +56,6 @@ class Select(Stage[SelectOptions]):
             options.select,
             vocabulary=context.vocabulary,
             seed=options.seed,
+            scoring=options.scoring,
             workers=context.workers,
         )
