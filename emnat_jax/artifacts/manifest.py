@@ -179,9 +179,10 @@ def load_manifest(
     for name, wanted in (expect or {}).items():
         found = manifest.fingerprints.get(name)
         if found != wanted:
+            that = "use that one" if name != "vocabulary" else "prepare a workdir with that one (vocab.path)"
             raise UserError(
                 f"{directory} was made from {name} {found}, but {name} {wanted} is in use; "
-                f"use that one, or make the set again in a new folder (`{_MAKERS[manifest.kind]}`)."
+                f"{that}, or make the set again in a new folder (`{_MAKERS[manifest.kind]}`)."
             )
     if verify_shards:
         for shard in manifest.shards:

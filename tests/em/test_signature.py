@@ -21,7 +21,6 @@ FREE = {
     *(f"mesh.rules.{name}" for name in ("vocab", "mlp", "heads", "embed")),
     *(f"data.{name}" for name in ("root", "tfds_dir", "decode_rows")),
     *(f"data.{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "tsv")),
-    "data.mono_source",
     *(f"{role}_train.{name}_every" for role in ("teacher", "student") for name in ("log", "checkpoint")),
     "teacher_train.eval_every",  # of a training without patience
     "em.rounds",
