@@ -33,6 +33,7 @@ from emnat_jax.errors import UserError
         ("select.max_drift", "-1", ""),
         ("select.quality", "bleu", "select.quality_weight or select.min_quality"),
         ("evaluation.samples", "-1", ""),
+        ("evaluation.tokenizer", "flores200", "None or one of 13a, intl, zh"),
         ("mesh.rules.vocab", "rows", "None or one of data, fsdp, model"),
         ("seed", "-1", ""),
     ],

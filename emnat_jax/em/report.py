@@ -34,9 +34,9 @@ from emnat_jax.report.record import (
     SystemScores,
     TrainedScores,
     Training,
-    compare_samples,
 )
 from emnat_jax.report.rounds import text_table
+from emnat_jax.report.sentences import compare_samples
 from emnat_jax.runtime.environment import environment
 
 

@@ -5,7 +5,6 @@ to 100, shares from 0 to 1, losses and log-probabilities in nats.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 from emnat_jax.config import Config, SelectConfig
 
@@ -202,28 +201,6 @@ class ComparedSample:
     source: str
     reference: str
     rounds: tuple[RoundOutputs, ...]
-
-
-def compare_samples(rounds: Sequence[Evaluation]) -> tuple[ComparedSample, ...]:
-    """The sample sentences that all rounds have, in the order of the first."""
-    by_source = [{sample.source: sample for sample in found.samples} for found in rounds]
-    return tuple(
-        ComparedSample(
-            first.tokens,
-            source,
-            first.reference,
-            tuple(
-                _outputs(found.round, samples[source])
-                for found, samples in zip(rounds, by_source, strict=True)
-            ),
-        )
-        for source, first in (by_source[0] if by_source else {}).items()
-        if all(source in samples for samples in by_source)
-    )
-
-
-def _outputs(index: int, sample: Sample) -> RoundOutputs:
-    return RoundOutputs(index, sample.teacher, sample.student, sample.student_rescored, sample.alternatives)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import sacrebleu
 
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.cli.main import COMMANDS, main
@@ -121,6 +122,43 @@ def test_evaluate_files_with_significance(tmp_path, capsys):
     (tmp_path / "short").write_text("one\n")
     message = error_of(capsys, "evaluate", arguments[0], f"--references={tmp_path / 'short'}")
     assert "30 outputs but 1 lines" in message
+
+
+def test_evaluate_files_without_spaces(tmp_path, capsys):
+    """Without a language by their script, which is said; as given otherwise."""
+    references, outputs = ["今天天气很好。", "他有两只猫。"], ["今天天气好。", "他有两只猫。"]
+    for name, lines in (("ref", references), ("out", outputs)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    files = [f"--hypotheses={tmp_path / 'out'}", f"--references={tmp_path / 'ref'}"]
+
+    def scored(*options):
+        code, output = run("evaluate", *files, "--json", *options, capsys=capsys)
+        assert code == 0
+        return json.loads(output.out), output.err
+
+    expected = sacrebleu.corpus_bleu(outputs, [references], tokenize="zh").score
+    found, said = scored()
+    assert found["bleu"] == expected > 50 and "tok:zh" in found["bleu_signature"]
+    assert "--language" in said and len(said.splitlines()) == 1
+    for options in (["--language=zh-CN"], ["--tokenizer=zh"], ["--config.data.target_language=zh"]):
+        found, said = scored(*options)
+        assert found["bleu"] == expected and said == ""
+    assert "tok:char" in scored("--language=zh", "--tokenizer=char")[0]["bleu_signature"]
+    found, said = scored("--language=en", "--ter", "--lowercase", f"--baseline={tmp_path / 'ref'}")
+    assert "tok:13a" in found["bleu_signature"] and "give --tokenizer=zh" in said
+    assert found["ter"] > 0 and "case:lc" in found["ter_signature"] and "TER" in found["significance"]
+
+
+def test_evaluate_of_a_workdir_takes_its_tokenizer_or_another(workdir, tmp_path, capsys):
+    arguments = ("evaluate", f"--workdir={workdir}", "--round=0", "--json")
+    for options, tokenizer in (
+        (["--tokenizer=char"], "char"),
+        (["--language=th"], "char"),
+        (["--config.evaluation.tokenizer=intl"], "intl"),
+        (["--config.evaluation.tokenizer=intl", "--tokenizer=none"], "none"),
+    ):
+        code, output = run(*arguments, *options, capsys=capsys)
+        assert code == 0 and f"tok:{tokenizer}" in json.loads(output.out)["bleu_signature"]
 
 
 def test_evaluate_against_several_references(workdir, tmp_path, capsys):

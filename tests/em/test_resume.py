@@ -64,6 +64,8 @@ def test_a_finished_run_goes_on_with_more_rounds_and_other_settings(finished, co
         ({"data__batch_tokens": 128}, "data.batch_tokens", "rounds/0/teacher"),
         ({"student_train__patience": 1}, "student_train.patience", "rounds/0/student"),
         ({"evaluation__ncm_rows": 8}, "evaluation.ncm_rows", "rounds/0/eval.json"),
+        ({"evaluation__tokenizer": "char"}, "evaluation.tokenizer", "rounds/0/eval.json"),
+        ({"evaluation__lowercase": True}, "evaluation.lowercase", "rounds/0/eval.json"),
         ({"data__test_multi": "refs.tsv"}, "data.test_multi", "rounds/0/eval.json"),
         ({"em__candidates": 3}, "em.candidates", "rounds/0/n_best"),
         ({"select__alpha": 0.5}, "select.alpha", "rounds/0/selected"),

@@ -34,6 +34,7 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "data.modes.modes": 2,
     "data.row_multiple": 16,
     "data.valid_rows": 5,
+    "evaluation.tokenizer": "char",
     "em.candidates_from": ("teacher", "student"),
     "em.student_data": "selected",
     "select.max_drift": 0.1,

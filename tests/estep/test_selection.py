@@ -80,8 +80,8 @@ def test_a_constraint_on_quality_raises_its_weight(candidates, tmp_path, output)
     def mean(rows) -> float:
         qualities = [
             np.dot(
-                sentence_quality(
-                    "chrf", [Letters().decode(target) for target in row.targets], row.target_text
+                sentence_quality("chrf")(
+                    [Letters().decode(target) for target in row.targets], row.target_text
                 ),
                 row.scores.get("weight", [1.0]),
             )

@@ -33,6 +33,8 @@ def test_quality_is_plain_values_for_json():
         "repeat_rate",
         "type_token_ratio",
         "sentences",
+        "ter",
+        "ter_signature",
     }
 
 
@@ -55,7 +57,7 @@ def test_significance_of_a_better_system_and_of_an_equal_one():
 
 def test_sentence_quality_is_sacrebleus_as_a_share():
     outputs, reference = ["the cat sat", "a dog"], "the cat sat on the mat"
-    chrf, bleu = (sentence_quality(kind, outputs, reference) for kind in ("chrf", "bleu"))
+    chrf, bleu = (sentence_quality(kind)(outputs, reference) for kind in ("chrf", "bleu"))
     assert chrf == [sacrebleu.sentence_chrf(line, [reference], word_order=2).score / 100 for line in outputs]
     assert bleu == [sacrebleu.sentence_bleu(line, [reference]).score / 100 for line in outputs]
     assert 0 <= min(bleu) < max(bleu) < 1

@@ -25,7 +25,8 @@ TIMING = Timing(
     "student",
     None,
     "1 x cpu",
-    None,
+    8,
+    "tok:13a",
     {"decoder": "beam", "length_candidates": 3},
     (BatchTiming(1, 20, 1.0, 2.0, 3.0, 4.0, 20.0),),
 )
@@ -132,7 +133,8 @@ def test_a_file_that_is_cut_short_is_damaged():
 @pytest.mark.parametrize(
     ("version", "says"),
     [
-        (2, "version 2, this emnat_jax reads 1; update the package"),
+        (3, "version 3, this emnat_jax reads 2; update the package"),
+        (1, "version 1, this emnat_jax reads 2; make it anew"),
         (..., "version None, .*; make it anew"),
     ],
 )

@@ -7,12 +7,13 @@ import re
 
 import pytest
 
-from emnat_jax.config import EMConfig
+from emnat_jax.config import Config, DataConfig, EMConfig
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.report import charts
 from emnat_jax.report.charts import strip_chart
 from emnat_jax.report.page import page
-from emnat_jax.report.record import BatchTiming, RoundOutputs, Timing
+from emnat_jax.report.record import BatchTiming, ComparedSample, Cut, RoundOutputs, Timing
+from emnat_jax.report.rounds import text_table
 from tests.browser import NEEDS_BROWSER, shown
 from tests.report.made import EFFECT, OUTPUTS, REFERENCES, SCORES, report
 
@@ -63,7 +64,7 @@ def test_the_page_says_what_was_trained_how_good_and_whether_em_helped():
         "one seed",
         "40 more steps than its 40",
         "bs:1000",
-        "nrefs:1|tok:13a",
+        "nrefs:1|case:mixed|tok:13a",
         "not measured",
         "data/train",
         "empty_line 2",
@@ -105,6 +106,40 @@ def test_another_test_set_is_named_where_its_scores_stand():
         assert part in text, part
 
 
+def test_the_edit_rate_has_a_column_where_it_was_asked_for():
+    scores = dataclasses.replace(SCORES, ter=61.25, ter_signature="nrefs:1|tok:tercom")
+    rounds = tuple(
+        dataclasses.replace(
+            found,
+            teacher=dataclasses.replace(found.teacher, test=scores),
+            student=dataclasses.replace(found.student, test=scores),
+        )
+        for found in report().rounds
+    )
+    text = page(changed(rounds=rounds))
+    assert "<th>TER</th>" in text and "<td>61.25</td>" in text and "TER: nrefs:1|tok:tercom." in text
+    head, *lines = text_table(changed(rounds=rounds)).splitlines()
+    assert "student TER" in head and "61.25" in lines[0] and "tok:tercom" in lines[-1]
+    assert "TER" not in text_table(report()) and "<th>TER</th>" not in page(report())
+
+
+def test_the_page_and_the_table_say_what_was_cut():
+    cut = Cut("test", 4, 0.5, 24, (1, 3, 7))
+    rounds = tuple(dataclasses.replace(found, cut=(cut,)) for found in report().rounds)
+    says = "4 test sources (50.0%) have more than 24 tokens and were cut there, while their references"
+    for text in (page(changed(rounds=rounds)), text_table(changed(rounds=rounds))):
+        assert text.count(says) == 1 and "lines 1, 3, 7, ..." in text and "data.buckets" in text
+    assert "were cut" not in page(report()) + text_table(report())
+
+
+def test_examples_without_spaces_are_marked_by_characters():
+    outputs = RoundOutputs(0, "我们去学校。", "我我去学 abba校。")
+    sample = ComparedSample("6-10", "s", "我们去学校。", (outputs,))
+    text = page(changed(samples=(sample,), config=Config(data=DataConfig(target_language="zh"))))
+    assert "我<mark>我</mark>去学 <u>abba</u>校。" in text and "a character equal to its neighbour" in text
+    assert "a word equal to its neighbour" in page(report())
+
+
 def test_the_page_is_whole_and_alone():
     text = page(report())
     found = Well()
@@ -134,10 +169,10 @@ def test_a_difference_counts_where_the_test_can_tell(after, p_value, says):
 
 
 def timing(
-    role: str, rate: float, bleu: float | None = 20.0, device: str = "1 x cpu", about: str = "", size: int = 1
+    role: str, rate: float, device: str = "1 x cpu", about: str = "", size: int = 1, sentences: int = 8
 ) -> Timing:
-    batch = BatchTiming(size, 900.0 / rate, 2e3 / rate, rate, 1.0)
-    return Timing(f"{role}, round 1{about}", role, 1, device, bleu, {}, (batch,))
+    batch = BatchTiming(size, 24, 900.0 / rate, 2e3 / rate, rate, 1.0, 20.0)
+    return Timing(f"{role}, round 1{about}", role, 1, device, sentences, "nrefs:1|tok:zh", {}, (batch,))
 
 
 def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_device():
@@ -145,6 +180,7 @@ def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_dev
         timing("teacher", 20.0, about=", beam"),
         timing("teacher", 50.0),
         timing("teacher", 900.0, device="1 x gpu"),
+        timing("teacher", 900.0, about=", fewer", sentences=2),
         timing("student", 100.0),
     )
     text = page(changed(latency=latency))
@@ -153,8 +189,9 @@ def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_dev
         "1 at a time: 10.0 against 20.0 ms a sentence",
         "Quality and speed",
         "student, round 1, 1: 20 BLEU, 10 ms a sentence",
-        "<td>teacher, round 1, beam</td><td>1</td><td>20.00</td><td>50.0</td>"
-        "<td>20.0</td><td>45.0</td><td>100.0</td>",
+        "<td>teacher, round 1, beam</td><td>1</td><td>8</td><td>20.00</td><td>50.0</td>"
+        "<td>20.0</td><td>45.0</td><td>100.0</td><td>24</td>",
+        "BLEU: nrefs:1|tok:zh</p>",
     ):
         assert part in text, part
 
@@ -173,7 +210,7 @@ def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
             latency=(
                 timing("student", 100.0),
                 timing("teacher", 10.0, size=64),
-                timing("student", 50.0, bleu=None),
+                timing("student", 50.0),
             )
         )
     )
@@ -182,7 +219,6 @@ def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
         and "no teacher timed" in text
         and "<td>10.0</td><td>100.0</td>" not in text
     )
-    assert "<td>student, round 1</td><td>1</td><td>-</td>" in text
 
 
 def test_examples_show_every_round_and_what_the_last_student_chose_between():

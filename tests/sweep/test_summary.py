@@ -1,6 +1,7 @@
 """What a sweep reports over seeds: mean, spread, gains and their bootstrap, the page."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -14,9 +15,12 @@ from emnat_jax.artifacts.manifest import (
     write_manifest,
 )
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.config import EvaluationConfig
+from emnat_jax.config.convert import to_dict
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
+from emnat_jax.evaluation.bleu import Significance
 from emnat_jax.report import sweep_page
 from emnat_jax.report.convert import dumps
 from emnat_jax.report.record import Evaluation, Multimodality, MultimodalityBySplit, Scores, SystemScores
@@ -30,7 +34,9 @@ from tests.em.runs import small_config
 NCM = Multimodality(1.0, 0.9, 0.8, 0.2, 4, 0.0)
 
 
-def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str], multi=None) -> Cell:
+def finished_cell(
+    directory, name: str, seed: int, bleu: float, lines: list[str], multi=None, *, signature="nrefs:1"
+) -> Cell:
     """A workdir as a run leaves it, as far as a sweep's report reads it."""
     config = dataclasses.replace(small_config(rounds=0), seed=seed)
     data = dataclasses.replace(config.data, test_multi=None if multi is None else str(multi))
@@ -41,7 +47,7 @@ def finished_cell(directory, name: str, seed: int, bleu: float, lines: list[str]
     (here / "rounds/0/outputs").mkdir(parents=True)
     for split in ("test", "test_multi"):
         (here / f"rounds/0/outputs/{split}.student.txt").write_text("".join(f"{line}\n" for line in lines))
-    student, teacher = (Scores(x, "nrefs:1", 40.0, "nw:2", 1.0, 0.0, 0.5, 4) for x in (bleu, bleu + 1))
+    student, teacher = (Scores(x, signature, 40.0, "nw:2", 1.0, 0.0, 0.5, 4) for x in (bleu, bleu + 1))
     evaluation = Evaluation(
         round=0,
         teacher=SystemScores(valid=teacher, test=teacher, test_multi=teacher),
@@ -134,6 +140,31 @@ def test_no_gain_where_references_differ(tmp_path):
         for run in write_sweep_report(cells, tmp_path).runs
     ]
     assert gains == [{}, {}, {}, {"test": 1.0}]
+
+
+def test_no_gain_where_scores_are_of_other_tokens(tmp_path):
+    cells = finished_cells(tmp_path)[:1]
+    cells.append(finished_cell(tmp_path, "other", 1, 15.0, ["a dog"] * 4, signature="nrefs:1|tok:zh"))
+    report = write_sweep_report(cells, tmp_path)
+    assert [run.gains for run in report.runs] == [{}, {}]
+    assert report.signatures["test"] == "nrefs:1 and nrefs:1|tok:zh"
+
+
+def test_p_values_are_of_the_tokens_of_the_cell(tmp_path, monkeypatch):
+    asked = []
+
+    def significance(ours, theirs, references, scoring, names):
+        asked.append(scoring.tokenizer)
+        return {"BLEU": Significance(1.0, 2.0, 0.01, "")}
+
+    monkeypatch.setattr(sweep_report, "paired_significance", significance)
+    cells = finished_cells(tmp_path)[:2]
+    config = dataclasses.replace(cells[0].config, evaluation=EvaluationConfig(tokenizer="zh"))
+    cells = [dataclasses.replace(cell, config=config) for cell in cells]
+    for cell in cells:
+        (tmp_path / cell.folder / "config.json").write_text(json.dumps(to_dict(config)))
+    write_sweep_report(cells, tmp_path)
+    assert asked == ["zh"]
 
 
 def test_gains_with_several_references_are_of_those_sentences(tmp_path):
