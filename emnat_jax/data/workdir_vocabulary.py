@@ -55,6 +55,7 @@ def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
     A file that vocab.path names may have gone since.
     """
     folder = workdir / paths.VOCABULARY
+    _require_there(folder, finished=True)
     vocabulary, made_from = load_vocabulary(folder), vocabulary_made_from(folder) or {}
     if config.path is None:
         found = made_from.get("options", {})
@@ -91,6 +92,7 @@ def _require_replaceable(workdir: epath.Path) -> None:
     """UserError for a vocabulary that records were made with, or that no unfinished run has put there."""
     folder = workdir / paths.VOCABULARY
     for split in SPLITS:
+        _require_there(folder, finished=is_finished(workdir / paths.split(split)))
         require(
             not is_finished(workdir / paths.split(split)),
             f"{workdir}: data/{split} is finished, but the train corpus or the options under vocab have "
@@ -102,6 +104,14 @@ def _require_replaceable(workdir: epath.Path) -> None:
         found in (None, own),
         f"{folder} is there and is not of this text and these options. To use it, name it: vocab.path={use}. "
         "To have another one made, move it away, or use a new workdir.",
+    )
+
+
+def _require_there(folder: epath.Path, *, finished: bool) -> None:
+    """UserError where the vocabulary that finished records were made with is gone."""
+    require(
+        not finished or vocabulary_in(folder) is not None,
+        f"{folder} is gone, and finished records were made with it; restore it, or use a new workdir.",
     )
 
 

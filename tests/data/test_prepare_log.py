@@ -25,7 +25,8 @@ def test_what_is_left_out_is_said_once_with_count_share_lines_and_remedy(tmp_pat
         "over_long": "longer than the last of data.buckets; give a wider one, in a new workdir",
     }
     assert said == [
-        f"prepare: {split}: {count} of {lines} {what.format(share)} ({reason}; lines {which}): {remedies[reason]}"
+        f"prepare: {split}: {count} of {lines} {what.format(share)} ({reason}; lines {which}): "
+        f"{remedies[reason]}"
         for split, count, lines, what, share, reason, which in (
             ("train", 11, 20, left_out, "55.00%", "empty_line", "2, 3, 12, 13, 14, ..."),
             ("train", 2, 20, left_out, "10.00%", "control_character", "5, 6"),

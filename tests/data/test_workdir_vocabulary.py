@@ -167,3 +167,16 @@ def test_a_finished_workdir_is_not_said_to_have_another_vocabulary(tmp_path):
     prepare(given, tmp_path / "two", silent)
     with pytest.raises(UserError, match="was not trained but named by vocab.path; give vocab.path="):
         prepare(config, tmp_path / "two", silent)
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_lost_vocabulary_is_not_said_to_come_back_by_the_same_command(tmp_path, unfinished):
+    config = plain_corpus(tmp_path / "corpus")
+    summary = prepare(config, tmp_path / "one", silent)
+    shutil.move(tmp_path / "one/vocab", tmp_path / "away")
+    if unfinished:
+        (tmp_path / "one/data/valid/MANIFEST.json").unlink()
+    with pytest.raises(UserError, match="vocab is gone, .*; restore it, or use a new workdir"):
+        prepare(config, tmp_path / "one", silent)
+    shutil.move(tmp_path / "away", tmp_path / "one/vocab")
+    assert prepare(config, tmp_path / "one", silent) == summary
