@@ -16,7 +16,7 @@ SHOWN = 5  # line numbers of a message
 _SPACES = re.compile("^ | $|  |\t")  # a vocabulary does not keep them as they are
 
 _REMEDIES = {
-    "empty_line": "give each side text, or take the pair out",
+    "empty_line": "give each side text, or take the line out",
     "control_character": "put spaces in place of the characters",
     "over_long": "longer than the last of data.buckets; give a wider one, in a new workdir",
 }

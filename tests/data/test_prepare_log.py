@@ -20,7 +20,7 @@ def test_what_is_left_out_is_said_once_with_count_share_lines_and_remedy(tmp_pat
     said = [line for line in log if "left out" in line or "changed for" in line]
     left_out, changed = "lines ({}) are left out", "lines ({}) are changed for the model"
     remedies = {
-        "empty_line": "give each side text, or take the pair out",
+        "empty_line": "give each side text, or take the line out",
         "control_character": "put spaces in place of the characters",
         "over_long": "longer than the last of data.buckets; give a wider one, in a new workdir",
     }
