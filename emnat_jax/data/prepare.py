@@ -94,7 +94,8 @@ def _make_missing(config: Config, workdir: epath.Path, missing: list[str], log: 
 def _scanned(config: Config, workdir: epath.Path, log: Log) -> _Work:
     """Reads everything once, the small splits first: a mistake in them shows before the long work."""
     data = config.data
-    corpora = {name: open_split(data, name, config.seed) for name in data.splits if data.has_text(name)}
+    named = [name for name in data.splits if name == "train" or data.has_text(name)]
+    corpora = {name: open_split(data, name, config.seed) for name in named}
     if data.mono_source is not None:
         corpora[MONO] = open_mono(data)
     small_first = [name for name in ("test", "valid", "train", MONO) if name in corpora]

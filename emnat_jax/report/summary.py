@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from emnat_jax.config import DataConfig
+from emnat_jax.config.data import file_names
 from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.markup import SURE, cards, table, text
 from emnat_jax.report.record import Effect, Report
@@ -68,7 +69,7 @@ def corpus_name(data: DataConfig) -> str:
         "demo": "the bundled demo",
         "modes": "the generated multi-modal task",
         "tfds": str(data.tfds),
-        "text": str(data.train_source),
+        "text": ", ".join(file_names(data.train_source or data.train_tsv or ())),
     }
     return names.get(data.kind, data.kind)
 

@@ -138,3 +138,8 @@ def test_the_vocabulary_does_not_know_what_is_held_out(tmp_path):
 def test_rows_are_held_out_only_where_there_is_no_valid_text(options):
     with pytest.raises(UserError, match="^valid_rows=5 cuts a valid split off"):
         DataConfig(valid_rows=5, **options)
+
+
+def test_without_training_text_its_option_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.train_source is not set; .* data\.train_tsv"):
+        prepare(Config(data=DataConfig(kind="text")), tmp_path, silent)

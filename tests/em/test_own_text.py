@@ -61,6 +61,7 @@ def test_the_valid_split_is_reported_where_there_is_no_test_split(finished):
     page, table = ((work / f"report/{name}").read_text() for name in ("index.html", "table.txt"))
     assert "valid split, for there is no test split" in page and "Test split" not in page
     assert "valid split, for there is no test split" in table
+    assert "(own.tsv)" in page
 
 
 def test_further_sources_are_learned_from_by_students_alone(finished):
