@@ -12,7 +12,6 @@ from emnat_jax.config.convert import load_sibling, to_config_dict
 def get_config():
     config = to_config_dict(Config())
     data = config.data
-    data.train_rows = None
     data.kind = "tfds"
     data.tfds = "wmt14_translate/de-en"
     data.source_language, data.target_language = "en", "de"

@@ -20,10 +20,11 @@ from emnat_jax.errors import UserError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "MANIFEST.json"
 _HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
-KINDS = ("bitext", "distilled", "candidates", "selected", "model")
+KINDS = ("bitext", "mono", "distilled", "candidates", "selected", "model")
 
 _MAKERS = {
     "bitext": "emnat prepare",
+    "mono": "emnat prepare",
     "distilled": "emnat distill",
     "candidates": "emnat distill",
     "selected": "emnat select",
@@ -178,9 +179,10 @@ def load_manifest(
     for name, wanted in (expect or {}).items():
         found = manifest.fingerprints.get(name)
         if found != wanted:
+            that = "use that one" if name != "vocabulary" else "prepare a workdir with that one (vocab.path)"
             raise UserError(
                 f"{directory} was made from {name} {found}, but {name} {wanted} is in use; "
-                f"use that one, or make the set again in a new folder (`{_MAKERS[manifest.kind]}`)."
+                f"{that}, or make the set again in a new folder (`{_MAKERS[manifest.kind]}`)."
             )
     if verify_shards:
         for shard in manifest.shards:

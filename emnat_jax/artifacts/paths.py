@@ -9,6 +9,7 @@ CONFIG = "config.json"
 VOCABULARY = "vocab"
 DATA = "data"
 TRAIN = "data/train"
+MONO = "data/mono"  # sources without translations
 ROUNDS = "rounds"
 REPORT = "report"
 REPORT_JSON = "report/report.json"
@@ -46,6 +47,11 @@ def model(index: int, role: str) -> str:
 def distilled(index: int) -> str:
     """The teacher's best translation of each source."""
     return f"{round_folder(index)}/distilled"
+
+
+def distilled_mono(index: int) -> str:
+    """The teacher's best translation of each source that has no other."""
+    return f"{round_folder(index)}/distilled_mono"
 
 
 def n_best(index: int) -> str:

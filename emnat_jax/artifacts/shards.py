@@ -25,6 +25,17 @@ def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> None:
     write_text(path, text)
 
 
+def keep_plan(directory: epath.PathLike, plan: dict[str, Any]) -> None:
+    """Writes what an unfinished folder is made from, until `forget_plan`."""
+    write_text(epath.Path(directory) / PLAN_NAME, json.dumps(plan, sort_keys=True))
+
+
+def plan_of(directory: epath.PathLike) -> dict[str, Any] | None:
+    """What `keep_plan` wrote; None where there is none."""
+    path = epath.Path(directory) / PLAN_NAME
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def delete_shards(directory: epath.PathLike) -> None:
     """Removes every record file of a set."""
     for shard in epath.Path(directory).glob("part-*"):

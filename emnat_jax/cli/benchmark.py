@@ -85,7 +85,7 @@ def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[
     require(work.processes.count == 1, "latency is of one process; start it on one host, without the others.")
     sizes, scoring = _sizes(args.batch), work.config.scoring
     require_metrics(scoring)
-    rows = list(read_dataset(work.directory / paths.split("test")))[: args.sentences]
+    rows = list(read_dataset(work.directory / paths.split(work.config.data.splits[-1])))[: args.sentences]
     references = [row.target_text for row in rows]
     model = load_model(work, args)
     sentences = measured_sentences(model, [row.source_text for row in rows], references)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
+from emnat_jax.config import Config
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
 
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser, "the costs")
 
 
+def _vocabulary_size(config: Config) -> int:
+    """Pieces of the vocabulary that is named; else as many as one may have."""
+    from emnat_jax.data.vocab import open_vocabulary
+
+    return config.vocab.size if config.vocab.path is None else open_vocabulary(config.vocab.path).size
+
+
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from emnat_jax.profiling.aot import prepare_environment, slice_devices
 
@@ -59,12 +67,12 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.profiling.round import Workload, make_slice, program_costs, round_programs
 
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
-    programs = round_programs(config, config.vocab.size, there)
+    programs = round_programs(config, _vocabulary_size(config), there)
     wanted = args.steps.split(",") if args.steps else [""]
     programs = {name: one for name, one in programs.items() if any(text in name for text in wanted)}
     if not programs:
         raise UserError(f"--steps={args.steps}: no step has such a name.")
-    workload = Workload(args.pairs or config.data.train_rows, args.tokens)
+    workload = Workload(args.pairs or config.data.first_lines, args.tokens)
     mesh = dict(there.layout.mesh.shape)
     if not args.json:
         print(f"{args.topology}: {there.chips} chips, {there.hosts} hosts, mesh {mesh}")

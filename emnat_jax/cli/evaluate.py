@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     add_model(parser)
     parser.add_argument(
-        "--split", choices=("valid", "test"), default="test", help="of the workdir; default: test"
+        "--split", choices=("valid", "test"), help="of the workdir; default: test, where there is one"
     )
     parser.add_argument("--hypotheses", metavar="FILE", help="score this file instead of a model's output")
     parser.add_argument("--references", metavar="FILE[,FILE]", help="raw reference lines, one file a set")
@@ -152,7 +152,10 @@ def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | N
     if work.processes.is_first and args.multi_references:
         sources, references = _read_multi_references(args.multi_references)
     elif work.processes.is_first:
-        rows = list(read_dataset(work.directory / paths.split(args.split)))
+        splits = work.config.data.splits
+        split = args.split or splits[-1]
+        require(split in splits, f"--split={split}: this workdir has no test split; use --split=valid.")
+        rows = list(read_dataset(work.directory / paths.split(split)))
         sources, references = [row.source_text for row in rows], [[row.target_text for row in rows]]
     scoring = _scoring(args, work.config.scoring, references) if references else work.config.scoring
     outputs = load_model(work, args).translate(sources)

@@ -1,11 +1,15 @@
 """Make the vocabulary and the records of the train, valid and test splits in a workdir.
 
+Without files for it the valid split is cut off the training text, and there is no test split.
+
 Examples:
   emnat prepare --workdir=runs/demo
   emnat prepare --workdir=runs/mine --config.data.kind=text \\
     --config.data.train_source=train.de.gz --config.data.train_target=train.en.gz \\
     --config.data.valid_source=valid.de --config.data.valid_target=valid.en \\
     --config.data.test_source=test.de --config.data.test_target=test.en
+  emnat prepare --workdir=runs/more --config.data.kind=text --config.data.train_tsv=a.tsv,b.tsv.gz \\
+    --config.data.mono_source=more.de --config.vocab.path=runs/mine
 """
 
 import argparse

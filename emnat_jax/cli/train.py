@@ -4,6 +4,8 @@ Examples:
   emnat train --role=teacher --workdir=runs/demo --output=runs/demo/models/teacher
   emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled \\
     --output=runs/demo/models/kd
+  emnat train --role=teacher --workdir=runs/tuned --start=runs/demo/rounds/0/teacher
+    (runs/tuned was prepared with --config.vocab.path=runs/demo)
 """
 
 import argparse

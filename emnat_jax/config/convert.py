@@ -70,7 +70,7 @@ def use_text_files(
     data: typing.Any, folder: str, *, valid: str = "valid", test: str = "test", ending: str = ""
 ) -> None:
     """Sets `config.data` of a configuration file to a corpus of files FOLDER/SPLIT.LANGUAGE + `ending`."""
-    data.kind, data.train_rows = "text", None
+    data.kind = "text"
     for split, name in (("train", "train"), ("valid", valid), ("test", test)):
         for side in ("source", "target"):
             data[f"{split}_{side}"] = f"{folder}/{name}.{data[f'{side}_language']}{ending}"
@@ -126,12 +126,13 @@ def _named_groups(cls: type) -> dict[str, NamedGroup]:
 def _read(text: str, hint: typing.Any) -> typing.Any:
     """A Python literal, or the text itself where a string is expected or nothing else can be read."""
     options = typing.get_args(hint) if isinstance(hint, python_types.UnionType) else (hint,)
-    if str in options and not (text == "None" and type(None) in options):
+    is_list = tuple[str, ...] in options and text[:1] in ("(", "[")
+    if str in options and not is_list and not (text == "None" and type(None) in options):
         return text
     try:
         return ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     except (ValueError, SyntaxError):
-        return text
+        return text.split(",") if tuple[str, ...] in options and not is_list else text
 
 
 def _known(keys: dict[str, typing.Any], key: str, where: str) -> None:
@@ -204,7 +205,8 @@ def _typed(value: typing.Any, hint: typing.Any, where: str) -> typing.Any:
     if isinstance(hint, python_types.UnionType):
         if value is None:
             return None
-        return _typed(value, next(h for h in typing.get_args(hint) if h is not type(None)), where)
+        options = [h for h in typing.get_args(hint) if h is not type(None)]
+        return _typed(value, options[isinstance(value, list | tuple) and len(options) > 1], where)
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         kind = "names" if item is str else "numbers"

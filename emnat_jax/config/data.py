@@ -1,25 +1,83 @@
 """Options of the corpus, the vocabulary and the batches."""
 
 import dataclasses
-from typing import Any
+import re
+from typing import Any, TypeAlias
 
 from emnat_jax.config.checks import check, one_of, positive
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.config.tasks import TASKS
+
+Files: TypeAlias = str | tuple[str, ...]  # names of files, in order; in a text a comma stands between them
+
+FILE_SPLITS = ("train", "valid", "test")  # each has text of its own where files are named for it
+SENTINELS = ("<pad>", "</s>", "<unk>", "<s>")  # as SentencePiece writes the special ids
+
+
+def file_names(value: Files) -> tuple[str, ...]:
+    """The names that an option holds."""
+    return tuple(value.split(",")) if isinstance(value, str) else value
 
 
 @dataclasses.dataclass(frozen=True)
 class VocabConfig:
     """The joint SentencePiece vocabulary."""
 
+    # A finished one in place of a new one: a SentencePiece model, a workdir, or the folder vocab of one.
+    path: str | None = None
     size: int = 4_000  # pieces, specials included; fewer where the text supports no more
     model: str = "bpe"  # bpe, unigram, word or char
-    character_coverage: float = 1.0
+    character_coverage: float = 1.0  # share of the text's characters, 0.98 to 1, that get a piece
     byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
+    # Control tags such as <2de>: each is one piece wherever it stands, and nothing else makes that piece.
+    user_symbols: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("model", self.model, ("bpe", "unigram", "word", "char"))
         check(self.size > 8, lambda at: f"{at}size={self.size}: use more than 8.")
+        check(
+            0.98 <= self.character_coverage <= 1,
+            lambda at: f"{at}character_coverage={self.character_coverage}: use a number from 0.98 to 1.",
+        )
+        self._check_symbols()
+        if self.path is not None:
+            self._check_only_path()
+
+    def _check_symbols(self) -> None:
+        for symbol in self.user_symbols:
+            _check_symbol(symbol)
+        check(
+            len(set(self.user_symbols)) == len(self.user_symbols),
+            lambda at: f"{at}user_symbols={self.user_symbols}: name each of them once.",
+        )
+        check(
+            not self.user_symbols or self.model != "word",
+            lambda at: f"{at}user_symbols: {at}model=word takes whole words; use bpe, unigram or char.",
+        )
+
+    def _check_only_path(self) -> None:
+        """A finished vocabulary was trained with options of its own."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name != "path"}
+        changed = {name: default for name, default in defaults.items() if getattr(self, name) != default}
+        check(
+            not changed,
+            lambda at: (
+                f"{at}path={self.path} names a finished vocabulary, which "
+                f"{', '.join(at + name for name in changed)} cannot change; leave out what you set "
+                f"({', '.join(f'{at}{name}={default}' for name, default in changed.items())})."
+            ),
+        )
+
+
+def _check_symbol(symbol: str) -> None:
+    check(
+        re.search(r"[\s\u2581\x00-\x1f\x7f-\x9f]|^$", symbol) is None,
+        lambda at: f"{at}user_symbols: {symbol!r} is empty or holds a space; use names such as <2de>.",
+    )
+    check(
+        symbol not in SENTINELS and not re.fullmatch("<0x[0-9A-F]{2}>", symbol),
+        lambda at: f"{at}user_symbols: {symbol!r} is a piece of every vocabulary; choose another name.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +91,25 @@ class DataConfig:
     source_language: str = "de"
     target_language: str = "en"
     root: str | None = None  # where relative paths start; None: the current folder, then EMNAT_DATA
-    train_source: str | None = None  # kind=text: files of one sentence a line, .gz or not
-    train_target: str | None = None
-    valid_source: str | None = None
-    valid_target: str | None = None
-    test_source: str | None = None
-    test_target: str | None = None
+    # kind=text: files of one sentence a line, compressed or not; of several, one is read after another.
+    train_source: Files | None = None
+    train_target: Files | None = None
+    train_tsv: Files | None = None  # in place of both: files with lines of source, TAB, target
+    valid_source: Files | None = None  # neither these nor valid_tsv: cut off the training text (valid_rows)
+    valid_target: Files | None = None
+    valid_tsv: Files | None = None
+    test_source: Files | None = None  # neither these nor test_tsv: there is no test split
+    test_target: Files | None = None
+    test_tsv: Files | None = None
+    # Sentences that are held out of the training text to be the valid split, where that has no text of its
+    # own; None: 1,000, of a small corpus a tenth.
+    valid_rows: int | None = None
+    # Any kind: files of further sources without translations, for distillation alone.
+    mono_source: Files | None = None
     test_multi: str | None = None  # any kind: lines of source, TAB, its references, TAB between them
     tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
     tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
-    train_rows: int | None = 40_000  # use the first lines only; None: all
+    train_rows: int | None = None  # use the first lines only; None: all, of the demo the first 40,000
     buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
     batch_tokens: int = 1_056  # rows x width of a training batch, padding counted
     # Rows of a batch are a multiple of this; any number of devices that divides it gives the same batches.
@@ -57,7 +124,25 @@ class DataConfig:
             bool(self.buckets) and increasing,
             lambda at: f"{at}buckets={self.buckets}: give increasing widths of at least 2 tokens.",
         )
-        positive(self, "batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows")
+        counts = ("batch_tokens", "row_multiple", "decode_rows", "rows_per_shard", "train_rows", "valid_rows")
+        positive(self, *counts)
+        for split in FILE_SPLITS:
+            self._check_sides(split)
+        check(
+            self.valid_rows is None or self.holds_out_valid,
+            lambda at: (
+                f"{at}valid_rows={self.valid_rows} cuts a valid split off the training text of kind=text, "
+                "and there is one; leave it out, or leave out the valid files."
+            ),
+        )
+
+    def _check_sides(self, split: str) -> None:
+        sides = [f"{split}_{side}" for side in ("source", "target") if getattr(self, f"{split}_{side}")]
+        tsv = f"{split}_tsv"
+        check(
+            not sides or getattr(self, tsv) is None,
+            lambda at: f"{at}{tsv} names both sides of the text, and so does {at}{sides[0]}; set one.",
+        )
 
     def with_batch(self, batch_tokens: int | None) -> "DataConfig":
         """The same with batches of this many tokens; None changes nothing."""
@@ -67,6 +152,27 @@ class DataConfig:
     def task_options(self) -> Any:
         """The options of the task, its defaults where none are given; None for a task that has none."""
         return chosen_options("kind", self.kind, self.options, TASKS)
+
+    @property
+    def first_lines(self) -> int | None:
+        """How many lines of the train split are used, from the first on; None: all."""
+        return TASKS[self.kind].train_rows if self.train_rows is None else self.train_rows
+
+    def has_text(self, split: str) -> bool:
+        """Whether a split (train, valid or test) has text of its own; of kind=text, where files are named."""
+        if not TASKS[self.kind].from_files:
+            return True
+        return any(getattr(self, f"{split}_{part}") is not None for part in ("source", "target", "tsv"))
+
+    @property
+    def holds_out_valid(self) -> bool:
+        """Whether the valid split is cut off the training text."""
+        return not self.has_text("valid")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of a workdir with this corpus."""
+        return FILE_SPLITS if self.has_text("test") else FILE_SPLITS[:-1]
 
     @property
     def max_length(self) -> int:

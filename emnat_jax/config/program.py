@@ -256,6 +256,11 @@ class Config:
             f"{asked} looks at the teacher's best, which em.candidates_from={self.em.candidates_from} "
             "leaves out.",
         )
+        require(
+            self.data.mono_source is None or self.em.student_data != "raw",
+            f"data.mono_source={self.data.mono_source} is for distillation, and em.student_data=raw learns "
+            "from the corpus alone; use em.student_data=distilled, or leave it out.",
+        )
 
     @property
     def scoring(self) -> Scoring:

@@ -51,12 +51,23 @@ class TaskSpec(NamedTuple):
     # (source lines, output lines, its options) -> share of outputs that are right; None where it cannot tell.
     share_valid: Callable[[Sequence[str], Sequence[str], Any], float] | None = None
     is_seeded: bool = False  # the pairs depend on the seed of the configuration
+    from_files: bool = False  # a split is there where data names files for it
+    train_rows: int | None = None  # lines of the train split that are used where data.train_rows is not set
+    # (DataConfig, split) -> names of the parts of a split, one after another, and the lines of each; quicker
+    # than to read them. None: they are read.
+    parts: Callable[..., Sequence[tuple[str, int]]] | None = None
 
 
 TASKS: dict[str, TaskSpec] = {
-    "demo": TaskSpec(deferred("emnat_jax.data.corpora", "open_demo")),
-    "text": TaskSpec(deferred("emnat_jax.data.corpora", "open_text")),
-    "tfds": TaskSpec(deferred("emnat_jax.data.tfds", "open_split")),
+    "demo": TaskSpec(deferred("emnat_jax.data.corpora", "open_demo"), train_rows=40_000),
+    "text": TaskSpec(
+        deferred("emnat_jax.data.text_files", "open_split"),
+        from_files=True,
+        parts=deferred("emnat_jax.data.text_files", "count_lines"),
+    ),
+    "tfds": TaskSpec(
+        deferred("emnat_jax.data.tfds", "open_split"), parts=deferred("emnat_jax.data.tfds", "count_lines")
+    ),
     "modes": TaskSpec(
         deferred("emnat_jax.data.modes", "open_split"),
         ModesOptions,

@@ -1,22 +1,25 @@
 """The corpus: the sentence pairs of a split, from the task that data.kind names.
 
-The table of tasks is in config/tasks.py. The tasks `demo` (the bundled corpus) and `text` (files) are here,
-`tfds` and `modes` in files of their names.
+The table of tasks is in config/tasks.py. The task `demo` (the bundled corpus) is here, `text`, `tfds` and
+`modes` in files of their own.
 """
 
 import dataclasses
+import functools
 import importlib.resources
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from etils import epath
 
 from emnat_jax.config import TASKS, DataConfig
-from emnat_jax.data.text import TextPair, read_pairs
+from emnat_jax.config.data import FILE_SPLITS, file_names
+from emnat_jax.data.text import TextPair, read_pairs, read_text_lines
 from emnat_jax.errors import UserError
 
-SPLITS = ("train", "valid", "test")
+SPLITS = FILE_SPLITS
+MONO = "mono"  # beside the splits: sources without translations
 
 _DEMO_LANGUAGES = ("de", "en")
 
@@ -27,9 +30,30 @@ class Corpus:
 
     split: str
     read: Callable[[], Iterator[TextPair]]
+    first_lines: int | None = None  # that are used; None: all
+    parts: Callable[[], Sequence[tuple[str, int]]] | None = None  # their names, and the lines of each
 
     def __iter__(self) -> Iterator[TextPair]:
-        return self.read()
+        return itertools.islice(self.read(), self.first_lines)
+
+    def count_lines(self) -> int:
+        """All lines that there are, used or not. UserError where the sides have different numbers."""
+        if self.parts is None:
+            return sum(1 for _ in self.read())
+        return sum(lines for _, lines in self.parts())
+
+    def name_lines(self, lines: Sequence[int]) -> str:
+        """Where lines are, counted from 1; of a split in several parts with the name of the part."""
+        parts = self.parts() if self.parts is not None else []
+        if len(parts) < 2:
+            return f"line{'s' if len(lines) > 1 else ''} {', '.join(str(line + 1) for line in lines)}"
+        ends = list(itertools.accumulate(count for _, count in parts))
+        places = []
+        for line in lines:
+            index = next(i for i, end in enumerate(ends) if line < end)
+            name, count = parts[index]
+            places.append(f"{name}:{line - ends[index] + count + 1}")
+        return ", ".join(places)
 
 
 def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
@@ -38,10 +62,21 @@ def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     Of the train split only the first data.train_rows. `seed` is for tasks that generate their pairs.
     UserError now where files, options or languages are missing; while iterating where a line cannot be read.
     """
-    read = TASKS[config.kind].open(config, split, seed)
-    if split == "train" and config.train_rows is not None:
-        return Corpus(split, lambda: itertools.islice(read(), config.train_rows))
-    return Corpus(split, read)
+    task = TASKS[config.kind]
+    parts = None if task.parts is None else functools.partial(task.parts, config, split)
+    first_lines = config.first_lines if split == "train" else None
+    return Corpus(split, task.open(config, split, seed), first_lines, parts)
+
+
+def open_mono(config: DataConfig) -> Corpus:
+    """The sources of data.mono_source, as pairs with an empty target."""
+    files = find_files(config, "mono_source")
+
+    def read() -> Iterator[TextPair]:
+        lines = itertools.chain.from_iterable(map(read_text_lines, files))
+        return (TextPair(number, line, "") for number, line in enumerate(lines))
+
+    return Corpus(MONO, read)
 
 
 def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
@@ -57,32 +92,37 @@ def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterato
     return lambda: read_pairs(source, target)
 
 
-def open_text(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:
-    """A function that reads the pairs of a split from two text files. UserError where one is missing."""
-    source, target = (find_file(config, f"{split}_{side}") for side in ("source", "target"))
-    return lambda: read_pairs(source, target)
-
-
-def find_file(config: DataConfig, option: str) -> epath.Path:
-    """The file that `data.<option>` names; UserError where it is not set or not there."""
+def find_files(config: DataConfig, option: str) -> list[epath.Path]:
+    """The files that `data.<option>` names; UserError where it is not set, and for one that is not there."""
     value = getattr(config, option)
     if value is None:
         raise UserError(
-            f"data.{option} is not set; data.kind=text needs a file for each side of every split."
+            f"data.{option} is not set; data.kind=text needs a file for each side of a split, or one of "
+            f"both: data.{option.split('_')[0]}_tsv."
         )
-    places = _candidates(value, config.root, os.environ.get("EMNAT_DATA"))
+    return [_find(name, option, config) for name in file_names(value)]
+
+
+def find_file(config: DataConfig, option: str) -> epath.Path:
+    """The one file that `data.<option>` names; UserError as in `find_files`."""
+    return _find(getattr(config, option), option, config)
+
+
+def _find(name: str, option: str, config: DataConfig) -> epath.Path:
+    places = _candidates(name, config.root, os.environ.get("EMNAT_DATA"))
     for place in places:
-        if place.is_dir():
-            raise UserError(f"data.{option}={value}: {place} is a folder; name a file.")
-        if place.exists():
+        if name and place.is_dir():
+            raise UserError(f"data.{option}={name}: {place} is a folder; name a file.")
+        if name and place.exists():
             return place
     tried = ", ".join(str(place) for place in places)
-    relative = not epath.Path(value).is_absolute()
+    relative = not epath.Path(name).is_absolute()
     hint = " Set data.root or the environment variable EMNAT_DATA to the folder of your corpora."
-    unset = config.root is None and "EMNAT_DATA" not in os.environ
-    raise UserError(
-        f"data.{option}={value}: no such file (tried {tried}).{hint if relative and unset else ''}"
-    )
+    hint = hint if relative and config.root is None and "EMNAT_DATA" not in os.environ else ""
+    whole = getattr(config, option)
+    if isinstance(whole, str) and whole != name:
+        hint += f" A comma stands between names; one that has a comma is given as ('{whole}',)."
+    raise UserError(f"data.{option}={name}: no such file (tried {tried}).{hint}")
 
 
 def _candidates(value: str, root: str | None, fallback: str | None) -> list[epath.Path]:

@@ -1,4 +1,4 @@
-"""A corpus becomes a vocabulary and three data sets of records.
+"""A corpus becomes a vocabulary and data sets of records.
 
 The corpus is read twice, line by line: once to check it and to train the vocabulary, once to encode it.
 Every file but for the date in a manifest is a function of the corpus and the options alone, and a manifest is
@@ -8,12 +8,10 @@ written last, so that a run that was killed anywhere and started again ends with
 import collections
 import dataclasses
 import functools
-import hashlib
 import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts import paths
@@ -26,202 +24,190 @@ from emnat_jax.artifacts.manifest import (
     is_finished,
     load_manifest,
 )
-from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.artifacts.records import shard_name, write_shard
 from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of, read_or_make
 from emnat_jax.config import TASKS, Config, DataConfig
 from emnat_jax.config.convert import differences
-from emnat_jax.data.corpora import SPLITS, Corpus, open_split
+from emnat_jax.data.corpora import MONO, Corpus, open_mono, open_split
+from emnat_jax.data.encode import PieceCounts, cut, encode, length_of, train_rows
+from emnat_jax.data.held_out import HeldOut
 from emnat_jax.data.overlap import Overlap
+from emnat_jax.data.scan import Scan, note, scan, tell, unusable
 from emnat_jax.data.text import TextPair
-from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
-from emnat_jax.data.vocab_training import train_vocabulary
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.data.workdir_vocabulary import check_vocabulary, make_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
-from emnat_jax.types import EOS
 
+_KINDS = {"train": "bitext", "valid": "bitext", "test": "bitext", MONO: "mono"}
 _REASONS = ("empty_line", "control_character", "over_long")
-_EOS = np.array([EOS], np.int32)
 
 
-@dataclasses.dataclass
-class _Scan:
-    """What the first pass learns about a split."""
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What the records of all sets are made from."""
 
-    lines: int = 0
-    sha256: str = ""  # over the raw text of all pairs
-    # Rows that cannot be used in training, by reason.
-    dropped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    config: Config
+    workdir: epath.Path
+    corpora: dict[str, Corpus]
+    scans: dict[str, Scan]
+    log: Log
+
+
+def set_names(config: DataConfig) -> tuple[str, ...]:
+    """The sets under WORKDIR/data: the splits, and the sources without translations where there are any."""
+    return config.splits if config.mono_source is None else (*config.splits, MONO)
 
 
 def prepare(config: Config, workdir: epath.PathLike, log: Log) -> dict[str, Any]:
-    """Makes WORKDIR/vocab and WORKDIR/data/{train,valid,test}; returns what is in them.
+    """Makes WORKDIR/vocab and WORKDIR/data/{train,valid,test,mono}; returns what is in them.
 
     Training rows that are empty, hold control characters or are longer than the last bucket are left out
     and counted. Valid and test rows are all kept, so that references stay whole; what the model is given of
-    them may be cut. Finished splits are verified and skipped. Raises UserError for a corpus that cannot
-    be used, and for a workdir that was prepared with other options.
+    them may be cut. Without text for it the valid split is cut off the training text, and there is no test
+    split. Finished sets are verified and skipped. Raises UserError for a corpus that cannot be used, and for
+    a workdir that was prepared with other options.
     """
-    workdir = epath.Path(workdir)
-    missing = [split for split in SPLITS if not is_finished(workdir / paths.split(split))]
+    workdir, names = epath.Path(workdir), set_names(config.data)
+    missing = [name for name in names if not is_finished(workdir / paths.split(name))]
     if missing:
         _make_missing(config, workdir, missing, log)
     else:
         log("prepare: finished before")
-    vocabulary = load_vocabulary(workdir / paths.VOCABULARY)
-    manifests = {split: _checked(workdir, split, config, vocabulary) for split in SPLITS}
-    summary = {split: _split_summary(manifest) for split, manifest in manifests.items()}
+    vocabulary = check_vocabulary(workdir, config.vocab)
+    manifests = {name: _checked(workdir, name, config, vocabulary) for name in names}
+    summary = {name: _split_summary(manifest) for name, manifest in manifests.items()}
     return {"vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint}, **summary}
 
 
 def _make_missing(config: Config, workdir: epath.Path, missing: list[str], log: Log) -> None:
-    corpora = {split: open_split(config.data, split, config.seed) for split in SPLITS}
-    # The small splits first: a mistake in them shows before the long work.
-    scans = {split: _scan(corpora[split]) for split in reversed(SPLITS)}
-    for split in SPLITS:
-        log(f"prepare: {split} has {scans[split].lines} lines")
-    _require_rows(scans["train"], scans["train"].lines - scans["train"].dropped.total(), 0)
-    vocabulary = _make_vocabulary(config, workdir, corpora["train"], scans["train"], log)
-    for split in missing:
-        if split == "train":
-            _make_train(config, workdir, corpora, scans[split], vocabulary)
-        else:
-            _make_eval(config, workdir, corpora[split], scans[split], vocabulary)
-        log(f"prepare: {split} is finished")
+    work = _scanned(config, workdir, log)
+    train = work.scans["train"]
+    _require_rows(train, train.usable, 0)
+    vocabulary = _vocabulary(work)
+    for name in missing:
+        make = _make_eval if name in ("valid", "test") else _make_train
+        make(work, name, vocabulary)
+        log(f"prepare: {name} is finished")
 
 
-def _scan(corpus: Corpus) -> _Scan:
-    scan, digest = _Scan(), hashlib.sha256()
-    for pair in corpus:
-        digest.update(f"{pair.source}\n{pair.target}\n".encode())
-        if reason := _unusable(pair):
-            scan.dropped[reason] += 1
-        scan.lines += 1
-    scan.sha256 = digest.hexdigest()
-    return scan
+def _scanned(config: Config, workdir: epath.Path, log: Log) -> _Work:
+    """Reads everything once, the small splits first: a mistake in them shows before the long work."""
+    data = config.data
+    named = [name for name in data.splits if name == "train" or data.has_text(name)]
+    corpora = {name: open_split(data, name, config.seed) for name in named}
+    if data.mono_source is not None:
+        corpora[MONO] = open_mono(data)
+    small_first = [name for name in ("test", "valid", "train", MONO) if name in corpora]
+    held_out = {"train": HeldOut(data.valid_rows)} if data.holds_out_valid else {}
+    scans = {name: scan(corpora[name], held_out.get(name)) for name in small_first}
+    if held_out:
+        corpora["valid"] = Corpus("valid", scans["train"].held_out_pairs)
+        scans["valid"] = scan(corpora["valid"])
+    for name in set_names(data):
+        log(f"prepare: {name} has {_lines(scans[name])}")
+    return _Work(config, workdir, corpora, scans, log)
 
 
-def _unusable(pair: TextPair) -> str | None:
-    """Why a pair is not for training, whatever its length; None if it is. A tab counts as a space."""
-    sides = (pair.source, pair.target)
-    if any(CONTROL.search(side.replace("\t", " ")) for side in sides):
-        return "control_character"
-    if not all(side.strip() for side in sides):
-        return "empty_line"
-    return None
+def _lines(found: Scan) -> str:
+    """How many lines, in words."""
+    if found.lines < found.there:
+        return f"{found.lines} of {found.there} lines (data.train_rows)"
+    return f"{found.lines} lines"
 
 
-def _require_rows(scan: _Scan, rows: int, over_long: int) -> None:
+def _require_rows(found: Scan, rows: int, over_long: int) -> None:
     if rows <= 0:
-        dropped = {**scan.dropped, "over_long": over_long}
+        dropped = {**found.dropped, "over_long": over_long}
         reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items() if count)
         raise UserError(
-            f"no training row is left of {scan.lines} lines (dropped: {reasons or 'none'}); "
+            f"no training row is left of {found.lines} lines (dropped: {reasons or 'none'}); "
             "mend the corpus, or give wider data.buckets if the lines are too long."
         )
 
 
-def _make_vocabulary(config: Config, workdir: epath.Path, train: Corpus, scan: _Scan, log: Log) -> Vocabulary:
-    """The vocabulary of the usable train lines; the one in the workdir if it was made of the same."""
-    made_from = {"corpus": scan.sha256, "options": dataclasses.asdict(config.vocab)}
-    if vocabulary_made_from(workdir / paths.VOCABULARY) == made_from:
-        return load_vocabulary(workdir / paths.VOCABULARY)
-    finished = [split for split in SPLITS if is_finished(workdir / paths.split(split))]
-    if finished:
-        raise UserError(
-            f"{workdir}: data/{finished[0]} is finished, but the train corpus or the options under vocab "
-            "have changed since; go back to what they were, or use a new workdir."
-        )
-    usable = (pair for pair in train if not _unusable(pair))
-    vocabulary = train_vocabulary(
-        (side for pair in usable for side in (pair.source, pair.target)), config.vocab
-    )
-    if vocabulary.size < config.vocab.size:
-        log(f"prepare: the text supports {vocabulary.size} pieces, not vocab.size={config.vocab.size}")
-    vocabulary.save(workdir / paths.VOCABULARY, made_from)
-    return vocabulary
+def _vocabulary(work: _Work) -> Vocabulary:
+    """The vocabulary of the usable train lines, or the one that vocab.path names."""
+    train, corpus = work.scans["train"], work.corpora["train"]
+    text: dict[str, Any] = {"corpus": train.sha256}
+    if train.held_out is not None:
+        text["held_out"] = len(train.held_out.pairs)
+
+    def lines() -> Iterator[str]:
+        usable = (pair for pair in corpus if train.reason(pair) is None)
+        return (side for pair in usable for side in (pair.source, pair.target))
+
+    return make_vocabulary(work.workdir, work.config.vocab, text, lines, work.log)
 
 
-def _make_train(
-    config: Config, workdir: epath.Path, corpora: dict[str, Corpus], scan: _Scan, vocabulary: Vocabulary
-) -> None:
-    directory, data = workdir / paths.split("train"), config.data
-    options, fingerprints = _options(config), _fingerprints(scan, vocabulary)
+def _make_train(work: _Work, name: str, vocabulary: Vocabulary) -> None:
+    """The records to learn from: the train split, or sources without translations."""
+    directory, data = work.workdir / paths.split(name), work.config.data
+    found, corpus = work.scans[name], work.corpora[name]
+    first_row = work.scans["train"].lines if name == MONO else 0  # no row of one set is one of the other
+    options, fingerprints = _options(work.config), _fingerprints(found, vocabulary)
     keep_shards_of(directory, {"options": options, "fingerprints": fingerprints})
-    overlap = Overlap({split: corpora[split] for split in SPLITS if split != "train"})
-    rows_out, shard_count = 0, _shard_count(scan, data)
-    for index, chunk in enumerate(_chunks(corpora["train"], data.rows_per_shard)):
-        make = functools.partial(_train_rows, chunk, vocabulary, data.max_length)
+    overlap = Overlap({split: work.corpora[split] for split in data.splits if split != "train"})
+    rows_out, shard_count, pieces = 0, _shard_count(found, data), PieceCounts(vocabulary)
+    for index, chunk in enumerate(_chunks(corpus, data.rows_per_shard)):
+        usable = [pair for pair in chunk if found.reason(pair) is None]
+        make = functools.partial(train_rows, usable, vocabulary, data.max_length, first_row)
         rows = read_or_make(directory / shard_name(index, shard_count), make)
         overlap.see((row.source_text, row.target_text) for row in rows)
+        pieces.see(rows)
+        kept = {row.row - first_row for row in rows}
+        for pair in usable if len(rows) < len(usable) else ():
+            if pair.line not in kept:
+                note(found.first, "over_long", pair.line)
         rows_out += len(rows)
-    over_long = scan.lines - scan.dropped.total() - rows_out
-    _require_rows(scan, rows_out, over_long)
+    dropped = {**dict.fromkeys(_REASONS, 0), **found.dropped, "over_long": found.usable - rows_out}
+    if name == "train":
+        _require_rows(found, rows_out, dropped["over_long"])
+    about = {"prepare": options, "overlap": overlap.report(), **_about(found, pieces)}
+    tell(work.log, corpus, found, dropped, "are left out")
     finish_dataset(
         directory,
-        Provenance("bitext", fingerprints, {"prepare": options, "overlap": overlap.report()}, config.seed),
+        Provenance(_KINDS[name], fingerprints, about, work.config.seed),
         shards=_described(directory, shard_count),
-        rows_in=scan.lines,
-        dropped={**dict.fromkeys(_REASONS, 0), **scan.dropped, "over_long": over_long},
+        rows_in=found.lines,
+        dropped=dropped,
     )
 
 
-def _make_eval(
-    config: Config, workdir: epath.Path, corpus: Corpus, scan: _Scan, vocabulary: Vocabulary
-) -> None:
-    directory, data = workdir / paths.split(corpus.split), config.data
+def _make_eval(work: _Work, name: str, vocabulary: Vocabulary) -> None:
+    """The records of a split that is translated and scored."""
+    directory, data = work.workdir / paths.split(name), work.config.data
+    found, corpus, pieces = work.scans[name], work.corpora[name], PieceCounts(vocabulary)
     delete_shards(directory)
     altered = collections.Counter(control_character=0, over_long=0)
-    shard_count = _shard_count(scan, data)
+    shard_count = _shard_count(found, data)
     for index, chunk in enumerate(_chunks(corpus, data.rows_per_shard)):
-        rows = _encode(chunk, vocabulary)
-        altered["control_character"] += sum(_unusable(pair) == "control_character" for pair in chunk)
-        altered["over_long"] += sum(_length(row) > data.max_length for row in rows)
-        write_shard(directory / shard_name(index, shard_count), (_cut(row, data.max_length) for row in rows))
-    options = {"prepare": _options(config), "altered": dict(altered)}
+        rows = encode(chunk, vocabulary)
+        pieces.see(rows)
+        altered["control_character"] += sum(unusable(pair) == "control_character" for pair in chunk)
+        for row in rows:
+            if length_of(row) > data.max_length:
+                altered["over_long"] += 1
+                note(found.first, "over_long", row.row)
+        write_shard(directory / shard_name(index, shard_count), (cut(row, data.max_length) for row in rows))
+    about = {"prepare": _options(work.config), "altered": dict(altered), **_about(found, pieces)}
+    tell(work.log, corpus, found, altered, "are changed for the model")
     finish_dataset(
         directory,
-        Provenance("bitext", _fingerprints(scan, vocabulary), options, config.seed),
+        Provenance(_KINDS[name], _fingerprints(found, vocabulary), about, work.config.seed),
         shards=_described(directory, shard_count),
-        rows_in=scan.lines,
+        rows_in=found.lines,
         dropped={},
     )
 
 
+def _about(found: Scan, pieces: PieceCounts) -> dict[str, Any]:
+    """What a manifest says of the text."""
+    return {"lines_there": found.there, "respaced": found.respaced, "pieces": pieces.counts()}
+
+
 def _described(directory: epath.Path, count: int) -> list[ShardDescription]:
     return [describe_shard(directory / shard_name(index, count)) for index in range(count)]
-
-
-def _train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int) -> list[Row]:
-    rows = _encode([pair for pair in pairs if not _unusable(pair)], vocabulary)
-    return [row for row in rows if _length(row) <= max_length]
-
-
-def _encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
-    sources = vocabulary.encode([pair.source for pair in pairs])
-    targets = vocabulary.encode([pair.target for pair in pairs])
-    return [
-        Row(pair.line, _with_eos(source), [_with_eos(target)], pair.source, pair.target)
-        for pair, source, target in zip(pairs, sources, targets, strict=True)
-    ]
-
-
-def _with_eos(tokens: np.ndarray) -> np.ndarray:
-    return np.concatenate((tokens, _EOS))
-
-
-def _length(row: Row) -> int:
-    """Tokens of the longer side."""
-    return max(len(row.source), len(row.targets[0]))
-
-
-def _cut(row: Row, max_length: int) -> Row:
-    """The row with at most max_length tokens a side, the last of them EOS; its texts stay whole."""
-    cut = (
-        tokens if len(tokens) <= max_length else _with_eos(tokens[: max_length - 1])
-        for tokens in (row.source, row.targets[0])
-    )
-    source, target = cut
-    return dataclasses.replace(row, source=source, targets=[target])
 
 
 def _chunks(corpus: Corpus, size: int) -> Iterator[list[TextPair]]:
@@ -230,12 +216,12 @@ def _chunks(corpus: Corpus, size: int) -> Iterator[list[TextPair]]:
         yield chunk
 
 
-def _shard_count(scan: _Scan, data: DataConfig) -> int:
-    return -(-scan.lines // data.rows_per_shard)
+def _shard_count(found: Scan, data: DataConfig) -> int:
+    return -(-found.lines // data.rows_per_shard)
 
 
-def _fingerprints(scan: _Scan, vocabulary: Vocabulary) -> dict[str, str]:
-    return {"vocabulary": vocabulary.fingerprint, "corpus": scan.sha256}
+def _fingerprints(found: Scan, vocabulary: Vocabulary) -> dict[str, str]:
+    return {"vocabulary": vocabulary.fingerprint, "corpus": found.sha256}
 
 
 def _options(config: Config) -> dict[str, Any]:
@@ -246,11 +232,12 @@ def _options(config: Config) -> dict[str, Any]:
         "source_language",
         "target_language",
         "tfds",
-        "train_rows",
         "max_length",
         "rows_per_shard",
     )
-    options = {name: getattr(data, name) for name in names}
+    options = {name: getattr(data, name) for name in names} | {"train_rows": data.first_lines}
+    if data.holds_out_valid:
+        options["valid_rows"] = data.valid_rows or "chosen"
     if data.task_options is not None:
         options[data.kind] = dataclasses.asdict(data.task_options)
     if TASKS[data.kind].is_seeded:

@@ -30,6 +30,12 @@ def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterat
     return lambda: _pairs(builder, name, config)
 
 
+def count_lines(config: DataConfig, split: str) -> list[tuple[str, int]]:
+    """The name of a split and its rows, as the data set says."""
+    name = _SPLIT_NAMES[split]
+    return [(name, _builder(config).info.splits[name].num_examples)]
+
+
 def _builder(config: DataConfig) -> Any:
     if config.tfds is None:
         raise UserError("data.tfds is not set; name a data set, e.g. data.tfds=wmt14_translate/de-en.")

@@ -10,6 +10,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import ROLES, Config, DataConfig, MeshConfig, ModelSpec, TrainConfig
+from emnat_jax.config.data import FILE_SPLITS, Files
 from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.inference.model import CompiledModel, TrainedModel
@@ -23,13 +24,9 @@ from emnat_jax.training.manifest import load_model_manifest
 PLACES = (
     "root",
     "tfds_dir",
-    "train_source",
-    "train_target",
-    "valid_source",
-    "valid_target",
-    "test_source",
-    "test_target",
+    *(f"{split}_{part}" for split in FILE_SPLITS for part in ("source", "target", "tsv")),
     "test_multi",
+    "mono_source",
 )
 
 
@@ -66,7 +63,8 @@ class Settings:
     mesh: MeshConfig
     decode_rows: int  # of a decoding or scoring batch on each device
     intervals: dict[str, Intervals]  # by role
-    places: dict[str, str | None]  # of the corpora: PLACES -> path
+    places: dict[str, Files | None]  # of the corpora: PLACES -> path
+    vocabulary: str | None  # vocab.path
     samples: int  # example sentences of an evaluation
 
     @classmethod
@@ -77,6 +75,7 @@ class Settings:
             decode_rows=config.data.decode_rows,
             intervals={role: Intervals.of(config.role(role).train) for role in ROLES},
             places={name: getattr(config.data, name) for name in PLACES},
+            vocabulary=config.vocab.path,
             samples=config.evaluation.samples,
         )
 

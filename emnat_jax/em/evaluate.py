@@ -40,7 +40,6 @@ from emnat_jax.report.record import (
 )
 from emnat_jax.types import EOS
 
-SPLITS = ("valid", "test")
 Decoded = dict[tuple[str, str], list[Candidates]]  # by system and split
 
 
@@ -53,6 +52,7 @@ class EvaluationOptions:
     task: str  # data.kind
     task_options: Any  # of the task, where it has any
     buckets: tuple[int, ...]  # tokens
+    splits: tuple[str, ...]  # that are translated; the last one is reported: test, where there is one
     with_multi: bool  # whether there are sentences with several references
     ncm_of_references: bool  # on the valid split; else of the teacher's translations
     scoring: Scoring
@@ -67,6 +67,7 @@ class EvaluationOptions:
             task=data.kind,
             task_options=data.task_options,
             buckets=data.buckets,
+            splits=data.splits[1:],
             with_multi=data.test_multi is not None,
             ncm_of_references=config.em.student_data == "raw",
             scoring=config.scoring,
@@ -84,7 +85,7 @@ class RoundModels(NamedTuple):
 class Texts(NamedTuple):
     """What a round translates, by split; without rows and pairs where they are another process's."""
 
-    rows: dict[str, list[Row]]  # of SPLITS
+    rows: dict[str, list[Row]]  # of the splits
     references: dict[str, References]
     pairs: dict[str, Pairs]
     cut: tuple[Cut, ...]
@@ -95,7 +96,7 @@ class _Found(NamedTuple):
 
     decoded: Decoded
     ncm: dict[str, Multimodality | None]  # by split
-    alternatives: dict[int, Alternatives]  # by row of the test split
+    alternatives: dict[int, Alternatives]  # by row of the reported split
 
 
 def evaluate_round(
@@ -124,8 +125,9 @@ def evaluate_round(
         "train": measure_multimodality(models, learned),
         "valid": measure_multimodality(models, held_out),
     }
-    places = sample_over_lengths(_targets(texts.rows["test"]), context.settings.samples, options.scoring)
-    chosen = _outputs_at(texts.rows["test"], decoded["student", "test"], places)
+    shown = options.splits[-1]
+    places = sample_over_lengths(_targets(texts.rows[shown]), context.settings.samples, options.scoring)
+    chosen = _outputs_at(texts.rows[shown], decoded["student", shown], places)
     found = _Found(decoded, ncm, dict(zip(places, models["student"].alternatives_of(chosen), strict=True)))
     context.processes.broadcast(
         paths.evaluation(index), lambda: _write(context, options, index, texts, found)
@@ -136,11 +138,13 @@ def read_texts(context: Context, options: EvaluationOptions, *, has_part: bool) 
     """The splits, and the sentences with several references."""
     rows = {
         split: list(read_dataset(context.directory / paths.split(split))) if has_part else []
-        for split in SPLITS
+        for split in options.splits
     }
-    references: dict[str, References] = {split: [_targets(rows[split])] for split in SPLITS}
-    pairs = {split: make_pairs(iter(rows[split])) for split in SPLITS}
-    lines = {split: [(row.row, row.source_text, row.source) for row in rows[split]] for split in SPLITS}
+    references: dict[str, References] = {split: [_targets(rows[split])] for split in options.splits}
+    pairs = {split: make_pairs(iter(rows[split])) for split in options.splits}
+    lines = {
+        split: [(row.row, row.source_text, row.source) for row in rows[split]] for split in options.splits
+    }
     if options.with_multi:
         sources, references[MULTI] = read_multi_references(
             find_file(context.settings.in_place(), "test_multi")
@@ -183,7 +187,7 @@ def _outputs_at(rows: Sequence[Row], decoded: Sequence[Candidates], places: Sequ
 
 def _write(context: Context, options: EvaluationOptions, index: int, texts: Texts, found: _Found) -> None:
     """The outputs, and what they are worth."""
-    for remark in _remarks(paths.evaluation(index), texts, options.scoring):
+    for remark in _remarks(paths.evaluation(index), texts, options):
         context.log(remark)
     outputs = {
         key: [best_text(candidates, context.vocabulary) for candidates in decoded]
@@ -202,18 +206,19 @@ def _write(context: Context, options: EvaluationOptions, index: int, texts: Text
         **{name: SystemScores(**by_split) for name, by_split in scores.items()},
         ncm=MultimodalityBySplit(train, valid),
         samples=_samples(
-            texts.rows["test"], outputs, found.alternatives, context.vocabulary.pieces(), options
+            texts.rows[options.splits[-1]], outputs, found.alternatives, context.vocabulary.pieces(), options
         ),
         cut=texts.cut,
     )
     write_text(context.directory / paths.evaluation(index), f"{dumps(evaluation)}\n")
 
 
-def _remarks(path: str, texts: Texts, scoring: Scoring) -> Iterator[str]:
+def _remarks(path: str, texts: Texts, options: EvaluationOptions) -> Iterator[str]:
     """What makes the scores smaller than they would be; a line each."""
+    scoring, split = options.scoring, options.splits[-1]
     for cut in texts.cut:
         yield f"{path}: {describe_cut(cut)}"
-    if better := better_tokenizer(texts.references["test"][0], scoring):
+    if better := better_tokenizer(texts.references[split][0], scoring):
         yield (
             f"{path}: the references are written without spaces, so that BLEU with tokenizer "
             f"{scoring.tokenizer} counts whole lines as words; delete {path} and go on with "
@@ -242,8 +247,8 @@ def _samples(
     pieces: Sequence[str],
     options: EvaluationOptions,
 ) -> tuple[Sample, ...]:
-    """Test sentences with what each system made of them and what the student chose between."""
-    by_system = {name: lines for (name, split), lines in outputs.items() if split == "test"}
+    """Reported sentences with what each system made of them and what the student chose between."""
+    by_system = {name: lines for (name, split), lines in outputs.items() if split == options.splits[-1]}
     buckets = buckets_of([rows[i].target_text for i in alternatives], options.scoring)
     return tuple(
         Sample(

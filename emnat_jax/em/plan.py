@@ -2,6 +2,7 @@
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
+from emnat_jax.data.prepare import set_names
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.candidates import Candidates
 from emnat_jax.em.stages.distill import Distill
@@ -15,7 +16,7 @@ from emnat_jax.em.stages.train import Train
 
 def make_plan(config: Config) -> list[Stage]:
     """All stages of all rounds (docs/method.md, section 5.1)."""
-    stages: list[Stage] = [Prepare()]
+    stages: list[Stage] = [Prepare(sets=set_names(config.data))]
     for index in range(config.em.rounds + 1):
         stages += _round(config, index)
         if index < config.em.rounds:
@@ -28,10 +29,12 @@ def _round(config: Config, index: int) -> list[Stage]:
     teacher, student = _teacher(config, index), paths.model(index, "student")
     evaluated = {"teacher": teacher, "student": student, "teacher0": _teacher(config, 0)}
     (data, base, made), targets = _student_data(config, index), _targets(config)
+    mono, made_of_mono = _mono(config, index)
     return [
         *_train_teacher(config, index),
         *made,
-        Train(student, index, "student", data, base, _student_start(config, index), targets),
+        *made_of_mono,
+        Train(student, index, "student", data, base, _student_start(config, index), targets, mono),
         Evaluate(paths.evaluation(index), index, data, **evaluated, targets=targets),
     ]
 
@@ -71,6 +74,20 @@ def _student_data(config: Config, index: int) -> tuple[str, str | None, list[Sta
             return paths.selected(index - 1), base, []
         case _:
             return distill.output, base, [distill]
+
+
+def _mono(config: Config, index: int) -> tuple[str | None, list[Stage]]:
+    """(what the student of a round learns of the sources without translations, the stages that make it).
+
+    They have the newest teacher's translation; where E-steps leave rows out, or the teacher is frozen, that
+    of round 0's.
+    """
+    if config.data.mono_source is None:
+        return None, []
+    is_anew = index == 0 or (config.em.rows is None and config.em.update_teacher)
+    output = paths.distilled_mono(index if is_anew else 0)
+    made = [Distill(output, index, paths.MONO, _teacher(config, index))] if is_anew else []
+    return output, [*made]
 
 
 def _student_start(config: Config, index: int) -> str | None:

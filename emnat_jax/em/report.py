@@ -10,7 +10,7 @@ from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest, read_dataset
 from emnat_jax.config import ROLES, TASKS, Scoring
-from emnat_jax.data.corpora import SPLITS
+from emnat_jax.data.prepare import set_names
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
 from emnat_jax.em.latency import read_latency
@@ -34,9 +34,9 @@ from emnat_jax.report.record import (
     SystemScores,
     TrainedScores,
     Training,
-    compare_samples,
 )
 from emnat_jax.report.rounds import text_table
+from emnat_jax.report.sentences import compare_samples
 from emnat_jax.runtime.environment import environment
 
 
@@ -59,6 +59,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
     finished = finished_rounds(directory, work.config.em.rounds)
     rounds = tuple(_round(work, index) for index in finished)
     references, scoring = references_of(work.config.data, directory) if finished else {}, work.config.scoring
+    split = work.config.data.splits[-1]
     outputs = {
         index: {split: outputs_of(directory, index, split) for split in references} for index in finished
     }
@@ -66,7 +67,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         rounds=rounds,
         curves=tuple(_curve(directory, index, role) for index in finished for role in ROLES),
         by_length={
-            str(index): _by_length(lines["test"], references["test"], scoring)
+            str(index): _by_length(lines[split], references[split], scoring)
             for index, lines in outputs.items()
         },
         samples=compare_samples(rounds),
@@ -106,7 +107,7 @@ def _round(work: Workspace, index: int) -> RoundReport:
 
 def _require_scored_so(work: Workspace, found: Evaluation) -> None:
     """UserError for an evaluation by another tokenizer, or with case, than the configuration asks for."""
-    path, signature = work.directory / paths.evaluation(found.round), found.student.test.bleu_signature
+    path, signature = work.directory / paths.evaluation(found.round), found.student.reported.bleu_signature
     scoring = work.config.scoring
     require(
         is_scored_so(signature, scoring),
@@ -159,7 +160,7 @@ def _curve(directory: epath.Path, index: int, role: str) -> Curve:
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:
     """Content hash and fingerprints of everything that is finished, by folder."""
-    folders = [paths.split(name) for name in SPLITS]
+    folders = [paths.split(name) for name in set_names(work.config.data)]
     folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
     found = {}
     for name in folders:

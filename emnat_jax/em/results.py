@@ -36,9 +36,13 @@ def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[s
 
 
 def references_of(config: DataConfig, directory: epath.Path) -> dict[str, References]:
-    """Of the test split, and of the sentences with several references where their file is still there."""
+    """Of the reported split (test, else valid), and of the sentences with several references.
+
+    Without the latter where their file is no longer there.
+    """
+    split = config.splits[-1]
     found: dict[str, References] = {
-        "test": [[row.target_text for row in read_dataset(directory / paths.split("test"))]]
+        split: [[row.target_text for row in read_dataset(directory / paths.split(split))]]
     }
     if config.test_multi is not None:
         with contextlib.suppress(UserError):

@@ -39,11 +39,11 @@ def curves(report: Report) -> str:
 
 
 def _quality(report: Report, read: Callable[[Scores], float]) -> dict[str, Line]:
-    """A measurement of the test split by round, a line a system."""
+    """A measurement of the reported split by round, a line a system."""
     lines: dict[str, Line] = {}
     for found in report.rounds:
         for name, system in found.systems.items():
-            lines.setdefault(NAMES[name], []).append((found.round, read(system.test)))
+            lines.setdefault(NAMES[name], []).append((found.round, read(system.reported)))
     return lines
 
 

@@ -5,7 +5,6 @@ to 100, shares from 0 to 1, losses and log-probabilities in nats.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 from emnat_jax.config import Config, SelectConfig
 
@@ -35,8 +34,13 @@ class SystemScores:
     """One system by split."""
 
     valid: Scores
-    test: Scores
+    test: Scores | None = None  # None without a test split
     test_multi: Scores | None = None  # None without such sentences
+
+    @property
+    def reported(self) -> Scores:
+        """Those that tables show: of the test split, else of the valid split."""
+        return self.valid if self.test is None else self.test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A test sentence with what each system of a round made of it."""
+    """A sentence of the reported split with what each system of a round made of it."""
 
     tokens: str  # length of the reference as BLEU counts it, e.g. 6-10
     source: str
@@ -121,6 +125,11 @@ class Evaluation:
     ncm: MultimodalityBySplit
     samples: tuple[Sample, ...] = ()
     cut: tuple[Cut, ...] = ()  # of each split where there are any
+
+    @property
+    def split(self) -> str:
+        """The one that tables show and samples are from: test, or valid where there is no test split."""
+        return "valid" if self.teacher.test is None else "test"
 
     @property
     def systems(self) -> dict[str, SystemScores]:
@@ -166,7 +175,7 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class LengthBucket:
-    """BLEU of each system on the test sentences of one length."""
+    """BLEU of each system on the sentences of the reported split of one length."""
 
     tokens: str  # of the reference, as BLEU counts them, e.g. 6-10
     sentences: int
@@ -186,7 +195,7 @@ class RoundOutputs:
 
 @dataclasses.dataclass(frozen=True)
 class ComparedSample:
-    """A test sentence with what every round made of it."""
+    """A sentence of the reported split with what every round made of it."""
 
     tokens: str
     source: str
@@ -194,34 +203,12 @@ class ComparedSample:
     rounds: tuple[RoundOutputs, ...]
 
 
-def compare_samples(rounds: Sequence[Evaluation]) -> tuple[ComparedSample, ...]:
-    """The sample sentences that all rounds have, in the order of the first."""
-    by_source = [{sample.source: sample for sample in found.samples} for found in rounds]
-    return tuple(
-        ComparedSample(
-            first.tokens,
-            source,
-            first.reference,
-            tuple(
-                _outputs(found.round, samples[source])
-                for found, samples in zip(rounds, by_source, strict=True)
-            ),
-        )
-        for source, first in (by_source[0] if by_source else {}).items()
-        if all(source in samples for samples in by_source)
-    )
-
-
-def _outputs(index: int, sample: Sample) -> RoundOutputs:
-    return RoundOutputs(index, sample.teacher, sample.student, sample.student_rescored, sample.alternatives)
-
-
 @dataclasses.dataclass(frozen=True)
 class Effect:
     """BLEU of a system in the last round against round 0, with paired bootstrap."""
 
     system: str  # one of SYSTEMS
-    split: str  # test or test_multi
+    split: str  # test (valid, where there is none) or test_multi
     round: int  # the last
     before: float  # percent, round 0
     after: float  # percent, the last round
@@ -250,7 +237,7 @@ class Timing:
     role: str
     round: int | None  # None for a model that was named by its folder
     device: str  # e.g. 1 x cpu
-    sentences: int  # the first so many of the test split
+    sentences: int  # the first so many of the test split, or of valid where there is none
     bleu_signature: str
     changes: dict[str, str | int]  # options of decoding that the round did not have
     batches: tuple[BatchTiming, ...]

@@ -11,6 +11,7 @@ NAMES = {  # of systems, as pages call them
     "student": "student (one pass)",
     "student_rescored": "student, rescored",
 }
+SPLITS = {"test": "Test split", "valid": "Valid split, for there is no test split"}
 LEARNED = {  # what the student of round 0 learns from, by em.student_data
     "raw": "from the corpus itself",
     "candidates": "from the teacher's N best, with the E-step inside the loss",
@@ -26,7 +27,7 @@ NOTE = (
 def rounds(report: Report) -> str:
     """The section: a line a round and system."""
     multi = report.rounds[0].student.test_multi
-    first = report.rounds[0].student.test
+    first = report.rounds[0].student.reported
     several = (f"BLEU, several references ({multi.sentences:,} other sentences)",) if multi else ()
     head = (
         "round",
@@ -53,16 +54,17 @@ def rounds(report: Report) -> str:
                 (
                     found.round,
                     NAMES[name],
-                    f"{system.test.bleu:.2f}",
+                    f"{system.reported.bleu:.2f}",
                     *others,
-                    *_fine(system.test),
+                    *_fine(system.reported),
                     *trained.get(name, ("", "")),
                 )
             )
     learned = LEARNED.get(
         report.config.em.student_data, "from the teacher's translations (plain distillation)"
     )
-    about = f"Test split. The student of round 0 learned {learned}; each later round follows an E-step."
+    split = SPLITS[report.rounds[0].split]
+    about = f"{split}. The student of round 0 learned {learned}; each later round follows an E-step."
     note = f"{NOTE} {_signatures(first)}" + (f" Several references: {multi.bleu_signature}." if multi else "")
     return f'<h2>Rounds</h2><p>{text(about)}</p>{table(head, lines)}<p class="note">{text(note)}</p>'
 
@@ -110,22 +112,24 @@ def text_table(report: Report) -> str:
         "teacher NLL",
         "agreement",
     )
-    checked = any(found.student.test.share_valid is not None for found in report.rounds)
+    checked = any(found.student.reported.share_valid is not None for found in report.rounds)
     if checked:
         head += ("teacher valid %", "student valid %", "choices valid %")
     lines = [head, *(_line(found) + (_valid(found) if checked else ()) for found in report.rounds)]
-    notes = [f"test split; {_signatures(found.teacher.test)}" for found in report.rounds[:1]]
+    notes = [
+        f"{SPLITS[found.split].lower()}; {_signatures(found.teacher.reported)}" for found in report.rounds[:1]
+    ]
     notes += [f"cut: {describe_cut(cut)}" for found in report.rounds[-1:] for cut in found.cut]
     notes += [f"stopped: {report.stopped}"] if report.stopped else []
     return "\n".join([*columns_of_text(lines), *notes])
 
 
 def _has_ter(report: Report) -> bool:
-    return any(found.student.test.ter is not None for found in report.rounds)
+    return any(found.student.reported.ter is not None for found in report.rounds)
 
 
 def _line(found: RoundReport) -> tuple[str, ...]:
-    teacher, student, ncm = found.teacher.test, found.student.test, found.ncm.train
+    teacher, student, ncm = found.teacher.reported, found.student.reported, found.ncm.train
     agreement = f"{found.selection.agreement:.2f}" if found.selection else "-"
     return (
         str(found.round),
@@ -144,13 +148,13 @@ def _line(found: RoundReport) -> tuple[str, ...]:
 
 
 def _bleu(system: SystemScores | None) -> str:
-    return f"{system.test.bleu:.2f}" if system else "-"
+    return f"{system.reported.bleu:.2f}" if system else "-"
 
 
 def _valid(found: RoundReport) -> tuple[str, ...]:
     """Shares of valid outputs and choices, in percent."""
     chosen = found.selection.share_valid if found.selection else None
-    outputs = [system.test.share_valid for system in (found.teacher, found.student)]
+    outputs = [system.reported.share_valid for system in (found.teacher, found.student)]
     return (*(_percent(share, 1) for share in outputs), _percent(chosen, 2))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from emnat_jax.config import UNSPACED
 from emnat_jax.report.markup import text
-from emnat_jax.report.record import ComparedSample, Position
+from emnat_jax.report.record import ComparedSample, Evaluation, Position, RoundOutputs, Sample
 
 ABOUT = (
     "<p><mark>Marked</mark>: a {unit} equal to its neighbour. <u>Underlined</u>: a {unit} of the student "
@@ -87,3 +87,25 @@ def _marked(sentence: str, known: set[str] | None, unit: str) -> str:
 def _bare(word: str) -> str:
     """Without the punctuation around it and in small letters; punctuation alone stays."""
     return word.strip(".,;:!?\"'()").lower() or word
+
+
+def compare_samples(rounds: Sequence[Evaluation]) -> tuple[ComparedSample, ...]:
+    """The sample sentences that all rounds have, in the order of the first."""
+    by_source = [{sample.source: sample for sample in found.samples} for found in rounds]
+    return tuple(
+        ComparedSample(
+            first.tokens,
+            source,
+            first.reference,
+            tuple(
+                _outputs(found.round, samples[source])
+                for found, samples in zip(rounds, by_source, strict=True)
+            ),
+        )
+        for source, first in (by_source[0] if by_source else {}).items()
+        if all(source in samples for samples in by_source)
+    )
+
+
+def _outputs(index: int, sample: Sample) -> RoundOutputs:
+    return RoundOutputs(index, sample.teacher, sample.student, sample.student_rescored, sample.alternatives)

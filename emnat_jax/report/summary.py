@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 
 from emnat_jax.config import DataConfig
+from emnat_jax.config.data import file_names
 from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.markup import SURE, cards, table, text
 from emnat_jax.report.record import Effect, Report
 from emnat_jax.report.rounds import NAMES
 from emnat_jax.report.speed import speed
 
-TESTS = {"test": "sentences of the test split", "test_multi": "sentences with several references"}
+TESTS = {
+    "test": "sentences of the test split",
+    "valid": "sentences of the valid split",
+    "test_multi": "sentences with several references",
+}
 
 
 def summary(report: Report) -> str:
     """A sentence on the run, its measurements in boxes, and what the rounds changed, with p values."""
-    signature = report.rounds[0].teacher.test.bleu_signature
+    signature = report.rounds[0].teacher.reported.bleu_signature
     cut = "".join(
         f"<p><strong>Cut</strong>: {text(describe_cut(found))}</p>" for found in report.rounds[-1].cut
     )
@@ -27,16 +32,16 @@ def summary(report: Report) -> str:
 
 def _cards(report: Report) -> list[tuple[str, str, str]]:
     first, last = report.rounds[0], report.rounds[-1]
-    teacher, student = first.teacher.test.bleu, last.student.test.bleu
+    teacher, student = first.teacher.reported.bleu, last.student.reported.bleu
     about = f"round {last.round}, {_distance(teacher - student)}"
     shown = [
-        ("Teacher", f"{teacher:.2f} BLEU", "round 0, test split"),
+        ("Teacher", f"{teacher:.2f} BLEU", f"round 0, {first.split} split"),
         ("Student, one pass", f"{student:.2f} BLEU", about),
     ]
     if last.student_rescored:
         count = report.config.evaluation.rescored_candidates
         about = f"the teacher of round 0 picks the best of the student's {count} outputs"
-        shown.append(("Student, rescored", f"{last.student_rescored.test.bleu:.2f} BLEU", about))
+        shown.append(("Student, rescored", f"{last.student_rescored.reported.bleu:.2f} BLEU", about))
     return [*shown, ("Did EM help?", *_verdict(report)), ("Speed", *speed(report.latency))]
 
 
@@ -48,7 +53,8 @@ def _lead(report: Report) -> str:
         f"one pass, learned from an autoregressive teacher ({config.teacher.family}), which produces them "
         f"one after the other, with {rounds or 'no'} EM round{'' if rounds == 1 else 's'} on {pairs:,} "
         f"sentence pairs, {languages(config.data)} ({corpus_name(config.data)}). Tested on "
-        f"{report.rounds[0].teacher.test.sentences:,} sentences."
+        f"{report.rounds[0].teacher.reported.sentences:,} sentences"
+        f"{'' if report.rounds[0].split == 'test' else ' of the valid split, for there is no test split'}."
     )
 
 
@@ -63,7 +69,7 @@ def corpus_name(data: DataConfig) -> str:
         "demo": "the bundled demo",
         "modes": "the generated multi-modal task",
         "tfds": str(data.tfds),
-        "text": str(data.train_source),
+        "text": ", ".join(file_names(data.train_source or data.train_tsv or ())),
     }
     return names.get(data.kind, data.kind)
 
@@ -73,8 +79,9 @@ def _distance(gap: float) -> str:
 
 
 def _verdict(report: Report) -> tuple[str, str]:
-    """Verdict on the one-pass student on the test split."""
-    found = [effect for effect in report.effects if (effect.system, effect.split) == ("student", "test")]
+    """Verdict on the one-pass student on the split that is reported."""
+    reported = ("student", report.rounds[0].split)
+    found = [effect for effect in report.effects if (effect.system, effect.split) == reported]
     if not found:
         return "not asked", "no round after the first"
     effect = found[0]

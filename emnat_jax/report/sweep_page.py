@@ -20,7 +20,7 @@ NAMES = {
     "repeat_rate": "repeats",
     "type_token_ratio": "type/token",
 }
-GAINS = {"test": "gain", "test_multi": "gain, several references"}
+GAINS = {"test": "gain", "valid": "gain, valid split", "test_multi": "gain, several references"}
 _IN_TEXT = ("teacher", "student", "rescored", "student_multi", "share_valid", "ncm")
 _FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
 
@@ -43,7 +43,7 @@ def sweep_table(report: SweepReport) -> str:
     shown = _shown(report.cells, _IN_TEXT)
     lines = [("cell", "seeds", *(NAMES[name] for name in shown), "gain", "p")]
     for cell in report.cells:
-        seeds, gain = ",".join(map(str, cell.seeds)), cell.gains.get("test")
+        seeds, gain = ",".join(map(str, cell.seeds)), _reported_gain(cell)
         p_values = " ".join(f"{p:.3f}" for p in gain.p_values) if gain else ""
         own = (_measurement(cell, name) for name in shown)
         lines.append((f"{cell.group}/{cell.cell}", seeds, *own, with_spread(gain, sign="+"), p_values))
@@ -121,10 +121,14 @@ def _best(cells: Sequence[CellSummary]) -> CellSummary | None:
 def _verdict(best: CellSummary, baseline: str) -> str:
     if best.cell == baseline:
         return "what the others are compared with"
-    if "test" not in best.gains:
+    if (gain := _reported_gain(best)) is None:
         return f"{baseline} is not finished: nothing to compare with"
-    gain = best.gains["test"]
     return f"{with_spread(gain, sign='+')} over {baseline}; {_certainty(gain)}"
+
+
+def _reported_gain(cell: CellSummary) -> GainOverSeeds | None:
+    """On the test split; on the valid split where there is no other."""
+    return cell.gains.get("test", cell.gains.get("valid"))
 
 
 def _certainty(gain: GainOverSeeds) -> str:

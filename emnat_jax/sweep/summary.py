@@ -34,20 +34,20 @@ from emnat_jax.report.sweep_record import (
 )
 from emnat_jax.sweep.cells import Cell
 
-MEASURED = {"test": "student", MULTI: "student_multi"}  # what a gain is of, by split
+MEASURED = {"test": "student", "valid": "student", MULTI: "student_multi"}  # what a gain is of, by split
 MEASUREMENTS = {  # name -> place in the evaluation of the last round
-    "teacher": "teacher.test.bleu",
-    "student": "student.test.bleu",
-    "rescored": "student_rescored.test.bleu",
+    "teacher": "teacher.reported.bleu",
+    "student": "student.reported.bleu",
+    "rescored": "student_rescored.reported.bleu",
     "teacher_multi": "teacher.test_multi.bleu",
     "student_multi": "student.test_multi.bleu",
     "rescored_multi": "student_rescored.test_multi.bleu",
     "student_valid": "student.valid.bleu",
-    "chrf": "student.test.chrf",
-    "share_valid": "student.test.share_valid",
-    "length_ratio": "student.test.length_ratio",
-    "repeat_rate": "student.test.repeat_rate",
-    "type_token_ratio": "student.test.type_token_ratio",
+    "chrf": "student.reported.chrf",
+    "share_valid": "student.reported.share_valid",
+    "length_ratio": "student.reported.length_ratio",
+    "repeat_rate": "student.reported.repeat_rate",
+    "type_token_ratio": "student.reported.type_token_ratio",
     "ncm": "ncm.train.ncm",
     "total_correlation": "ncm.train.total_correlation",
 }
@@ -133,8 +133,8 @@ def _run(cell: Cell, directory: epath.Path) -> Run | None:
     last = max(finished_rounds(here, cell.config.em.rounds))
     result = read_evaluation(here, last)
     found = {name: value for name, place in MEASUREMENTS.items() if (value := _at(result, place)) is not None}
-    tests = {"test": result.student.test, MULTI: result.student.test_multi}
-    lines = {split: outputs_of(here, last, split).get("student") for split in MEASURED}
+    tests = {result.split: result.student.reported, MULTI: result.student.test_multi}
+    lines = {split: outputs_of(here, last, split).get("student") for split in tests}
     return Run(
         group=cell.group,
         cell=cell.name,

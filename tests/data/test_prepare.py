@@ -8,6 +8,7 @@ from emnat_jax.artifacts import shards
 from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
 from emnat_jax.data import prepare as prepare_module
+from emnat_jax.data import workdir_vocabulary
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.prepare import prepare
 from emnat_jax.data.text import TextPair
@@ -134,8 +135,9 @@ def test_a_run_killed_at_any_write_and_run_again_ends_with_the_same_bytes(tmp_pa
     config = plain_corpus(tmp_path / "corpus")
     prepare(config, tmp_path / "whole", silent)
     expected = contents(tmp_path / "whole")
-    names = ("finish_dataset", "keep_shards_of", "read_or_make", "train_vocabulary", "write_shard")
-    real = {name: getattr(prepare_module, name) for name in names}
+    names = dict.fromkeys(("finish_dataset", "keep_shards_of", "read_or_make", "write_shard"), prepare_module)
+    names |= dict.fromkeys(("train_vocabulary", "keep_plan"), workdir_vocabulary)
+    real = {name: getattr(module, name) for name, module in names.items()}
 
     def killer(calls, after):
         def wrap(name):
@@ -151,18 +153,18 @@ def test_a_run_killed_at_any_write_and_run_again_ends_with_the_same_bytes(tmp_pa
     for after in itertools.count():
         workdir = tmp_path / f"killed{after}"
         wrap = killer(itertools.count(), after)
-        for name in names:
-            monkeypatch.setattr(prepare_module, name, wrap(name))
+        for name, module in names.items():
+            monkeypatch.setattr(module, name, wrap(name))
         try:
             prepare(config, workdir, silent)
             break
         except Killed:
             pass
-        for name in names:
-            monkeypatch.setattr(prepare_module, name, real[name])
+        for name, module in names.items():
+            monkeypatch.setattr(module, name, real[name])
         prepare(config, workdir, silent)
         assert contents(workdir) == expected
-    assert after == 14  # vocabulary, plan, 7 + 1 + 1 shards, 3 manifests: every one was killed once
+    assert after == 15  # vocabulary, 2 plans, 7 + 1 + 1 shards, 3 manifests: every one was killed once
 
 
 def test_finished_shards_of_a_killed_run_are_not_encoded_again(tmp_path, monkeypatch):

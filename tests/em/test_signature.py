@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from emnat_jax.config import Config
+from emnat_jax.config import Config, DataConfig, VocabConfig
 from emnat_jax.config.convert import assign, from_dict, to_dict
 from emnat_jax.em import driver
 from emnat_jax.em.plan import make_plan
@@ -20,7 +20,7 @@ FREE = {
     *(f"mesh.{name}" for name in ("data", "fsdp", "model")),
     *(f"mesh.rules.{name}" for name in ("vocab", "mlp", "heads", "embed")),
     *(f"data.{name}" for name in ("root", "tfds_dir", "decode_rows")),
-    *(f"data.{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target")),
+    *(f"data.{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "tsv")),
     *(f"{role}_train.{name}_every" for role in ("teacher", "student") for name in ("log", "checkpoint")),
     "teacher_train.eval_every",  # of a training without patience
     "em.rounds",
@@ -33,6 +33,7 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "data.kind": "demo",
     "data.modes.modes": 2,
     "data.row_multiple": 16,
+    "data.valid_rows": 5,
     "evaluation.tokenizer": "char",
     "em.candidates_from": ("teacher", "student"),
     "em.student_data": "selected",
@@ -46,9 +47,11 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "student.vanilla.decoder": "argmax",
     "teacher.family": "ctc",
     "teacher.heads": 4,
-    "vocab.character_coverage": 0.9,
+    "vocab.character_coverage": 0.99,
     "vocab.model": "char",
+    "vocab.path": "a.model",
     "vocab.size": 50,
+    "vocab.user_symbols": ("<2de>",),
 }
 BY_NAME = {
     "attention": "cudnn",
@@ -75,11 +78,13 @@ def bases() -> list[Config]:
     patient = dataclasses.replace(plain.student_train, patience=3)
     weighed = dataclasses.replace(plain.select, quality_weight=0.5)
     kernel = {"dtype": "bfloat16", "attention_dropout": 0.0}
+    text = DataConfig(kind="text", train_source="a.de", train_target="a.en")
     models = {role: dataclasses.replace(getattr(plain, role), **kernel) for role in ("teacher", "student")}
     return [
         dataclasses.replace(plain, student_train=patient, select=weighed),
         small_config(rounds=2, student_data="selected"),
         dataclasses.replace(plain, **models),
+        dataclasses.replace(plain, data=text, vocab=VocabConfig()),
     ]
 
 

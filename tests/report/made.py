@@ -20,8 +20,8 @@ from emnat_jax.report.record import (
     Selection,
     TrainedScores,
     Training,
-    compare_samples,
 )
+from emnat_jax.report.sentences import compare_samples
 
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v"]
 OUTPUTS = {0: {"teacher": ["a b c", "d e e g", "k <b> l"], "student": ["a a c", "d e x x", "k l"]}}

@@ -15,7 +15,7 @@ from emnat_jax.artifacts.manifest import (
     write_manifest,
 )
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
-from emnat_jax.config import EvaluationConfig
+from emnat_jax.config import DataConfig, EvaluationConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace
@@ -35,30 +35,39 @@ NCM = Multimodality(1.0, 0.9, 0.8, 0.2, 4, 0.0)
 
 
 def finished_cell(
-    directory, name: str, seed: int, bleu: float, lines: list[str], multi=None, *, signature="nrefs:1"
+    directory,
+    name: str,
+    seed: int,
+    bleu: float,
+    lines: list[str],
+    multi=None,
+    *,
+    signature="nrefs:1",
+    data=None,
 ) -> Cell:
     """A workdir as a run leaves it, as far as a sweep's report reads it."""
     config = dataclasses.replace(small_config(rounds=0), seed=seed)
-    data = dataclasses.replace(config.data, test_multi=None if multi is None else str(multi))
+    data = dataclasses.replace(data or config.data, test_multi=None if multi is None else str(multi))
     config = dataclasses.replace(config, data=data)
     cell = Cell("vanilla", name, seed, config)
     here = directory / cell.folder
     keep_config(Workspace(config, here, print))
     (here / "rounds/0/outputs").mkdir(parents=True)
-    for split in ("test", "test_multi"):
+    tested = data.splits[-1]
+    for split in (tested, "test_multi"):
         (here / f"rounds/0/outputs/{split}.student.txt").write_text("".join(f"{line}\n" for line in lines))
     student, teacher = (Scores(x, signature, 40.0, "nw:2", 1.0, 0.0, 0.5, 4) for x in (bleu, bleu + 1))
     evaluation = Evaluation(
         round=0,
-        teacher=SystemScores(valid=teacher, test=teacher, test_multi=teacher),
-        student=SystemScores(valid=student, test=student, test_multi=student),
+        teacher=SystemScores(**{"valid": teacher, tested: teacher, "test_multi": teacher}),
+        student=SystemScores(**{"valid": student, tested: student, "test_multi": student}),
         ncm=MultimodalityBySplit(NCM, NCM),
     )
     (here / "rounds/0/eval.json").write_text(dumps(evaluation))
     model = Manifest("model", "hash", 2, 2, {}, [], {}, {"step": 40}, seed)
     for role in ("teacher", "student"):
         write_manifest(here / f"rounds/0/{role}", model)
-    write_split(here / "data/test", "the cat sat on mat")
+    write_split(here / f"data/{tested}", "the cat sat on mat")
     write_split(here / "data/train", "a dog")
     return cell
 
@@ -129,6 +138,20 @@ def test_gains_are_over_the_groups_first_and_nothing_else(tmp_path):
     report = write_sweep_report(cells, tmp_path)
     assert report.cells[1].gains["test"].values == (3.0,) and report.missing == ("cells/vanilla/first/2",)
     assert "13.00\xa0±\xa00.00" in (tmp_path / "report/index.html").read_text()
+
+
+def test_gains_are_on_the_valid_split_where_there_is_no_test_split(tmp_path):
+    data = DataConfig(kind="text", train_tsv="own.tsv")
+    cells = [
+        finished_cell(tmp_path, name, 1, bleu, [line] * 4, data=data)
+        for name, bleu, line in (("first", 10.0, "a dog"), ("better", 13.0, "the cat sat on mat 1"))
+    ]
+    report = write_sweep_report(cells, tmp_path)
+    assert report.cells[1].gains["valid"].values == (3.0,) and "test" not in report.cells[1].gains
+    table = (tmp_path / "report/table.txt").read_text()
+    assert "+3.00" in table and "valid: nrefs:1" in table
+    page = (tmp_path / "report/index.html").read_text()
+    assert "gain, valid split" in page and "+3.00 over first" in page
 
 
 def test_no_gain_where_references_differ(tmp_path):

@@ -18,6 +18,7 @@ from emnat_jax.em.context import Context, Intervals, derived_seed
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.begun import begin
 from emnat_jax.em.stages.programs import Program, Target, train_program
+from emnat_jax.errors import require
 from emnat_jax.families import in_loss_family
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
@@ -60,6 +61,7 @@ class Sources(NamedTuple):
     base: epath.PathLike | None = None
     # A finished model whose weights a fresh run begins with; of another family its embeddings and encoder.
     start: epath.PathLike | None = None
+    mono: epath.PathLike | None = None  # translations of sources that neither of the two has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +74,12 @@ class Train(Stage[TrainOptions]):
     base: str | None = None
     start: str | None = None
     targets: int = 1
+    mono: str | None = None
 
     kind: ClassVar[str] = "train"
 
     def inputs(self) -> dict[str, str]:
-        read = {"data": self.data, "base": self.base, "start": self.start}
+        read = {"data": self.data, "base": self.base, "start": self.start, "mono": self.mono}
         return {"vocabulary": paths.DATA} | {name: maker_of(path) for name, path in read.items() if path}
 
     def options(self, config: Config) -> TrainOptions:
@@ -90,6 +93,8 @@ class Train(Stage[TrainOptions]):
     def run(self, options: TrainOptions, context: Context) -> None:
         here = context.directory
         sources = Sources(here / self.data, self.base and here / self.base, self.start and here / self.start)
+        if self.mono:
+            sources = sources._replace(mono=here / self.mono)
         train_model(context, options, sources, here / self.output, label=f"round {self.round} {self.role}")
 
     def programs(self, options: TrainOptions, target: Target) -> list[Program]:
@@ -204,13 +209,20 @@ def _run_of(
 
 def _load_sets(context: Context, sources: Sources) -> Sets:
     """The sets that a training reads; UserError for one of another vocabulary, and for a damaged one."""
-    folders = {"source": sources.data} | ({"base": sources.base} if sources.base else {})
+    named = {"source": sources.data, "base": sources.base, "mono": sources.mono}
+    folders = {name: folder for name, folder in named.items() if folder}
     made_of = {"vocabulary": context.vocabulary.fingerprint}
-    return {name: (folder, load_manifest(folder, expect=made_of)) for name, folder in folders.items()}
+    sets = {name: (folder, load_manifest(folder, expect=made_of)) for name, folder in folders.items()}
+    for folder, manifest in sets.values():
+        require(
+            manifest.kind != "mono",
+            f"{folder} has sources without translations; make some: emnat distill --data={folder}.",
+        )
+    return sets
 
 
 def _training_pairs(options: TrainOptions, sets: Sets) -> Pairs:
-    """The rows of `source`, and of `base` those that it does not have."""
+    """The rows of `source`, and of `base` and `mono` those that it does not have."""
     rows = overlay(*(read_dataset(folder, manifest) for folder, manifest in sets.values()))
     if options.targets > 1:
         return make_groups(rows, options.targets, options.prior_beta)

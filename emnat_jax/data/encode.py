@@ -1,0 +1,66 @@
+"""Pairs of text as rows of records, and the pieces that they take."""
+
+import dataclasses
+
+import numpy as np
+
+from emnat_jax.artifacts.records import Row
+from emnat_jax.data.text import TextPair
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.types import EOS
+
+_EOS = np.array([EOS], np.int32)
+
+
+def train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int, first_row: int) -> list[Row]:
+    """The rows of at most `max_length` tokens a side; their numbers are the lines from `first_row` on."""
+    rows = (row for row in encode(pairs, vocabulary) if length_of(row) <= max_length)
+    return [dataclasses.replace(row, row=first_row + row.row) for row in rows]
+
+
+def encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
+    """The rows of the pairs, whatever their length."""
+    sources = vocabulary.encode([pair.source for pair in pairs])
+    targets = vocabulary.encode([pair.target for pair in pairs])
+    return [
+        Row(pair.line, _with_eos(source), [_with_eos(target)], pair.source, pair.target)
+        for pair, source, target in zip(pairs, sources, targets, strict=True)
+    ]
+
+
+def _with_eos(tokens: np.ndarray) -> np.ndarray:
+    return np.concatenate((tokens, _EOS))
+
+
+def length_of(row: Row) -> int:
+    """Tokens of the longer side."""
+    return max(len(row.source), len(row.targets[0]))
+
+
+def cut(row: Row, max_length: int) -> Row:
+    """The row with at most max_length tokens a side, the last of them EOS; its texts stay whole."""
+    shorter = (
+        tokens if len(tokens) <= max_length else _with_eos(tokens[: max_length - 1])
+        for tokens in (row.source, row.targets[0])
+    )
+    source, target = shorter
+    return dataclasses.replace(row, source=source, targets=[target])
+
+
+class PieceCounts:
+    """How many pieces a set has, and how many of them stand for unknown text or for a byte."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._is_unknown, self._is_byte = vocabulary.spelled()
+        self._counts = np.zeros(vocabulary.size, np.int64)
+
+    def see(self, rows: list[Row]) -> None:
+        """Counts the pieces of rows, EOS left out."""
+        for row in rows:
+            for tokens in (row.source, *row.targets):
+                self._counts += np.bincount(tokens[:-1], minlength=len(self._counts))
+
+    def counts(self) -> dict[str, int]:
+        """Of all pieces, of those for unknown text, of those for a byte."""
+        unknown, of_byte = (int(self._counts[kind].sum()) for kind in (self._is_unknown, self._is_byte))
+        return {"all": int(self._counts.sum()), "unknown": unknown, "bytes": of_byte}

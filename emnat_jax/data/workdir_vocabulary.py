@@ -1,0 +1,129 @@
+"""The vocabulary of a workdir: trained on its text, or a finished one that was named."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.artifacts.shards import forget_plan, keep_plan, plan_of
+from emnat_jax.config import VocabConfig
+from emnat_jax.config.convert import differences
+from emnat_jax.data.corpora import SPLITS
+from emnat_jax.data.vocab import (
+    Vocabulary,
+    load_vocabulary,
+    open_vocabulary,
+    vocabulary_in,
+    vocabulary_made_from,
+)
+from emnat_jax.data.vocab_training import train_vocabulary
+from emnat_jax.errors import require
+from emnat_jax.runtime.progress import Log
+
+
+def make_vocabulary(
+    workdir: epath.Path,
+    config: VocabConfig,
+    text: dict[str, Any],
+    lines: Callable[[], Iterable[str]],
+    log: Log,
+) -> Vocabulary:
+    """The vocabulary that the options name, or one trained on `lines`; made once, and kept in the workdir.
+
+    text: plain values that tell one text from another. UserError for a vocabulary in the workdir that another
+    run or somebody's hand has put there.
+    """
+    folder = workdir / paths.VOCABULARY
+    given = None if config.path is None else open_vocabulary(config.path)
+    made_from = {**text, "options": _options(config)} if given is None else {"given": given.fingerprint}
+    if vocabulary_made_from(folder) == made_from:
+        return load_vocabulary(folder)
+    if given is None or vocabulary_in(folder) not in ("", given.fingerprint):
+        _require_replaceable(workdir)
+    vocabulary = _trained(config, lines, log) if given is None else _taken(given, config, log)
+    keep_plan(workdir / paths.DATA, {"vocabulary": vocabulary.fingerprint})
+    vocabulary.save(folder, made_from)
+    return vocabulary
+
+
+def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
+    """The finished vocabulary of a workdir. UserError where it is not the one that the options ask for.
+
+    A file that vocab.path names may have gone since.
+    """
+    folder = workdir / paths.VOCABULARY
+    _require_there(folder, finished=True)
+    vocabulary, made_from = load_vocabulary(folder), vocabulary_made_from(folder) or {}
+    if config.path is None:
+        found = made_from.get("options", {})
+        require(
+            "given" not in made_from,
+            f"{folder} was not trained but named by vocab.path; give vocab.path={folder}, or use a new "
+            "workdir.",
+        )
+        changed = differences(found, _options(config))
+        require(
+            not changed,
+            f"{folder} was made with other options ({', '.join(f'vocab.{name}' for name in changed)}); go "
+            "back to what they were, or use a new workdir.",
+        )
+    elif epath.Path(config.path).expanduser().exists():
+        given = open_vocabulary(config.path)
+        require(
+            given.fingerprint == vocabulary.fingerprint,
+            f"vocab.path={config.path} has fingerprint {given.fingerprint}; the records were made with that "
+            f"of {folder}, {vocabulary.fingerprint}; give vocab.path={folder}, or use a new workdir.",
+        )
+    forget_plan(workdir / paths.DATA)
+    return vocabulary
+
+
+def _options(config: VocabConfig) -> dict[str, Any]:
+    """The options of a training, without those that came later and do nothing."""
+    options = dataclasses.asdict(config) | {"user_symbols": list(config.user_symbols)}
+    del options["path"]
+    return {name: value for name, value in options.items() if name != "user_symbols" or value}
+
+
+def _require_replaceable(workdir: epath.Path) -> None:
+    """UserError for a vocabulary that records were made with, or that no unfinished run has put there."""
+    folder = workdir / paths.VOCABULARY
+    for split in SPLITS:
+        _require_there(folder, finished=is_finished(workdir / paths.split(split)))
+        require(
+            not is_finished(workdir / paths.split(split)),
+            f"{workdir}: data/{split} is finished, but the train corpus or the options under vocab have "
+            "changed since; go back to what they were, or use a new workdir.",
+        )
+    found, own = vocabulary_in(folder), (plan_of(workdir / paths.DATA) or {}).get("vocabulary")
+    use = folder if found else next(iter(sorted(folder.iterdir())), folder) if folder.exists() else folder
+    require(
+        found in (None, own),
+        f"{folder} is there and is not of this text and these options. To use it, name it: vocab.path={use}. "
+        "To have another one made, move it away, or use a new workdir.",
+    )
+
+
+def _require_there(folder: epath.Path, *, finished: bool) -> None:
+    """UserError where the vocabulary that finished records were made with is gone."""
+    require(
+        not finished or vocabulary_in(folder) is not None,
+        f"{folder} is gone, and finished records were made with it; restore it, or use a new workdir.",
+    )
+
+
+def _trained(config: VocabConfig, lines: Callable[[], Iterable[str]], log: Log) -> Vocabulary:
+    vocabulary = train_vocabulary(lines(), config)
+    if vocabulary.size < config.size:
+        log(f"prepare: the text supports {vocabulary.size} pieces, not vocab.size={config.size}")
+    return vocabulary
+
+
+def _taken(given: Vocabulary, config: VocabConfig, log: Log) -> Vocabulary:
+    log(f"prepare: the vocabulary of {config.path}, {given.size} pieces, fingerprint {given.fingerprint}")
+    if given.rewrites:
+        log("prepare: this vocabulary normalises text, so that outputs may differ from references by it")
+    return given
