@@ -34,7 +34,7 @@ from emnat_jax.data.held_out import HeldOut
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.scan import Scan, note, scan, tell, unusable
 from emnat_jax.data.text import TextPair
-from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.data.vocab import Vocabulary, vocabulary_made_from
 from emnat_jax.data.workdir_vocabulary import check_vocabulary, make_vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
@@ -70,7 +70,10 @@ def prepare(config: Config, workdir: epath.PathLike, log: Log) -> dict[str, Any]
     """
     workdir, names = epath.Path(workdir), set_names(config.data)
     missing = [name for name in names if not is_finished(workdir / paths.split(name))]
-    if missing:
+    is_lost = not missing and vocabulary_made_from(workdir / paths.VOCABULARY) is None
+    if is_lost:
+        log("prepare: the vocabulary is lost, and made again")
+    if missing or is_lost:
         _make_missing(config, workdir, missing, log)
     else:
         log("prepare: finished before")

@@ -172,14 +172,15 @@ def vocabulary_in(directory: epath.PathLike) -> str | None:
     directory = epath.Path(directory)
     if (directory / _MODEL_NAME).exists():
         return hashlib.sha256((directory / _MODEL_NAME).read_bytes()).hexdigest()[:16]
-    there = directory.exists() and any(not path.name.startswith(".") for path in directory.iterdir())
-    return "" if there else None
+    found = [path.name for path in directory.iterdir()] if directory.exists() else []
+    return "" if any(name != _MANIFEST_NAME and not name.startswith(".") for name in found) else None
 
 
 def vocabulary_made_from(directory: epath.PathLike) -> dict | None:
-    """What `save` was told the vocabulary was made from; None where none is finished."""
+    """What `save` was told the vocabulary was made from; None where none is whole."""
     manifest = _read_manifest(epath.Path(directory))
-    return None if manifest is None else manifest["made_from"]
+    is_whole = manifest is not None and (epath.Path(directory) / _MODEL_NAME).exists()
+    return manifest["made_from"] if manifest is not None and is_whole else None
 
 
 def _read_manifest(directory: epath.Path) -> dict | None:

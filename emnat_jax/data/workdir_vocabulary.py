@@ -7,7 +7,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.artifacts.shards import forget_plan, keep_plan, plan_of
 from emnat_jax.config import VocabConfig
 from emnat_jax.config.convert import differences
@@ -41,9 +41,11 @@ def make_vocabulary(
     made_from = {**text, "options": _options(config)} if given is None else {"given": given.fingerprint}
     if vocabulary_made_from(folder) == made_from:
         return load_vocabulary(folder)
-    if given is None or vocabulary_in(folder) not in ("", given.fingerprint):
-        _require_replaceable(workdir)
+    lies = vocabulary_in(folder)
+    if given is None or lies not in ("", given.fingerprint):
+        _require_replaceable(workdir, lies)
     vocabulary = _trained(config, lines, log) if given is None else _taken(given, config, log)
+    require({vocabulary.fingerprint} >= _used(workdir), _changed(workdir))
     keep_plan(workdir / paths.DATA, {"vocabulary": vocabulary.fingerprint})
     vocabulary.save(folder, made_from)
     return vocabulary
@@ -55,7 +57,6 @@ def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
     A file that vocab.path names may have gone since.
     """
     folder = workdir / paths.VOCABULARY
-    _require_there(folder, finished=True)
     vocabulary, made_from = load_vocabulary(folder), vocabulary_made_from(folder) or {}
     if config.path is None:
         found = made_from.get("options", {})
@@ -88,30 +89,32 @@ def _options(config: VocabConfig) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "user_symbols" or value}
 
 
-def _require_replaceable(workdir: epath.Path) -> None:
-    """UserError for a vocabulary that records were made with, or that no unfinished run has put there."""
-    folder = workdir / paths.VOCABULARY
-    for split in SPLITS:
-        _require_there(folder, finished=is_finished(workdir / paths.split(split)))
-        require(
-            not is_finished(workdir / paths.split(split)),
-            f"{workdir}: data/{split} is finished, but the train corpus or the options under vocab have "
-            "changed since; go back to what they were, or use a new workdir.",
-        )
-    found, own = vocabulary_in(folder), (plan_of(workdir / paths.DATA) or {}).get("vocabulary")
-    use = folder if found else next(iter(sorted(folder.iterdir())), folder) if folder.exists() else folder
-    require(
-        found in (None, own),
-        f"{folder} is there and is not of this text and these options. To use it, name it: vocab.path={use}. "
-        "To have another one made, move it away, or use a new workdir.",
+def _used(workdir: epath.Path) -> set[str]:
+    """Fingerprints of the vocabularies that finished splits were made with."""
+    folders = [workdir / paths.split(split) for split in SPLITS if is_finished(workdir / paths.split(split))]
+    return {load_manifest(folder, verify_shards=False).fingerprints["vocabulary"] for folder in folders}
+
+
+def _changed(workdir: epath.Path) -> str:
+    return (
+        f"{workdir}: {paths.DATA}/ has finished sets, but the train corpus or the options under vocab have "
+        "changed since; go back to what they were, or use a new workdir."
     )
 
 
-def _require_there(folder: epath.Path, *, finished: bool) -> None:
-    """UserError where the vocabulary that finished records were made with is gone."""
+def _require_replaceable(workdir: epath.Path, lies: str | None) -> None:
+    """UserError where a vocabulary lies that records were made with, or that no unfinished run has put there.
+
+    `lies` is its fingerprint. Where it (or its manifest) is lost, it is made again.
+    """
+    folder, used = workdir / paths.VOCABULARY, _used(workdir)
+    require(lies is None or not used or lies in used, _changed(workdir))
+    own = (plan_of(workdir / paths.DATA) or {}).get("vocabulary")
+    use = next(iter(sorted(folder.iterdir()))) if lies == "" else folder
     require(
-        not finished or vocabulary_in(folder) is not None,
-        f"{folder} is gone, and finished records were made with it; restore it, or use a new workdir.",
+        lies in (None, own, *used),
+        f"{folder} is there and is not of this text and these options. To use it, name it: vocab.path={use}. "
+        "To have another one made, move it away, or use a new workdir.",
     )
 
 

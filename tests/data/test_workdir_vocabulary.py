@@ -170,13 +170,20 @@ def test_a_finished_workdir_is_not_said_to_have_another_vocabulary(tmp_path):
 
 
 @pytest.mark.parametrize("unfinished", [False, True])
-def test_a_lost_vocabulary_is_not_said_to_come_back_by_the_same_command(tmp_path, unfinished):
+@pytest.mark.parametrize("lost", ["folder", "model", "manifest"])
+def test_a_lost_vocabulary_is_made_again_if_it_is_the_same(tmp_path, unfinished, lost):
     config = plain_corpus(tmp_path / "corpus")
     summary = prepare(config, tmp_path / "one", silent)
-    shutil.move(tmp_path / "one/vocab", tmp_path / "away")
+    folder = tmp_path / "one/vocab"
+    before = (folder / "model").read_bytes()
+    if lost == "folder":
+        shutil.rmtree(folder)
+    else:
+        (folder / {"model": "model", "manifest": "MANIFEST.json"}[lost]).unlink()
     if unfinished:
         (tmp_path / "one/data/valid/MANIFEST.json").unlink()
-    with pytest.raises(UserError, match="vocab is gone, .*; restore it, or use a new workdir"):
-        prepare(config, tmp_path / "one", silent)
-    shutil.move(tmp_path / "away", tmp_path / "one/vocab")
+    other = dataclasses.replace(config, vocab=VocabConfig(size=330))
+    with pytest.raises(UserError, match="options under vocab have changed since"):
+        prepare(other, tmp_path / "one", silent)
     assert prepare(config, tmp_path / "one", silent) == summary
+    assert (folder / "model").read_bytes() == before
