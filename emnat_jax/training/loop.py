@@ -17,7 +17,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import TrainConfig
-from emnat_jax.errors import Preempted, UserError
+from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
@@ -111,7 +111,8 @@ def fit(run: TrainingRun) -> FitResult:
     """Trains to the last step, or from where `run.directory` ends; returns at once when that is finished.
 
     Raises UserError for a non-finite loss (naming step and rows), for a mesh or batch that does not
-    divide, and for checkpoints none of which is good; Preempted when it was told to end and has saved.
+    divide, and for checkpoints none of which is good; Preempted or Interrupted when it was told to end and
+    has saved.
     """
     config, family = run.config, run.family
     if config.patience is not None and run.valid_batches is None:
@@ -129,13 +130,13 @@ def fit(run: TrainingRun) -> FitResult:
         if not loop_state.finished(config):
             steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
-                PreemptionGuard(run.processes, run.name) as preemption,
+                PreemptionGuard(run.processes, run.name, run.log) as preemption,
                 MetricsWriter(run.directory, loop_state.step, run.log) as writer,
                 Progress(run.name, config.steps, loop_state.step, run.log) as progress,
             ):
                 context = _Context(run, step_key, *steps, checkpoints, preemption, writer, progress)
                 state, loop_state = _train_to_end(context, state, loop_state)
-        checkpoints.wait()
+                checkpoints.wait()  # here, where a signal waits for it
         return _result(run.directory, abstract.params, state, loop_state)
 
 
@@ -209,7 +210,8 @@ def _train_to_end(
             loop_state = _evaluate(context, state, loop_state, run.valid_batches())
         if loop_state.best_step == loop_state.step or loop_state.is_due(config.checkpoint_every, config):
             _save(context, state, loop_state)
-        if context.preemption.ends_after(loop_state.step) and not loop_state.finished(config):
+        # A notice that comes with the last step is passed on to what runs next.
+        if not loop_state.finished(config) and context.preemption.ends_after(loop_state.step):
             _save(context, state, loop_state)
             _end_early(context, loop_state)
     return state, loop_state
@@ -278,10 +280,13 @@ def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:
 
 
 def _end_early(context: _Context, loop_state: LoopState) -> NoReturn:
-    """Raises Preempted once all processes have saved."""
+    """Raises Preempted or Interrupted once all processes have saved."""
     context.checkpoints.wait()
     context.run.processes.gather(f"{context.run.name}: saved", loop_state.step)
-    raise Preempted(f"{context.run.name} was told to end and is saved after step {loop_state.step}")
+    name, steps = context.run.name, context.run.config.steps
+    raise context.preemption.end(
+        f"{name} was told to end and is saved after step {loop_state.step} of {steps}"
+    )
 
 
 def _result(
