@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import difflib
 import importlib.util
-import json
 import sys
 import types as python_types
 import typing
@@ -14,9 +13,6 @@ from emnat_jax.config import Config
 from emnat_jax.config.checks import OptionError
 from emnat_jax.config.groups import NamedGroup, in_table, named_group
 from emnat_jax.errors import UserError, require
-
-if typing.TYPE_CHECKING:
-    from etils import epath
 
 
 def to_dict(config: typing.Any) -> dict[str, typing.Any]:
@@ -139,14 +135,6 @@ def _known(keys: dict[str, typing.Any], key: str, where: str) -> None:
         near = difflib.get_close_matches(key, keys, n=1)
         hint = f"did you mean {where}{near[0]}?" if near else f"known keys: {', '.join(keys)}."
         raise UserError(f"unknown configuration key {where}{key}; {hint}")
-
-
-def read_saved(path: "epath.Path") -> dict:
-    """The nested dict in the config.json of a workdir; UserError where the file is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it, or use a new workdir.") from error
 
 
 def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:

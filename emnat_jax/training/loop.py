@@ -111,8 +111,7 @@ def fit(run: TrainingRun) -> FitResult:
     """Trains to the last step, or from where `run.directory` ends; returns at once when that is finished.
 
     Raises UserError for a non-finite loss (naming step and rows), for a mesh or batch that does not
-    divide, and for checkpoints none of which is good; Preempted or Interrupted when it was told to end and
-    has saved.
+    divide, and for checkpoints none of which is good; what `PreemptionGuard.end` makes when told to end.
     """
     config, family = run.config, run.family
     if config.patience is not None and run.valid_batches is None:

@@ -48,7 +48,8 @@ def test_a_finished_run_goes_on_with_more_rounds_and_other_settings(finished, co
     before = finished[1]["rounds"]
     assert [item["student"] for item in report["rounds"][:2]] == [item["student"] for item in before]
     assert json.loads((copy / "config.json").read_text()) == json.loads(json.dumps(to_dict(config)))
-    (noted,) = (line for line in read_journal(copy) if line["event"] == "configuration")
+    first, noted = (line for line in read_journal(copy) if line["event"] == "configuration")
+    assert first["changed"] == [] and noted["config"] == json.loads((copy / "config.json").read_text())
     assert noted["changed"] == sorted(key.replace("__", ".") for key in [*FREE, "em__rounds"])
     ends = [line["stage"] for line in read_journal(copy) if line["event"] == "end"]
     assert len(ends) == len({*ends} - {"data"}) + 2  # only the data are looked at twice
