@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     config = read_config(config_arguments, args.workdir)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
-    workers = ShardWorkers(processes, part, make_log(processes))
+    workers = ShardWorkers(processes, part, make_log(processes), starts_over=False)
     with processes.hold(str(args.output), exclusive(args.output)):
         manifest = select(
             args.candidates,

@@ -24,6 +24,8 @@ ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "posi
 class Workspace(Context):
     """A workdir with the whole configuration, which no stage gets; UserError for an earlier version's."""
 
+    starts_over = False
+
     def __init__(
         self, config: Config, directory: epath.PathLike, log: Log, processes: Processes | None = None
     ):

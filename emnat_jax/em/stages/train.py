@@ -130,8 +130,8 @@ def train_model(
 ) -> Manifest:
     """Trains a model on the first target (or targets) of each row, or goes on where a run stopped.
 
-    What another training has begun in `output` is deleted; UserError where it has finished there, and where
-    the shapes of `sources.start` differ from those of the model.
+    UserError where another training has finished in `output`, or has begun there and the context does not
+    start over, and where the shapes of `sources.start` differ from those of the model.
     """
     output, broadcast = epath.Path(output), context.processes.broadcast
     sets = _load_sets(context, sources)
@@ -143,7 +143,8 @@ def train_model(
     # Content hashes leave scores out, which the weights of targets come from.
     shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest) in sets.items()}
     made_from = to_dict(options) | {"fingerprints": fingerprints, "shards": shards}
-    if broadcast(f"{label}: begin", lambda: begin(output, made_from, context.log)):
+    begun = functools.partial(begin, output, made_from, context.log, starts_over=context.starts_over)
+    if broadcast(f"{label}: begin", begun):
         context.log(f"{label}: finished before")
         return load_manifest(output)
     pairs = _training_pairs(options, sets)
