@@ -50,8 +50,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     output = args.output or work.directory / paths.MODELS / args.role
     options = training_options(config, args.role, targets=args.targets)
     sources = Sources(args.data or work.directory / paths.TRAIN, args.base, args.start)
+    remedy = f"lower {args.role}_train.optim.peak_lr and train again, in another --output"
     with processes.hold(str(output), exclusive(output)):
-        manifest = train_model(work, options, sources, output, label=args.role)
+        manifest = train_model(work, options, sources, output, label=args.role, remedy=remedy)
     names = ("step", "valid_loss")
     show(
         {"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json

@@ -65,6 +65,10 @@ def prepare(config: Config, workdir: epath.PathLike, log: Log) -> dict[str, Any]
     missing = [split for split in SPLITS if not is_finished(workdir / paths.split(split))]
     if missing:
         _make_missing(config, workdir, missing, log)
+    elif vocabulary_made_from(workdir / paths.VOCABULARY) is None:
+        log("prepare: the vocabulary is lost, and made again")
+        train = open_split(config.data, "train", config.seed)
+        _make_vocabulary(config, workdir, train, _scan(train), log)
     else:
         log("prepare: finished before")
     vocabulary = load_vocabulary(workdir / paths.VOCABULARY)
@@ -123,18 +127,23 @@ def _require_rows(scan: _Scan, rows: int, over_long: int) -> None:
 def _make_vocabulary(config: Config, workdir: epath.Path, train: Corpus, scan: _Scan, log: Log) -> Vocabulary:
     """The vocabulary of the usable train lines; the one in the workdir if it was made of the same."""
     made_from = {"corpus": scan.sha256, "options": dataclasses.asdict(config.vocab)}
-    if vocabulary_made_from(workdir / paths.VOCABULARY) == made_from:
+    found = vocabulary_made_from(workdir / paths.VOCABULARY)
+    if found == made_from:
         return load_vocabulary(workdir / paths.VOCABULARY)
-    finished = [split for split in SPLITS if is_finished(workdir / paths.split(split))]
-    if finished:
-        raise UserError(
-            f"{workdir}: data/{finished[0]} is finished, but the train corpus or the options under vocab "
-            "have changed since; go back to what they were, or use a new workdir."
-        )
+    finished = [workdir / paths.split(split) for split in SPLITS if is_finished(workdir / paths.split(split))]
+    changed = UserError(
+        f"{workdir}: {paths.DATA}/ has finished sets, but the train corpus or the options under vocab have "
+        "changed since; go back to what they were, or use a new workdir."
+    )
+    if finished and found is not None:
+        raise changed
     usable = (pair for pair in train if not _unusable(pair))
     vocabulary = train_vocabulary(
         (side for pair in usable for side in (pair.source, pair.target)), config.vocab
     )
+    uses = {load_manifest(path, verify_shards=False).fingerprints.get("vocabulary") for path in finished}
+    if uses - {vocabulary.fingerprint}:
+        raise changed
     if vocabulary.size < config.vocab.size:
         log(f"prepare: the text supports {vocabulary.size} pieces, not vocab.size={config.vocab.size}")
     vocabulary.save(workdir / paths.VOCABULARY, made_from)

@@ -17,6 +17,7 @@ from emnat_jax.types import BOS, EOS, PAD, UNK
 # C0 and C1. One of them in a line would end or break the line of an output file.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
+MEND = "run `emnat prepare`, which makes it of the workdir's corpus"
 _SCHEMA_VERSION = 1
 _MODEL_NAME = "model"
 _MANIFEST_NAME = "MANIFEST.json"
@@ -91,24 +92,26 @@ def load_vocabulary(directory: epath.PathLike) -> Vocabulary:
     directory = epath.Path(directory)
     manifest = _read_manifest(directory)
     if manifest is None:
-        raise UserError(f"{directory}: no finished vocabulary here; run `emnat prepare`.")
+        raise UserError(f"{directory}: no finished vocabulary here; {MEND}.")
     try:
         model = (directory / _MODEL_NAME).read_bytes()
     except OSError as error:
-        raise UserError(f"{directory / _MODEL_NAME}: cannot be read ({error.strerror}).") from error
+        raise UserError(f"{directory / _MODEL_NAME}: cannot be read ({error.strerror}); {MEND}.") from error
     fingerprint = hashlib.sha256(model).hexdigest()[:16]
     if fingerprint != manifest["fingerprint"]:
         raise UserError(
             f"{directory / _MODEL_NAME} has fingerprint {fingerprint}, its manifest "
-            f"{manifest['fingerprint']}: the file was changed or damaged; restore it, or use a new workdir."
+            f"{manifest['fingerprint']}: the file was changed or damaged; restore it, or delete it: then "
+            f"{MEND}."
         )
     return Vocabulary(model)
 
 
 def vocabulary_made_from(directory: epath.PathLike) -> dict | None:
-    """What `save` was told the vocabulary was made from; None where none is finished."""
+    """What `save` was told the vocabulary was made from; None where none is whole."""
     manifest = _read_manifest(epath.Path(directory))
-    return None if manifest is None else manifest["made_from"]
+    is_whole = manifest is not None and (epath.Path(directory) / _MODEL_NAME).exists()
+    return manifest["made_from"] if manifest is not None and is_whole else None
 
 
 def _read_manifest(directory: epath.Path) -> dict | None:
@@ -120,7 +123,7 @@ def _read_manifest(directory: epath.Path) -> dict | None:
         known = manifest["schema_version"] <= _SCHEMA_VERSION
         manifest["fingerprint"], manifest["made_from"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged; restore it or prepare in a new workdir.") from error
+        raise UserError(f"{path} is damaged; restore it, or delete it: then {MEND}.") from error
     if not known:
         raise UserError(f"{path} was written by a newer emnat_jax; update the package.")
     return manifest

@@ -39,7 +39,7 @@ class Change(NamedTuple):
     def in_the_way(self) -> str:
         """The finished stages that would be made otherwise."""
         more = len(self.touched) - _NAMED
-        others = f" and {more} more (`emnat em --plan` calls them other)" if more > 0 else ""
+        others = f" and {more} more (those that --plan calls other)" if more > 0 else ""
         return ", ".join(self.touched[:_NAMED]) + others
 
 
@@ -178,4 +178,5 @@ def describe(directory: epath.PathLike, config: Config) -> str:
         )
     if change is not None and change.touched:
         lines.append(f"would be refused: {change.message()}.")
+        lines.append(f"to make it anew, delete {change.in_the_way()}.")
     return "\n".join(lines)

@@ -235,7 +235,8 @@ def _or_user_error(path: str | os.PathLike, read: Callable[[], Any]) -> Any:
         return read()
     except Damaged as error:
         raise UserError(
-            f"checkpoint {path} cannot be read ({error}); delete that directory and run the training again."
+            f"checkpoint {path} cannot be read ({error}); delete the model's folder, above checkpoints/, and "
+            "train it again."
         ) from error
 
 

@@ -67,11 +67,11 @@ class TrainingRun:
     seed: int
     directory: epath.PathLike
     valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
-    initial_params: Params | None = (
-        None  # of all modules or of some; they replace the random ones of a new run
-    )
+    initial_params: Params | None = None  # of all modules or of some, in place of random ones
     flops: Callable[[Batch], float] | None = None  # of the model in a training step on this batch
     name: str = "train"  # in messages and in the progress bar
+    option_group: str = "train"  # that `config` comes from, for messages
+    remedy: str = "lower the learning rate and train again"  # for a loss that is not finite
     processes: Processes = dataclasses.field(default_factory=Processes)
     log: Log = print
 
@@ -116,8 +116,7 @@ def fit(run: TrainingRun) -> FitResult:
     config, family = run.config, run.family
     if config.patience is not None and run.valid_batches is None:
         raise UserError(
-            f"patience={config.patience} needs a valid split; give one, or set teacher_train.patience and "
-            "student_train.patience to None."
+            f"{run.option_group}.patience={config.patience} needs a valid split; give one, or set it to None."
         )
     tx = make_optimizer(config.optim, config.steps, family.axes)
     shardings = state_shardings(family.axes, tx, run.layout, ema=config.ema_decay is not None)
@@ -234,7 +233,7 @@ def _train_to_next_stop(
         context.progress.advance()
     sums, tokens = loop_state.unlogged, throughput.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):
-        require_finite(step, metrics, rows)
+        require_finite(step, metrics, rows, run.remedy)
         sums, tokens = merge(sums, metrics), tokens + float(metrics["loss"].weight)
     loop_state = dataclasses.replace(loop_state, step=stop, unlogged=sums, position=run.stream.state())
     return state, loop_state, _Throughput(tokens, flops, throughput.seconds + time.monotonic() - begin)
@@ -264,7 +263,8 @@ def _evaluate(
     values = means(sums, "valid_")
     if not evaluated or not math.isfinite(values["valid_loss"]):
         what = f"is {values['valid_loss']}" if evaluated else "has no rows"
-        raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; look at its rows.")
+        mend = f"look at its rows, or {run.remedy}" if evaluated else "give it some"
+        raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; {mend}.")
     context.writer.write(loop_state.step, values)
     context.progress.note(f"step {loop_state.step} valid_loss={values['valid_loss']:.4f}")
     return loop_state.evaluated(values["valid_loss"], run.config)

@@ -90,7 +90,15 @@ class Train(Stage[TrainOptions]):
     def run(self, options: TrainOptions, context: Context) -> None:
         here = context.directory
         sources = Sources(here / self.data, self.base and here / self.base, self.start and here / self.start)
-        train_model(context, options, sources, here / self.output, label=f"round {self.round} {self.role}")
+        label = f"round {self.round} {self.role}"
+        train_model(context, options, sources, here / self.output, label=label, remedy=self._remedy())
+
+    def _remedy(self) -> str:
+        """How to lower the rate of this training."""
+        key = f"{self.role}_train.optim.peak_lr" if self.start is None else "em.later_lr_ratio"
+        if self.round == 0:
+            return f"lower {self.role}_train.optim.peak_lr and run again"
+        return f"lower {key} and run again; `emnat em --plan` says what must be deleted for that"
 
     def programs(self, options: TrainOptions, target: Target) -> list[Program]:
         model = options.model.resolve(target.vocabulary, options.buckets[-1])
@@ -126,10 +134,17 @@ def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
 
 
 def train_model(
-    context: Context, options: TrainOptions, sources: Sources, output: epath.PathLike, *, label: str
+    context: Context,
+    options: TrainOptions,
+    sources: Sources,
+    output: epath.PathLike,
+    *,
+    label: str,
+    remedy: str = TrainingRun.remedy,
 ) -> Manifest:
     """Trains a model on the first target (or targets) of each row, or goes on where a run stopped.
 
+    `label` and `remedy` (for a loss that is not finite) are for messages.
     UserError where another training has finished in `output`, or has begun there and the context does not
     start over, and where the shapes of `sources.start` differ from those of the model.
     """
@@ -149,7 +164,7 @@ def train_model(
         return load_manifest(output)
     pairs = _training_pairs(options, sets)
     run = _run_of(context, options, pairs, initial, output, label)
-    result = fit(run)
+    result = fit(dataclasses.replace(run, remedy=remedy))
     finish = functools.partial(
         finish_model,
         output,
@@ -200,6 +215,7 @@ def _run_of(
         processes=context.processes,
         log=context.log,
         name=label,
+        option_group=f"{options.role}_train",
     )
 
 
