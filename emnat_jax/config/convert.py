@@ -147,7 +147,8 @@ def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
     groups = _named_groups(cls)
     chosen = {name: values.get(group.sibling, defaults[group.sibling]) for name, group in groups.items()}
     for name, group in groups.items():
-        in_table(f"{where}{group.sibling}", chosen[name], group.table())
+        sibling = f"{where}{group.sibling}"
+        in_table(sibling, _typed(chosen[name], str, sibling), group.table())
     keys = _keys(cls)
     for key in values:
         _known(keys, key, where)

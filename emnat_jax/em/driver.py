@@ -75,7 +75,7 @@ def _end(work: Workspace, index: int) -> str | None:
 
 def rebuild_report(work: Workspace) -> Report:
     """The report of whatever is finished. UserError where no run was begun."""
-    begun = (work.directory / paths.CONFIG).exists()
+    begun = (work.directory / paths.ROUNDS).exists()
     require(begun, f"{work.directory} holds no run; begin one: emnat em --workdir={work.directory}")
     last = max(finished_rounds(work.directory, work.config.em.rounds), default=0)
     return write_report(work, stop_reason(work, last))

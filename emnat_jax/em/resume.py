@@ -173,9 +173,7 @@ def describe(directory: epath.PathLike, config: Config) -> str:
         read = ", ".join(f"{name}: {path}" for name, path in stage.inputs().items() if name != "vocabulary")
         lines.append(f"{mark:5}  {stage.kind:10} {stage.output}{read and f'  <- {read}'}")
     if change is not None and change.anew:
-        lines.append(
-            f"was begun with other values, would start from the beginning: {', '.join(change.anew)}."
-        )
+        lines.append(f"begun with other values, would start from the beginning: {', '.join(change.anew)}.")
     if change is not None and change.touched:
         lines.append(f"would be refused: {change.message()}.")
         lines.append(f"to make it anew, delete {change.in_the_way()}.")

@@ -86,7 +86,7 @@ def test_what_a_finished_stage_was_made_with_is_refused_by_name(finished, keys, 
     assert others[:1] == (
         [] if keys == {"em__rounds": 0} else [stage]
     )  # without round 1 there is no such stage
-    assert lines[-1] == f"would be refused: {named}: {stage} is finished and would not be the same."
+    assert lines[-2] == f"would be refused: {named}: {stage} is finished and would not be the same."
 
 
 def test_the_plan_tells_what_would_be_refused(copy, capsys):
