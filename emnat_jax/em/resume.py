@@ -176,5 +176,5 @@ def describe(directory: epath.PathLike, config: Config) -> str:
         lines.append(f"begun with other values, would start from the beginning: {', '.join(change.anew)}.")
     if change is not None and change.touched:
         lines.append(f"would be refused: {change.message()}.")
-        lines.append(f"to make it anew, delete {change.in_the_way()}.")
+        lines.append(f"delete to have it made anew: {change.in_the_way()}.")
     return "\n".join(lines)

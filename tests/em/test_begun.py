@@ -104,7 +104,8 @@ def test_rows_that_no_bucket_holds_are_told_once(finished, tmp_path):
     longest = max(len(tokens) for row in rows for tokens in (row.source, *row.targets))
     for width in (longest, longest - 1):
         short = dataclasses.replace(options, buckets=(width,))
-        _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+        made = _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+        assert made.option_group == "teacher_train"  # what messages call its options
     count = sum(max(len(row.source), len(row.targets[0])) == longest for row in rows)
     assert said == [f"x: {count} rows are longer than the last of data.buckets and are not learned from"]
 

@@ -61,7 +61,7 @@ def test_a_change_that_is_refused_names_what_is_to_be_deleted_for_it(copy, confi
     named = str(raised.value).split("they made: ")[1].rstrip(".").split(" and ")[0].split(", ")
     plan = describe(copy, config).splitlines()
     others = [line.split()[2] for line in plan if line.startswith("other")]
-    assert named == others[: len(named)] and plan[-1].startswith(f"to make it anew, delete {named[0]}")
+    assert named == others[: len(named)] and plan[-1].startswith(f"delete to have it made anew: {named[0]}")
     for output in others:
         delete(copy / output)
     assert "other" not in {line.split()[0] for line in describe(copy, config).splitlines()}

@@ -92,7 +92,7 @@ def test_what_a_finished_stage_was_made_with_is_refused_by_name(finished, keys, 
 def test_the_plan_tells_what_would_be_refused(copy, capsys):
     code, output = run("em", f"--workdir={copy}", "--plan", "--config.select.alpha=0.5", capsys=capsys)
     marks = {line.split()[0] for line in output.out.splitlines()}
-    assert code == 0 and marks == {"done", "other", "would"}
+    assert code == 0 and marks == {"done", "other", "would", "delete"}
     assert "would be refused: select.alpha: rounds/0/selected" in output.out
     assert "select.alpha: rounds/0/selected" in error_of(
         capsys, "em", f"--workdir={copy}", "--config.select.alpha=0.5"
