@@ -1,6 +1,7 @@
 """How a command can end without success: a user mistake, or a run to be restarted."""
 
 RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: start all processes again and the run goes on
+INTERRUPTED_STATUS = 130  # as a shell has it for a program that Ctrl-C ended
 
 
 class UserError(ValueError):
@@ -18,6 +19,13 @@ class Preempted(Exception):
     """The run was told to end and has saved what there is; run again, it goes on.
 
     Exit status RESTART_STATUS.
+    """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a training, which has saved what there is; run again, it goes on.
+
+    Exit status INTERRUPTED_STATUS. It is a KeyboardInterrupt, as Python programs expect one of Ctrl-C.
     """
 
 

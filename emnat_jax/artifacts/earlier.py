@@ -22,9 +22,8 @@ def refuse_earlier_workdir(directory: epath.PathLike) -> None:
 
 
 def _has_earlier_options(path: epath.Path) -> bool:
-    with contextlib.suppress(
-        ValueError, OSError, AttributeError
-    ):  # what is damaged is refused where it is read
+    # What is damaged is refused where it is read.
+    with contextlib.suppress(ValueError, OSError, AttributeError, TypeError, RecursionError):
         values = json.loads(path.read_text())
         return "nar_data" in values.get("em", {}) or "nar" in values.get("student", {})
     return False

@@ -17,7 +17,7 @@ JOURNAL_NAME = "journal.jsonl"
 
 def open_journal(directory: epath.PathLike) -> None:
     """Writes that a run begins, or resumes."""
-    begun = (epath.Path(directory) / JOURNAL_NAME).exists()
+    begun = any(line.get("event") == "begin" for line in read_journal(directory))
     write_journal(directory, event="resume" if begun else "begin")
 
 
@@ -34,10 +34,10 @@ def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:
     """The lines that are whole."""
     path = epath.Path(directory) / JOURNAL_NAME
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError):
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))
-    return lines
+    return [line for line in lines if isinstance(line, dict)]
 
 
 @contextlib.contextmanager

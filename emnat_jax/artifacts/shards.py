@@ -10,6 +10,7 @@ from etils import epath
 
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
+from emnat_jax.config.convert import differences
 from emnat_jax.errors import UserError
 
 PLAN_NAME = "PLAN.json"  # what the shards of an unfinished set are made from
@@ -30,10 +31,20 @@ def keep_plan(directory: epath.PathLike, plan: dict[str, Any]) -> None:
     write_text(epath.Path(directory) / PLAN_NAME, json.dumps(plan, sort_keys=True))
 
 
-def plan_of(directory: epath.PathLike) -> dict[str, Any] | None:
-    """What `keep_plan` wrote; None where there is none."""
-    path = epath.Path(directory) / PLAN_NAME
-    return json.loads(path.read_text()) if path.exists() else None
+def read_plan(directory: epath.PathLike) -> dict[str, Any]:
+    """What `keep_plan` or `keep_shards_of` wrote; nothing where that is lost or damaged."""
+    with contextlib.suppress(ValueError, OSError):
+        found = json.loads((epath.Path(directory) / PLAN_NAME).read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def named_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """In what two plans differ, for messages."""
+    if not old:
+        return f"unknown: {PLAN_NAME} is lost"
+    names = [name.removeprefix("options.") for name in differences(old, new)]
+    return ", ".join(name.replace("fingerprints.", "the fingerprint of ", 1) for name in names)
 
 
 def delete_shards(directory: epath.PathLike) -> None:

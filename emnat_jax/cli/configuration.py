@@ -8,10 +8,11 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.artifacts import paths
+from emnat_jax.artifacts import paths, saved_config
 from emnat_jax.artifacts.earlier import refuse_earlier_workdir
+from emnat_jax.artifacts.journal import JOURNAL_NAME
 from emnat_jax.config import Config
-from emnat_jax.config.convert import from_dict, override, read_saved, to_dict
+from emnat_jax.config.convert import from_dict, override, to_dict
 from emnat_jax.errors import UserError, require
 
 _FILE, _KEY = "--config=", "--config."
@@ -53,9 +54,18 @@ def _base(file: Path | None, workdir: str | None) -> dict[str, Any]:
     if file is not None:
         config = _call(file, "get_config")
         return config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    if directory is not None and (directory / paths.CONFIG).exists():
-        return read_saved(directory / paths.CONFIG)
-    return to_dict(Config())
+    saved = None if directory is None else _saved(directory)
+    return to_dict(saved or Config())
+
+
+def _saved(directory: epath.Path) -> Config | None:
+    """The configuration of a workdir; None where nothing was made."""
+    config, path = saved_config.read_config(directory), directory / paths.CONFIG
+    remedy = "restore one of them; every command but em also takes --config=FILE.py with what it held"
+    saved_config.require_found(directory, config, remedy)
+    if config is not None and not path.exists():
+        print(f"{path} is lost; goes by its copy in {JOURNAL_NAME}.", file=sys.stderr)
+    return config
 
 
 def _reachable(path: str) -> epath.Path:

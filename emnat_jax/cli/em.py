@@ -1,6 +1,7 @@
 """Run or resume all EM rounds in a workdir and write the report.
 
-Killed at any moment and started again, it goes on where it was.
+Killed at any moment and started again, it goes on where it was. --plan changes nothing and ends with
+status 0, whatever would be refused.
 
 Examples:
   emnat em                                                  the bundled German-English demo
@@ -20,7 +21,7 @@ from emnat_jax.runtime.processes import Processes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat em`."""
     add_workdir(parser)
-    text = "print the stages, what is finished, what would run and what would be refused"
+    text = "print the stages: finished, to do, to start anew; what would be refused and what is in its way"
     parser.add_argument("--plan", action="store_true", help=text)
     add_json(parser, "the report")
 

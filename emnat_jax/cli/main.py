@@ -10,6 +10,7 @@ from collections.abc import Callable
 from emnat_jax import __version__
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
 from emnat_jax.runtime.processes import Processes, start
+from emnat_jax.runtime.signals import EndOnSignal
 
 COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_arguments and run
     "em": "run or resume all EM rounds in a workdir and write the report",
@@ -62,9 +63,13 @@ def _run(name: str, argv: list[str]) -> int:
         return 2
     status, message = 0, ""
     if processes.is_first or name not in ALONE:
-        status, message = _status(
-            lambda: command.run(args, config_arguments, processes), alone=processes.count == 1
-        )
+        with EndOnSignal(processes, name) as signals:
+            try:
+                status, message = _status(
+                    lambda: command.run(args, config_arguments, processes), alone=processes.count == 1
+                )
+            except KeyboardInterrupt as error:
+                status, message = signals.outcome(error)
     if message:
         print(f"emnat {name}: {message}", file=sys.stderr)
     processes.leave(status, message)
@@ -92,8 +97,6 @@ def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
         return RESTART_STATUS, f"{error}; run it again to go on."
     except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return 130, "interrupted; run it again to go on."
     except Exception as error:
         if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
             return 2, f"{error}; nothing that was finished is lost."

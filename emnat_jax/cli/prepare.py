@@ -1,6 +1,7 @@
 """Make the vocabulary and the records of the train, valid and test splits in a workdir.
 
 Without files for it the valid split is cut off the training text, and there is no test split.
+The workdir keeps the configuration: commands that follow need not be given it again.
 
 Examples:
   emnat prepare --workdir=runs/demo
@@ -27,9 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    from etils.epath import Path
+
+    from emnat_jax.artifacts import paths
     from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.artifacts.saved_config import note_config, write_config
     from emnat_jax.data.prepare import prepare
 
     config = read_config(config_arguments, args.workdir)
     with exclusive(args.workdir):
-        show(prepare(config, args.workdir, make_log(processes)), args.json)
+        summary = prepare(config, args.workdir, make_log(processes))
+        if not (Path(args.workdir) / paths.ROUNDS).exists():  # else it is that of the rounds
+            write_config(args.workdir, config)
+            note_config(args.workdir, config, [])
+    show(summary, args.json)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         require_metrics(scoring)
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
-    workers = ShardWorkers(processes, part, make_log(processes))
+    workers = ShardWorkers(processes, part, make_log(processes), starts_over=False)
     with processes.hold(str(args.output), exclusive(args.output)):
         manifest = select(
             args.candidates,

@@ -1,5 +1,8 @@
 """Train one model on one data set of a prepared workdir, or go on where a run stopped.
 
+A folder that holds a model of other data or options, finished or half done, is refused: give each training an
+--output of its own.
+
 Examples:
   emnat train --role=teacher --workdir=runs/demo --output=runs/demo/models/teacher
   emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled \\
@@ -49,8 +52,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     output = args.output or work.directory / paths.MODELS / args.role
     options = training_options(config, args.role, targets=args.targets)
     sources = Sources(args.data or work.directory / paths.TRAIN, args.base, args.start)
+    remedy = f"lower {args.role}_train.optim.peak_lr and train again, in another --output"
     with processes.hold(str(output), exclusive(output)):
-        manifest = train_model(work.context, options, sources, output, label=args.role)
+        manifest = train_model(work, options, sources, output, label=args.role, remedy=remedy)
     names = ("step", "valid_loss")
     show(
         {"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json

@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import difflib
 import importlib.util
-import json
 import sys
 import types as python_types
 import typing
@@ -14,9 +13,6 @@ from emnat_jax.config import Config
 from emnat_jax.config.checks import OptionError
 from emnat_jax.config.groups import NamedGroup, in_table, named_group
 from emnat_jax.errors import UserError, require
-
-if typing.TYPE_CHECKING:
-    from etils import epath
 
 
 def to_dict(config: typing.Any) -> dict[str, typing.Any]:
@@ -142,14 +138,6 @@ def _known(keys: dict[str, typing.Any], key: str, where: str) -> None:
         raise UserError(f"unknown configuration key {where}{key}; {hint}")
 
 
-def read_saved(path: "epath.Path") -> dict:
-    """The nested dict in the config.json of a workdir; UserError where the file is damaged."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it, or use a new workdir.") from error
-
-
 def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
     """A configuration from a nested dict; missing keys keep their default.
 
@@ -160,7 +148,8 @@ def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
     groups = _named_groups(cls)
     chosen = {name: values.get(group.sibling, defaults[group.sibling]) for name, group in groups.items()}
     for name, group in groups.items():
-        in_table(f"{where}{group.sibling}", chosen[name], group.table())
+        sibling = f"{where}{group.sibling}"
+        in_table(sibling, _typed(chosen[name], str, sibling), group.table())
     keys = _keys(cls)
     for key in values:
         _known(keys, key, where)

@@ -16,7 +16,7 @@ from emnat_jax.artifacts.manifest import (
     is_finished,
     load_manifest,
 )
-from emnat_jax.artifacts.shards import forget_plan, keep_shards_of
+from emnat_jax.artifacts.shards import forget_plan, keep_shards_of, named_changes, read_plan
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
@@ -31,6 +31,8 @@ class ShardWorkers(NamedTuple):
     processes: Processes = Processes()
     part: DataPart = DataPart(0, 1, True)
     log: Log = print
+    # Whether shards of an unfinished set with another provenance give way; else they are a UserError.
+    starts_over: bool = True
 
     def own_shards(self, source: Manifest) -> list[str]:
         """Names of the shards of the set `source` from which this process writes new ones."""
@@ -59,11 +61,11 @@ def derive_dataset(
     `make_shard` makes the shard of a name, or finds it made, and returns counts. All processes call it
     together, each for a shard of its own, and for None where none is left, so that all take the same steps
     on the devices. `conclude` gets the number of rows made and the counts of all shards. Shards of an
-    unfinished set with another provenance are deleted first. A finished set is left as it is; UserError
-    where its provenance is another one.
+    unfinished set with another provenance are deleted first if the workers start over. A finished set is left
+    as it is. UserError where its provenance is another one.
     """
     processes, name = workers.processes, output.name
-    if processes.broadcast(f"{name}: plan", lambda: _is_finished(output, provenance)):
+    if processes.broadcast(f"{name}: plan", lambda: _is_finished(output, provenance, workers)):
         workers.log(f"{name}: finished before")
         return load_manifest(output)
     made = _make_own_shards(source, output, make_shard, workers)
@@ -109,16 +111,27 @@ def _make_own_shards(
     return made
 
 
-def _is_finished(output: epath.Path, provenance: Provenance) -> bool:
+def _is_finished(output: epath.Path, provenance: Provenance, workers: ShardWorkers) -> bool:
     """Whether the set is finished; if not, its folder keeps shards of this provenance only."""
+    wanted = as_json(provenance.plan())
     if not is_finished(output):
-        keep_shards_of(output, provenance.plan())
+        plan = read_plan(output)
+        changed = named_changes(plan, wanted)
+        if made := list(output.glob("part-*")) if changed else []:
+            half_done = f"{output} holds {len(made)} shards made from something else ({changed})"
+            require(
+                workers.starts_over,
+                f"{half_done}. Go on with those options, give a new folder, or delete this one.",
+            )
+            workers.log(f"{half_done}; deletes them and starts from the beginning")
+        keep_shards_of(output, wanted)
         return False
     found = load_manifest(output, verify_shards=False)
-    wanted = as_json(provenance.plan())
-    same = (found.fingerprints, found.seed) == (wanted["fingerprints"], wanted["seed"])
+    ours = {name: found.options[name] for name in wanted["options"] if name in found.options}
+    changed = named_changes({"options": ours, "fingerprints": found.fingerprints, "seed": found.seed}, wanted)
     require(
-        same and wanted["options"].items() <= found.options.items(),
-        f"{output} is a finished set, made from something else or with other options; give a new folder.",
+        not changed,
+        f"{output} is a finished set, made from something else or with other options; different: {changed}. "
+        "Give a new folder, or delete this one.",
     )
     return True

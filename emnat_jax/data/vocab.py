@@ -25,6 +25,7 @@ _TO_ESCAPE = re.compile(f"[{_SPACE_MARK}{_STAND_IN}{_ESCAPE}]")
 _ESCAPED = re.compile(f"{_ESCAPE}(.?)|{_STAND_IN}", re.DOTALL)
 _PROBE = "\ufb01\u00bd\uff21e\u0301"  # every form of Unicode normalisation changes one of these
 
+MEND = "run `emnat prepare`, which makes it of the workdir's corpus"
 _SCHEMA_VERSION = 1
 _MODEL_NAME = "model"
 _MANIFEST_NAME = "MANIFEST.json"
@@ -129,16 +130,17 @@ def load_vocabulary(directory: epath.PathLike) -> Vocabulary:
     directory = epath.Path(directory)
     manifest = _read_manifest(directory)
     if manifest is None:
-        raise UserError(f"{directory}: no finished vocabulary here; run `emnat prepare`.")
+        raise UserError(f"{directory}: no finished vocabulary here; {MEND}.")
     try:
         model = (directory / _MODEL_NAME).read_bytes()
     except OSError as error:
-        raise UserError(f"{directory / _MODEL_NAME}: cannot be read ({error.strerror}).") from error
+        raise UserError(f"{directory / _MODEL_NAME}: cannot be read ({error.strerror}); {MEND}.") from error
     fingerprint = hashlib.sha256(model).hexdigest()[:16]
     if fingerprint != manifest["fingerprint"]:
         raise UserError(
             f"{directory / _MODEL_NAME} has fingerprint {fingerprint}, its manifest "
-            f"{manifest['fingerprint']}: the file was changed or damaged; restore it, or use a new workdir."
+            f"{manifest['fingerprint']}: the file was changed or damaged; restore it, or delete it: then "
+            f"{MEND}."
         )
     return Vocabulary(model)
 
@@ -192,7 +194,7 @@ def _read_manifest(directory: epath.Path) -> dict | None:
         known = manifest["schema_version"] <= _SCHEMA_VERSION
         manifest["fingerprint"], manifest["made_from"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged; restore it or prepare in a new workdir.") from error
+        raise UserError(f"{path} is damaged; restore it, or delete it: then {MEND}.") from error
     if not known:
         raise UserError(f"{path} was written by a newer emnat_jax; update the package.")
     return manifest

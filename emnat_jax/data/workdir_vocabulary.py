@@ -8,7 +8,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
-from emnat_jax.artifacts.shards import forget_plan, keep_plan, plan_of
+from emnat_jax.artifacts.shards import forget_plan, keep_plan, read_plan
 from emnat_jax.config import VocabConfig
 from emnat_jax.config.convert import differences
 from emnat_jax.data.corpora import SPLITS
@@ -108,11 +108,11 @@ def _require_replaceable(workdir: epath.Path, lies: str | None) -> None:
     `lies` is its fingerprint. Where it (or its manifest) is lost, it is made again.
     """
     folder, used = workdir / paths.VOCABULARY, _used(workdir)
-    require(lies is None or not used or lies in used, _changed(workdir))
-    own = (plan_of(workdir / paths.DATA) or {}).get("vocabulary")
+    require(not lies or not used or lies in used, _changed(workdir))
+    own = read_plan(workdir / paths.DATA).get("vocabulary")
     use = next(iter(sorted(folder.iterdir()))) if lies == "" else folder
     require(
-        lies in (None, own, *used),
+        lies in (None, own, *used) or (lies == "" and bool(used)),
         f"{folder} is there and is not of this text and these options. To use it, name it: vocab.path={use}. "
         "To have another one made, move it away, or use a new workdir.",
     )

@@ -88,6 +88,10 @@ class Settings:
 class Context:
     """One workdir on these devices. Compiled functions are made once and shared by all rounds."""
 
+    # Whether what is half done with other options gives way to what is asked for now. It does among the
+    # stages of a plan, whose options were compared before; a folder that a user names is refused.
+    starts_over = True
+
     def __init__(
         self, directory: epath.PathLike, settings: Settings, log: Log, processes: Processes | None = None
     ):
@@ -103,7 +107,7 @@ class Context:
     @functools.cached_property
     def workers(self) -> ShardWorkers:
         """The processes that make data sets by shard, and this process's share."""
-        return ShardWorkers(self.processes, data_part(self.layout), self.log)
+        return ShardWorkers(self.processes, data_part(self.layout), self.log, self.starts_over)
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:

@@ -11,7 +11,7 @@ from emnat_jax.config import Config
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.report import write_report
 from emnat_jax.em.results import finished_rounds
-from emnat_jax.em.resume import keep_config
+from emnat_jax.em.resume import accepted_config
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stop import stop_reason
 from emnat_jax.em.workdir import Workspace
@@ -38,10 +38,11 @@ def run(work: Workspace) -> Report:
     work.check()
     broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
-        keep_config(work)
-        broadcast("journal", lambda: open_journal(work.directory))
-        plan, stopped = make_plan(work.config), None
-        for stage in plan:
+        (first, *others), stopped = make_plan(work.config), None
+        with accepted_config(work):
+            broadcast("journal", lambda: open_journal(work.directory))
+            _run_stage(work, first)
+        for stage in others:
             _run_stage(work, stage)
             if stage.may_end_rounds and stage.round is not None:
                 stopped = broadcast("stop rule", functools.partial(_end, work, stage.round))
@@ -74,7 +75,7 @@ def _end(work: Workspace, index: int) -> str | None:
 
 def rebuild_report(work: Workspace) -> Report:
     """The report of whatever is finished. UserError where no run was begun."""
-    begun = (work.directory / paths.CONFIG).exists()
+    begun = (work.directory / paths.ROUNDS).exists()
     require(begun, f"{work.directory} holds no run; begin one: emnat em --workdir={work.directory}")
     last = max(finished_rounds(work.directory, work.config.em.rounds), default=0)
     return write_report(work, stop_reason(work, last))

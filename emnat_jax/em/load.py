@@ -5,6 +5,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
+from emnat_jax.artifacts.saved_config import require_found
 from emnat_jax.config import ROLES, Config, ModelSpec
 from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import UserError, require
@@ -28,7 +29,9 @@ def load(
     family does not have.
     """
     directory, model = _workdir_of(absolute(epath.Path(path).expanduser()))
-    work = Workspace(saved_config(directory) or Config(), directory, log=lambda text: None)
+    config = saved_config(directory)
+    require_found(directory, config)
+    work = Workspace(config or Config(), directory, log=lambda text: None)
     return open_model(
         work, role, round, folder=model, decoder=decoder, length_candidates=length_candidates, rescore=rescore
     )

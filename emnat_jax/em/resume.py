@@ -4,22 +4,24 @@ What a killed stage goes on from lies elsewhere: a training from its checkpoints
 data set from its finished shards (`artifacts/shards.py`); finished stages are skipped (`em/driver.py`).
 """
 
+import contextlib
 import copy
-import json
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.as_json import as_json
-from emnat_jax.artifacts.atomic import atomic_file
-from emnat_jax.artifacts.journal import write_journal
+from emnat_jax.artifacts.journal import JOURNAL_NAME
+from emnat_jax.artifacts.saved_config import as_saved, note_config, require_found, write_config
 from emnat_jax.config import Config
-from emnat_jax.config.convert import differences, from_dict, to_dict
+from emnat_jax.config.convert import differences, from_dict
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.signature import signatures
 from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import UserError
+
+_NAMED = 6  # stages that a message names
 
 
 class Change(NamedTuple):
@@ -28,21 +30,32 @@ class Change(NamedTuple):
     keys: list[str]  # that differ
     touched: list[str]  # finished stages that would be made otherwise, by output, in the order of the plan
     refused: list[str]  # the keys that do that
+    anew: list[str]  # stages that were begun, are not finished, and would start from the beginning
 
     def message(self) -> str:
         """Which keys are in the way of which stage."""
         return f"{', '.join(self.refused)}: {self.touched[0]} is finished and would not be the same"
+
+    def in_the_way(self) -> str:
+        """The finished stages that would be made otherwise."""
+        more = len(self.touched) - _NAMED
+        others = f" and {more} more (those that --plan calls other)" if more > 0 else ""
+        return ", ".join(self.touched[:_NAMED]) + others
 
 
 def change_of(directory: epath.Path, config: Config) -> Change | None:
     """What differs from the configuration that a workdir was begun with; None where it was not begun."""
     old = saved_config(directory)
     if old is None:
+        rounds = (directory / paths.ROUNDS).exists()
+        require_found(directory, None if rounds else config, "restore one of them, or use a new workdir")
         return None
-    keys = differences(_as_json(old), _as_json(config))
+    keys = differences(as_saved(old), as_saved(config))
     touched = _touched(directory, old, config)
     refused = [key for key in keys if _touches(key, directory, old, config)] if touched else []
-    return Change(keys, touched, refused or keys)
+    others = _others(old, config) if keys else []
+    begun = [output for output in others if output not in touched and _is_begun(directory / output)]
+    return Change(keys, touched, refused or keys, begun)
 
 
 def is_of(directory: epath.Path, config: Config) -> bool:
@@ -52,16 +65,25 @@ def is_of(directory: epath.Path, config: Config) -> bool:
 
 
 def _touched(directory: epath.Path, old: Config, new: Config) -> list[str]:
-    """The finished stages of the old plan whose signature is another one in the new."""
-    plan, now = make_plan(old), signatures(make_plan(new), new)
-    finished = [stage.output for stage in plan if stage.is_finished(directory)]
-    before = signatures(plan, old)
-    return [output for output in finished if now.get(output) != before[output]]
+    """The finished stages of the old plan that would be others in the new."""
+    finished = {stage.output for stage in make_plan(old) if stage.is_finished(directory)}
+    return [output for output in _others(old, new) if output in finished]
+
+
+def _others(old: Config, new: Config) -> list[str]:
+    """The stages of the old plan whose signature is another one in the new, or that it does not have."""
+    before, now = (signatures(make_plan(config), config) for config in (old, new))
+    return [output for output, value in before.items() if now.get(output) != value]
+
+
+def _is_begun(output: epath.Path) -> bool:
+    """Whether a folder holds checkpoints or shards."""
+    return (output / paths.CHECKPOINTS).exists() or any(output.glob("part-*"))
 
 
 def _touches(key: str, directory: epath.Path, old: Config, new: Config) -> bool:
     """Whether this key alone affects a finished stage; True if it cannot be changed alone."""
-    values, wanted = copy.deepcopy(_as_json(old)), _as_json(new)
+    values, wanted = copy.deepcopy(as_saved(old)), as_saved(new)
     *groups, name = key.split(".")
     place = values
     for group in groups:
@@ -81,49 +103,78 @@ def keep_config(work: Workspace) -> list[str]:
     Returns the keys in which it differs from that of the run before; none where there was no run.
     Raises UserError as well when this process was started with another configuration than the first.
     """
-    new = _as_json(work.config)
+    new = as_saved(work.config)
     first = work.processes.broadcast("configuration", lambda: new)
     if changed := differences(first, new):
         raise UserError(
             f"process {work.processes.index} has another configuration than process 0; different: "
             f"{', '.join(changed)}. Start all with the same options."
         )
-    return work.processes.broadcast(paths.CONFIG, lambda: _keep(work, new))
+    return work.processes.broadcast(paths.CONFIG, lambda: _keep(work))
 
 
-def _keep(work: Workspace, new: dict[str, Any]) -> list[str]:
+def _keep(work: Workspace) -> list[str]:
     change = change_of(work.directory, work.config)
     if change is not None and change.touched:
         raise UserError(
             f"{work.directory} was begun with another configuration; different: {change.message()}. Go back "
-            "to the values before, or use a new workdir."
+            f"to the values before, use a new workdir, or delete what they made: {change.in_the_way()}."
         )
-    if change is not None and not change.keys:
-        return []
-    work.directory.mkdir(parents=True, exist_ok=True)
-    with atomic_file(work.directory / paths.CONFIG) as file:
-        file.write(json.dumps(new, indent=2).encode() + b"\n")
+    is_there = (work.directory / paths.CONFIG).exists()
+    if change is not None and not is_there:
+        work.log(f"{paths.CONFIG} is lost; it is written again, after its copy in {JOURNAL_NAME}")
+    if change is None or change.keys or not is_there:
+        write_config(work.directory, work.config)
     if change is None:
         return []
-    write_journal(work.directory, event="configuration", changed=change.keys)
-    work.log(f"goes on with other values of {', '.join(change.keys)}")
+    if change.keys:
+        note_config(work.directory, work.config, change.keys)
+        work.log(f"goes on with other values of {', '.join(change.keys)}")
+    for output in change.anew:
+        work.log(f"{output}: was begun with other values, starts from the beginning")
     return change.keys
 
 
+@contextlib.contextmanager
+def accepted_config(work: Workspace) -> Iterator[None]:
+    """Keeps the configuration for the stage that runs in it; a mistake that this finds leaves none behind."""
+    is_first, path = work.processes.is_first, work.directory / paths.CONFIG
+    before = saved_config(work.directory) if is_first else None
+    keep_config(work)
+    try:
+        yield
+    except UserError:
+        if is_first:
+            _put_back(work, before, path)
+        raise
+    work.processes.broadcast("configuration: noted", lambda: note_config(work.directory, work.config, []))
+
+
+def _put_back(work: Workspace, before: Config | None, path: epath.Path) -> None:
+    if before is None:
+        path.unlink(missing_ok=True)
+    elif keys := differences(as_saved(work.config), as_saved(before)):
+        write_config(work.directory, before)
+        note_config(work.directory, before, keys)
+
+
 def describe(directory: epath.PathLike, config: Config) -> str:
-    """One line per stage: done, other (finished with other options) or to do; then what is refused."""
+    """One line per stage; then what would start from the beginning, and what would be refused.
+
+    done; other: finished with other options; to do; anew: begun with other options.
+    """
     directory, lines = epath.Path(directory), []
     change = change_of(directory, config)
     for stage in make_plan(config):
         is_other = change is not None and stage.output in change.touched
-        mark = "other" if is_other else "done" if stage.is_finished(directory) else "to do"
+        is_anew = change is not None and stage.output in change.anew
+        done = "done" if stage.is_finished(directory) else "anew" if is_anew else "to do"
+        mark = "other" if is_other else done
         read = ", ".join(f"{name}: {path}" for name, path in stage.inputs().items() if name != "vocabulary")
         lines.append(f"{mark:5}  {stage.kind:10} {stage.output}{read and f'  <- {read}'}")
+    if change is not None and change.anew:
+        lines.append(f"begun with other values, would start from the beginning: {', '.join(change.anew)}.")
     if change is not None and change.touched:
         lines.append(f"would be refused: {change.message()}.")
+        lines.append(f"delete to have it made anew: {change.in_the_way()}.")
     return "\n".join(lines)
-
-
-def _as_json(config: Config) -> dict[str, Any]:
-    """As config.json holds it: tuples become lists."""
-    return as_json(to_dict(config))

@@ -8,8 +8,8 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.earlier import refuse_earlier_workdir
+from emnat_jax.artifacts.saved_config import read_config
 from emnat_jax.config import ROLES, Config, ModelConfig, ModelSpec
-from emnat_jax.config.convert import from_dict, read_saved
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context, Settings
@@ -24,6 +24,8 @@ ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "posi
 
 class Workspace(Context):
     """A workdir with the whole configuration, which no stage gets; UserError for an earlier version's."""
+
+    starts_over = False
 
     def __init__(
         self, config: Config, directory: epath.PathLike, log: Log, processes: Processes | None = None
@@ -65,14 +67,9 @@ class Workspace(Context):
 
 
 def saved_config(directory: epath.PathLike) -> Config | None:
-    """The configuration that a workdir was begun with; None where it was not begun.
-
-    Options that came after it was begun have their default. UserError for a damaged file, and for the workdir
-    of an earlier version.
-    """
+    """As `read_config`; UserError for the workdir of an earlier version as well."""
     refuse_earlier_workdir(directory)
-    path = epath.Path(directory) / paths.CONFIG
-    return from_dict(read_saved(path)) if path.exists() else None
+    return read_config(directory)
 
 
 def require_kernels(config: Config) -> None:

@@ -48,8 +48,8 @@ def rule_scores(select: SelectConfig, scores: Scores, weights: Weights) -> Float
     if rows.size:
         raise UserError(
             f"select.rule={select.rule}: the scores of source {rows[0]} and {rows.size - 1} more are not "
-            "numbers; the model that gave them has diverged, train it again with a lower "
-            "teacher_train.optim.peak_lr or student_train.optim.peak_lr."
+            "numbers: a model that gave them has diverged. Train it again with a lower optim.peak_lr (of "
+            "teacher_train or student_train), then score and select anew."
         )
     return np.where(keep, score, -np.inf)
 

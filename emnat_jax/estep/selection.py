@@ -117,7 +117,7 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
     if missing:
         raise UserError(
             f"select.rule={config.rule} needs the column {missing[0]}, which {selector.where} does not have; "
-            f"add it in a new folder: emnat score --model=... --data={selector.where} "
+            f"add it in a new folder: emnat score --workdir=... --model=... --data={selector.where} "
             f"--column={missing[0]} --output=..."
         )
     width = max(len(row.targets) for row in rows)

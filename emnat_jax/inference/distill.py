@@ -52,7 +52,7 @@ def distill(
     fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
     fingerprints |= {column: model.fingerprint for column, model in scorers.items()}
     options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
-    options |= {"include_reference": True} if include_reference else {}
+    options["include_reference"] = include_reference
     options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
     provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 

@@ -1,16 +1,16 @@
 """Preemption: when the platform takes this machine away, all processes save after the same step and end."""
 
 import os
-import select
 import signal
-import socket
 import threading
 import time
 import urllib.error
 import urllib.request
-from typing import Any
 
+from emnat_jax.errors import Interrupted, Preempted
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.runtime.progress import Log
+from emnat_jax.runtime.signals import Signals
 
 URL_VARIABLE = "EMNAT_PREEMPTION_URL"  # polled; an answer of TRUE or TERMINATE... is a notice
 _URL_SECONDS = 5.0
@@ -21,47 +21,38 @@ _KEY = "preempted"
 class PreemptionGuard:
     """Whether this run must end early, and after which training step: the same for all its processes.
 
-    Use it as a context around the training steps. In it the run is preempted by SIGTERM, by an answer of
-    the URL in EMNAT_PREEMPTION_URL, or by a notice to another process. A thread listens, because the main
-    thread may be waiting for the devices. The run ends after the last step that any process has begun.
+    Use it as a context around the training steps. In it the run is preempted by SIGTERM, by SIGINT (Ctrl-C),
+    by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to another process. A thread listens,
+    because the main thread may be waiting for the devices. The run ends after the last step that any process
+    has begun. A second signal does not wait for that: it raises KeyboardInterrupt.
     """
 
-    def __init__(self, processes: Processes, name: str):
-        self._processes, self._name = processes, name
+    def __init__(self, processes: Processes, name: str, log: Log = lambda text: None):
+        self._processes, self._name, self._log = processes, name, log
         self._condition = threading.Condition()
         self._begun, self._asked, self._last, self._obeyed = 0, False, None, False
-        self._signals, self._wake = socket.socketpair()
+        self._signals, self._signal = Signals(quiet=1), signal.SIGTERM
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="preemption", daemon=True)
-        self._before: tuple[Any, int] | None = None  # handler and wake-up descriptor
         self._next_request = 0.0
 
     def __enter__(self) -> "PreemptionGuard":
-        if threading.current_thread() is threading.main_thread():
-            self._wake.setblocking(False)
-            # The handler does nothing: the interpreter itself writes to the socket.
-            self._before = (
-                signal.signal(signal.SIGTERM, lambda *_: None),
-                signal.set_wakeup_fd(self._wake.fileno()),
-            )
+        self._signals.open()
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.set_wakeup_fd(self._before[1])
-            signal.signal(signal.SIGTERM, self._before[0])
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._signals.restore()
         self._closed.set()
-        self._wake.send(b"\0")
+        self._signals.wake()
         self._thread.join()
         if not self._asked:
             # For a process that is told only now, and waits for what all others have begun.
             self._processes.publish(f"{_KEY}-{self._name}", self._begun)
         self._signals.close()
-        self._wake.close()
-        if self._asked and not self._obeyed and self._before is not None:
+        if self._asked and not self._obeyed and kind is None and self._signals.is_open:
             # The notice came after the last step of this training: it counts for what runs next.
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self._signal)
 
     def ends_after(self, step: int) -> bool:
         """Whether step `step` was the last one; if not, the next one counts as begun."""
@@ -73,12 +64,23 @@ class PreemptionGuard:
             self._begun = step + 1
             return False
 
+    def end(self, message: str) -> Preempted | Interrupted:
+        """What a run that has obeyed raises."""
+        return Interrupted(message) if self._signal == signal.SIGINT else Preempted(message)
+
     def _listen(self) -> None:
         while not self._closed.is_set():
-            if self._signalled() or self._processes.flag_is_set(_KEY) or self._platform_says_so():
+            number = self._signals.wait(_POLL_SECONDS)
+            if self._asked:
+                if number is not None:
+                    self._signals.pass_on(number)
+            elif number is not None or self._processes.flag_is_set(_KEY) or self._platform_says_so():
+                self._signal = signal.SIGTERM if number is None else signal.Signals(number)
+                self._log(
+                    f"{self._name}: told to end; saves after this step and ends; told again, ends at once"
+                )
                 self._processes.set_flag(_KEY, self._name)
                 self._agree_on_last_step()
-                return
 
     def _platform_says_so(self) -> bool:
         """Whether the URL announces the end; asked every few seconds only."""
@@ -87,10 +89,6 @@ class PreemptionGuard:
             return False
         self._next_request = now + _URL_SECONDS
         return _url_says_so()
-
-    def _signalled(self) -> bool:
-        ready, _, _ = select.select([self._signals], [], [], _POLL_SECONDS)
-        return bool(ready) and signal.SIGTERM in self._signals.recv(64)
 
     def _agree_on_last_step(self) -> None:
         """The last step is the latest that any process has begun; none begins another meanwhile."""

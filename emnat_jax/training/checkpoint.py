@@ -22,6 +22,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.errors import UserError
+from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.state import TrainState
 from emnat_jax.types import Params
@@ -223,7 +224,8 @@ def _guarded(read: Callable[[], Any]) -> Any:
     tensorstore, missing keys), so there is no shorter list of types to name.
     """
     try:
-        return read()
+        with patient_loops():
+            return read()
     except Exception as error:
         raise Damaged(
             f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
@@ -235,7 +237,8 @@ def _or_user_error(path: str | os.PathLike, read: Callable[[], Any]) -> Any:
         return read()
     except Damaged as error:
         raise UserError(
-            f"checkpoint {path} cannot be read ({error}); delete that directory and run the training again."
+            f"checkpoint {path} cannot be read ({error}); delete the model's folder, above checkpoints/, and "
+            "train it again."
         ) from error
 
 

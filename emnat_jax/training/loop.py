@@ -17,7 +17,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import TrainConfig
-from emnat_jax.errors import Preempted, UserError
+from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
@@ -67,11 +67,11 @@ class TrainingRun:
     seed: int
     directory: epath.PathLike
     valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
-    initial_params: Params | None = (
-        None  # of all modules or of some; they replace the random ones of a new run
-    )
+    initial_params: Params | None = None  # of all modules or of some, in place of random ones
     flops: Callable[[Batch], float] | None = None  # of the model in a training step on this batch
     name: str = "train"  # in messages and in the progress bar
+    option_group: str = "train"  # that `config` comes from, for messages
+    remedy: str = "lower the learning rate and train again"  # for a loss that is not finite
     processes: Processes = dataclasses.field(default_factory=Processes)
     log: Log = print
 
@@ -111,13 +111,12 @@ def fit(run: TrainingRun) -> FitResult:
     """Trains to the last step, or from where `run.directory` ends; returns at once when that is finished.
 
     Raises UserError for a non-finite loss (naming step and rows), for a mesh or batch that does not
-    divide, and for checkpoints none of which is good; Preempted when it was told to end and has saved.
+    divide, and for checkpoints none of which is good; what `PreemptionGuard.end` makes when told to end.
     """
     config, family = run.config, run.family
     if config.patience is not None and run.valid_batches is None:
         raise UserError(
-            f"patience={config.patience} needs a valid split; give one, or set teacher_train.patience and "
-            "student_train.patience to None."
+            f"{run.option_group}.patience={config.patience} needs a valid split; give one, or set it to None."
         )
     tx = make_optimizer(config.optim, config.steps, family.axes)
     shardings = state_shardings(family.axes, tx, run.layout, ema=config.ema_decay is not None)
@@ -129,13 +128,13 @@ def fit(run: TrainingRun) -> FitResult:
         if not loop_state.finished(config):
             steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
-                PreemptionGuard(run.processes, run.name) as preemption,
+                PreemptionGuard(run.processes, run.name, run.log) as preemption,
                 MetricsWriter(run.directory, loop_state.step, run.log) as writer,
                 Progress(run.name, config.steps, loop_state.step, run.log) as progress,
             ):
                 context = _Context(run, step_key, *steps, checkpoints, preemption, writer, progress)
                 state, loop_state = _train_to_end(context, state, loop_state)
-        checkpoints.wait()
+                checkpoints.wait()  # here, where a signal waits for it
         return _result(run.directory, abstract.params, state, loop_state)
 
 
@@ -209,7 +208,8 @@ def _train_to_end(
             loop_state = _evaluate(context, state, loop_state, run.valid_batches())
         if loop_state.best_step == loop_state.step or loop_state.is_due(config.checkpoint_every, config):
             _save(context, state, loop_state)
-        if context.preemption.ends_after(loop_state.step) and not loop_state.finished(config):
+        # A notice that comes with the last step is passed on to what runs next.
+        if not loop_state.finished(config) and context.preemption.ends_after(loop_state.step):
             _save(context, state, loop_state)
             _end_early(context, loop_state)
     return state, loop_state
@@ -233,7 +233,7 @@ def _train_to_next_stop(
         context.progress.advance()
     sums, tokens = loop_state.unlogged, throughput.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):
-        require_finite(step, metrics, rows)
+        require_finite(step, metrics, rows, run.remedy)
         sums, tokens = merge(sums, metrics), tokens + float(metrics["loss"].weight)
     loop_state = dataclasses.replace(loop_state, step=stop, unlogged=sums, position=run.stream.state())
     return state, loop_state, _Throughput(tokens, flops, throughput.seconds + time.monotonic() - begin)
@@ -263,7 +263,8 @@ def _evaluate(
     values = means(sums, "valid_")
     if not evaluated or not math.isfinite(values["valid_loss"]):
         what = f"is {values['valid_loss']}" if evaluated else "has no rows"
-        raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; look at its rows.")
+        mend = f"look at its rows, or {run.remedy}" if evaluated else "give it some"
+        raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; {mend}.")
     context.writer.write(loop_state.step, values)
     context.progress.note(f"step {loop_state.step} valid_loss={values['valid_loss']:.4f}")
     return loop_state.evaluated(values["valid_loss"], run.config)
@@ -278,10 +279,13 @@ def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:
 
 
 def _end_early(context: _Context, loop_state: LoopState) -> NoReturn:
-    """Raises Preempted once all processes have saved."""
+    """Raises Preempted or Interrupted once all processes have saved."""
     context.checkpoints.wait()
     context.run.processes.gather(f"{context.run.name}: saved", loop_state.step)
-    raise Preempted(f"{context.run.name} was told to end and is saved after step {loop_state.step}")
+    name, steps = context.run.name, context.run.config.steps
+    raise context.preemption.end(
+        f"{name} was told to end and is saved after step {loop_state.step} of {steps}"
+    )
 
 
 def _result(

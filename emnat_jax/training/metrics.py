@@ -34,10 +34,10 @@ def means(sums: Sums, prefix: str = "") -> dict[str, float]:
     return {prefix + name: Mean(*sums[name]).value() for name in names}
 
 
-def require_finite(step: int, metrics: Metrics, rows: np.ndarray) -> None:
+def require_finite(step: int, metrics: Metrics, rows: np.ndarray, remedy: str) -> None:
     """UserError when the loss, the gradient or the new parameters of this step are not finite.
 
-    `rows` are the row numbers of its batch.
+    `rows` are the row numbers of its batch; `remedy` says how the training could be made to hold.
     """
     if all(math.isfinite(metrics[name].total) for name in ("loss", "grad_norm", "param_norm")):
         return
@@ -45,9 +45,7 @@ def require_finite(step: int, metrics: Metrics, rows: np.ndarray) -> None:
     named = ", ".join(str(row) for row in rows[rows >= 0][:ROWS_NAMED])
     raise UserError(
         f"the loss, its gradient or the weights are not finite at step {step} (loss {loss}, gradient norm "
-        f"{norm}); the batch begins with rows {named}. The last checkpoint is kept: lower "
-        "teacher_train.optim.peak_lr or student_train.optim.peak_lr, or look at these rows, and "
-        " train again."
+        f"{norm}); the batch begins with rows {named}. Look at these rows, or {remedy}."
     )
 
 

@@ -111,8 +111,8 @@ def place_params(params: Params, abstract: Params) -> Params:
         if has != wants:
             raise UserError(
                 f"cannot start from the given model: its parameter {jax.tree_util.keystr(path)} has shape "
-                f"{has}, expected {wants}; use a model of the same sizes, or start from none "
-                "(em.share_encoder=False, em.warm_start=False)."
+                f"{has}, expected {wants}; start from a model of the same sizes, or from "
+                "none."
             )
     return jax.tree_util.tree_map_with_path(lambda path, leaf: _placed(leaf, expected[path].sharding), params)
 

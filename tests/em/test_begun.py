@@ -38,7 +38,11 @@ def test_another_rate_starts_from_the_beginning(finished, tmp_path):
     trained(directory, with_rate(1e-2), tmp_path / "changed")
     (tmp_path / "changed/MANIFEST.json").unlink()  # as if it had been killed
     assert trained(directory, with_rate(1e-3), tmp_path / "changed", said) == fresh
-    assert [line for line in said if "begun with other options (teacher_train.optim.peak_lr)" in line]
+    assert [
+        line
+        for line in said
+        if "other data or options (teacher_train.optim.peak_lr), saved after step 12; deletes" in line
+    ]
     lines = [
         json.loads(line)["step"] for line in (tmp_path / "changed/metrics.jsonl").read_text().splitlines()
     ]
@@ -55,19 +59,25 @@ def test_the_same_options_go_on_whatever_the_intervals(finished, tmp_path):
     assert again == first and any("goes on after step 12" in line for line in said)
 
 
-def test_checkpoints_of_something_else_are_deleted(tmp_path):
+def test_checkpoints_of_something_else_are_deleted_by_name_or_refused(tmp_path):
     said, model = [], epath.Path(tmp_path / "model")
-    assert not begin(model, {"rate": 1, "fingerprints": {"source": "a"}}, said.append)
+    first = {"rate": 1, "fingerprints": {"source": "a"}}
+    assert not begin(model, first, said.append, starts_over=False)
     (model / "checkpoints/3").mkdir(parents=True)
     (model / "metrics.jsonl").write_text("{}\n")
-    assert not begin(model, {"rate": 1, "fingerprints": {"source": "a"}}, said.append)
+    assert not begin(model, first, said.append, starts_over=False)
+    other = {"rate": 1, "fingerprints": {"source": "b"}}
+    with pytest.raises(UserError, match=r"other data or options \(data\), saved after step 3"):
+        begin(model, other, said.append, starts_over=False)
     assert (model / "checkpoints/3").exists() and said == []
-    assert not begin(model, {"rate": 1, "fingerprints": {"source": "b"}}, said.append)
+    assert not begin(model, other, said.append, starts_over=True)
     assert sorted(path.name for path in model.iterdir()) == ["TRAINED_FROM.json"]
-    assert said == [f"{model}: begun with other options (fingerprints.source); starts from the beginning"]
+    assert len(said) == 1 and "(data), saved after step 3; deletes it and starts" in said[0]
     (model / "TRAINED_FROM.json").write_text("{")
-    (model / "checkpoints").mkdir()
-    assert not begin(model, {"rate": 1}, said.append)
+    (model / "checkpoints/5").mkdir(parents=True)
+    with pytest.raises(UserError, match="without a readable TRAINED_FROM.json, saved after step 5"):
+        begin(model, {"rate": 1}, said.append, starts_over=False)
+    assert not begin(model, {"rate": 1}, said.append, starts_over=True)
     assert not (model / "checkpoints").exists()
 
 
@@ -94,17 +104,73 @@ def test_rows_that_no_bucket_holds_are_told_once(finished, tmp_path):
     longest = max(len(tokens) for row in rows for tokens in (row.source, *row.targets))
     for width in (longest, longest - 1):
         short = dataclasses.replace(options, buckets=(width,))
-        _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+        made = _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+        assert made.option_group == "teacher_train"  # what messages call its options
     count = sum(max(len(row.source), len(row.targets[0])) == longest for row in rows)
     assert said == [f"x: {count} rows are longer than the last of data.buckets and are not learned from"]
 
 
-def test_a_finished_model_is_not_said_to_be_another(finished, tmp_path, capsys):
-    folders = (f"--workdir={finished[0]}", f"--output={tmp_path / 'm'}")
-    words = ["train", "--role=teacher", *folders, "--config.teacher_train.steps=3"]
-    assert run(*words)[0] == 0
-    before = (tmp_path / "m/MANIFEST.json").read_text()
-    assert run(*words, capsys=capsys)[0] == 0
-    message = error_of(capsys, *words, "--config.teacher.dropout=0.4", "--config.seed=9")
-    assert "different: teacher.dropout, seed" in message
-    assert (tmp_path / "m/MANIFEST.json").read_text() == before
+OTHER = {
+    "teacher.dropout, seed": ("--config.teacher.dropout=0.4", "--config.seed=9"),
+    "teacher_train.optim.peak_lr": ("--config.teacher_train.optim.peak_lr=0.5",),
+    "data": ("--data={workdir}/rounds/0/distilled",),
+    "start": ("--start={workdir}/rounds/0/teacher",),
+    "base": ("--base={workdir}/rounds/0/distilled",),
+}
+
+
+def test_a_model_is_not_said_to_be_another(finished, tmp_path, capsys):
+    """Neither finished nor half done; and what the message advises works."""
+    model = tmp_path / "m"
+    words = ["train", "--role=teacher", f"--workdir={finished[0]}", "--config.teacher_train.steps=3"]
+    assert run(*words, f"--output={model}")[0] == 0
+    before = (model / "MANIFEST.json").read_text()
+    assert run(*words, f"--output={model}", capsys=capsys)[0] == 0
+    for is_finished in (True, False):
+        if not is_finished:
+            (model / "MANIFEST.json").unlink()
+        for named, options in OTHER.items():
+            given = [option.format(workdir=finished[0]) for option in options]
+            message = error_of(capsys, *words, f"--output={model}", *given)
+            assert named in message and "--output" in message and "delete this folder" in message
+            assert (model / "checkpoints/3").exists()
+    assert run(*words, f"--output={model}")[0] == 0
+    assert load_manifest(model).content_hash == json.loads(before)["content_hash"]
+    other = [*words, "--config.seed=9"]
+    assert run(*other, f"--output={tmp_path / 'n'}")[0] == 0
+    shutil.rmtree(model)
+    assert run(*other, f"--output={model}")[0] == 0
+
+
+def test_a_set_is_not_said_to_be_another(finished, tmp_path, capsys, monkeypatch):
+    """The same of the sets that commands make; a half-done one keeps its shards."""
+    here, made = finished[0], tmp_path / "set"
+    words = ["distill", f"--workdir={here}", f"--output={made}"]
+    first = [*words, f"--model={here}/rounds/0/teacher", "--num-candidates=2", "--include-reference"]
+    others = {
+        "the fingerprint of model": [*words, f"--model={here}/rounds/1/teacher", *first[-2:]],
+        "num_candidates": [*first, "--num-candidates=3"],
+        "include_reference": first[:-1],
+        "seed": [*first, "--config.seed=9"],
+        "the fingerprint of source": [*first, f"--data={here}/data/valid"],
+    }
+
+    def break_off(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("emnat_jax.data.shard_workers.finish_dataset", break_off)
+        assert run(*first, capsys=capsys)[0] == 130
+    shards = sorted(made.glob("part-*"))
+    for is_finished in (False, True):
+        if is_finished:
+            assert run(*first, capsys=capsys)[0] == 0
+        for named, other in others.items():
+            assert named in error_of(capsys, *other)
+        assert sorted(made.glob("part-*")) == shards
+    shutil.rmtree(made)
+    assert run(*others["num_candidates"], capsys=capsys)[0] == 0
+    select = ["select", f"--workdir={here}", f"--candidates={here}/rounds/0/candidates"]
+    assert run(*select, f"--output={tmp_path / 'selected'}", capsys=capsys)[0] == 0
+    message = error_of(capsys, *select, f"--output={tmp_path / 'selected'}", "--config.select.alpha=0.3")
+    assert "select.alpha" in message

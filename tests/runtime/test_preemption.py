@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from emnat_jax.errors import Preempted
+from emnat_jax.errors import Interrupted, Preempted
 from emnat_jax.runtime import preemption
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.checkpoint import saved_steps
@@ -39,14 +39,59 @@ def assert_saved_and_resumed(directory, whole, step):
     assert runs.lines(directory) == runs.lines(directory.parent / "whole")
 
 
-def test_sigterm_saves_after_the_update_at_hand(tmp_path):
+def send(number):
+    """Sends a signal to this process."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)], ids=["term", "int"]
+)
+def test_a_signal_saves_after_the_update_at_hand(tmp_path, number, error):
     whole = runs.train(tmp_path / "whole")
-    before = signal.getsignal(signal.SIGTERM)
-    stream = CallingStream(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Preempted, match="saved after step 5"):
-        runs.train(tmp_path / "told", stream=stream)
-    assert signal.getsignal(signal.SIGTERM) is before
+    before, said = signal.getsignal(number), []
+    with pytest.raises(error, match="saved after step 5 of 8"):
+        runs.train(tmp_path / "told", stream=CallingStream(5, send(number)), log=said.append)
+    assert signal.getsignal(number) is before
+    assert any("told to end" in text for text in said)
     assert_saved_and_resumed(tmp_path / "told", whole, 5)
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_to_python_programs():
+    assert issubclass(Interrupted, KeyboardInterrupt)
+
+
+def test_the_second_ctrl_c_does_not_wait(tmp_path):
+    def twice():
+        send(signal.SIGINT)()
+        send(signal.SIGINT)()
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        runs.train(tmp_path, stream=CallingStream(5, twice))
+    assert not isinstance(raised.value, Interrupted) and signal.getsignal(signal.SIGINT) is before
+    assert saved_steps(tmp_path / "checkpoints")[-1] == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_with_the_last_step_is_passed_on(tmp_path, number):
+    """The training is done; whoever comes next is told."""
+    heard = []
+    before = signal.signal(number, lambda *_: heard.append(saved_steps(tmp_path / "checkpoints")))
+    try:
+        assert runs.train(tmp_path, stream=CallingStream(8, send(number))).step == 8
+    finally:
+        signal.signal(number, before)
+    assert [steps[-1] for steps in heard] == [8]
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    """As Ctrl-C is in a job that a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert runs.train(tmp_path, stream=CallingStream(5, send(signal.SIGINT))).step == 8
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -233,7 +233,7 @@ def test_accumulation_and_flops(tmp_path):
 
 
 def test_patience_needs_a_valid_split(tmp_path):
-    with pytest.raises(UserError, match="patience=2 .*teacher_train.patience"):
+    with pytest.raises(UserError, match=r"train\.patience=2 needs a valid split.*None"):
         runs.train(tmp_path, with_config(patience=2), valid_batches=None)
     with pytest.raises(UserError, match="valid split has no rows"):
         runs.train(tmp_path, with_config(patience=2), valid_batches=list)

@@ -15,36 +15,52 @@ from emnat_jax.errors import require
 from emnat_jax.runtime.progress import Log
 
 
-def begin(output: epath.Path, made_from: dict[str, Any], log: Log) -> bool:
+def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_over: bool) -> bool:
     """Whether the training has finished before; if not, what its folder holds is of this training.
 
-    `made_from` (options and fingerprints) decides the weights. Checkpoints of a training from something else
-    are deleted; UserError where that one has finished.
+    `made_from` (options and fingerprints) decides the weights. UserError where a training from something else
+    has finished there. One that is half done is deleted, and `log` says so, if this one `starts_over`; else
+    it is a UserError too.
     """
     path, new = output / paths.TRAINED_FROM, as_json(made_from)
     old = _read(path)
-    changed = [_key(name, made_from.get("role", "")) for name in differences(old, new)]
+    names = [_key(name, made_from.get("role", "")) for name in differences(old, new)]
+    changed = ", ".join(dict.fromkeys(names))
     if is_finished(output):
-        require(bool(old), f"{output} is a finished model without {path.name}; give a new folder.")
-        require(
-            not changed,
-            f"{output} is a finished model, trained from something else or with other options; different: "
-            f"{', '.join(changed)}. Give a new folder.",
-        )
+        _require_same(output, changed if old else f"unknown ({path.name} is lost)")
         return True
     if not changed:
         return False
-    if (output / paths.CHECKPOINTS).exists():
-        log(f"{output}: begun with other options ({', '.join(changed)}); starts from the beginning")
+    if saved := _saved_steps(output):
+        what = f"with other data or options ({changed})" if old else f"without a readable {path.name}"
+        half_done = f"{output} holds a training {what}, saved after step {saved[-1]}"
+        require(starts_over, f"{half_done}. Go on with those, give another --output, or delete this folder.")
+        log(f"{half_done}; deletes it and starts from the beginning")
     _delete_training(output)
     with atomic_file(path) as file:
         file.write(json.dumps(new, indent=2).encode() + b"\n")
     return False
 
 
+def _require_same(output: epath.Path, changed: str) -> None:
+    require(
+        not changed,
+        f"{output} is a finished model of other data or options; different: {changed}. Give another "
+        "--output, or delete this folder.",
+    )
+
+
+def _saved_steps(output: epath.Path) -> list[int]:
+    """Of the checkpoints that are there, in increasing order."""
+    folder = output / paths.CHECKPOINTS
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
 def _key(name: str, role: str) -> str:
-    """What a name of `made_from` is called in the configuration, where it is an option of the role."""
+    """What a name of `made_from` is called in the configuration or on the command line."""
     group, _, rest = name.partition(".")
+    if group in ("fingerprints", "shards"):
+        return "data" if rest == "source" else rest
     return {"model": f"{role}.{rest}", "train": f"{role}_train.{rest}"}.get(group, name)
 
 

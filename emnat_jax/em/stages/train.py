@@ -95,7 +95,15 @@ class Train(Stage[TrainOptions]):
         sources = Sources(here / self.data, self.base and here / self.base, self.start and here / self.start)
         if self.mono:
             sources = sources._replace(mono=here / self.mono)
-        train_model(context, options, sources, here / self.output, label=f"round {self.round} {self.role}")
+        label = f"round {self.round} {self.role}"
+        train_model(context, options, sources, here / self.output, label=label, remedy=self._remedy())
+
+    def _remedy(self) -> str:
+        """How to lower the rate of this training."""
+        key = f"{self.role}_train.optim.peak_lr" if self.start is None else "em.later_lr_ratio"
+        if self.round == 0:
+            return f"lower {self.role}_train.optim.peak_lr and run again"
+        return f"lower {key} and run again; `emnat em --plan` says what must be deleted for that"
 
     def programs(self, options: TrainOptions, target: Target) -> list[Program]:
         model = options.model.resolve(target.vocabulary, options.buckets[-1])
@@ -131,12 +139,19 @@ def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
 
 
 def train_model(
-    context: Context, options: TrainOptions, sources: Sources, output: epath.PathLike, *, label: str
+    context: Context,
+    options: TrainOptions,
+    sources: Sources,
+    output: epath.PathLike,
+    *,
+    label: str,
+    remedy: str = TrainingRun.remedy,
 ) -> Manifest:
     """Trains a model on the first target (or targets) of each row, or goes on where a run stopped.
 
-    What another training has begun in `output` is deleted; UserError where it has finished there, and where
-    the shapes of `sources.start` differ from those of the model.
+    `label` and `remedy` (for a loss that is not finite) are for messages.
+    UserError where another training has finished in `output`, or has begun there and the context does not
+    start over, and where the shapes of `sources.start` differ from those of the model.
     """
     output, broadcast = epath.Path(output), context.processes.broadcast
     sets = _load_sets(context, sources)
@@ -148,12 +163,13 @@ def train_model(
     # Content hashes leave scores out, which the weights of targets come from.
     shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest) in sets.items()}
     made_from = to_dict(options) | {"fingerprints": fingerprints, "shards": shards}
-    if broadcast(f"{label}: begin", lambda: begin(output, made_from, context.log)):
+    begun = functools.partial(begin, output, made_from, context.log, starts_over=context.starts_over)
+    if broadcast(f"{label}: begin", begun):
         context.log(f"{label}: finished before")
         return load_manifest(output)
     pairs = _training_pairs(options, sets)
     run = _run_of(context, options, pairs, initial, output, label)
-    result = fit(run)
+    result = fit(dataclasses.replace(run, remedy=remedy))
     finish = functools.partial(
         finish_model,
         output,
@@ -204,6 +220,7 @@ def _run_of(
         processes=context.processes,
         log=context.log,
         name=label,
+        option_group=f"{options.role}_train",
     )
 
 

@@ -1,0 +1,76 @@
+"""The configuration that a workdir was begun with: config.json, and its copy in the journal."""
+
+import json
+from typing import Any
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.as_json import as_json
+from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.journal import JOURNAL_NAME, read_journal, write_journal
+from emnat_jax.config import Config
+from emnat_jax.config.convert import from_dict, to_dict
+from emnat_jax.errors import UserError, require
+
+EVENT = "configuration"
+
+
+def as_saved(config: Config) -> dict[str, Any]:
+    """As config.json holds it: tuples become lists."""
+    return as_json(to_dict(config))
+
+
+def read_config(directory: epath.PathLike) -> Config | None:
+    """The configuration of a workdir; None where none was kept.
+
+    Where config.json is lost, it is the copy in the journal. Options that came after the workdir was begun
+    have their default. UserError for a damaged file.
+    """
+    directory = epath.Path(directory)
+    path, copy = directory / paths.CONFIG, copy_of(directory)
+    if not path.exists():
+        return None if copy is None else from_dict(copy)
+    remedy = "restore it, or use a new workdir"
+    if copy is not None:
+        remedy = f"delete it: {JOURNAL_NAME} holds the same, and the next command reads it there"
+    try:
+        values = json.loads(path.read_bytes())
+        require(isinstance(values, dict), "it is not an object")
+        return from_dict(values)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}); {remedy}.") from error
+
+
+def write_config(directory: epath.PathLike, config: Config) -> None:
+    """Writes config.json."""
+    write_text(epath.Path(directory) / paths.CONFIG, json.dumps(as_saved(config), indent=2) + "\n")
+
+
+def note_config(directory: epath.PathLike, config: Config, changed: list[str]) -> None:
+    """Puts a copy into the journal, unless it is there; `changed` are the keys that differ from before."""
+    values = as_saved(config)
+    if copy_of(directory) != values:
+        write_journal(directory, event=EVENT, changed=changed, config=values)
+
+
+def copy_of(directory: epath.PathLike) -> dict[str, Any] | None:
+    """The last configuration in the journal; None where there is none."""
+    found = [line.get("config") for line in read_journal(directory) if line.get("event") == EVENT]
+    return next((values for values in reversed(found) if isinstance(values, dict)), None)
+
+
+def require_found(
+    directory: epath.PathLike, config: Config | None, remedy: str = "restore one of them"
+) -> None:
+    """UserError where something was made in the workdir, and nothing says with which configuration.
+
+    `config` is what `read_config` found.
+    """
+    directory = epath.Path(directory)
+    begun = any((directory / name).exists() for name in (paths.VOCABULARY, paths.ROUNDS))
+    require(
+        config is not None or not begun,
+        f"{directory / paths.CONFIG} is lost, and {JOURNAL_NAME} has no copy of it; {remedy}.",
+    )

@@ -1,0 +1,68 @@
+"""config.json lost or damaged: one line, and what it advises works."""
+
+import json
+
+import pytest
+
+from emnat_jax.artifacts.saved_config import copy_of, note_config, read_config, require_found, write_config
+from emnat_jax.config import Config
+from emnat_jax.errors import UserError
+from tests.em.runs import small_config
+
+DAMAGED = {
+    "empty": b"",
+    "cut off": b'{"seed": 1,',
+    "a list": b"[1, 2]",
+    "null": b"null",
+    "a number": b"5",
+    "not UTF-8": b'{"seed": "\xff"}',
+    "too deep": b"[" * 100_000,
+    "a group that is a number": b'{"em": 5}',
+    "a number that is text": b'{"em": {"rounds": "x"}}',
+    "a number that is a flag": b'{"seed": true}',
+    "a number that is none": b'{"teacher": {"dropout": NaN}}',
+    "a name that is a list": b'{"student": {"family": ["vanilla"]}}',
+    "a name that is an object": b'{"data": {"kind": {}}}',
+    "options that are a number": b'{"student": {"family": "vanilla", "vanilla": 3}}',
+    "a list of lists": b'{"data": {"buckets": [[1]]}}',
+    "an option of tomorrow": b'{"em": {"tomorrow": 1}}',
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_read_from_the_journal_once_it_is_deleted(tmp_path, text):
+    config, path = small_config(), tmp_path / "config.json"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match="damaged .*restore it, or use a new workdir") as raised:
+        read_config(tmp_path)
+    assert str(raised.value).startswith(str(path)) and len(str(raised.value).splitlines()) == 1
+    note_config(tmp_path, config, [])
+    with pytest.raises(UserError, match="damaged .*delete it: journal.jsonl holds the same"):
+        read_config(tmp_path)
+    path.unlink()
+    assert read_config(tmp_path) == config
+
+
+def test_the_last_configuration_of_the_journal_counts_and_is_there_once(tmp_path):
+    assert read_config(tmp_path) is None and copy_of(tmp_path) is None
+    for config, changed in ((Config(), []), (small_config(), ["seed"]), (small_config(), [])):
+        note_config(tmp_path, config, changed)
+    with (tmp_path / "journal.jsonl").open("ab") as file:
+        file.write(b'[1]\n"text"\n{"event": "configuration"}\n{"event": "configuration", "con')
+    assert len((tmp_path / "journal.jsonl").read_bytes().splitlines()) == 2 + 4
+    assert read_config(tmp_path) == small_config()
+    write_config(tmp_path, Config())
+    assert read_config(tmp_path) == Config()  # the file goes before its copy
+
+
+@pytest.mark.parametrize("made", ["vocab", "rounds/0"])
+def test_nothing_takes_the_place_of_a_configuration_that_is_lost(tmp_path, made):
+    require_found(tmp_path, None)  # nothing was made here
+    (tmp_path / made).mkdir(parents=True)
+    with pytest.raises(UserError, match="config.json is lost.*restore one of them"):
+        require_found(tmp_path, None)
+
+
+def test_what_is_written_is_the_whole_configuration(tmp_path):
+    write_config(tmp_path, small_config())
+    assert set(json.loads((tmp_path / "config.json").read_text())) >= {"data", "vocab", "em", "seed"}
