@@ -8,14 +8,13 @@ Examples:
 """
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_json, add_workdir
-from emnat_jax.cli.streams import read_lines, show
+from emnat_jax.cli.streams import read_lines, show, standard_input
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
@@ -118,4 +117,4 @@ def _read_multi_references(path: str) -> tuple[list[str], list[list[str | None]]
     """(sources, sets of references) of a file, or of standard input for "-"."""
     from emnat_jax.data.text import read_multi_references
 
-    return read_multi_references(sys.stdin.buffer if path == "-" else path)
+    return read_multi_references(standard_input() if path == "-" else path)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from etils import epath
 
 from emnat_jax.config import TASKS, DataConfig
+from emnat_jax.data.compressed import is_rereadable
 from emnat_jax.data.text import TextPair, read_pairs
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 
 SPLITS = ("train", "valid", "test")
 
@@ -75,6 +76,11 @@ def find_file(config: DataConfig, option: str) -> epath.Path:
         if place.is_dir():
             raise UserError(f"data.{option}={value}: {place} is a folder; name a file.")
         if place.exists():
+            require(
+                is_rereadable(place),
+                f"data.{option}={value}: this is a pipe or a device, and the corpus is read more than once; "
+                "name a regular file.",
+            )
             return place
     tried = ", ".join(str(place) for place in places)
     relative = not epath.Path(value).is_absolute()

@@ -32,7 +32,7 @@ from emnat_jax.config import TASKS, Config, DataConfig
 from emnat_jax.config.convert import differences
 from emnat_jax.data.corpora import SPLITS, Corpus, open_split
 from emnat_jax.data.overlap import Overlap
-from emnat_jax.data.text import TextPair
+from emnat_jax.data.text import TextPair, is_blank
 from emnat_jax.data.vocab import CONTROL, Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
@@ -105,7 +105,7 @@ def _unusable(pair: TextPair) -> str | None:
     sides = (pair.source, pair.target)
     if any(CONTROL.search(side.replace("\t", " ")) for side in sides):
         return "control_character"
-    if not all(side.strip() for side in sides):
+    if any(map(is_blank, sides)):
         return "empty_line"
     return None
 
