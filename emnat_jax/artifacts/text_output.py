@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
 import os
 import pathlib
@@ -35,7 +36,7 @@ class TextOutput:
 
     earlier: Sequence[Part] = ()
 
-    def __init__(self, name: str, file: BinaryIO, pack: Pack):
+    def __init__(self, name: str, file: io.BufferedIOBase | BinaryIO, pack: Pack):
         self._name, self._file, self._pack = name, file, pack
         self._is_empty = True
 
@@ -113,7 +114,5 @@ def follow(path: str) -> tuple[str, bool]:
 @contextlib.contextmanager
 def open_special(path: str) -> Iterator[BinaryIO]:
     """A device or a pipe, opened for writing as it is. A pipe waits here for its reader."""
-    with user_errors(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-    with open(descriptor, "wb") as file:
+    with user_errors(path), open(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as file:
         yield file

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from emnat_jax.artifacts.resumable import open_resumable
 from emnat_jax.artifacts.text_output import Part, TextOutput, plain
@@ -49,7 +50,8 @@ class Counted:
         return dict(self._found)
 
 
-class Filter(NamedTuple, Generic[_Item]):
+@dataclasses.dataclass(frozen=True)
+class Filter(Generic[_Item]):
     """One command's work on lines."""
 
     items: Iterator[_Item]  # lines, or pairs of them

@@ -150,6 +150,6 @@ def _tell(model: TrainedModel, counted: Counted) -> None:
     if count := counted.count("impossible"):
         note(
             "score",
-            f"{count} of the pairs have probability 0 and the score -inf ({counted.lines('impossible')}): the "
-            "model cannot produce these targets",
+            f"{count} of the pairs have probability 0 and the score -inf ({counted.lines('impossible')}): "
+            "the model cannot produce these targets",
         )

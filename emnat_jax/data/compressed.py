@@ -9,7 +9,7 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from etils import epath
 
@@ -63,7 +63,7 @@ def name_of(source: Source) -> str:
 
 
 @contextlib.contextmanager
-def open_bytes(source: Source) -> Iterator[BinaryIO]:
+def open_bytes(source: Source) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file or an open stream; gzip, bzip2, xz and (from Python 3.14) zstd are unpacked.
 
     What it is shows in its first bytes, not in its name. Nothing is read ahead of what is there, so that a
@@ -143,7 +143,7 @@ class _Rejoined(io.RawIOBase):
         return len(data)
 
 
-def _unpacked(raw: _Rejoined, kind: str, where: str) -> BinaryIO:
+def _unpacked(raw: _Rejoined, kind: str, where: str) -> io.BufferedIOBase:
     if kind in ("UTF-16", "UTF-32"):
         raise UserError(
             f"{where}: this is {kind}, not UTF-8; convert it, e.g. with `iconv -f {kind} -t UTF-8`."

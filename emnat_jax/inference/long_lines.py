@@ -2,6 +2,8 @@
 
 import dataclasses
 import heapq
+import sys
+import types
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,6 +18,7 @@ from emnat_jax.inference.sentences import encode_lines
 
 WAYS = ("split", "cut", "error")
 _SHOWN = 5
+_OURS = ("emnat_jax", "jaxtyping", "beartype")  # the latter stand between where shapes are checked
 
 
 @dataclasses.dataclass
@@ -111,8 +114,13 @@ def combine(lists: Sequence[Sequence[Ranked]], count: int) -> list[Ranked]:
     return best if any(lists) else []
 
 
-def warn_of(places: Sequence[int], what: str, *, depth: int) -> None:
-    """A Python warning that counts lines, where there are any; `depth` calls above is who should read it."""
-    if places:
-        first = ", ".join(map(str, places[:_SHOWN])) + (", ..." if len(places) > _SHOWN else "")
-        warnings.warn(f"{len(places)} {what}; the first places: {first}.", stacklevel=depth + 1)
+def warn_of(places: Sequence[int], what: str) -> None:
+    """A Python warning that counts lines, where there are any; it points at the caller of this package."""
+    if not places:
+        return
+    first = ", ".join(map(str, places[:_SHOWN])) + (", ..." if len(places) > _SHOWN else "")
+    frame: types.FrameType | None = sys._getframe()
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{len(places)} {what}; the first places: {first}.", stacklevel=level)

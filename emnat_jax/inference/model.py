@@ -101,7 +101,7 @@ class TrainedModel:
         fits = np.array([max(map(len, pair)) <= self.max_length for pair in zip(*sides)], bool)
         places = np.flatnonzero(~fits).tolist()
         if too_long is None:
-            warn_of(places, f"pairs have more than {self.max_length} tokens and the score -inf", depth=2)
+            warn_of(places, f"pairs have more than {self.max_length} tokens and the score -inf")
         else:
             too_long += places
         log_prob = np.full(len(sources), -np.inf, np.float32)
@@ -123,7 +123,7 @@ class TrainedModel:
         most = self.vocabulary.size
         require(1 <= count <= most, f"alternatives: count={count}; ask for 1 to {most}.")
         self.functions.require_parallel()
-        parts = self._divide(lines, long_lines, depth=3)
+        parts = self._divide(lines, long_lines)
         decoded = zip(parts, self.decode(sentence_pairs([part.tokens for part in parts])), strict=True)
         shown = [(part.place, part.tokens, found.tokens[0]) for part, found in decoded if found.tokens]
         pairs = sentence_pairs([source for _, source, _ in shown], [output for _, _, output in shown])
@@ -175,20 +175,20 @@ class TrainedModel:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return self.functions.alternatives(self.params, pairs, count)
 
-    def _divide(self, lines: Sequence[str], long_lines: str | LongLines, *, depth: int) -> list[Part]:
-        """What the model is given, and a warning to who is `depth` calls above and did not give a list."""
+    def _divide(self, lines: Sequence[str], long_lines: str | LongLines) -> list[Part]:
+        """What the model is given; with a warning for a caller who gave nothing to fill."""
         long = long_lines if isinstance(long_lines, LongLines) else LongLines(long_lines)
         parts = divide(lines, self.vocabulary, self.max_length, long)
         if long is not long_lines:
             over = f"lines have more than {self.max_length} tokens and"
-            warn_of(long.split, f"{over} were translated in parts", depth=depth)
-            warn_of(long.cut, f"{over} were cut", depth=depth)
+            warn_of(long.split, f"{over} were translated in parts")
+            warn_of(long.cut, f"{over} were cut")
         return parts
 
     def _best(self, lines: Sequence[str], count: int, long_lines: str | LongLines) -> list[list[Ranked]]:
         """At most `count` different translations of each line, best first."""
         require_lines("lines", lines)
-        parts = self._divide(lines, long_lines, depth=4)
+        parts = self._divide(lines, long_lines)
         found: list[list[list[Ranked]]] = [[] for _ in lines]  # of each line, of each part
         decoded = self.decode(sentence_pairs([part.tokens for part in parts]), count)
         for part, candidates in zip(parts, decoded, strict=True):

@@ -63,7 +63,8 @@ def join(left: str, right: str) -> str:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    return _cut_behind(text, _SENTENCE, lambda end: not _goes_on(text, end))
+    has_capitals = text != text.lower()
+    return _cut_behind(text, _SENTENCE, lambda end: not _goes_on(text, end, has_capitals))
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -87,10 +88,14 @@ def _cut_behind(
         yield text[begin:]
 
 
-def _goes_on(text: str, end: int) -> bool:
-    """Whether the sentence goes on behind a mark: it was an abbreviation's, or a small letter follows."""
+def _goes_on(text: str, end: int, has_capitals: bool) -> bool:
+    """Whether the sentence goes on behind a mark: it was an abbreviation's, or a small letter follows.
+
+    The latter says nothing where all letters are small.
+    """
     following = text[end : end + 8].lstrip()
-    return following[:1].islower() or bool(_ABBREVIATION.search(text[max(0, end - 8) : end]))
+    is_small = has_capitals and following[:1].islower()
+    return is_small or bool(_ABBREVIATION.search(text[max(0, end - 8) : end]))
 
 
 def _joined(parts: list[str], fits: Fits) -> list[str]:
