@@ -8,13 +8,15 @@ Examples:
 """
 
 import argparse
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.filter import Counted
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import add_json, add_workdir
-from emnat_jax.cli.streams import read_lines, show, standard_input
+from emnat_jax.cli.streams import note, read_lines, show, standard_input
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
@@ -22,6 +24,7 @@ from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
+    from emnat_jax.inference.long_lines import LongLines
 
 
 class Evaluated(NamedTuple):
@@ -98,19 +101,36 @@ def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | N
     """The scores of a model's translations; None in other processes than the first, which lend devices."""
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.evaluate import EvaluationOptions, score_lines
+    from emnat_jax.inference.long_lines import LongLines
 
-    translate = load_model(work, args).translate
+    model = load_model(work, args)
+    long = LongLines("cut")  # as the rows of a prepared split, so that the figures are those of the report
+    translate = functools.partial(model.translate, long_lines=long)
     if not work.processes.is_first:
         translate([])
         return None
     if args.multi_references:
         sources, references = _read_multi_references(args.multi_references)
         outputs = translate(sources)
+        _tell(long, model.max_length)
         return Evaluated(quality(outputs, references), outputs, references)
     rows = list(read_dataset(work.directory / paths.split(args.split)))
     outputs, references = translate([row.source_text for row in rows]), [[row.target_text for row in rows]]
+    _tell(long, model.max_length)
     scores = score_lines(outputs, references, rows, EvaluationOptions.of(work.config))
     return Evaluated(scores, outputs, references)
+
+
+def _tell(long: "LongLines", max_length: int) -> None:
+    """Says which sources were cut."""
+    if long.cut:
+        counted = Counted()
+        counted.add("cut", [place + 1 for place in long.cut])
+        note(
+            "evaluate",
+            f"{len(long.cut)} of the sources have more than {max_length} tokens and were cut "
+            f"({counted.lines('cut')}); use a model trained with wider data.buckets",
+        )
 
 
 def _read_multi_references(path: str) -> tuple[list[str], list[list[str | None]]]:

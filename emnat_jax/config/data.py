@@ -33,7 +33,7 @@ class DataConfig:
     source_language: str = "de"
     target_language: str = "en"
     root: str | None = None  # where relative paths start; None: the current folder, then EMNAT_DATA
-    train_source: str | None = None  # kind=text: files of one sentence a line, .gz or not
+    train_source: str | None = None  # kind=text: files of one sentence a line, packed or not
     train_target: str | None = None
     valid_source: str | None = None
     valid_target: str | None = None

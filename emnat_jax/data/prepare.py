@@ -197,8 +197,10 @@ def _train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int) 
 
 
 def _encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
-    sources = vocabulary.encode([pair.source for pair in pairs])
-    targets = vocabulary.encode([pair.target for pair in pairs])
+    sources, targets = (
+        vocabulary.encode(["" if is_blank(text) else text for text in side])
+        for side in zip(*((pair.source, pair.target) for pair in pairs), strict=True)
+    )
     return [
         Row(pair.line, _with_eos(source), [_with_eos(target)], pair.source, pair.target)
         for pair, source, target in zip(pairs, sources, targets, strict=True)

@@ -175,6 +175,14 @@ def test_a_reader_that_leaves_ends_it_quietly(workdir, sentence):
     process.stdin.close()
 
 
+def test_evaluate_says_which_sources_it_cuts(workdir, tmp_path, capsys, sentence):
+    long = " ".join([sentence] * 6)
+    (tmp_path / "refs.tsv").write_text(f"{sentence}\ta1 a2\n{long}\ta1 a2\n")
+    command = ("evaluate", f"--workdir={workdir}", f"--multi-references={tmp_path / 'refs.tsv'}")
+    code, output = run(*command, capsys=capsys)
+    assert code == 0 and "1 of the sources" in output.err and "were cut (line 2)" in output.err
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("words", [("--help",), ("--version",), ("translate", "--help"), ()], ids=str)
 def test_output_into_a_closed_pipe(words, unbuffered):
@@ -222,7 +230,6 @@ def test_a_killed_translation_goes_on(workdir, tmp_path, sentence, ending):
 
 def test_another_input_starts_where_it_differs(workdir, tmp_path, sentence):
     """An unfinished output of other lines is used as far as they are the same."""
-    (tmp_path / "in").write_text(f"{sentence}\n" * 1_024 + "\xff".encode("latin-1").decode("latin-1"))
     (tmp_path / "in").write_bytes((f"{sentence}\n" * 1_024).encode() + b"\xff\n")
     command = ("translate", f"--workdir={workdir}", f"--output={tmp_path / 'out'}")
     first = emnat(*command, f"--input={tmp_path / 'in'}")
