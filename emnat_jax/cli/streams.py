@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import to_json
@@ -56,7 +56,7 @@ def pauses(path: str | None) -> bool:
     return not is_rereadable(path)
 
 
-def standard_input() -> BinaryIO:
+def standard_input() -> Any:
     """Standard input, unbuffered where it has a descriptor: what has arrived is there to be read.
 
     (A thread that waits in `sys.stdin` would keep the interpreter from ending.)

@@ -199,7 +199,7 @@ def _train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int) 
 def _encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
     sources, targets = (
         vocabulary.encode(["" if is_blank(text) else text for text in side])
-        for side in zip(*((pair.source, pair.target) for pair in pairs), strict=True)
+        for side in ([pair.source for pair in pairs], [pair.target for pair in pairs])
     )
     return [
         Row(pair.line, _with_eos(source), [_with_eos(target)], pair.source, pair.target)
