@@ -10,6 +10,7 @@
 | `load(path, role, round)` | opens a trained model of a workdir |
 | `TrainedModel` | what it returns: `translate`, `n_best`, `score`, `alternatives` |
 | `Translation`, `Choice` | what these return: a text with its log-probability; one position of an output |
+| `LongLines` | what becomes of lines that are too long for a model, and which they were |
 | `run(config, workdir, log)` | runs or resumes all EM rounds, as `emnat em` does, and returns the `Report` |
 | `Report` | what is in report.json, as a record |
 | `Config`, `config` | every option; the dataclasses that it is made of |
@@ -28,6 +29,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Choice",
     "Config",
+    "LongLines",
     "Report",
     "TrainedModel",
     "Translation",
@@ -45,6 +47,7 @@ __all__ = [
 _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Choice": ("emnat_jax.inference.alternatives", "Choice"),
     "Config": ("emnat_jax.config", "Config"),
+    "LongLines": ("emnat_jax.inference.long_lines", "LongLines"),
     "Report": ("emnat_jax.report.record", "Report"),
     "TrainedModel": ("emnat_jax.inference.model", "TrainedModel"),
     "Translation": ("emnat_jax.inference.model", "Translation"),
@@ -64,6 +67,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from emnat_jax.em.load import load
     from emnat_jax.errors import UserError
     from emnat_jax.inference.alternatives import Choice
+    from emnat_jax.inference.long_lines import LongLines
     from emnat_jax.inference.model import TrainedModel, Translation
     from emnat_jax.report.record import Report
 

@@ -41,7 +41,7 @@ def write_lines(path: epath.PathLike, lines: Iterable[str]) -> None:
 @contextlib.contextmanager
 def _in_store(path: epath.Path) -> Iterator[BinaryIO]:
     """An object of a store appears when it is closed: it is opened only once all of its bytes are there."""
-    with _user_errors(path), tempfile.TemporaryFile() as file:
+    with user_errors(path), tempfile.TemporaryFile() as file:
         yield file
         file.seek(0)
         with path.open("wb") as remote:
@@ -54,21 +54,22 @@ def _beside(path: epath.Path) -> Iterator[BinaryIO]:
     # One fixed name: what a killed writer left behind is overwritten by the next.
     unfinished = path.parent / f".{path.name}.tmp"
     try:
-        with _user_errors(path):
+        with user_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _user_errors(path: epath.Path) -> Iterator[None]:
+def user_errors(path: epath.PathLike) -> Iterator[None]:
+    """Raises UserError naming `path` where the disk is full or the folder cannot be written."""
     try:
         yield
     except OSError as error:
@@ -103,7 +104,7 @@ def append(path: epath.Path, text: bytes) -> None:
         file.write(old + text)
 
 
-def _sync_folder(folder: epath.Path) -> None:
+def sync_folder(folder: epath.PathLike) -> None:
     """Puts a rename on the disk; without it a power failure may undo it."""
     descriptor = os.open(os.fspath(folder), os.O_RDONLY)
     try:

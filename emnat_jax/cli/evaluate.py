@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.filter import Counted
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
-from emnat_jax.cli.streams import read_lines, show
+from emnat_jax.cli.streams import note, read_lines, show, standard_input
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.config import TOKENIZERS, Scoring, tokenizer_for
 from emnat_jax.errors import require
@@ -31,6 +32,7 @@ from emnat_jax.runtime.processes import Processes
 if TYPE_CHECKING:
     from emnat_jax.artifacts.records import Row
     from emnat_jax.em.workdir import Workspace
+    from emnat_jax.inference.long_lines import LongLines
 
 
 class Evaluated(NamedTuple):
@@ -145,6 +147,7 @@ def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | N
     """The scores of a model's translations; None in other processes than the first, which lend devices."""
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.evaluate import EvaluationOptions, score_lines
+    from emnat_jax.inference.long_lines import LongLines
 
     rows: list[Row] | None = None
     sources: list[str] = []
@@ -158,15 +161,30 @@ def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | N
         rows = list(read_dataset(work.directory / paths.split(split)))
         sources, references = [row.source_text for row in rows], [[row.target_text for row in rows]]
     scoring = _scoring(args, work.config.scoring, references) if references else work.config.scoring
-    outputs = load_model(work, args).translate(sources)
+    model = load_model(work, args)
+    long = LongLines("cut")  # as the rows of a prepared split, so that the figures are those of the report
+    outputs = model.translate(sources, long_lines=long)
     if not work.processes.is_first:
         return None
+    _tell(long, model.max_length)
     options = dataclasses.replace(EvaluationOptions.of(work.config), scoring=scoring)
     return Evaluated(score_lines(outputs, references, rows, options), outputs, references, scoring)
+
+
+def _tell(long: "LongLines", max_length: int) -> None:
+    """Says which sources were cut."""
+    if long.cut:
+        counted = Counted()
+        counted.add("cut", [place + 1 for place in long.cut])
+        note(
+            "evaluate",
+            f"{len(long.cut)} of the sources have more than {max_length} tokens and were cut "
+            f"({counted.lines('cut')}); use a model trained with wider data.buckets",
+        )
 
 
 def _read_multi_references(path: str) -> tuple[list[str], list[list[str | None]]]:
     """(sources, sets of references) of a file, or of standard input for "-"."""
     from emnat_jax.data.text import read_multi_references
 
-    return read_multi_references(sys.stdin.buffer if path == "-" else path)
+    return read_multi_references(standard_input() if path == "-" else path)

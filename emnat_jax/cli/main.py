@@ -1,6 +1,7 @@
 """The `emnat` command: finds the subcommand, turns user mistakes into one line and exit status 2."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -26,13 +27,48 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
     "compile": "compile the programs of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings of a training step and of translation, by batch size",
 }
+BROKEN_PIPE_STATUS = 128 + 13  # as a shell shows a filter that SIGPIPE has ended
 # The first process does the whole of these; in the others every one has a share.
 ALONE = ("prepare", "compile")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; returns 0, or 2 for a mistake that the user can mend."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs one command; returns 0, or 2 for a mistake that the user can mend, or 141 if nobody reads on."""
+    _open_what_is_closed()
+    status, ended = 0, None
+    try:
+        try:
+            status = _main(sys.argv[1:] if argv is None else argv)
+        except SystemExit as end:  # argparse, after its help or a complaint
+            ended = end
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        return BROKEN_PIPE_STATUS
+    except OSError as error:
+        _forget_output()
+        if not status:
+            print(f"emnat: standard output: {error.strerror}.", file=sys.stderr)
+        return status or 2
+    if ended is not None:
+        raise ended
+    return status
+
+
+def _open_what_is_closed() -> None:
+    """Output that whoever started this has closed goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
+
+
+def _forget_output() -> None:
+    """What is left to be written, at the end of the interpreter too, goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _main(argv: list[str]) -> int:
     if argv and argv[0] == "--version":
         print(f"emnat_jax {__version__}")
         return 0
@@ -96,7 +132,8 @@ def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
     except Preempted as error:
         return RESTART_STATUS, f"{error}; run it again to go on."
     except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+        return BROKEN_PIPE_STATUS, ""
     except Exception as error:
         if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
             return 2, f"{error}; nothing that was finished is lost."

@@ -9,25 +9,35 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.options import add_workdir
-from emnat_jax.cli.streams import read_lines, show, write_lines
+from emnat_jax.cli.streams import note, open_lines, pauses, show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
+    from emnat_jax.cli.filter import Counted
     from emnat_jax.em.workdir import Workspace
+    from emnat_jax.inference.model import TrainedModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat score`."""
     add_workdir(parser)
     parser.add_argument("--model", required=True, help="folder of a finished model")
-    parser.add_argument("--source", help="file of source lines")
-    parser.add_argument("--target", help="file of target lines; a score a line is written")
+    parser.add_argument("--source", help="file of source lines; - is standard input")
+    parser.add_argument(
+        "--target",
+        help="file of target lines; a score a line is written, -inf for a pair that the model cannot "
+        "produce or that is too long for it",
+    )
     parser.add_argument("--data", help="a distilled, candidates or selected set instead of files")
     parser.add_argument(
         "--column", default="student_log_prob", help="name of the new column; default: student_log_prob"
@@ -63,20 +73,83 @@ def _score_set(work: Workspace, args: argparse.Namespace) -> None:
 
 
 def _score_texts(work: Workspace, args: argparse.Namespace) -> None:
-    from emnat_jax.inference.sentences import encode_lines, require_fits, sentence_pairs
+    from emnat_jax.cli.filter import Filter, lend_devices, run_filter, window_lines
 
+    paths = (args.source, args.target)
+    pairs = _open_pairs(*paths) if work.processes.is_first else iter(())
     model = work.load(args.model)
     if not work.processes.is_first:
-        model.score([], [])  # this process only lends its devices
+        lend_devices(work.processes, lambda: model.score([], []))
         return
-    sources, targets = read_lines(args.source), read_lines(args.target)
-    if len(sources) != len(targets):
+    made_from = {
+        "model": model.fingerprint,
+        "vocabulary": model.vocabulary.fingerprint,
+        "data.buckets": model.max_length,
+    }
+    job = Filter(
+        pairs,
+        any(map(pauses, paths)),
+        functools.partial(_scores, model),
+        functools.partial(_tell, model),
+        made_from,
+    )
+    say = functools.partial(note, "score")
+    size = window_lines(model.functions.batch_rows)
+    run_filter(job, args.output, size=size, processes=work.processes, note=say)
+
+
+def _open_pairs(source: str, target: str) -> Iterator[tuple[str, str]]:
+    """The lines of two inputs side by side; UserError for unequal numbers, of two files before any work."""
+    if source == target == "-":
+        raise UserError("--source=- and --target=- are both standard input; name a file for one of them.")
+    sides = (open_lines(source), open_lines(target))
+    if not pauses(source) and not pauses(target) and "-" not in (source, target):
+        of_source, of_target = (sum(1 for _ in open_lines(path)) for path in (source, target))
+        _require_equal(source, target, of_source, of_target)
+    return _side_by_side(source, target, sides)
+
+
+def _side_by_side(
+    source: str, target: str, sides: tuple[Iterator[str], Iterator[str]]
+) -> Iterator[tuple[str, str]]:
+    for number, (a, b) in enumerate(itertools.zip_longest(*sides)):
+        if a is None or b is None:
+            longer = number + 1 + sum(1 for side in sides for _ in side)
+            _require_equal(source, target, *((number, longer) if a is None else (longer, number)))
+        else:
+            yield a, b
+
+
+def _require_equal(source: str, target: str, of_source: int, of_target: int) -> None:
+    if of_source != of_target:
         raise UserError(
-            f"{args.source} has {len(sources)} lines, {args.target} has {len(targets)}; give files of the "
-            "same lines."
+            f"{source} has {of_source} lines, {target} has {of_target}; give files of the same lines."
         )
-    sides = [encode_lines(lines, work.vocabulary, None) for lines in (sources, targets)]
-    for path, side in zip((args.source, args.target), sides, strict=True):
-        require_fits(f"{path}:", side, model.max_length)
-    scores = model.score_pairs(sentence_pairs(*sides))
-    write_lines(args.output, [f"{score:.6f}" for score in scores])
+
+
+def _scores(model: TrainedModel, pairs: list[tuple[str, str]], done: int, counted: Counted) -> list[str]:
+    """The scores of some pairs, of which `done` went before."""
+    too_long: list[int] = []
+    sources, targets = zip(*pairs, strict=True)
+    scores = model.score(sources, targets, too_long=too_long)
+    long = set(too_long)
+    counted.add("too long", [done + place + 1 for place in too_long])
+    impossible = [place for place, score in enumerate(scores) if score == -math.inf and place not in long]
+    counted.add("impossible", [done + place + 1 for place in impossible])
+    return [f"{score:.6f}" for score in scores]
+
+
+def _tell(model: TrainedModel, counted: Counted) -> None:
+    """Says which pairs have no score."""
+    if count := counted.count("too long"):
+        note(
+            "score",
+            f"{count} of the pairs have a side of more than {model.max_length} tokens and the score -inf "
+            f"({counted.lines('too long')}); split them, or use a model trained with wider data.buckets",
+        )
+    if count := counted.count("impossible"):
+        note(
+            "score",
+            f"{count} of the pairs have probability 0 and the score -inf ({counted.lines('impossible')}): "
+            "the model cannot produce these targets",
+        )

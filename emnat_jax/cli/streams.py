@@ -1,11 +1,15 @@
 """Input and output of commands: text, results, log."""
 
+import contextlib
 import json
+import os
+import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from emnat_jax.errors import UserError
 from emnat_jax.report.convert import to_json
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
@@ -24,21 +28,44 @@ def make_log(processes: Processes) -> Log:
     return log
 
 
+def note(command: str, text: str) -> None:
+    """A line on stderr about what a command did."""
+    print(f"emnat {command}: {text}", file=sys.stderr, flush=True)
+
+
 def read_lines(path: str | None) -> list[str]:
-    """Lines of a file (.gz or not), or of standard input; UserError for what is not UTF-8 text."""
+    """Lines of a file, packed or not, or of standard input; UserError for what is not UTF-8 text."""
+    return list(open_lines(path))
+
+
+def open_lines(path: str | None) -> Iterator[str]:
+    """As `read_lines`, one at a time, each as soon as it is there."""
     from emnat_jax.data.text import read_text_lines
 
-    return list(read_text_lines(sys.stdin.buffer if path in (None, "-") else path))
+    return read_text_lines(standard_input() if path in (None, "-") else path)
 
 
-def write_lines(path: str | None, lines: Sequence[str]) -> None:
-    """Lines to a file, all or nothing, or to standard output."""
-    if path is None or path == "-":
-        sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
-        return
-    from emnat_jax.artifacts import atomic
+def pauses(path: str | None) -> bool:
+    """Whether the input is a pipe, a terminal or the like, of which a part may come later."""
+    if path in (None, "-"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+        return False
+    from emnat_jax.data.compressed import is_rereadable
 
-    atomic.write_lines(path, lines)
+    return not is_rereadable(path)
+
+
+def standard_input() -> Any:
+    """Standard input, unbuffered where it has a descriptor: what has arrived is there to be read.
+
+    (A thread that waits in `sys.stdin` would keep the interpreter from ending.)
+    """
+    if sys.stdin is None:
+        raise UserError("standard input is closed; name a file with --input.")
+    with contextlib.suppress(OSError, ValueError):
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    return sys.stdin.buffer
 
 
 def show(values: Any, as_json: bool) -> None:

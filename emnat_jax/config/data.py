@@ -91,7 +91,7 @@ class DataConfig:
     source_language: str = "de"
     target_language: str = "en"
     root: str | None = None  # where relative paths start; None: the current folder, then EMNAT_DATA
-    # kind=text: files of one sentence a line, compressed or not; of several, one is read after another.
+    # kind=text: files of one sentence a line, packed or not; of several, one is read after another.
     train_source: Files | None = None
     train_target: Files | None = None
     train_tsv: Files | None = None  # in place of both: files with lines of source, TAB, target

@@ -15,8 +15,9 @@ from etils import epath
 
 from emnat_jax.config import TASKS, DataConfig
 from emnat_jax.config.data import FILE_SPLITS, file_names
+from emnat_jax.data.compressed import is_rereadable
 from emnat_jax.data.text import TextPair, read_pairs, read_text_lines
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 
 SPLITS = FILE_SPLITS
 MONO = "mono"  # beside the splits: sources without translations
@@ -114,6 +115,11 @@ def _find(name: str, option: str, config: DataConfig) -> epath.Path:
         if name and place.is_dir():
             raise UserError(f"data.{option}={name}: {place} is a folder; name a file.")
         if name and place.exists():
+            require(
+                is_rereadable(place),
+                f"data.{option}={name}: this is a pipe or a device, and the corpus is read more than once; "
+                "name a regular file.",
+            )
             return place
     tried = ", ".join(str(place) for place in places)
     relative = not epath.Path(name).is_absolute()

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from emnat_jax.artifacts.records import Row
-from emnat_jax.data.text import TextPair
+from emnat_jax.data.text import TextPair, is_blank
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.types import EOS
 
@@ -20,8 +20,10 @@ def train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int, f
 
 def encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
     """The rows of the pairs, whatever their length."""
-    sources = vocabulary.encode([pair.source for pair in pairs])
-    targets = vocabulary.encode([pair.target for pair in pairs])
+    sources, targets = (
+        vocabulary.encode(["" if is_blank(text) else text for text in side])
+        for side in ([pair.source for pair in pairs], [pair.target for pair in pairs])
+    )
     return [
         Row(pair.line, _with_eos(source), [_with_eos(target)], pair.source, pair.target)
         for pair, source, target in zip(pairs, sources, targets, strict=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from emnat_jax.data.corpora import MONO, Corpus
 from emnat_jax.data.held_out import HeldOut
-from emnat_jax.data.text import TextPair
+from emnat_jax.data.text import TextPair, is_blank
 from emnat_jax.data.vocab import CONTROL
 from emnat_jax.runtime.progress import Log
 
@@ -83,7 +83,7 @@ def unusable(pair: TextPair, sides: Sequence[str] = ("source", "target")) -> str
     texts = [getattr(pair, side) for side in sides]
     if any(CONTROL.search(text.replace("\t", " ")) for text in texts):
         return "control_character"
-    return None if all(text.strip() for text in texts) else "empty_line"
+    return "empty_line" if any(map(is_blank, texts)) else None
 
 
 def note(first: dict[str, list[int]], reason: str, line: int) -> None:

@@ -1,32 +1,24 @@
 """Reading text files: lines, sentence pairs, lines with several references."""
 
 import dataclasses
-import gzip
 import itertools
 import os
-import zlib
+import unicodedata
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias, runtime_checkable
 
 from etils import epath
 
+from emnat_jax.data.compressed import Source, name_of, open_bytes
 from emnat_jax.errors import UserError, require
 
-_GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
-
-
-@runtime_checkable
-class Stream(Protocol):
-    """An open binary stream."""
-
-    def readline(self, size: int, /) -> bytes:
-        """The next line, at most `size` bytes of it."""
-        ...
-
-
-Source: TypeAlias = str | os.PathLike | Stream  # a file, or what is open
+# Controls, format characters (zero-width space, soft hyphen, byte-order mark, marks of direction), spaces.
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+# Drawn as nothing, though they count as letters, marks or symbols: fillers of Hangul and Khmer, the grapheme
+# joiner, variation selectors, the blank of Braille.
+_INVISIBLE = {"\u034f", "\u115f", "\u1160", "\u17b4", "\u17b5", "\u2800", "\u3164", "\uffa0"}
+_INVISIBLE |= {chr(code) for code in range(0xFE00, 0xFE10)}
 
 
 @dataclasses.dataclass
@@ -56,39 +48,35 @@ def read_pairs(source: epath.PathLike, target: epath.PathLike) -> Iterator[TextP
 
 
 def read_text_lines(source: Source) -> Iterator[str]:
-    """Lines of a file (a path, gzipped or not) or of an open binary stream, as `kind=text` reads them.
+    """Lines of a file or of an open binary stream, packed or not, each as soon as it is there.
 
-    UserError for a missing file and for what is not UTF-8 text.
+    A line ends at LF; a CR before it is removed, and a byte-order mark at the beginning. U+2028 and the like
+    do not end a line: tools that count lines (wc, sacrebleu) do not treat them as ends. UserError for a
+    missing file, for what cannot be unpacked, and for what is not UTF-8 text.
     """
     if isinstance(source, str | os.PathLike):
         path = epath.Path(source)
         if not path.exists() or path.is_dir():
             raise UserError(f"{path}: no such file.")
-        yield from _lines(path)
-        return
-    for number, data in enumerate(iter(lambda: source.readline(_MAX_LINE_BYTES), b""), 1):
-        yield _decode_line(data, "standard input", number)
+    return _lines(source)
 
 
-def _lines(path: epath.PathLike) -> Iterator[str]:
-    """Lines of a UTF-8 file, gzipped or not. A line ends at LF; a CR before it is removed.
-
-    U+2028 and the like do not end a line: tools that count lines (wc, sacrebleu) do not treat them as ends.
-    """
-    try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            file = gzip.GzipFile(fileobj=raw) if zipped else raw
-            for number, data in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
-                yield _decode_line(data.removeprefix(_BOM) if number == 1 else data, path, number)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: the gzip file is cut off or damaged ({error}); copy it again.") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+def _lines(source: Source) -> Iterator[str]:
+    where = name_of(source)
+    with open_bytes(source) as file:
+        for number, data in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
+            yield _decode_line(data.removeprefix(_BOM) if number == 1 else data, where, number)
 
 
-def _decode_line(data: bytes, path: epath.PathLike, number: int) -> str:
+def is_blank(line: str) -> bool:
+    """Whether nothing of it is visible: it has no characters, or spaces, controls and the like alone."""
+    return all(
+        unicodedata.category(character) in _INVISIBLE_CATEGORIES or character in _INVISIBLE
+        for character in line
+    )
+
+
+def _decode_line(data: bytes, path: str, number: int) -> str:
     if len(data) == _MAX_LINE_BYTES:
         raise UserError(f"{path}: line {number} is longer than 16 MiB; give one sentence a line.")
     try:
@@ -106,11 +94,11 @@ def read_multi_references(path: Source) -> tuple[list[str], list[list[str | None
     Set k holds the k-th reference of every line, None where a line has fewer; the first set is whole. The
     file may be gzipped. UserError, with the line, where a part is missing or empty.
     """
-    where = "standard input" if hasattr(path, "readline") else path
+    where = name_of(path)
     lines = [line.split("\t") for line in read_text_lines(path)]
     require(bool(lines), f"{where} is empty; give lines of a source, TAB and its references.")
     for number, line in enumerate(lines, 1):
-        if len(line) < 2 or not all(part.strip() for part in line):
+        if len(line) < 2 or any(map(is_blank, line)):
             raise UserError(
                 f"{where}:{number}: give a source, TAB and at least one reference, none of them empty."
             )

@@ -24,6 +24,11 @@ class Candidates(NamedTuple):
 
     tokens: list[np.ndarray]  # each i32[T], EOS included
     log_prob: np.ndarray  # f32[K]; nats, summed over the sentence
+    rank_score: np.ndarray  # f32[K]; what the order goes by
+
+    def first(self, count: int) -> "Candidates":
+        """The `count` best."""
+        return Candidates(self.tokens[:count], self.log_prob[:count], self.rank_score[:count])
 
 
 def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Machine) -> list[Candidates]:
@@ -63,5 +68,7 @@ def _candidates(rows: np.ndarray, hypotheses: Hypotheses) -> dict[int, Candidate
         if row >= 0:
             keep = np.flatnonzero(filled[index])
             tokens = [hypotheses.tokens[index, k, : lengths[index, k]] for k in keep]
-            found[row] = Candidates(tokens, hypotheses.log_prob[index, keep])
+            found[row] = Candidates(
+                tokens, hypotheses.log_prob[index, keep], hypotheses.rank_score[index, keep]
+            )
     return found

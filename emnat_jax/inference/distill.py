@@ -53,7 +53,9 @@ def distill(
     fingerprints |= {column: model.fingerprint for column, model in scorers.items()}
     options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
     options["include_reference"] = include_reference
-    options |= {_numbered("decoding", index): _decoding(model) for index, model in enumerate(proposers)}
+    options |= {
+        _numbered("decoding", index): decoding_options(model) for index, model in enumerate(proposers)
+    }
     provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 
     def make_rows(rows: list[Row]) -> list[Row]:
@@ -145,7 +147,7 @@ def _propose(
     ]
 
 
-def _decoding(model: TrainedModel) -> dict:
+def decoding_options(model: TrainedModel) -> dict:
     """The options that decide a model's outputs."""
     config = model.config
     options = {"family": config.family, "extra_length": config.transformer.extra_length}

@@ -1,8 +1,8 @@
 """A trained model: text in, text and log-probabilities out; used by users, commands and EM rounds.
 
-Path of a line through `TrainedModel.translate`: sentences.encode_lines -> TrainedModel.decode ->
-CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's decode ->
-sentences.as_line.
+Path of a line through `TrainedModel.translate`: long_lines.divide -> sentences.encode_lines ->
+TrainedModel.decode -> CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's
+decode -> sentences.as_line -> long_lines.combine.
 """
 
 import dataclasses
@@ -28,19 +28,22 @@ from emnat_jax.inference.alternatives import (
 )
 from emnat_jax.inference.batching import Machine
 from emnat_jax.inference.decode import Candidates, DecodeStep, decode_pairs, make_decode_step
+from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
-from emnat_jax.inference.sentences import as_line, encode_lines, require_fits, require_lines, sentence_pairs
-from emnat_jax.runtime.mesh import Layout
+from emnat_jax.inference.sentences import as_line, encode_lines, require_lines, sentence_pairs
+from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.types import Metrics, Params
+from emnat_jax.types import Metrics, Params, is_impossible
 
 
 class Translation(NamedTuple):
     """One translation of a line."""
 
     text: str
-    log_prob: float  # nats, summed over the sentence, EOS included; the model's own, whoever ranked it
+    # Nats, summed over the sentence, EOS included; the model's own, whoever ranked it. Of a line that was
+    # split: the sum over its parts.
+    log_prob: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -58,32 +61,36 @@ class TrainedModel:
     teacher: "TrainedModel | None" = None
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
+    def translate(self, lines: Sequence[str], *, long_lines: str | LongLines = "split") -> list[str]:
         """The best translation of each line; an empty one for a line without words.
 
-        A line of more tokens than the model takes (`max_length`) is cut.
+        `long_lines`: what becomes of a line of more tokens than the model takes (`max_length`): "split"
+        translates it in parts, at ends of sentences where it can; "cut" leaves out what is past the limit;
+        "error" raises UserError. A warning then counts such lines; a `LongLines` in its place is filled with
+        where they are.
         """
-        return [found[0].text if found else "" for found in self.n_best(lines, 1)]
+        return [found[0].text if found else "" for found in self._best(lines, 1, long_lines)]
 
-    def n_best(self, lines: Sequence[str], count: int) -> list[list[Translation]]:
+    def n_best(
+        self, lines: Sequence[str], count: int, *, long_lines: str | LongLines = "split"
+    ) -> list[list[Translation]]:
         """At most `count` different translations of each line, best first; none for a line without words.
 
         They are in the order of the family's `rank_score`, log-probability after its length penalty.
+        `long_lines` is as in `translate`; of a line in parts they are the best combinations.
         """
-        require_lines("lines", lines)
         require(count >= 1, f"n_best: count={count}; ask for 1 or more.")
-        places, sources = self._encode(lines)
-        outputs: list[list[Translation]] = [[] for _ in lines]
-        for place, candidates in zip(places, self.decode(sentence_pairs(sources), count), strict=True):
-            outputs[place] = self._texts(candidates)
-        return outputs
+        found = self._best(lines, count, long_lines)
+        return [[Translation(one.text, one.log_prob) for one in ranked] for ranked in found]
 
-    def score(self, sources: Sequence[str], targets: Sequence[str]) -> np.ndarray:
+    def score(
+        self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
+    ) -> np.ndarray:
         """log p(target | source) of pairs of lines: f32[n], in nats, summed over the sentence, EOS included.
 
-        Neither normalised by length nor changed by a teacher; -1e9 for a target that the model cannot
-        produce. Raises UserError for unequal numbers of lines, and for a line of more tokens than the model
-        takes.
+        Neither normalised by length nor changed by a teacher. -inf for a target that the model cannot
+        produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
+        latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
         """
         require_lines("sources", sources)
         require_lines("targets", targets)
@@ -91,29 +98,40 @@ class TrainedModel:
             len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
         )
         sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
-        for name, side in zip(("source ", "target "), sides, strict=True):
-            require_fits(name, side, self.max_length)
-        return self.score_pairs(sentence_pairs(*sides))
+        fits = np.array([max(map(len, pair)) <= self.max_length for pair in zip(*sides)], bool)
+        places = np.flatnonzero(~fits).tolist()
+        if too_long is None:
+            warn_of(places, f"pairs have more than {self.max_length} tokens and the score -inf")
+        else:
+            too_long += places
+        log_prob = np.full(len(sources), -np.inf, np.float32)
+        fitting = [[side[place] for place in np.flatnonzero(fits)] for side in sides]
+        log_prob[fits] = self.score_pairs(sentence_pairs(*fitting))
+        return np.where(is_impossible(log_prob), np.float32(-np.inf), log_prob)
 
-    def alternatives(self, lines: Sequence[str], count: int = 3) -> list[list[Choice]]:
+    def alternatives(
+        self, lines: Sequence[str], count: int = 3, *, long_lines: str | LongLines = "split"
+    ) -> list[list[Choice]]:
         """What a student chose between: for each line the positions of its translation, in order.
 
         A `Choice` has the token taken and the `count` most probable ones, with probabilities. They are those
-        of one pass to which nothing is revealed. No positions for a line without words. Raises UserError for
-        a family that goes step by step.
+        of one pass to which nothing is revealed. No positions for a line without words. `long_lines` is as in
+        `translate`; positions of a line's second part follow those of its first. Raises UserError for a
+        family that goes step by step.
         """
         require_lines("lines", lines)
         most = self.vocabulary.size
         require(1 <= count <= most, f"alternatives: count={count}; ask for 1 to {most}.")
         self.functions.require_parallel()
-        places, sources = self._encode(lines)
-        decoded = zip(places, sources, self.decode(sentence_pairs(sources)), strict=True)
-        shown = [(place, source, found.tokens[0]) for place, source, found in decoded if found.tokens]
+        parts = self._divide(lines, long_lines)
+        decoded = zip(parts, self.decode(sentence_pairs([part.tokens for part in parts])), strict=True)
+        shown = [(part.place, part.tokens, found.tokens[0]) for part, found in decoded if found.tokens]
         pairs = sentence_pairs([source for _, source, _ in shown], [output for _, _, output in shown])
         outputs: list[list[Choice]] = [[] for _ in lines]
         pieces = self.vocabulary.pieces()
         for (place, _, _), found in zip(shown, self.alternatives_of(pairs, count), strict=True):
-            outputs[place] = choices(found, pieces)
+            begin = outputs[place][-1].position + 1 if outputs[place] else 0
+            outputs[place] += [one._replace(position=begin + one.position) for one in choices(found, pieces)]
         return outputs
 
     def rescored_by(self, teacher: "TrainedModel", candidates: int) -> "TrainedModel":
@@ -143,7 +161,7 @@ class TrainedModel:
         count = max(num_candidates, self.rescored_candidates)
         teacher = self.teacher
         found = self.functions.decode_rescored(self.params, pairs, count, teacher.functions, teacher.params)
-        return [Candidates(one.tokens[:num_candidates], one.log_prob[:num_candidates]) for one in found]
+        return [one.first(num_candidates) for one in found]
 
     def score_pairs(self, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set."""
@@ -157,17 +175,32 @@ class TrainedModel:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return self.functions.alternatives(self.params, pairs, count)
 
-    def _encode(self, lines: Sequence[str]) -> tuple[list[int], list[np.ndarray]]:
-        """Places and tokens of the lines that have words."""
-        places = [place for place, line in enumerate(lines) if line.strip()]
-        return places, encode_lines([lines[place] for place in places], self.vocabulary, self.max_length)
+    def _divide(self, lines: Sequence[str], long_lines: str | LongLines) -> list[Part]:
+        """What the model is given; with a warning for a caller who gave nothing to fill."""
+        long = long_lines if isinstance(long_lines, LongLines) else LongLines(long_lines)
+        parts = divide(lines, self.vocabulary, self.max_length, long)
+        if long is not long_lines:
+            over = f"lines have more than {self.max_length} tokens and"
+            warn_of(long.split, f"{over} were translated in parts")
+            warn_of(long.cut, f"{over} were cut")
+        return parts
 
-    def _texts(self, candidates: Candidates) -> list[Translation]:
+    def _best(self, lines: Sequence[str], count: int, long_lines: str | LongLines) -> list[list[Ranked]]:
+        """At most `count` different translations of each line, best first."""
+        require_lines("lines", lines)
+        parts = self._divide(lines, long_lines)
+        found: list[list[list[Ranked]]] = [[] for _ in lines]  # of each line, of each part
+        decoded = self.decode(sentence_pairs([part.tokens for part in parts]), count)
+        for part, candidates in zip(parts, decoded, strict=True):
+            found[part.place].append(self._texts(candidates))
+        return [of_line[0] if len(of_line) == 1 else combine(of_line, count) for of_line in found]
+
+    def _texts(self, candidates: Candidates) -> list[Ranked]:
         """Those that read differently, best first."""
-        found: dict[str, Translation] = {}
-        for tokens, log_prob in zip(candidates.tokens, candidates.log_prob, strict=True):
+        found: dict[str, Ranked] = {}
+        for tokens, log_prob, rank_score in zip(*candidates, strict=True):
             text = as_line(tokens, self.vocabulary)
-            found.setdefault(text, Translation(text, float(log_prob)))
+            found.setdefault(text, Ranked(text, float(log_prob), float(rank_score)))
         return list(found.values())
 
 
@@ -235,6 +268,11 @@ class CompiledModel:
     def max_length(self) -> int:
         """The most tokens of a sentence, EOS included."""
         return self.model.transformer.max_length
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of a decoding or scoring batch that this process provides."""
+        return own_rows(self._machine.layout, self._machine.data.decode_rows)
 
     def require_parallel(self) -> Parallel:
         """The parts of a family of one pass; UserError for one that goes step by step."""

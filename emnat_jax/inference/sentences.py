@@ -6,6 +6,7 @@ import numpy as np
 
 from emnat_jax.artifacts.records import Row
 from emnat_jax.data.pairs import Pairs, make_pairs
+from emnat_jax.data.text import is_blank
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.inference.decode import Candidates
@@ -22,17 +23,14 @@ def require_lines(name: str, lines: Sequence[object]) -> None:
 
 
 def encode_lines(lines: Sequence[str], vocabulary: Vocabulary, max_length: int | None) -> list[np.ndarray]:
-    """Tokens and EOS of each line, i32[S], cut to `max_length` of them where that is given."""
+    """Tokens and EOS of each line, i32[S], cut to `max_length` of them where that is given.
+
+    A line of which nothing is visible has EOS alone.
+    """
     eos = np.array([EOS], np.int32)
+    seen = ["" if is_blank(line) else line for line in lines]
     keep = None if max_length is None else max_length - 1
-    return [np.concatenate([tokens[:keep], eos]) for tokens in vocabulary.encode(list(lines))]
-
-
-def require_fits(where: str, sentences: Sequence[np.ndarray], max_length: int) -> None:
-    """UserError for a sentence of more tokens than a model takes; `where` stands before its number."""
-    for number, tokens in enumerate(sentences, 1):
-        if len(tokens) > max_length:
-            raise UserError(f"{where}{number}: {len(tokens)} tokens, the model takes at most {max_length}.")
+    return [np.concatenate([tokens[:keep], eos]) for tokens in vocabulary.encode(seen)]
 
 
 def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import emnat_jax as em
@@ -92,10 +93,10 @@ def test_nothing_gives_nothing(student):
         (lambda model: model.score(["a"], "b"), "targets="),
         (lambda model: model.score(["a", "b"], ["c"]), "2 sources but 1 targets"),
         (
-            lambda model: model.score(["a"], [long_line(model)]),
-            "target 1: .* tokens, the model takes at most",
+            lambda model: model.translate(["a", long_line(model)], long_lines="error"),
+            r"lines\[1\]: .* tokens, the model takes at most .*long_lines=\"split\"",
         ),
-        (lambda model: model.score(["a", long_line(model)], ["b", "b"]), "source 2: .* tokens"),
+        (lambda model: model.translate(["a"], long_lines="drop"), "long_lines='drop': choose one of split"),
         (lambda model: model.n_best(["a"], 0), "count=0"),
         (lambda model: model.alternatives(["a"], 0), "count=0"),
         (lambda model: model.alternatives(["a"], 10**6), "count=1000000; ask for 1 to"),
@@ -104,6 +105,64 @@ def test_nothing_gives_nothing(student):
 def test_a_mistake_says_what_is_wrong(student, mistake, message):
     with pytest.raises(em.UserError, match=message):
         mistake(student)
+
+
+def test_long_lines_are_translated_in_parts(student):
+    """Of a line without ends of sentences the first words that fit are the first part."""
+    line, long = long_line(student), em.LongLines()
+    words, most = line.split(), student.max_length - 1
+    best, short = student.translate([line, "s1"], long_lines=long)
+    assert long == em.LongLines("split", split=[0])
+    assert best == " ".join(student.translate([" ".join(words[:most]), " ".join(words[most:])]))
+    assert short == student.translate(["s1"])[0]
+    with pytest.warns(
+        UserWarning, match="^1 lines have more than 8 tokens and were translated in parts"
+    ) as told:
+        assert student.translate([line, "s1"]) == [best, short]
+    assert len(told) == 1 and told[0].filename == __file__
+    first, *others = student.n_best([line], 3, long_lines=long)[0]
+    assert first.text == best and all(other.text != best for other in others)
+
+
+def test_long_lines_may_be_cut(student):
+    line = long_line(student)
+    long = em.LongLines("cut")
+    found = student.translate(["s1", line, f"{line} s2"], long_lines=long)
+    assert long.cut == [1, 2] and long.split == [] and found[1] == found[2]
+    with pytest.warns(
+        UserWarning, match="2 lines have more than 8 tokens and were cut; the first places: 1, 2"
+    ):
+        student.n_best(["s1", line, f"{line} s2"], 1, long_lines="cut")
+
+
+def test_alternatives_of_a_long_line_go_on_in_its_next_part(student):
+    line = long_line(student)
+    long = em.LongLines()
+    choices = student.alternatives([line], 2, long_lines=long)[0]
+    positions = [choice.position for choice in choices]
+    assert positions == sorted(set(positions)) and long.split == [0]
+    text = "".join(choice.taken for choice in choices).replace("▁", " ").strip()
+    assert text == student.translate([line], long_lines=long)[0]
+    with pytest.warns(UserWarning, match="translated in parts") as told:
+        student.alternatives([line])
+    assert told[0].filename == __file__
+
+
+def test_pairs_without_a_score_are_minus_infinity_and_counted(student):
+    line, too_long = long_line(student), []
+    sources, targets = ["s1", line, "s1", "s1"], ["a1", "a1", line, "a1"]
+    scores = student.score(sources, targets, too_long=too_long)
+    assert too_long == [1, 2] and np.isneginf(scores).tolist() == [False, True, True, False]
+    assert scores[0] == pytest.approx(student.score(["s1"], ["a1"])[0], abs=1e-5)
+    with pytest.warns(UserWarning, match="^2 pairs have more than 8 tokens and the score -inf") as told:
+        student.score(sources, targets)
+    assert told[0].filename == __file__
+
+
+def test_lines_that_show_nothing_have_no_translation(student):
+    lines = ["\u200b", "\ufeff", " \u2060 "]
+    assert student.translate(lines) == [""] * 3 and student.n_best(lines, 2) == [[]] * 3
+    np.testing.assert_allclose(student.score(lines, ["a1"] * 3), student.score([""] * 3, ["a1"] * 3))
 
 
 def test_what_is_no_text_is_refused():

@@ -14,7 +14,7 @@ import pytest
 import emnat_jax as em
 
 ROOT = Path(__file__).parents[2]
-CLASSES = ["Choice", "Config", "Report", "TrainedModel", "Translation", "UserError"]
+CLASSES = ["Choice", "Config", "LongLines", "Report", "TrainedModel", "Translation", "UserError"]
 PUBLIC = [*CLASSES, "__version__", "config", "decoding", "families", "load", "losses", "run"]
 NAMESPACES = ("config", "decoding", "families", "losses")
 LOOK = """

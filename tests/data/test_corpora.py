@@ -1,5 +1,6 @@
 import dataclasses
 import gzip
+import os
 
 import pytest
 
@@ -83,6 +84,12 @@ def test_empty_missing_unset_and_folder_name_what_to_mend(tmp_path, monkeypatch)
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"data\.test_target=folder: .* is a folder"):
         pairs(text_config(tmp_path, b"a\n", b"b\n", test_target="folder"), "test")
+
+
+def test_a_pipe_cannot_be_read_twice(tmp_path):
+    os.mkfifo(tmp_path / "train.de")
+    with pytest.raises(UserError, match="data.train_source=.*pipe or a device.*regular file"):
+        open_split(DataConfig(kind="text", train_source=str(tmp_path / "train.de")), "train")
 
 
 def test_a_file_without_line_ends_does_not_fill_the_memory(tmp_path, monkeypatch):

@@ -80,6 +80,16 @@ def test_nasty_training_rows_are_dropped_by_reason_and_the_others_are_whole(tmp_
         assert (row.source_text, row.target_text) == NASTY[row.row]
 
 
+def test_a_line_of_which_nothing_is_visible_is_empty(tmp_path):
+    odd = [("\u200b", "x"), ("x", "\ufeff \u2060"), ("\u0645\u06cc\u200c\u062e", "x")]
+    config = write_corpus(tmp_path / "corpus", [*NASTY, *odd], test=[*NASTY, *odd])
+    summary = prepare(config, tmp_path / "work", silent)
+    assert summary["train"]["dropped"]["empty_line"] == 2 + 2
+    assert list(read_dataset(tmp_path / "work/data/train"))[-1].source_text == odd[-1][0]
+    *_, invisible, other, _ = read_dataset(tmp_path / "work/data/test")
+    assert invisible.source.tolist() == other.targets[0].tolist() == [EOS]
+
+
 def test_tokens_of_a_row_are_its_text_and_one_eos(tmp_path):
     prepare(write_corpus(tmp_path / "corpus"), tmp_path / "work", silent)
     vocabulary = load_vocabulary(tmp_path / "work/vocab")

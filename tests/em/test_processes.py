@@ -70,6 +70,19 @@ def test_the_text_commands_work_on_several_processes(alone):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_any_number_of_processes_translates_the_same(alone, tmp_path, count):
+    """More lines than a window holds."""
+    (tmp_path / "in").write_text("".join(f"s{i % 8} s{i // 8 % 8}\n\n" for i in range(2_000)))
+    words = (f"--input={tmp_path}/in", "--n-best=2")
+    emnat(count, 1, "translate", alone, *words, f"--output={tmp_path}/many")
+    emnat(1, 1, "translate", alone, *words, f"--output={tmp_path}/one")
+    many, one = ((tmp_path / name).read_text().splitlines() for name in ("many", "one"))
+    assert [line.split("\t")[::3] for line in many] == [line.split("\t")[::3] for line in one]
+    assert len({line.split("\t")[0] for line in one}) == 4_000
+
+
+@pytest.mark.slow
 def test_processes_killed_and_started_again_make_the_same_run(tmp_path):
     emnat(2, 1, "em", tmp_path / "unbroken")
     words = ["emnat_jax", "em", f"--config={CONFIG}", f"--workdir={tmp_path}/run"]
