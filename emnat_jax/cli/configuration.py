@@ -8,9 +8,8 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.artifacts import paths, saved_config
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.earlier import refuse_earlier_workdir
-from emnat_jax.artifacts.journal import JOURNAL_NAME
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, to_dict
 from emnat_jax.errors import UserError, require
@@ -60,6 +59,9 @@ def _base(file: Path | None, workdir: str | None) -> dict[str, Any]:
 
 def _saved(directory: epath.Path) -> Config | None:
     """The configuration of a workdir; None where nothing was made."""
+    from emnat_jax.artifacts import saved_config  # it imports what the help of commands does not need
+    from emnat_jax.artifacts.journal import JOURNAL_NAME
+
     config, path = saved_config.read_config(directory), directory / paths.CONFIG
     remedy = "restore one of them; every command but em also takes --config=FILE.py with what it held"
     saved_config.require_found(directory, config, remedy)

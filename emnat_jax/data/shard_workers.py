@@ -131,7 +131,7 @@ def _is_finished(output: epath.Path, provenance: Provenance, workers: ShardWorke
     changed = named_changes({"options": ours, "fingerprints": found.fingerprints, "seed": found.seed}, wanted)
     require(
         not changed,
-        f"{output} is a finished set, made from something else or with other options; different: {changed}. "
-        "Give a new folder, or delete this one.",
+        f"{output} is a finished set, made from something else or with other options; different: {changed}; "
+        "give a new folder.",
     )
     return True

@@ -132,7 +132,8 @@ def test_a_model_is_not_said_to_be_another(finished, tmp_path, capsys):
         for named, options in OTHER.items():
             given = [option.format(workdir=finished[0]) for option in options]
             message = error_of(capsys, *words, f"--output={model}", *given)
-            assert named in message and "--output" in message and "delete this folder" in message
+            assert named in message and "give another --output" in message.replace("Give", "give")
+            assert ("delete this folder" in message) == (not is_finished)
             assert (model / "checkpoints/3").exists()
     assert run(*words, f"--output={model}")[0] == 0
     assert load_manifest(model).content_hash == json.loads(before)["content_hash"]

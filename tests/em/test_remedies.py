@@ -134,9 +134,7 @@ def test_a_vocabulary_is_made_again(finished, copy, capsys, spoil):
     assert run("prepare", f"--workdir={copy}", capsys=capsys)[0] == 0
     vocabulary = load_vocabulary(copy / "vocab")
     assert vocabulary.fingerprint == load_vocabulary(finished[0] / "vocab").fingerprint
-    assert load(copy).translate(["a b"]) == round_model(workspace(finished[0]), 1, "student").translate(
-        ["a b"]
-    )
+    assert load(copy).translate(["a b"]) == load(finished[0]).translate(["a b"])
 
 
 def test_a_vocabulary_of_something_else_does_not_take_its_place(copy, capsys):

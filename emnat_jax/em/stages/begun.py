@@ -46,7 +46,7 @@ def _require_same(output: epath.Path, changed: str) -> None:
     require(
         not changed,
         f"{output} is a finished model of other data or options; different: {changed}. Give another "
-        "--output, or delete this folder.",
+        "--output.",
     )
 
 
