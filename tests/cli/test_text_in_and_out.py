@@ -88,11 +88,12 @@ def test_n_best_and_scores_are_one_format(translate, workdir, tmp_path, capsys, 
         best, _ = translate(f"{sentence}\n\n{sentence}\n", f"--role={role}")
         lists, _ = translate(f"{sentence}\n\n{sentence}\n", f"--role={role}", "--n-best=3")
         scored, _ = translate(f"{sentence}\n\n{sentence}\n", f"--role={role}", "--scores")
+        first, _ = translate(f"{sentence}\n\n{sentence}\n", f"--role={role}", "--n-best=1")
         rows = [line.split("\t", 3) for line in lists]
         assert [row[:2] for row in rows if row[0] == "2"] == [["2", "1"]] and ["2", "1", "nan", ""] in rows
         assert [row[3] for row in rows if row[1] == "1"] == best
         assert [line.split("\t")[0] for line in scored] == ["1", "2", "3"]
-        assert scored == [line for line in lists if line.split("\t")[1] == "1"]
+        assert scored == first
         own = [row for row in rows if row[0] == "1"]
         assert 2 <= len(own) <= 3 and len({row[3] for row in own}) == len(own)
         (tmp_path / "s").write_text(f"{sentence}\n" * len(own))
