@@ -21,7 +21,8 @@ from emnat_jax.em.signature import signatures
 from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import UserError
 
-_NAMED = 6  # stages that a message names
+_NAMED = 6  # folders and files that a message names
+_WITH = {paths.DATA: (paths.DATA, paths.VOCABULARY)}  # a stage -> all that it makes, where that is more
 
 
 class Change(NamedTuple):
@@ -37,10 +38,12 @@ class Change(NamedTuple):
         return f"{', '.join(self.refused)}: {self.touched[0]} is finished and would not be the same"
 
     def in_the_way(self) -> str:
-        """The finished stages that would be made otherwise."""
-        more = len(self.touched) - _NAMED
+        """What the finished stages that would be made otherwise have made."""
+        # A vocabulary that lies there without its data is taken for somebody else's, and kept.
+        made = [part for output in self.touched for part in _WITH.get(output, (output,))]
+        more = len(made) - _NAMED
         others = f" and {more} more (those that --plan calls other)" if more > 0 else ""
-        return ", ".join(self.touched[:_NAMED]) + others
+        return ", ".join(made[:_NAMED]) + others
 
 
 def change_of(directory: epath.Path, config: Config) -> Change | None:
