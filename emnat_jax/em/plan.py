@@ -28,10 +28,11 @@ def _round(config: Config, index: int) -> list[Stage]:
     teacher, student = _teacher(config, index), paths.model(index, "student")
     evaluated = {"teacher": teacher, "student": student, "teacher0": _teacher(config, 0)}
     (data, base, made), targets = _student_data(config, index), _targets(config)
+    judge = teacher if config.student_train.chosen_by == "distilled_loss" else None
     return [
         *_train_teacher(config, index),
         *made,
-        Train(student, index, "student", data, base, _student_start(config, index), targets),
+        Train(student, index, "student", data, base, _student_start(config, index), targets, judge),
         Evaluate(paths.evaluation(index), index, data, **evaluated, targets=targets),
     ]
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -50,24 +50,24 @@ def fingerprint(tree: Any) -> str:
 
 @dataclasses.dataclass
 class _KeepLatestAnd(preservation_policy.PreservationPolicy):
-    """Preserves the latest checkpoints and that of `step`."""
+    """Preserves the latest checkpoints and those of `steps`."""
 
-    step: int | None
+    steps: Collection[int]
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         latest = [info.step for info in checkpoints][-KEEP_LATEST:]
-        return [info.step in latest or info.step == self.step for info in checkpoints]
+        return [info.step in latest or info.step in self.steps for info in checkpoints]
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the two latest and one more that `save` may name.
+    """The checkpoints of one training run: the two latest and those that `save` names.
 
     Use it as a context; leaving it waits for the last save. All processes must call every method.
     """
 
     def __init__(self, directory: str | os.PathLike):
         self._directory = os.fspath(absolute(directory))
-        self._policy = _KeepLatestAnd(None)
+        self._policy = _KeepLatestAnd(())
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=ITEMS)
 
@@ -81,18 +81,18 @@ class Checkpoints:
         """The steps that were saved whole, in increasing order."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: TrainState, metadata: dict, *, keep: int | None = None) -> None:
+    def save(self, step: int, state: TrainState, metadata: dict, *, keep: Collection[int] = ()) -> None:
         """Saves in the background; the arrays may be donated as soon as this returns.
 
-        `metadata` must be JSON. `keep` is a step whose checkpoint outlives newer ones until another
-        is named. Raises UserError when this save or the last could not be written.
+        `metadata` must be JSON. `keep` are steps whose checkpoints outlive newer ones until others
+        are named. Raises UserError when this save or the last could not be written.
         """
         items = _as_items(state)
         marks = {name: fingerprint(item) for name, item in items.items()}
         sealed = {"metadata": metadata, "fingerprints": marks, "seal": _seal(metadata, marks)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(items), metadata=ocp.args.JsonSave(sealed))
         self.wait()  # the last save may still be deleting, by the policy it was given
-        self._policy.step = keep
+        self._policy.steps = keep
         saved = self._write(lambda: self._manager.save(step, args=args))
         assert saved, f"step {step} is already in {self._directory}"
 

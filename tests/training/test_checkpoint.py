@@ -74,13 +74,13 @@ def test_nothing_saved(tmp_path):
         checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()))
 
 
-def test_keeps_the_latest_two_and_the_named_one(tmp_path):
+def test_keeps_the_latest_two_and_the_named_ones(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        for step, keep in ((1, None), (2, 2), (3, 2), (4, 2), (5, 2)):
+        for step, keep in ((1, ()), (2, (2,)), (3, (2, 3)), (4, (2, 3)), (5, (2, 3))):
             checkpoints.save(step, make(step), {}, keep=keep)
         checkpoints.wait()
-        assert checkpoints.steps() == [2, 4, 5]
-        checkpoints.save(6, make(6), {}, keep=6)
+        assert checkpoints.steps() == [2, 3, 4, 5]
+        checkpoints.save(6, make(6), {}, keep=(6,))
         checkpoints.wait()
         assert checkpoints.steps() == [5, 6]
 
