@@ -133,6 +133,7 @@ class Checkpoints:
 
     def _restore_step(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
         sealed = _read_metadata(self._manager, step)
+        _require_same_model(f"{self._directory}/{step}", "params", abstract.params)
         restore = ocp.args.StandardRestore(_as_items(abstract))
         items = _guarded(lambda: self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"])
         for name, item in items.items():
@@ -182,12 +183,14 @@ def restore_params(directory: str | os.PathLike, abstract: Params, step: int | N
             raise UserError(
                 f"{absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
             )
-        return _or_user_error(f"{directory}/{chosen}", lambda: _restore_part(manager, chosen, abstract))
+        path = f"{absolute(directory)}/{chosen}"
+        return _or_user_error(path, lambda: _restore_part(manager, path, chosen, abstract))
 
 
-def _restore_part(manager: ocp.CheckpointManager, step: int, abstract: Params) -> Params:
+def _restore_part(manager: ocp.CheckpointManager, path: str, step: int, abstract: Params) -> Params:
     sealed = _read_metadata(manager, step)
     name = "ema" if "ema" in sealed["fingerprints"] else "params"
+    _require_same_model(path, name, abstract)
     item = {name: abstract}
     restore = ocp.args.PyTreeRestore(
         item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
@@ -195,6 +198,22 @@ def _restore_part(manager: ocp.CheckpointManager, step: int, abstract: Params) -
     params = _guarded(lambda: manager.restore(step, args=ocp.args.Composite(state=restore))["state"][name])
     _verify(name, params, sealed)
     return params
+
+
+def _require_same_model(path: str, name: str, abstract: Params) -> None:
+    """UserError where the parameters `name` of a checkpoint have other names or shapes than these."""
+    saved = _guarded(lambda: ocp.PyTreeCheckpointHandler().metadata(epath.Path(path) / "state").tree[name])
+    has, wants = (
+        {jax.tree_util.keystr(key): tuple(leaf.shape) for key, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (saved, abstract)
+    )
+    for key in sorted(has.keys() | wants.keys()):
+        if has.get(key) != wants.get(key):
+            raise UserError(
+                f"checkpoint {path} is of another model, or of another version of emnat_jax: its parameter "
+                f"{key} has shape {has.get(key)}, expected {wants.get(key)} (None: there is none). Use the "
+                "version that made it, or train again in a new folder."
+            )
 
 
 def _read_metadata(manager: ocp.CheckpointManager, step: int) -> dict:

@@ -179,8 +179,8 @@ def train_model(
 class _Models(NamedTuple):
     """Finished models that a training asks."""
 
-    start: TrainedModel | None
-    teacher: TrainedModel | None
+    start: TrainedModel | None = None
+    teacher: TrainedModel | None = None
 
 
 def _resolved(options: TrainOptions, vocabulary: int) -> ModelSpec:
