@@ -59,11 +59,11 @@ class LoopState:
     def evaluated(self, found: Evaluated, config: TrainConfig) -> "LoopState":
         """The state after an evaluation; notes the best ones where one of them is to be used.
 
-        Of equal ones the earlier is the better.
+        Of equal ones that with the lower loss is the better, as while BLEU is still 0; then the earlier.
         """
         if config.chosen_by is None:
             return dataclasses.replace(self, valid_loss=found.loss)
-        best = sorted([*self.best, found], key=lambda one: -one.rank)
+        best = sorted([*self.best, found], key=lambda one: (-one.rank, one.loss))
         stale = 0 if best[0] is found else self.stale + 1
         count = config.average_best or 1
         return dataclasses.replace(self, valid_loss=found.loss, best=tuple(best[:count]), stale=stale)

@@ -64,6 +64,14 @@ def test_the_best_two_are_kept(losses, kept):
     assert loop.kept == kept and loop.best[0].loss == min(losses)
 
 
+def test_a_score_that_does_not_move_yet_stops_nothing():
+    """BLEU of the first evaluations is 0: the loss decides."""
+    loop = LoopState()
+    for step, loss in enumerate([5.0, 4.0, 3.0, 3.5], 1):
+        loop = dataclasses.replace(loop, step=step).evaluated(Evaluated(step, loss, 0.0, rank=0.0), CONFIG)
+    assert loop.kept == (3,) and loop.stale == 1
+
+
 def test_the_state_survives_its_checkpoint():
     loop = after([3.0, 2.0, 2.5], dataclasses.replace(CONFIG, average_best=2))
     assert LoopState.of(json.loads(json.dumps(dataclasses.asdict(loop)))) == loop
