@@ -7,6 +7,7 @@ D width, F feed-forward width, H heads, C channels a head, K candidates, N layer
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3  # docs/method.md, section 8.5: the special ids of the paper's vocabulary
@@ -17,7 +18,7 @@ NEG_INF = -1e9  # finite: sums and differences of it stay numbers
 
 Key = jax.Array  # a typed key from jax.random.key
 Params = dict[str, Any]  # a plain nested dict of arrays
-Step = jax.Array | int
+Progress = jax.Array | float | int  # share of a training that is done, from 0 to 1
 Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract shapes alike
 
 
@@ -56,6 +57,10 @@ class Mean(NamedTuple):
     def merge(self, other: "Mean") -> "Mean":
         """The mean over both sets of samples."""
         return Mean(self.total + other.total, self.weight + other.weight)
+
+    def ratio(self) -> Any:
+        """total / weight of arrays, 0 where nothing was weighed; differentiable."""
+        return self.total / jnp.where(self.weight > 0, self.weight, 1.0)
 
     def value(self) -> float:
         """total / weight; 0 where nothing was weighed."""

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")
     parser.add_argument(
+        "--teacher", help="a finished model whose translations student_train.best_by=distilled_loss looks at"
+    )
+    parser.add_argument(
         "--targets",
         type=int,
         default=1,
@@ -51,7 +54,8 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
 
     output = args.output or work.directory / paths.MODELS / args.role
     options = training_options(config, args.role, targets=args.targets)
-    sources = Sources(args.data or work.directory / paths.TRAIN, args.base, args.start)
+    data = args.data or work.directory / paths.TRAIN
+    sources = Sources(data, args.base, args.start, args.teacher)
     remedy = f"lower {args.role}_train.optim.peak_lr and train again, in another --output"
     with processes.hold(str(output), exclusive(output)):
         manifest = train_model(work, options, sources, output, label=args.role, remedy=remedy)

@@ -49,6 +49,10 @@ class FamilyOptions:
         )
         return dataclasses.replace(self, length_candidates=count)  # type: ignore[call-arg]
 
+    def continued(self) -> "FamilyOptions":
+        """Those of a training that goes on from a trained model of the same options, as later rounds do."""
+        return self
+
     def decoders(self) -> dict[str, "FamilyOptions"]:
         """The decoders by name, each as the same options with that decoder."""
         return {}
@@ -198,14 +202,18 @@ class GLATOptions(FamilyOptions):
     base_options: FamilyOptions | None = dataclasses.field(
         default=None, metadata=named_by("base", glanceable)
     )  # None: the base's defaults
-    start_ratio: float = 0.5  # of the wrong positions that are revealed at step 0
-    end_ratio: float = 0.3  # the same from anneal_steps on
-    anneal_steps: int = 1_000
+    start_ratio: float = 0.5  # of the wrong positions that are revealed at the first step
+    end_ratio: float = 0.3  # the same from anneal_share on, and in all rounds that start warm
+    anneal_share: float = 1.0  # of the training's steps, on the way from one ratio to the other
 
     def __post_init__(self) -> None:
         chosen_options("base", self.base, self.base_options, glanceable())
-        positive(self, "anneal_steps")
+        each(self, ("anneal_share",), lambda value: 0 < value <= 1, "more than 0, at most 1")
         each(self, ("start_ratio", "end_ratio"), lambda value: 0 <= value <= 1, "a share from 0 to 1")
+
+    def continued(self) -> "FamilyOptions":
+        """The ratio stays where the training before has brought it."""
+        return dataclasses.replace(self, start_ratio=self.end_ratio, base_options=self.of_base.continued())
 
     @property
     def of_base(self) -> FamilyOptions:

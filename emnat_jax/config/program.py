@@ -13,6 +13,7 @@ from emnat_jax.errors import require
 
 AXES = ("data", "fsdp", "model")  # of the mesh
 ROLES = ("teacher", "student")
+BEST_BY = ("bleu", "loss", "distilled_loss")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +43,15 @@ class TrainConfig:
     accumulate: int = 1  # micro-batches that a batch is cut into
     ema_decay: float | None = 0.99  # decay of the weight average that is used; None: the last weights
     log_every: int = 50  # steps
-    eval_every: int = 300  # steps between losses on the valid split
+    eval_every: int = 300  # steps between evaluations on the valid split
     checkpoint_every: int = 300  # steps
-    patience: int | None = None  # evaluations without a better valid loss before stopping
+    patience: int | None = None  # evaluations without a better one before stopping
+    average_best: int | None = None  # the mean of the weights of so many best evaluations is used
+    # What makes an evaluation the best: bleu of the model's own outputs, loss on the references, or
+    # distilled_loss on the outputs of the round's teacher. None: bleu where patience or average_best ask for
+    # a best one, else the last weights are used, and nothing is translated.
+    best_by: str | None = None
+    best_rows: int | None = 1_000  # first sentences of the valid split that are translated for it; None: all
     optim: OptimConfig = OptimConfig()
 
     def __post_init__(self) -> None:
@@ -57,8 +64,18 @@ class TrainConfig:
             "eval_every",
             "checkpoint_every",
             "patience",
+            "average_best",
+            "best_rows",
         )
+        if self.best_by is not None:
+            one_of("best_by", self.best_by, BEST_BY)
         each(self, ("ema_decay",), lambda value: 0 < value < 1, "None or a number between 0 and 1")
+
+    @property
+    def chosen_by(self) -> str | None:
+        """What the checkpoint that is used is chosen by; None where the last one is used."""
+        asked = self.patience is not None or self.average_best is not None
+        return self.best_by or ("bleu" if asked else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,6 +266,10 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed={self.seed}: use 0 or more.")
+        require(
+            self.teacher_train.best_by != "distilled_loss",
+            "teacher_train.best_by=distilled_loss: a teacher learns no teacher's outputs; use bleu or loss.",
+        )
         of_list = RULES[self.select.rule].needs_teacher_list
         asked = f"select.rule={self.select.rule}" if of_list else "select.max_drift"
         require(

@@ -35,8 +35,8 @@ class Intervals:
     """Steps between what a training writes.
 
     `log_every` and `checkpoint_every` never change the weights: a checkpoint that early stopping may go back
-    to is saved whenever it is found. `eval_every` changes them where `patience` counts evaluations; there it
-    is an option of the training (`TrainConfig`), and the one here is not used.
+    to is saved whenever it is found. `eval_every` changes them where the best evaluation is looked for; there
+    it is an option of the training (`TrainConfig`), and the one here is not used.
     """
 
     log_every: int
@@ -49,8 +49,8 @@ class Intervals:
         return cls(train.log_every, train.eval_every, train.checkpoint_every)
 
     def into(self, train: TrainConfig) -> TrainConfig:
-        """The training with these intervals, except `eval_every` where patience makes it matter."""
-        eval_every = self.eval_every if train.patience is None else train.eval_every
+        """The training with these intervals, except `eval_every` where it matters."""
+        eval_every = self.eval_every if train.chosen_by is None else train.eval_every
         return dataclasses.replace(
             train, log_every=self.log_every, eval_every=eval_every, checkpoint_every=self.checkpoint_every
         )

@@ -30,11 +30,13 @@ def _round(config: Config, index: int) -> list[Stage]:
     evaluated = {"teacher": teacher, "student": student, "teacher0": _teacher(config, 0)}
     (data, base, made), targets = _student_data(config, index), _targets(config)
     mono, made_of_mono = _mono(config, index)
+    judge = teacher if config.student_train.chosen_by == "distilled_loss" else None
+    start = _student_start(config, index)
     return [
         *_train_teacher(config, index),
         *made,
         *made_of_mono,
-        Train(student, index, "student", data, base, _student_start(config, index), targets, mono),
+        Train(student, index, "student", data, base, start, targets, teacher=judge, mono=mono),
         Evaluate(paths.evaluation(index), index, data, **evaluated, targets=targets),
     ]
 

@@ -149,13 +149,12 @@ def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
 
 
 def _curve(directory: epath.Path, index: int, role: str) -> Curve:
-    """The losses of one training; empty of a frozen teacher."""
+    """The figures of one training; empty of a frozen teacher."""
     path = directory / paths.model(index, role) / paths.METRICS
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    loss, valid_loss = (
-        tuple((line["step"], line[name]) for line in lines if name in line) for name in ("loss", "valid_loss")
-    )
-    return Curve(index, role, loss, valid_loss)
+    names = ("loss", "valid_loss", "valid_bleu")
+    points = (tuple((line["step"], line[name]) for line in lines if name in line) for name in names)
+    return Curve(index, role, *points)
 
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:

@@ -52,8 +52,8 @@ def parallel_parts(model: ModelSpec) -> Parallel | None:
     return None if parallel is None else parallel(model.transformer, model.options)
 
 
-def in_loss_family(model: ModelSpec, targets: int, steps: int) -> Family:
-    """The family that learns from groups of `targets` targets a source, in a training of this many steps.
+def in_loss_family(model: ModelSpec, targets: int) -> Family:
+    """The family that learns from groups of `targets` targets a source.
 
     UserError for a family that goes step by step: the choice is the student's.
     """
@@ -62,4 +62,4 @@ def in_loss_family(model: ModelSpec, targets: int, steps: int) -> Family:
         raise UserError(
             f"student.family={model.family}: the E-step inside the loss is for students that are parallel."
         )
-    return make_family(model)._replace(loss=in_loss_e_step(parts, targets, steps))
+    return make_family(model)._replace(loss=in_loss_e_step(parts, targets))

@@ -17,7 +17,7 @@ from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_pro
 from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.masking import masked_log_softmax
 from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
-from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step
+from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Progress
 
 
 class NextToken(nn.Module):
@@ -67,7 +67,12 @@ def make(spec: TransformerSpec, options: AROptions) -> Family:
 
 
 def _loss(
-    spec: TransformerSpec, module: NextToken, params: Params, batch: Batch, key: Key | None, step: Step
+    spec: TransformerSpec,
+    module: NextToken,
+    params: Params,
+    batch: Batch,
+    key: Key | None,
+    progress: Progress,
 ) -> tuple[Array, Metrics]:
     logits: Any = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
     weight = _free_positions(spec, batch.target) * batch.weight[:, None]
@@ -77,7 +82,7 @@ def _loss(
     loss = Mean(jnp.sum(losses * weight), tokens)
     nll = -token_log_probs(logits, batch.target)
     metrics = {"loss": loss, "nll": Mean(jnp.sum(nll * weight), tokens)}
-    return loss.total / jnp.maximum(tokens, 1.0), metrics
+    return loss.ratio(), metrics
 
 
 def _score(spec: TransformerSpec, module: NextToken, params: Params, batch: Batch) -> Float[Array, " B"]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from emnat_jax.types import Batch, Hypotheses, Key, Metrics, Params, Step
+from emnat_jax.types import Batch, Hypotheses, Key, Metrics, Params, Progress
 
 
 class Family(NamedTuple):
@@ -14,11 +14,12 @@ class Family(NamedTuple):
     - `init(key)`: float32 parameters, a plain nested dict of arrays.
     - `axes`: the same tree; each leaf is a tuple with one logical axis name (or None) a dimension.
       An array stacked over layers has "layers" first.
-    - `loss(params, batch, key, step)`: the float32 scalar to minimise, rows weighed by
+    - `loss(params, batch, key, progress)`: the float32 scalar to minimise, rows weighed by
       `batch.weight`, and metrics. `metrics["loss"]` is always there and the scalar is its
-      total / weight, its weight the number of target tokens; a batch that holds only fillers
-      gives 0, not NaN. `key=None` is evaluation: no dropout, no glancing.
-      `step` is there for annealed schedules.
+      `ratio()`. Total and weight (the target tokens that count) are sums over rows of what each row
+      gives by itself: so a batch cut into parts has the same loss and gradient, however it is cut.
+      A batch that holds only fillers gives 0, not NaN. `key=None` is evaluation: no dropout, no
+      glancing. `progress` is the share of the training that is done, for annealed schedules.
     - `score(params, batch)`: f32[B], log p(target | source) in nats summed over the sentence, EOS
       and length term included, neither smoothed nor normalised; the same however wide the padding.
     - `decode(params, source, key, num_candidates)`: distinct hypotheses, best first by
@@ -29,6 +30,6 @@ class Family(NamedTuple):
 
     init: Callable[[Key], Params]
     axes: Params
-    loss: Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]
+    loss: Callable[[Params, Batch, Key | None, Progress], tuple[jax.Array, Metrics]]
     score: Callable[[Params, Batch], jax.Array]
     decode: Callable[[Params, jax.Array, Key, int], Hypotheses]

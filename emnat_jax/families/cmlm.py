@@ -23,7 +23,7 @@ from emnat_jax.types import (
     Key,
     Metrics,
     Params,
-    Step,
+    Progress,
 )
 
 
@@ -38,11 +38,11 @@ def parts(spec: TransformerSpec, options: CMLMOptions) -> Parallel:
 
 
 def _loss(
-    parts: Parallel, params: Params, batch: Batch, key: Key | None, step: Step
+    parts: Parallel, params: Params, batch: Batch, key: Key | None, progress: Progress
 ) -> tuple[Array, Metrics]:
     """Loss of n masked tokens given the others, n uniform from 1 to all; all of them in evaluation."""
     if key is None:
-        return plain_loss(parts)(params, batch, None, step)
+        return plain_loss(parts)(params, batch, None, progress)
     encode_key, decode_key, count_key, mask_key = jax.random.split(key, 4)
     free = vanilla.free_positions(batch.target)
     count = uniform_count(count_key, jnp.sum(free, axis=-1))

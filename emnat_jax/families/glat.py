@@ -10,7 +10,7 @@ from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio
-from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Step
+from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Progress
 
 
 def make(spec: TransformerSpec, options: GLATOptions) -> Family:
@@ -29,20 +29,20 @@ def parts(spec: TransformerSpec, options: GLATOptions) -> Parallel:
 
 
 def _loss(
-    options: GLATOptions, parts: Parallel, params: Params, batch: Batch, key: Key | None, step: Step
+    options: GLATOptions, parts: Parallel, params: Params, batch: Batch, key: Key | None, progress: Progress
 ) -> tuple[Array, Metrics]:
     """The base's loss after a look at some of the reference, the more the worse a first pass is.
 
     The first pass has no gradient and no dropout in the decoder. In evaluation nothing is shown.
     """
     if key is None:
-        return plain_loss(parts)(params, batch, None, step)
+        return plain_loss(parts)(params, batch, None, progress)
     encode_key, decode_key, glance_key = jax.random.split(key, 3)
     memory = parts.encode(params, batch, encode_key)
     first = parts.predict(*jax.lax.stop_gradient((params, memory)), batch, None, None)
     reference = parts.reference(first, batch)
     eligible = reference != HIDDEN
-    ratio = glancing_ratio(step, options.start_ratio, options.end_ratio, options.anneal_steps)
+    ratio = glancing_ratio(progress, options.start_ratio, options.end_ratio, options.anneal_share)
     shown = glanced(glance_key, top_1(parts.logits(first))[1], reference, eligible, ratio)
     prediction = parts.predict(params, memory, batch, jnp.where(shown, reference, HIDDEN), decode_key)
     loss, metrics = parts.loss(prediction, batch, ~shown)

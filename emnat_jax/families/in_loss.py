@@ -18,13 +18,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from emnat_jax.families.parallel import LossFn, Parallel
-from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Step
+from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Progress
 
 SOFT = 2 / 3  # share of training from the mean to the log-sum-exp; the rest goes to the minimum (DDRS)
 
 
-def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
-    """`Family.loss` of batches whose rows are groups of `count` targets, in a training of `steps`.
+def in_loss_e_step(parts: Parallel, count: int) -> LossFn:
+    """`Family.loss` of batches whose rows are groups of `count` targets.
 
     The encoder sees each source once. `batch.weight` holds the targets' prior shares, 0 for none. Evaluation
     (key None) measures the family's loss of single targets.
@@ -33,13 +33,13 @@ def in_loss_e_step(parts: Parallel, count: int, steps: int) -> LossFn:
     of_groups = parts._replace(encode=functools.partial(_encode_once, parts.encode, count))
     loss_of_groups = parts.make_loss(of_groups)
 
-    def loss(params: Params, batch: Batch, key: Key | None, step: Step) -> tuple[jax.Array, Metrics]:
+    def loss(params: Params, batch: Batch, key: Key | None, progress: Progress) -> tuple[jax.Array, Metrics]:
         if key is None:
-            return alone(params, batch, None, step)
+            return alone(params, batch, None, progress)
         log_prob = _log_prob(parts, count, jax.lax.stop_gradient(params), batch)
         shares = batch.weight.reshape(-1, count)
-        weight = responsibilities(log_prob, shares, jnp.asarray(step) / steps)
-        value, metrics = loss_of_groups(params, batch.replace(weight=weight.reshape(-1)), key, step)
+        weight = responsibilities(log_prob, shares, jnp.asarray(progress, jnp.float32))
+        value, metrics = loss_of_groups(params, batch.replace(weight=weight.reshape(-1)), key, progress)
         sources = jnp.sum(shares, axis=1)
         sharpness = Mean(jnp.sum(jnp.max(weight, axis=1)), jnp.sum(sources))
         return value, metrics | {"largest_share": sharpness}
@@ -52,16 +52,15 @@ def responsibilities(
 ) -> Float[Array, "B K"]:
     """Weight of each target: its share at `progress` 0, its posterior at 2/3, only the best at 1.
 
-    The gradients of their losses are those of the mean, the log-sum-exp and the minimum, and in between
-    of their linear interpolation. Each source keeps the sum of its shares.
+    The best has the largest posterior: the prior shares count to the end. The gradients of their losses are
+    those of the mean, the log-sum-exp and the minimum (of the loss less the log of the share), and in
+    between of their linear interpolation. Each source keeps the sum of its shares.
     """
     total = jnp.sum(shares, axis=1, keepdims=True)
     score = jnp.where(shares > 0, log_prob + jnp.log(jnp.where(shares > 0, shares, 1.0)), -jnp.inf)
     score = jnp.where(total > 0, score, 0.0)
     posterior = jax.nn.softmax(score, axis=1) * total
-    best = (
-        jax.nn.one_hot(jnp.argmax(jnp.where(shares > 0, log_prob, -jnp.inf), axis=1), shares.shape[1]) * total
-    )
+    best = jax.nn.one_hot(jnp.argmax(score, axis=1), shares.shape[1]) * total
     soft, hard = jnp.clip(progress / SOFT, 0, 1), jnp.clip((progress - SOFT) / (1 - SOFT), 0, 1)
     return (1 - hard) * ((1 - soft) * shares + soft * posterior) + hard * best
 

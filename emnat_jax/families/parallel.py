@@ -10,17 +10,17 @@ from jaxtyping import Array, Float
 
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
-from emnat_jax.types import PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Step, is_impossible
+from emnat_jax.types import PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Progress, is_impossible
 
 Memory = Any  # the encoder's output
 Prediction = Any  # the decoder's output for all positions
-LossFn = Callable[[Params, Batch, Key | None, Step], tuple[jax.Array, Metrics]]  # as Family.loss
+LossFn = Callable[[Params, Batch, Key | None, Progress], tuple[jax.Array, Metrics]]  # as Family.loss
 
 
 def plain_loss(parts: "Parallel") -> LossFn:
     """`Family.loss` of one pass to which nothing is revealed."""
 
-    def loss(params: Params, batch: Batch, key: Key | None, step: Step) -> tuple[jax.Array, Metrics]:
+    def loss(params: Params, batch: Batch, key: Key | None, progress: Progress) -> tuple[jax.Array, Metrics]:
         encode_key, decode_key = (None, None) if key is None else jax.random.split(key)
         memory = parts.encode(params, batch, encode_key)
         return parts.loss(parts.predict(params, memory, batch, None, decode_key), batch, None)
@@ -78,4 +78,4 @@ def marginal_loss(log_prob: Float[Array, " B"], batch: Batch) -> tuple[jax.Array
     nll = Mean(jnp.sum(jnp.where(reachable, -log_prob, 0.0) * weight), tokens)
     unreachable = Mean(jnp.sum(batch.weight - weight), jnp.sum(batch.weight))
     metrics = {"loss": nll, "nll": nll, "unreachable": unreachable}
-    return nll.total / jnp.maximum(tokens, 1.0), metrics
+    return nll.ratio(), metrics

@@ -1,7 +1,8 @@
 """Position-wise non-autoregressive student: p(y | x) = p(T | x) prod_t p(y_t | T, t, x).
 
 Network and loss of Sun & Yang (ICML 2020) as docs/method.md, sections 8.3 and 9.2 give them, without the
-faults of section 14: the decoder sees every source token and not the length slot, and EOS is no input at all.
+faults of section 14: the length slot takes no position from the words, the decoder sees every source token
+and not the slot, and EOS is no input at all.
 """
 
 import functools
@@ -49,6 +50,8 @@ class LengthThenTokens(nn.Module):
     def setup(self) -> None:
         self.transformer = Transformer(self.spec, causal=False)
         self.length_head = LengthHead(self.spec)
+        init = nn.with_logical_partitioning(nn.initializers.normal(self.spec.width**-0.5), ("embed",))
+        self.length_slot: Any = self.param("length_slot", init, (self.spec.width,), jnp.float32)
 
     def __call__(self, source: Array, lengths: Array, width: int) -> tuple[Any, Any]:
         encoded, length_logits = self.encode(source)
@@ -56,7 +59,8 @@ class LengthThenTokens(nn.Module):
 
     def encode(self, source: Int[Array, "B S"]) -> tuple[Encoded, Float[Array, "B L"]]:
         """What the decoder sees of the source, and scores of each target length."""
-        states, keep = self.transformer.encode(source, slot=True)
+        slot = self.length_slot * self.spec.width**0.5  # scaled as the words and positions beside it
+        states, keep = self.transformer.encode(source, slot=slot)
         return Encoded(states[:, 1:], keep[:, 1:]), self.length_head(states[:, 0])
 
     def tokens(
@@ -136,22 +140,24 @@ def _predict(
 def _loss(
     spec: TransformerSpec, length_weight: float, prediction: Prediction, batch: Batch, hidden: Array | None
 ) -> tuple[Array, Metrics]:
-    """Mean smoothed token loss plus a share of the mean smoothed length loss (docs/method.md, 9.2)."""
+    """Mean smoothed token loss plus a share of the mean smoothed length loss (docs/method.md, 9.2).
+
+    Both are means over the positions that count, at each of which stands the length loss of its row. So
+    there is one weight, and parts of a batch add up to the whole. A row without a position counts as one.
+    """
     lengths, smoothing = _lengths(batch.target), spec.label_smoothing
     token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(spec, eos=False))
     length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(spec))
     counted = free_positions(batch.target) if hidden is None else free_positions(batch.target) & hidden
     weight = counted * batch.weight[:, None]
-    tokens, rows = jnp.sum(weight), jnp.sum(batch.weight)
-    token_mean = jnp.sum(token * weight) / jnp.maximum(tokens, 1.0)
-    length_mean = jnp.sum(length * batch.weight) / jnp.maximum(rows, 1.0)
-    loss = token_mean + length_weight * length_mean
+    of_row = jnp.maximum(jnp.sum(counted, axis=-1), 1) * batch.weight
+    loss = Mean(jnp.sum(token * weight) + length_weight * jnp.sum(length * of_row), jnp.sum(of_row))
     token_nll = -token_log_probs(prediction.tokens, batch.target)
     length_nll = -token_log_probs(prediction.lengths, lengths)
-    return loss, {
-        "loss": Mean(loss * tokens, tokens),
-        "nll": Mean(jnp.sum(token_nll * weight), tokens),
-        "length_nll": Mean(jnp.sum(length_nll * batch.weight), rows),
+    return loss.ratio(), {
+        "loss": loss,
+        "nll": Mean(jnp.sum(token_nll * weight), jnp.sum(weight)),
+        "length_nll": Mean(jnp.sum(length_nll * batch.weight), jnp.sum(batch.weight)),
     }
 
 

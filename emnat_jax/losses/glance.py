@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from emnat_jax.types import Key, Step
+from emnat_jax.types import Key, Progress
 
 
 def random_subset(key: Key, eligible: Bool[Array, "B L"], count: Int[Array, " B"]) -> Bool[Array, "B L"]:
@@ -19,9 +19,12 @@ def uniform_count(key: Key, limit: Int[Array, " B"]) -> Int[Array, " B"]:
     return jnp.where(limit > 0, jax.random.randint(key, limit.shape, 1, jnp.maximum(limit, 1) + 1), 0)
 
 
-def glancing_ratio(step: Step, start: float, end: float, anneal_steps: int) -> Float[Array, ""]:
-    """From `start` at step 0 in a straight line to `end` at `anneal_steps`, then constant."""
-    done = jnp.minimum(jnp.asarray(step, jnp.float32) / anneal_steps, 1.0)
+def glancing_ratio(progress: Progress, start: float, end: float, share: float) -> Float[Array, ""]:
+    """From `start` in a straight line to `end`, over this `share` of the training; then constant.
+
+    `progress` is the share of the training that is done.
+    """
+    done = jnp.minimum(jnp.asarray(progress, jnp.float32) / share, 1.0)
     return start + (end - start) * done
 
 

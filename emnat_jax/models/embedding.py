@@ -36,7 +36,7 @@ class Embedding(nn.Module):
 
     @property
     def slots(self) -> int:
-        """Positions in the table: the longest sequence and the length slot."""
+        """Positions in the table. The last is not used: without it models of before would not fit."""
         return self.spec.max_length + 1
 
     def _param(self, name, init, axes, *shape):

@@ -194,14 +194,17 @@ class Transformer(nn.Module):
         partition = nn.with_logical_partitioning(nn.initializers.zeros_init(), ("embed",))
         self.source_bias: Any = self.param("source_bias", partition, (spec.width,), jnp.float32)
 
-    def encode(self, source: Int[Array, "B S"], *, slot: bool = False) -> Encoded:
-        """Encoder output; with `slot` a zero vector stands before the words (docs/method.md, section 8.1)."""
-        x = self.embedding.lookup(source)
+    def encode(self, source: Int[Array, "B S"], *, slot: Float[Array, " D"] | None = None) -> Encoded:
+        """Encoder output; a `slot` stands before the words with this vector, and takes no position.
+
+        So the words stand where they stand without it, and an encoder can be shared.
+        """
+        x = self.embedding(source)
         keep = source != PAD
-        if slot:
-            x = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))
+        if slot is not None:
+            x = jnp.pad(x, ((0, 0), (1, 0), (0, 0))).at[:, 0].set(slot)
             keep = jnp.pad(keep, ((0, 0), (1, 0)), constant_values=True)
-        x = x + (self.embedding.position(jnp.arange(x.shape[1])) + self.source_bias[None])[None]
+        x = x + self.source_bias[None, None]
         x, _ = self.encoder(self._enter(x, self.encoder_norm), shared=Visible(keep))
         return Encoded(self._leave(x, self.encoder_norm), keep)
 

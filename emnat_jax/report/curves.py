@@ -8,6 +8,7 @@ from emnat_jax.report.record import Curve, LengthBucket, Multimodality, Report, 
 from emnat_jax.report.rounds import NAMES
 
 Line = list[tuple[int, float]]
+Points = tuple[tuple[int, float], ...]
 NATS = "nats per token"
 NCM = "NCM, its negative log-likelihood per token"
 
@@ -33,6 +34,11 @@ def curves(report: Report) -> str:
                 line_chart(_losses(report, role), "step", NATS),
             )
             for role in ("teacher", "student")
+        ),
+        *(
+            (f"BLEU of the {role} on the valid split while it trains", line_chart(found, "step", "BLEU"))
+            for role in ("teacher", "student")
+            if (found := _valid_bleu(report, role))
         ),
     ]
     return f"<h2>Curves</h2>{figures(drawn)}"
@@ -77,13 +83,25 @@ def _by_length(buckets: Sequence[LengthBucket]) -> str:
 
 
 def _losses(report: Report, role: str) -> dict[str, Line]:
-    """By step; a model that goes on from the last round's goes on to the right of it."""
+    return _by_step(
+        report,
+        role,
+        lambda curve: {", training loss": curve.loss, ", valid loss, on references": curve.valid_loss},
+    )
+
+
+def _valid_bleu(report: Report, role: str) -> dict[str, Line]:
+    return _by_step(report, role, lambda curve: {"": curve.valid_bleu})
+
+
+def _by_step(report: Report, role: str, read: Callable[[Curve], dict[str, Points]]) -> dict[str, Line]:
+    """Lines of each round; a model that goes on from the last round's goes on to the right of it."""
     series: dict[str, Line] = {}
     before = 0
     for curve in (curve for curve in report.curves if curve.role == role):
-        for label, points in (("training loss", curve.loss), ("valid loss, on references", curve.valid_loss)):
+        for label, points in read(curve).items():
             if points:
-                series[f"round {curve.round}, {label}"] = [(before + step, value) for step, value in points]
+                series[f"round {curve.round}{label}"] = [(before + step, value) for step, value in points]
         if report.config.em.warm_start:
             before += _last_step(curve)
     return series

@@ -165,12 +165,13 @@ class RoundReport(Evaluation):
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """The losses of one training as (step, nats a token)."""
+    """The losses of one training as (step, nats a token), and BLEU on the valid split as (step, percent)."""
 
     round: int
     role: str  # teacher or student
     loss: tuple[tuple[int, float], ...]  # of the training batches
     valid_loss: tuple[tuple[int, float], ...]
+    valid_bleu: tuple[tuple[int, float], ...] = ()  # where evaluations were compared by that
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -51,24 +51,24 @@ def fingerprint(tree: Any) -> str:
 
 @dataclasses.dataclass
 class _KeepLatestAnd(preservation_policy.PreservationPolicy):
-    """Preserves the latest checkpoints and that of `step`."""
+    """Preserves the latest checkpoints and those of `steps`."""
 
-    step: int | None
+    steps: Collection[int]
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         latest = [info.step for info in checkpoints][-KEEP_LATEST:]
-        return [info.step in latest or info.step == self.step for info in checkpoints]
+        return [info.step in latest or info.step in self.steps for info in checkpoints]
 
 
 class Checkpoints:
-    """The checkpoints of one training run: the two latest and one more that `save` may name.
+    """The checkpoints of one training run: the two latest and those that `save` names.
 
     Use it as a context; leaving it waits for the last save. All processes must call every method.
     """
 
     def __init__(self, directory: str | os.PathLike):
         self._directory = os.fspath(absolute(directory))
-        self._policy = _KeepLatestAnd(None)
+        self._policy = _KeepLatestAnd(())
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=ITEMS)
 
@@ -82,18 +82,18 @@ class Checkpoints:
         """The steps that were saved whole, in increasing order."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: TrainState, metadata: dict, *, keep: int | None = None) -> None:
+    def save(self, step: int, state: TrainState, metadata: dict, *, keep: Collection[int] = ()) -> None:
         """Saves in the background; the arrays may be donated as soon as this returns.
 
-        `metadata` must be JSON. `keep` is a step whose checkpoint outlives newer ones until another
-        is named. Raises UserError when this save or the last could not be written.
+        `metadata` must be JSON. `keep` are steps whose checkpoints outlive newer ones until others
+        are named. Raises UserError when this save or the last could not be written.
         """
         items = _as_items(state)
         marks = {name: fingerprint(item) for name, item in items.items()}
         sealed = {"metadata": metadata, "fingerprints": marks, "seal": _seal(metadata, marks)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(items), metadata=ocp.args.JsonSave(sealed))
         self.wait()  # the last save may still be deleting, by the policy it was given
-        self._policy.step = keep
+        self._policy.steps = keep
         saved = self._write(lambda: self._manager.save(step, args=args))
         assert saved, f"step {step} is already in {self._directory}"
 
@@ -134,6 +134,7 @@ class Checkpoints:
 
     def _restore_step(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
         sealed = _read_metadata(self._manager, step)
+        _require_same_model(f"{self._directory}/{step}", "params", abstract.params)
         restore = ocp.args.StandardRestore(_as_items(abstract))
         items = _guarded(lambda: self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"])
         for name, item in items.items():
@@ -183,12 +184,14 @@ def restore_params(directory: str | os.PathLike, abstract: Params, step: int | N
             raise UserError(
                 f"{absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
             )
-        return _or_user_error(f"{directory}/{chosen}", lambda: _restore_part(manager, chosen, abstract))
+        path = f"{absolute(directory)}/{chosen}"
+        return _or_user_error(path, lambda: _restore_part(manager, path, chosen, abstract))
 
 
-def _restore_part(manager: ocp.CheckpointManager, step: int, abstract: Params) -> Params:
+def _restore_part(manager: ocp.CheckpointManager, path: str, step: int, abstract: Params) -> Params:
     sealed = _read_metadata(manager, step)
     name = "ema" if "ema" in sealed["fingerprints"] else "params"
+    _require_same_model(path, name, abstract)
     item = {name: abstract}
     restore = ocp.args.PyTreeRestore(
         item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
@@ -196,6 +199,22 @@ def _restore_part(manager: ocp.CheckpointManager, step: int, abstract: Params) -
     params = _guarded(lambda: manager.restore(step, args=ocp.args.Composite(state=restore))["state"][name])
     _verify(name, params, sealed)
     return params
+
+
+def _require_same_model(path: str, name: str, abstract: Params) -> None:
+    """UserError where the parameters `name` of a checkpoint have other names or shapes than these."""
+    saved = _guarded(lambda: ocp.PyTreeCheckpointHandler().metadata(epath.Path(path) / "state").tree[name])
+    has, wants = (
+        {jax.tree_util.keystr(key): tuple(leaf.shape) for key, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (saved, abstract)
+    )
+    for key in sorted(has.keys() | wants.keys()):
+        if has.get(key) != wants.get(key):
+            raise UserError(
+                f"checkpoint {path} is of another model, or of another version of emnat_jax: its parameter "
+                f"{key} has shape {has.get(key)}, expected {wants.get(key)} (None: there is none). Use the "
+                "version that made it, or train again in a new folder."
+            )
 
 
 def _read_metadata(manager: ocp.CheckpointManager, step: int) -> dict:

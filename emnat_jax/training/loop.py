@@ -2,11 +2,10 @@
 
 A run that is killed at any moment and started again ends with the same bits as an unbroken one on the
 same devices: a checkpoint holds the arrays together with the position in the data, the metrics not yet
-logged and the counters of early stopping (`LoopState`), and randomness depends on the step alone.
+logged and the best evaluations (`LoopState`), and randomness depends on the step alone.
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
@@ -15,25 +14,30 @@ import jax
 import optax
 from etils import epath
 
-from emnat_jax.artifacts import paths
 from emnat_jax.config import TrainConfig
-from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log, Progress
-from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, restore_params, saved_steps
-from emnat_jax.training.loop_state import LoopState
-from emnat_jax.training.metrics import MetricsWriter, Sums, means, merge, require_finite
+from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, saved_steps
+from emnat_jax.training.choice import (
+    Chosen,
+    ValidScore,
+    checkpoints_in,
+    chosen_params,
+    look_at_valid,
+    require_valid_split,
+)
+from emnat_jax.training.loop_state import Evaluated, LoopState
+from emnat_jax.training.metrics import MetricsWriter, means, merge, require_finite
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
 from emnat_jax.training.state import (
     TrainState,
     abstract_params,
     abstract_state,
-    create_state,
     inference_params,
-    place_params,
+    initial_state,
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
@@ -67,6 +71,7 @@ class TrainingRun:
     seed: int
     directory: epath.PathLike
     valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
+    valid_score: ValidScore | None = None  # what config.chosen_by names, unless that is the loss
     initial_params: Params | None = None  # of all modules or of some, in place of random ones
     flops: Callable[[Batch], float] | None = None  # of the model in a training step on this batch
     name: str = "train"  # in messages and in the progress bar
@@ -80,10 +85,11 @@ class TrainingRun:
 class FitResult:
     """The outcome of a run."""
 
-    params: Params  # the ones to use: the average, or the best by valid loss where patience is set
+    params: Params  # the ones to use, of the weight average where there is one
     step: int  # training steps they have seen
     valid_loss: float | None  # theirs, in nats a token; None without a valid split
     fingerprint: str  # of params
+    chosen: Chosen | None = None  # None: the last ones
 
 
 class _Context(NamedTuple):
@@ -114,28 +120,30 @@ def fit(run: TrainingRun) -> FitResult:
     divide, and for checkpoints none of which is good; what `PreemptionGuard.end` makes when told to end.
     """
     config, family = run.config, run.family
-    if config.patience is not None and run.valid_batches is None:
-        raise UserError(
-            f"{run.option_group}.patience={config.patience} needs a valid split; give one, or set it to None."
-        )
+    require_valid_split(config, run.valid_batches is not None, run.option_group)
     tx = make_optimizer(config.optim, config.steps, family.axes)
     shardings = state_shardings(family.axes, tx, run.layout, ema=config.ema_decay is not None)
     abstract = abstract_state(family, tx, shardings)
     init_key, step_key = jax.random.split(jax.random.key(run.seed))
-    with use_layout(run.layout), Checkpoints(_checkpoints_in(run.directory)) as checkpoints:
+    with use_layout(run.layout), Checkpoints(checkpoints_in(run.directory)) as checkpoints:
         resumed = _resume(run, checkpoints, abstract)
-        state, loop_state = resumed or (_initial_state(run, tx, shardings, init_key), LoopState())
+        if resumed is None:
+            start = initial_state(family, tx, shardings, run.layout, init_key, given=run.initial_params)
+            resumed = start, LoopState()
+        state, loop_state = resumed
+        train_step, eval_step = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
         if not loop_state.finished(config):
-            steps = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
             with (
                 PreemptionGuard(run.processes, run.name, run.log) as preemption,
                 MetricsWriter(run.directory, loop_state.step, run.log) as writer,
                 Progress(run.name, config.steps, loop_state.step, run.log) as progress,
             ):
-                context = _Context(run, step_key, *steps, checkpoints, preemption, writer, progress)
+                context = _Context(
+                    run, step_key, train_step, eval_step, checkpoints, preemption, writer, progress
+                )
                 state, loop_state = _train_to_end(context, state, loop_state)
                 checkpoints.wait()  # here, where a signal waits for it
-        return _result(run.directory, abstract.params, state, loop_state)
+        return _result(run, eval_step, abstract.params, state, loop_state)
 
 
 def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Params:
@@ -143,18 +151,21 @@ def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Pa
 
     Raises UserError when there are none or they are damaged.
     """
-    folder = _checkpoints_in(directory)
-    loop_state = LoopState(**(read_metadata(folder) or {})).without_lost_best(saved_steps(folder))
-    return restore_params(folder, abstract_params(family, layout), loop_state.best_step)
-
-
-def _checkpoints_in(directory: epath.PathLike) -> epath.Path:
-    return epath.Path(directory) / paths.CHECKPOINTS
+    folder = checkpoints_in(directory)
+    loop_state = LoopState.of(read_metadata(folder) or {}).without_lost_best(saved_steps(folder))
+    return chosen_params(directory, abstract_params(family, layout), loop_state)
 
 
 def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
     config, loss = run.config, run.family.loss
-    return make_train_step(loss, tx, shardings, accumulate=config.accumulate, ema_decay=config.ema_decay)
+    return make_train_step(
+        loss,
+        tx,
+        shardings,
+        accumulate=config.accumulate,
+        ema_decay=config.ema_decay,
+        steps=config.steps,
+    )
 
 
 def _resume(
@@ -169,28 +180,11 @@ def _resume(
     if restored is None:
         return None
     state, metadata = restored
-    loop_state = LoopState(**metadata).without_lost_best(checkpoints.steps())
+    loop_state = LoopState.of(metadata).without_lost_best(checkpoints.steps())
     if loop_state.position is not None:
         run.stream.restore(loop_state.position)
     log(f"goes on after step {loop_state.step}")
     return state, loop_state
-
-
-def _initial_state(
-    run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState, key: Key
-) -> TrainState:
-    """The state before the first step, on its devices."""
-    params = run.initial_params
-    if params is not None:
-        params = place_params(params, abstract_params(run.family, run.layout))
-
-    def create(key: Key, params: Params | None) -> TrainState:
-        return create_state(run.family, tx, key, ema=shardings.ema is not None, initial_params=params)
-
-    # It runs once: on a CPU, optimising the compiled code takes ten times as long as running it.
-    on_cpu = run.layout.mesh.devices.flat[0].platform == "cpu"
-    options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    return jax.jit(create, out_shardings=shardings, compiler_options=options)(key, params)
 
 
 def _train_to_end(
@@ -205,8 +199,8 @@ def _train_to_end(
             _log_metrics(context, loop_state, throughput)
             loop_state, throughput = dataclasses.replace(loop_state, unlogged={}), _Throughput()
         if run.valid_batches is not None and loop_state.is_due(config.eval_every, config):
-            loop_state = _evaluate(context, state, loop_state, run.valid_batches())
-        if loop_state.best_step == loop_state.step or loop_state.is_due(config.checkpoint_every, config):
+            loop_state = _evaluate(context, state, loop_state)
+        if loop_state.step in loop_state.kept or loop_state.is_due(config.checkpoint_every, config):
             _save(context, state, loop_state)
         # A notice that comes with the last step is passed on to what runs next.
         if not loop_state.finished(config) and context.preemption.ends_after(loop_state.step):
@@ -251,23 +245,22 @@ def _log_metrics(context: _Context, loop_state: LoopState, throughput: _Throughp
     context.progress.show(loop_state.step, values)
 
 
-def _evaluate(
-    context: _Context, state: TrainState, loop_state: LoopState, batches: Iterable[Batch]
-) -> LoopState:
-    """The loop state after one pass over the valid split, whose loss is logged as well."""
-    run, params = context.run, inference_params(state)
-    evaluated = [context.eval_step(params, to_global(run.layout, batch)) for batch in batches]
-    sums: Sums = {}
-    for metrics in jax.device_get(evaluated):
-        sums = merge(sums, metrics)
-    values = means(sums, "valid_")
-    if not evaluated or not math.isfinite(values["valid_loss"]):
-        what = f"is {values['valid_loss']}" if evaluated else "has no rows"
-        mend = f"look at its rows, or {run.remedy}" if evaluated else "give it some"
-        raise UserError(f"the loss on the valid split {what} at step {loop_state.step}; {mend}.")
-    context.writer.write(loop_state.step, values)
-    context.progress.note(f"step {loop_state.step} valid_loss={values['valid_loss']:.4f}")
-    return loop_state.evaluated(values["valid_loss"], run.config)
+def _look_at_valid(
+    run: TrainingRun, eval_step: EvalStep, params: Params, step: int
+) -> tuple[Evaluated, dict[str, float]]:
+    assert run.valid_batches is not None  # nobody asks without
+    batches = (to_global(run.layout, batch) for batch in run.valid_batches())
+    return look_at_valid(eval_step, params, batches, score=run.valid_score, step=step, mend=run.remedy)
+
+
+def _evaluate(context: _Context, state: TrainState, loop_state: LoopState) -> LoopState:
+    """The loop state after a look at the valid split, whose figures are logged as well."""
+    run, step = context.run, loop_state.step
+    found, values = _look_at_valid(run, context.eval_step, inference_params(state), step)
+    context.writer.write(step, values)
+    score = f" valid_{run.valid_score.name}={found.value:.4f}" if run.valid_score else ""
+    context.progress.note(f"step {step} valid_loss={found.loss:.4f}{score}")
+    return loop_state.evaluated(found, run.config)
 
 
 def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:
@@ -275,7 +268,7 @@ def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:
     if loop_state.step not in context.checkpoints.steps():
         context.writer.sync()
         metadata = dataclasses.asdict(loop_state)
-        context.checkpoints.save(loop_state.step, state, metadata, keep=loop_state.best_step)
+        context.checkpoints.save(loop_state.step, state, metadata, keep=loop_state.kept)
 
 
 def _end_early(context: _Context, loop_state: LoopState) -> NoReturn:
@@ -289,12 +282,18 @@ def _end_early(context: _Context, loop_state: LoopState) -> NoReturn:
 
 
 def _result(
-    directory: epath.PathLike, abstract: Params, state: TrainState, loop_state: LoopState
+    run: TrainingRun, eval_step: EvalStep, abstract: Params, state: TrainState, loop_state: LoopState
 ) -> FitResult:
-    """The parameters to use: those of the best step where one was kept, else the last."""
-    if loop_state.best_step in (None, loop_state.step):
-        params, step, loss = inference_params(state), loop_state.step, loop_state.valid_loss
-    else:
-        params = restore_params(_checkpoints_in(directory), abstract, loop_state.best_step)
-        step, loss = loop_state.best_step, loop_state.best_loss
-    return FitResult(params, step, loss, fingerprint(params))
+    """The parameters to use: of the best evaluations where some are kept, else the last."""
+    best, by = loop_state.best, run.config.chosen_by
+    if by is None or not best:
+        params = inference_params(state)
+        return FitResult(params, loop_state.step, loop_state.valid_loss, fingerprint(params))
+    params, step = chosen_params(run.directory, abstract, loop_state), loop_state.kept[-1]
+    found = best[0]
+    if len(best) > 1:
+        found, _ = _look_at_valid(run, eval_step, params, step)
+        steps = ", ".join(map(str, loop_state.kept))
+        run.log(f"{run.name}: the weights are the mean of those after steps {steps}")
+    chosen = Chosen(by, found.value, loop_state.kept)
+    return FitResult(params, step, found.loss, fingerprint(params), chosen)

@@ -26,6 +26,7 @@ def finish_model(
         "train": to_dict(train),
         "step": result.step,
         "valid_loss": result.valid_loss,
+        "chosen": result.chosen and result.chosen._asdict(),
     }
     manifest = Manifest(
         kind="model",

@@ -44,6 +44,30 @@ def create_state(
     return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params), average)
 
 
+def initial_state(
+    family: Family,
+    tx: optax.GradientTransformation,
+    shardings: TrainState,
+    layout: Layout,
+    key: Key,
+    *,
+    given: Params | None,
+) -> TrainState:
+    """The state before the first step on its devices, with an average where `shardings` has one.
+
+    `given` parameters, of all modules or of some, replace random ones; UserError for those of another model.
+    """
+    params = None if given is None else place_params(given, abstract_params(family, layout))
+
+    def create(key: Key, params: Params | None) -> TrainState:
+        return create_state(family, tx, key, ema=shardings.ema is not None, initial_params=params)
+
+    # It runs once: on a CPU, optimising the compiled code takes ten times as long as running it.
+    on_cpu = layout.mesh.devices.flat[0].platform == "cpu"
+    options = {"xla_backend_optimization_level": 0} if on_cpu else None
+    return jax.jit(create, out_shardings=shardings, compiler_options=options)(key, params)
+
+
 def _replaced(params: Params, given: Params) -> Params:
     """`params` with the leaves that `given`, a part of the same tree, has too replaced by those."""
     return {

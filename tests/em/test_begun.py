@@ -11,7 +11,7 @@ from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.stages.train import Sources, _run_of, train_model, training_options
+from emnat_jax.em.stages.train import Sources, _Models, _run_of, train_model, training_options
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
 from tests.em.runs import run_em, small_config, workspace
@@ -104,7 +104,7 @@ def test_rows_that_no_bucket_holds_are_told_once(finished, tmp_path):
     longest = max(len(tokens) for row in rows for tokens in (row.source, *row.targets))
     for width in (longest, longest - 1):
         short = dataclasses.replace(options, buckets=(width,))
-        made = _run_of(context, short, make_pairs(rows), None, epath.Path(tmp_path), "x")
+        made = _run_of(context, short, make_pairs(rows), _Models(), epath.Path(tmp_path), "x")
         assert made.option_group == "teacher_train"  # what messages call its options
     count = sum(max(len(row.source), len(row.targets[0])) == longest for row in rows)
     assert said == [f"x: {count} rows are longer than the last of data.buckets and are not learned from"]

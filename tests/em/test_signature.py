@@ -22,7 +22,7 @@ FREE = {
     *(f"data.{name}" for name in ("root", "tfds_dir", "decode_rows")),
     *(f"data.{split}_{side}" for split in ("train", "valid", "test") for side in ("source", "target", "tsv")),
     *(f"{role}_train.{name}_every" for role in ("teacher", "student") for name in ("log", "checkpoint")),
-    "teacher_train.eval_every",  # of a training without patience
+    "teacher_train.eval_every",  # of a training whose last weights are used
     "em.rounds",
     "em.stop_min_gain",
     "em.stop_max_drift",
@@ -55,6 +55,7 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
 }
 BY_NAME = {
     "attention": "cudnn",
+    "best_by": "loss",
     "attention_dropout": 0.1,
     "dtype": "bfloat16",
     "ema_decay": 0.5,

@@ -45,21 +45,24 @@ def parts(spec, options: FocalOptions):
 
 
 def _loss(options, prediction, batch, hidden):
-    """Mean of -(1 - p)^gamma log p over tokens, and a share of the mean length loss."""
-    counted = vanilla.free_positions(batch.target)
-    weight = (counted if hidden is None else counted & hidden) * batch.weight[:, None]
+    """Mean over tokens of -(1 - p)^gamma log p and a share of the length loss of the token's row.
+
+    Total and weight of `loss` are sums over rows, so that a batch can be cut anywhere.
+    """
+    free = vanilla.free_positions(batch.target)
+    counted = free if hidden is None else free & hidden
+    weight = counted * batch.weight[:, None]
     token, length = (
         token_log_probs(prediction.tokens, batch.target),
         token_log_probs(prediction.lengths, jnp.sum(batch.target != 0, axis=-1)),
     )
-    tokens, rows = jnp.sum(weight), jnp.sum(batch.weight)
-    focal = jnp.sum(-((1 - jnp.exp(token)) ** options.gamma) * token * weight) / jnp.maximum(tokens, 1.0)
-    length_nll = -jnp.sum(length * batch.weight)
-    loss = focal + options.length_loss_weight * length_nll / jnp.maximum(rows, 1.0)
-    return loss, {
-        "loss": Mean(loss * tokens, tokens),
-        "nll": Mean(-jnp.sum(token * weight), tokens),
-        "length_nll": Mean(length_nll, rows),
+    of_row = jnp.maximum(jnp.sum(counted, axis=-1), 1) * batch.weight  # a row without a word counts as one
+    focal = jnp.sum(-((1 - jnp.exp(token)) ** options.gamma) * token * weight)
+    loss = Mean(focal - options.length_loss_weight * jnp.sum(length * of_row), jnp.sum(of_row))
+    return loss.ratio(), {
+        "loss": loss,
+        "nll": Mean(-jnp.sum(token * weight), jnp.sum(weight)),
+        "length_nll": Mean(-jnp.sum(length * batch.weight), jnp.sum(batch.weight)),
     }
 
 

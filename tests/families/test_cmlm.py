@@ -79,15 +79,16 @@ def test_rows_are_pooled_by_their_weight_over_hidden_tokens():
     batch = BATCH.replace(weight=np.array([1.0, 0.5, 0.0], np.float32))
     value, metrics, [(revealed, _)] = loss()(tiny.params("cmlm"), batch, jax.random.key(3), 0)
     tokens, lengths = prediction(batch, revealed)
-    total, count, nll = 0.0, 0.0, 0.0
+    total, count, nll, by_length = 0.0, 0.0, 0.0, length_loss(lengths, batch)
     for row, weight in enumerate(batch.weight):
         free = range(int(np.sum(batch.target[row] != PAD)) - 1)
         hidden = [t for t in free if revealed[row, t] == HIDDEN]
-        total += weight * sum(token_losses(tokens, batch, row, hidden))
+        total += weight * sum(
+            loss + 0.1 * by_length[row] for loss in token_losses(tokens, batch, row, hidden)
+        )
         nll -= weight * sum(tokens[row, t, batch.target[row, t]] for t in hidden)
         count += weight * len(hidden)
-    lengths = np.average(length_loss(lengths, batch), weights=batch.weight)
-    np.testing.assert_allclose(value, total / count + 0.1 * lengths, rtol=1e-4)
+    np.testing.assert_allclose(value, total / count, rtol=1e-4)
     np.testing.assert_allclose((metrics["nll"].total, metrics["nll"].weight), (nll, count), rtol=1e-4)
 
 
@@ -124,7 +125,8 @@ def test_evaluation_loss_and_score_are_of_the_fully_masked_pass():
     tokens, lengths = prediction(BATCH, np.full(BATCH.target.shape, HIDDEN))
     sizes = [int(np.sum(t != PAD)) for t in BATCH.target]
     losses = [token_losses(tokens, BATCH, row, range(n - 1)) for row, n in enumerate(sizes)]
-    wanted = np.mean(np.concatenate(losses)) + 0.1 * np.mean(length_loss(lengths, BATCH))
+    by_length = np.average(length_loss(lengths, BATCH), weights=[n - 1 for n in sizes])
+    wanted = np.mean(np.concatenate(losses)) + 0.1 * by_length
     value, *_ = loss()(tiny.params("cmlm"), BATCH, None, 0)
     np.testing.assert_allclose(value, wanted, rtol=1e-4)
     score = tiny.jitted("cmlm", "score")(tiny.params("cmlm"), BATCH)

@@ -36,9 +36,18 @@ def test_shares_are_the_gradient_of_the_annealed_loss(progress):
         mean = jnp.sum(shares * losses)
         soft = -jax.nn.logsumexp(jnp.log(shares) - losses)
         a, b = min(progress / SOFT, 1.0), max((progress - SOFT) / (1 - SOFT), 0.0)
-        return (1 - b) * ((1 - a) * mean + a * soft) + b * jnp.min(losses)
+        return (1 - b) * ((1 - a) * mean + a * soft) + b * jnp.min(losses - jnp.log(shares))
 
     np.testing.assert_allclose(at(progress, shares), jax.grad(annealed)(jnp.asarray(LOSSES)), atol=1e-6)
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_the_best_at_the_end_has_the_largest_posterior(equal):
+    """A prior holds to the end: only with equal shares the model alone decides."""
+    log_prob = jnp.array([[-5.0, -4.9]])
+    shares = jnp.array([[0.5, 0.5]] if equal else [[0.999, 0.001]])
+    best = [[0.0, 1.0]] if equal else [[1.0, 0.0]]
+    np.testing.assert_allclose(responsibilities(log_prob, shares, jnp.asarray(1.0)), best, atol=1e-6)
 
 
 def test_slots_without_a_target_and_fillers_count_nothing():
@@ -65,7 +74,7 @@ def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
     """Against automatic differentiation of -log sum_k w_k p(y_k | x), smoothing and dropout off."""
     off = {"dropout": 0.0, "attention_dropout": 0.0, "ff_dropout": 0.0, "label_smoothing": 0.0}
     params, batch, parts = tiny.params(name, **off), grouped(), parallel_parts(tiny.model(name, **off))
-    family = in_loss_family(tiny.model(name, **off), 3, steps=3)
+    family = in_loss_family(tiny.model(name, **off), 3)
     if (
         name == "vanilla"
     ):  # its own loss weighs length and tokens apart, so only the direction of the shares is compared
@@ -82,7 +91,7 @@ def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
         weight = jax.lax.stop_gradient(responsibilities(log_prob, shares, jnp.asarray(SOFT)))
         return -jnp.sum(soft) / jnp.sum(weight * tokens.reshape(-1, 3))
 
-    found = jax.jit(jax.grad(lambda p: family.loss(p, batch, jax.random.key(0), 2)[0]))(params)
+    found = jax.jit(jax.grad(lambda p: family.loss(p, batch, jax.random.key(0), SOFT)[0]))(params)
     chex.assert_trees_all_close(found, jax.jit(jax.grad(wanted))(params), rtol=2e-3, atol=2e-5)
 
 
@@ -92,7 +101,7 @@ def _exact(parts):
     from emnat_jax.families.parallel import marginal_loss
 
     def make(parts):
-        def loss(params, batch, key, step):
+        def loss(params, batch, key, progress):
             memory = parts.encode(params, batch, None)
             return marginal_loss(
                 parts.log_prob(parts.predict(params, memory, batch, None, None), batch.target), batch
@@ -100,18 +109,18 @@ def _exact(parts):
 
         return loss
 
-    return in_loss_e_step(parts._replace(make_loss=make), 3, 3)
+    return in_loss_e_step(parts._replace(make_loss=make), 3)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 def test_every_student_learns_from_groups(name):
     config, params, batch = tiny.model(name), tiny.params(name), grouped()
-    family = in_loss_family(config, 3, steps=30)
+    family = in_loss_family(config, 3)
     learn = jax.jit(
-        jax.value_and_grad(lambda p, step: family.loss(p, batch, jax.random.key(1), step), has_aux=True)
+        jax.value_and_grad(lambda p, at: family.loss(p, batch, jax.random.key(1), at), has_aux=True)
     )
-    for step in (0, 15, 29):
-        (value, metrics), gradient = learn(params, step)
+    for progress in (0.0, 0.5, 0.97):
+        (value, metrics), gradient = learn(params, progress)
         assert np.isfinite(value) and 1 / 3 < metrics["largest_share"].value() <= 1 + 1e-6
         chex.assert_tree_all_finite(gradient)
 
@@ -126,7 +135,7 @@ def test_the_encoder_sees_each_source_once():
 
     from emnat_jax.families.in_loss import in_loss_e_step
 
-    loss = in_loss_e_step(parts._replace(encode=encode), 3, 10)
+    loss = in_loss_e_step(parts._replace(encode=encode), 3)
     params, single = tiny.params("vanilla"), jax.tree.map(jnp.asarray, tiny.batch())
     jax.eval_shape(lambda params: loss(params, grouped(), jax.random.key(0), 0), params)
     assert seen == [2, 2]
@@ -136,4 +145,4 @@ def test_the_encoder_sees_each_source_once():
 
 def test_the_teacher_has_no_e_step_in_its_loss():
     with pytest.raises(UserError, match="for students"):
-        in_loss_family(tiny.model("ar"), 2, 10)
+        in_loss_family(tiny.model("ar"), 2)

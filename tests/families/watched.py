@@ -9,7 +9,7 @@ from emnat_jax.families import parallel_parts
 
 
 def watched_loss(model: ModelSpec) -> Callable:
-    """Compiled (params, batch, key, step) -> (loss, metrics, passes), as `Family.loss` has the first two.
+    """Compiled (params, batch, key, progress) -> (loss, metrics, passes), as `Family.loss` has the first two.
 
     `passes` has (revealed, prediction) of every call of the decoder.
     """
@@ -22,9 +22,9 @@ def watched_loss(model: ModelSpec) -> Callable:
 
     watched = parts.make_loss(parts._replace(predict=predict))
 
-    def loss(params, batch, key, step):
+    def loss(params, batch, key, progress):
         passes.clear()
-        value, metrics = watched(params, batch, key, step)
+        value, metrics = watched(params, batch, key, progress)
         return value, metrics, list(passes)
 
     return jax.jit(loss)

@@ -1,5 +1,6 @@
 """Short runs of the tiny family, shared by the tests of training and by the process they kill."""
 
+import dataclasses
 import json
 
 import jax
@@ -13,6 +14,11 @@ TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to r
 OPTIM = OptimConfig(peak_lr=0.05, warmup_steps=3)
 CONFIG = TrainConfig(steps=8, log_every=3, eval_every=4, checkpoint_every=2, ema_decay=0.9, optim=OPTIM)
 VALID = [tiny_family.batch(1_000), tiny_family.batch(1_001)]
+
+
+def with_config(**changes) -> TrainConfig:
+    """CONFIG with these changes."""
+    return dataclasses.replace(CONFIG, **changes)
 
 
 class Broken(Exception):

@@ -4,6 +4,7 @@ import functools
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -74,13 +75,30 @@ def test_nothing_saved(tmp_path):
         checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()))
 
 
-def test_keeps_the_latest_two_and_the_named_one(tmp_path):
+def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
+    """As those that a version before saved, whose model lacked a parameter; they are kept."""
+    save(tmp_path, [1])
+    wider = FAMILY._replace(
+        init=lambda key: FAMILY.init(key) | {"slot": jnp.zeros(8)}, axes=FAMILY.axes | {"slot": ("embed",)}
+    )
+    named = r"checkpoint .*/1 is of another model.*\['slot'\] has shape None, expected \(8,\).*train again"
+    with pytest.raises(UserError, match=named):
+        checkpoint.restore_params(tmp_path, abstract_params(wider, runs.layout()))
+    tx = make_optimizer(runs.OPTIM, 10, wider.axes)
+    wanted = abstract_state(wider, tx, state_shardings(wider.axes, tx, runs.layout(), ema=True))
     with Checkpoints(tmp_path) as checkpoints:
-        for step, keep in ((1, None), (2, 2), (3, 2), (4, 2), (5, 2)):
+        with pytest.raises(UserError, match=named):
+            checkpoints.restore(wanted)
+        assert checkpoints.steps() == [1]
+
+
+def test_keeps_the_latest_two_and_the_named_ones(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        for step, keep in ((1, ()), (2, (2,)), (3, (2, 3)), (4, (2, 3)), (5, (2, 3))):
             checkpoints.save(step, make(step), {}, keep=keep)
         checkpoints.wait()
-        assert checkpoints.steps() == [2, 4, 5]
-        checkpoints.save(6, make(6), {}, keep=6)
+        assert checkpoints.steps() == [2, 3, 4, 5]
+        checkpoints.save(6, make(6), {}, keep=(6,))
         checkpoints.wait()
         assert checkpoints.steps() == [5, 6]
 

@@ -30,10 +30,6 @@ def unbroken(tmp_path_factory):
     return directory, runs.train(directory)
 
 
-def with_config(**changes):
-    return dataclasses.replace(runs.CONFIG, **changes)
-
-
 @pytest.mark.parametrize("steps", [1, 5])
 def test_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, steps):
     """Broken off before the first checkpoint, and between two log lines after the second."""
@@ -61,7 +57,7 @@ def test_a_bucket_is_compiled_once(tmp_path, monkeypatch, accumulate):
     for name in ("make_train_step", "make_eval_step"):
         make = getattr(loop, name)
         monkeypatch.setattr(loop, name, lambda *a, _make=make, **k: steps.append(_make(*a, **k)) or steps[-1])
-    config = with_config(accumulate=accumulate)
+    config = runs.with_config(accumulate=accumulate)
     with pytest.raises(runs.Broken):
         runs.train(tmp_path, config, stream=TwoWidths(5), on=runs.layout(2))
     runs.train(tmp_path, config, stream=TwoWidths(20), on=runs.layout(2))
@@ -85,7 +81,7 @@ def test_log_has_every_line_once(unbroken):
 
 
 def test_log_line_is_the_mean_over_the_tokens_since_the_last(tmp_path, unbroken):
-    runs.train(tmp_path, with_config(log_every=1))
+    runs.train(tmp_path, runs.with_config(log_every=1))
     by_step = {row["step"]: row for row in runs.lines(tmp_path) if "loss" in row}
     tokens = {number + 1: (tiny_family.batch(number).target != 0).sum() for number in range(8)}
     for row in runs.lines(unbroken[0]):
@@ -167,14 +163,14 @@ class PoisonedStream(tiny_family.Stream):
 
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"not finite at step 6 .*rows 40, 41, 42"):
-        runs.train(tmp_path, with_config(checkpoint_every=5, log_every=8), stream=PoisonedStream())
+        runs.train(tmp_path, runs.with_config(checkpoint_every=5, log_every=8), stream=PoisonedStream())
     assert last_step(tmp_path) == 5
 
 
 def test_weights_that_overflow_are_not_saved(tmp_path):
     optim = dataclasses.replace(runs.OPTIM, peak_lr=3e38, warmup_steps=1)
     with pytest.raises(UserError, match="not finite at step 1 "):
-        runs.train(tmp_path, with_config(optim=optim, checkpoint_every=1))
+        runs.train(tmp_path, runs.with_config(optim=optim, checkpoint_every=1))
     assert last_step(tmp_path) == 0
 
 
@@ -193,13 +189,13 @@ class TurningValid:
 
 
 def test_early_stopping_returns_the_best(tmp_path):
-    config = with_config(steps=40, eval_every=2, checkpoint_every=7, patience=3)
+    config = runs.with_config(steps=40, eval_every=2, checkpoint_every=7, patience=3, best_by="loss")
     result = runs.train(tmp_path, config, valid_batches=TurningValid(good=3))
     losses = {row["step"]: row["valid_loss"] for row in runs.lines(tmp_path) if "valid_loss" in row}
     best = min(losses, key=losses.get)
     assert result.step == best == 6 and max(losses) == best + 3 * 2
     assert result.valid_loss == losses[best]
-    same_steps = runs.train(tmp_path / "six", with_config(steps=best, eval_every=2))
+    same_steps = runs.train(tmp_path / "six", runs.with_config(steps=best, eval_every=2))
     assert result.fingerprint == same_steps.fingerprint
     again = runs.train(tmp_path, config, stream=runs.BreakingStream(0))
     assert again.fingerprint == result.fingerprint
@@ -208,7 +204,7 @@ def test_early_stopping_returns_the_best(tmp_path):
 
 def test_warm_start(tmp_path, unbroken):
     _, before = unbroken
-    config = with_config(steps=1, ema_decay=None)
+    config = runs.with_config(steps=1, ema_decay=None)
     kept = fingerprint(before.params)
     result = runs.train(tmp_path, config, initial_params=before.params)
     # A fresh Adam moves no weight by more than the rate (plus the decay); a cold start is far off.
@@ -225,18 +221,19 @@ def test_warm_start(tmp_path, unbroken):
 
 
 def test_accumulation_and_flops(tmp_path):
-    config = with_config(steps=2, log_every=2, accumulate=4)
+    config = runs.with_config(steps=2, log_every=2, accumulate=4)
     runs.train(tmp_path, config, flops=lambda batch: 1e6 * len(batch.row))
     assert '"model_flops_per_second"' in (tmp_path / "metrics.jsonl").read_text()
     with pytest.raises(UserError, match=r"train\.accumulate=3"):
-        runs.train(tmp_path / "three", with_config(accumulate=3))
+        runs.train(tmp_path / "three", runs.with_config(accumulate=3))
 
 
-def test_patience_needs_a_valid_split(tmp_path):
-    with pytest.raises(UserError, match=r"train\.patience=2 needs a valid split.*None"):
-        runs.train(tmp_path, with_config(patience=2), valid_batches=None)
+def test_the_best_evaluation_needs_a_valid_split(tmp_path):
+    for name, value in (("patience", 2), ("average_best", 3), ("best_by", "loss")):
+        with pytest.raises(UserError, match=f"^train.{name}={value}: .*train.average_best"):
+            runs.train(tmp_path, runs.with_config(**{name: value}), valid_batches=None)
     with pytest.raises(UserError, match="valid split has no rows"):
-        runs.train(tmp_path, with_config(patience=2), valid_batches=list)
+        runs.train(tmp_path, runs.with_config(patience=2), valid_batches=list)
 
 
 def test_metrics_where_nothing_can_be_appended(tmp_path, monkeypatch):

@@ -3,12 +3,14 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import create_state, inference_params, state_shardings
 from emnat_jax.training.step import make_eval_step, make_train_step
+from emnat_jax.types import Mean
 from tests import tiny_family
 from tests.training import runs
 
@@ -90,6 +92,32 @@ def test_key_depends_on_the_step_and_evaluation_is_without_dropout():
     assert losses[0] != losses[1]
     expected = -jax.jit(family.score)(start.params, same[0]).sum()
     np.testing.assert_allclose(plain["loss"].total, expected, rtol=1e-6)
+
+
+def test_the_loss_is_told_how_much_of_the_training_is_done():
+    family = tiny_family.make(0.0)
+
+    def loss(params, batch, key, progress):
+        value, metrics = family.loss(params, batch, key, progress)
+        return value, metrics | {"done": Mean(progress, jnp.ones(()))}
+
+    def told(steps, accumulate):
+        tx, layout = make_optimizer(runs.OPTIM, 10, family.axes), runs.layout(1)
+        shardings = state_shardings(family.axes, tx, layout, ema=False)
+        with use_layout(layout):
+            step = make_train_step(loss, tx, shardings, accumulate=accumulate, ema_decay=None, steps=steps)
+            state, found = (
+                jax.jit(functools.partial(create_state, family, tx, ema=False))(jax.random.key(0)),
+                [],
+            )
+            for number in range(3):
+                batch = to_global(layout, tiny_family.batch(number), accumulate=accumulate)
+                state, metrics = step(state, batch, jax.random.key(1))
+                found.append(metrics["done"].value())
+        return found
+
+    assert told(4, 1) == told(4, 2) == [0.0, 0.25, 0.5]
+    assert told(None, 1) == [0.0, 0.0, 0.0]
 
 
 def test_gradient_norm_is_that_of_the_mean_loss():

@@ -59,12 +59,17 @@ def train_program(
     rows = targets * bucket_rows(width * targets, data.batch_tokens, data.row_multiple)
 
     def lower() -> Any:
-        family = make_family(model) if targets == 1 else in_loss_family(model, targets, train.steps)
+        family = make_family(model) if targets == 1 else in_loss_family(model, targets)
         ema = train.ema_decay is not None
         tx = make_optimizer(train.optim, train.steps, family.axes)
         shardings = state_shardings(family.axes, tx, layout, ema=ema)
         step: Any = make_train_step(
-            family.loss, tx, shardings, accumulate=accumulate, ema_decay=train.ema_decay
+            family.loss,
+            tx,
+            shardings,
+            accumulate=accumulate,
+            ema_decay=train.ema_decay,
+            steps=train.steps,
         )
         key = jax.eval_shape(lambda: jax.random.key(0))
         key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(layout.mesh))

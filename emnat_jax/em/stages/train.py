@@ -10,14 +10,15 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest, read_dataset
 from emnat_jax.artifacts.records import overlay
-from emnat_jax.config import ROLES, Config, DataConfig, EMConfig, ModelConfig, ModelSpec, TrainConfig
+from emnat_jax.config import ROLES, Config, DataConfig, EMConfig, ModelConfig, ModelSpec, Scoring, TrainConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.batches import BatchStream, sequential_batches
 from emnat_jax.data.pairs import Pairs, load_pairs, make_groups, make_pairs
 from emnat_jax.em.context import Context, Intervals, derived_seed
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.stages.programs import Program, Target, train_program
+from emnat_jax.em.stages.programs import Program, Target, decode_program, train_program
+from emnat_jax.em.valid_score import make_valid_score
 from emnat_jax.errors import require
 from emnat_jax.families import in_loss_family
 from emnat_jax.families.parameters import encoder_params
@@ -43,6 +44,7 @@ class TrainOptions:
     row_multiple: int
     targets: int  # of each row; more than one: the E-step inside the loss
     prior_beta: float  # of those; 0 where there is one
+    scoring: Scoring | None  # of BLEU, where evaluations are compared by it
     seed: int
 
     @property
@@ -61,6 +63,8 @@ class Sources(NamedTuple):
     base: epath.PathLike | None = None
     # A finished model whose weights a fresh run begins with; of another family its embeddings and encoder.
     start: epath.PathLike | None = None
+    # A finished model whose translations of the valid split train.best_by=distilled_loss looks at.
+    teacher: epath.PathLike | None = None
     mono: epath.PathLike | None = None  # translations of sources that neither of the two has
 
 
@@ -74,12 +78,19 @@ class Train(Stage[TrainOptions]):
     base: str | None = None
     start: str | None = None
     targets: int = 1
+    teacher: str | None = None  # only where the training looks at its translations of the valid split
     mono: str | None = None
 
     kind: ClassVar[str] = "train"
 
     def inputs(self) -> dict[str, str]:
-        read = {"data": self.data, "base": self.base, "start": self.start, "mono": self.mono}
+        read = {
+            "data": self.data,
+            "base": self.base,
+            "start": self.start,
+            "teacher": self.teacher,
+            "mono": self.mono,
+        }
         return {"vocabulary": paths.DATA} | {name: maker_of(path) for name, path in read.items() if path}
 
     def options(self, config: Config) -> TrainOptions:
@@ -92,9 +103,8 @@ class Train(Stage[TrainOptions]):
 
     def run(self, options: TrainOptions, context: Context) -> None:
         here = context.directory
-        sources = Sources(here / self.data, self.base and here / self.base, self.start and here / self.start)
-        if self.mono:
-            sources = sources._replace(mono=here / self.mono)
+        others = (path and here / path for path in (self.base, self.start, self.teacher, self.mono))
+        sources = Sources(here / self.data, *others)
         label = f"round {self.round} {self.role}"
         train_model(context, options, sources, here / self.output, label=label, remedy=self._remedy())
 
@@ -106,8 +116,11 @@ class Train(Stage[TrainOptions]):
         return f"lower {key} and run again; `emnat em --plan` says what must be deleted for that"
 
     def programs(self, options: TrainOptions, target: Target) -> list[Program]:
-        model = options.model.resolve(target.vocabulary, options.buckets[-1])
-        return [train_program(model, options.train, target.layout, options.data, targets=options.targets)]
+        model, train, width = _resolved(options, target.vocabulary), options.train, options.buckets[-1]
+        programs = [train_program(model, train, target.layout, options.data, targets=options.targets)]
+        if train.chosen_by == "bleu":
+            programs.append(decode_program("evaluate", options.role, target, width=width))
+        return programs
 
 
 def training_options(config: Config, role: str, index: int = 0, targets: int = 1) -> TrainOptions:
@@ -115,6 +128,7 @@ def training_options(config: Config, role: str, index: int = 0, targets: int = 1
     model, train = config.role(role)
     if index and config.em.warm_start:
         train = _shortened(train, config.em)
+        model = dataclasses.replace(model, options=model.family_options.continued())
     return TrainOptions(
         role=role,
         model=model,
@@ -124,6 +138,7 @@ def training_options(config: Config, role: str, index: int = 0, targets: int = 1
         row_multiple=config.data.row_multiple,
         targets=targets,
         prior_beta=config.em.prior_beta if targets > 1 else 0.0,
+        scoring=config.scoring if train.chosen_by == "bleu" else None,
         seed=derived_seed(config.seed, index, ROLES.index(role)),
     )
 
@@ -157,9 +172,13 @@ def train_model(
     sets = _load_sets(context, sources)
     fingerprints = {"vocabulary": context.vocabulary.fingerprint}
     fingerprints |= {name: manifest.content_hash for name, (_, manifest) in sets.items()}
-    initial = context.load_model(sources.start, options.buckets) if sources.start is not None else None
-    if initial:
-        fingerprints["start"] = initial.fingerprint
+    others = _Models(
+        *(
+            None if path is None else context.load_model(path, options.buckets)
+            for path in (sources.start, sources.teacher)
+        )
+    )
+    fingerprints |= {name: model.fingerprint for name, model in others._asdict().items() if model}
     # Content hashes leave scores out, which the weights of targets come from.
     shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest) in sets.items()}
     made_from = to_dict(options) | {"fingerprints": fingerprints, "shards": shards}
@@ -168,13 +187,13 @@ def train_model(
         context.log(f"{label}: finished before")
         return load_manifest(output)
     pairs = _training_pairs(options, sets)
-    run = _run_of(context, options, pairs, initial, output, label)
+    run = _run_of(context, options, pairs, others, output, label)
     result = fit(dataclasses.replace(run, remedy=remedy))
     finish = functools.partial(
         finish_model,
         output,
         result,
-        model=_resolved(context, options),
+        model=_resolved(options, context.vocabulary.size),
         train=run.config,
         rows=pairs.size // options.targets,
         fingerprints=fingerprints,
@@ -184,21 +203,29 @@ def train_model(
     return load_manifest(output)
 
 
-def _resolved(context: Context, options: TrainOptions) -> ModelSpec:
-    return options.model.resolve(context.vocabulary.size, options.buckets[-1])
+class _Models(NamedTuple):
+    """Finished models that a training asks."""
+
+    start: TrainedModel | None = None
+    teacher: TrainedModel | None = None
+
+
+def _resolved(options: TrainOptions, vocabulary: int) -> ModelSpec:
+    return options.model.resolve(vocabulary, options.buckets[-1])
 
 
 def _run_of(
     context: Context,
     options: TrainOptions,
     pairs: Pairs,
-    initial: TrainedModel | None,
+    others: _Models,
     output: epath.Path,
     label: str,
 ) -> TrainingRun:
     """The training as the loop takes it."""
-    model, targets = _resolved(context, options), options.targets
+    model, targets = _resolved(options, context.vocabulary.size), options.targets
     train = context.settings.intervals[options.role].into(options.train)
+    functions = context.compiled(model, options.buckets)
     stream = make_stream(context.layout, pairs, options)
     if stream.skipped:
         context.log(
@@ -206,16 +233,15 @@ def _run_of(
             "from"
         )
     return TrainingRun(
-        family=in_loss_family(model, targets, train.steps)
-        if targets > 1
-        else context.compiled(model, options.buckets).family,
+        family=in_loss_family(model, targets) if targets > 1 else functions.family,
         stream=stream,
         config=train,
         layout=context.layout,
         seed=options.seed,
         directory=output,
         valid_batches=_valid_batches(context, options.buckets),
-        initial_params=_taken_over(initial, model) if initial else None,
+        valid_score=make_valid_score(context, options.scoring, train, functions, others.teacher),
+        initial_params=_taken_over(others.start, model) if others.start else None,
         flops=functools.partial(_batch_flops, model, targets),
         processes=context.processes,
         log=context.log,

@@ -1,0 +1,35 @@
+"""What a training of a round is made with."""
+
+import dataclasses
+
+import pytest
+
+from emnat_jax.config import CTCOptions, GLATOptions
+from emnat_jax.em.stages.train import training_options
+from tests.em.runs import small_config
+
+GLANCING = GLATOptions(base="ctc", base_options=CTCOptions(beam=7), start_ratio=0.6, end_ratio=0.2)
+
+
+def options_of(index, **em):
+    config = small_config(**em)
+    student = dataclasses.replace(config.student, family="glat", options=GLANCING)
+    return training_options(dataclasses.replace(config, student=student), "student", index).model.options
+
+
+@pytest.mark.parametrize(("index", "warm_start"), [(0, True), (1, False)])
+def test_a_fresh_training_begins_to_glance_anew(index, warm_start):
+    assert options_of(index, warm_start=warm_start) == GLANCING
+
+
+@pytest.mark.parametrize("index", [1, 2])
+def test_a_round_that_starts_warm_stays_at_the_last_ratio(index):
+    """The rest of the options stay, those of the base too."""
+    assert options_of(index, rounds=2) == dataclasses.replace(GLANCING, start_ratio=0.2)
+
+
+def test_other_families_go_on_as_they_began():
+    config = small_config()
+    for role in ("teacher", "student"):
+        first, later = (training_options(config, role, index).model for index in (0, 1))
+        assert first.family_options == later.family_options
