@@ -19,6 +19,7 @@ from emnat_jax.errors import UserError, require
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.inference.alternatives import (
+    COUNT,
     Alternatives,
     AlternativesStep,
     Choice,
@@ -33,6 +34,7 @@ from emnat_jax.inference.score import make_loss_step, make_score_step, score_pai
 from emnat_jax.inference.sentences import as_line, encode_lines, require_fits, require_lines, sentence_pairs
 from emnat_jax.runtime.mesh import Layout
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.training.state import abstract_params
 from emnat_jax.types import Metrics, Params
 
 
@@ -95,7 +97,7 @@ class TrainedModel:
             require_fits(name, side, self.max_length)
         return self.score_pairs(sentence_pairs(*sides))
 
-    def alternatives(self, lines: Sequence[str], count: int = 3) -> list[list[Choice]]:
+    def alternatives(self, lines: Sequence[str], count: int = COUNT) -> list[list[Choice]]:
         """What a student chose between: for each line the positions of its translation, in order.
 
         A `Choice` has the token taken and the `count` most probable ones, with probabilities. They are those
@@ -153,7 +155,7 @@ class TrainedModel:
         """The family's training metrics, without dropout, pooled over the pairs."""
         return self.functions.metrics(self.params, pairs)
 
-    def alternatives_of(self, pairs: Pairs, count: int = 3) -> list[Alternatives]:
+    def alternatives_of(self, pairs: Pairs, count: int = COUNT) -> list[Alternatives]:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return self.functions.alternatives(self.params, pairs, count)
 
@@ -227,7 +229,11 @@ class CompiledModel:
         """The family's training metrics, without dropout, pooled over the pairs."""
         return summed_metrics(self._loss_step(), params, pairs, self._machine)
 
-    def alternatives(self, params: Params, pairs: Pairs, count: int = 3) -> list[Alternatives]:
+    def loss_rows(self) -> Callable[[int], int]:
+        """Width -> rows on each device with which `metrics` fits; all processes call it together."""
+        return self._machine.each(self._loss_step(), abstract_params(self.family, self._machine.layout))
+
+    def alternatives(self, params: Params, pairs: Pairs, count: int = COUNT) -> list[Alternatives]:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return alternatives_of(self._alternatives_step(count), params, pairs, self.max_length, self._machine)
 

@@ -17,7 +17,7 @@ from emnat_jax.data.pairs import Pairs, load_pairs, make_groups, make_pairs
 from emnat_jax.em.context import Context, Intervals, derived_seed
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.stages.programs import Program, Target, train_program
+from emnat_jax.em.stages.programs import Program, Target, loss_program, train_program
 from emnat_jax.families import in_loss_family
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
@@ -93,8 +93,10 @@ class Train(Stage[TrainOptions]):
         train_model(context, options, sources, here / self.output, label=f"round {self.round} {self.role}")
 
     def programs(self, options: TrainOptions, target: Target) -> list[Program]:
-        model = options.model.resolve(target.vocabulary, options.buckets[-1])
-        return [train_program(model, options.train, target.layout, options.data, targets=options.targets)]
+        width = options.buckets[-1]
+        model = options.model.resolve(target.vocabulary, width)
+        step = train_program(self.role, model, options.train, target, options.data, targets=options.targets)
+        return [step, loss_program(self.role, target, width=width)]
 
 
 def training_options(config: Config, role: str, index: int = 0, targets: int = 1) -> TrainOptions:
@@ -193,7 +195,7 @@ def _run_of(
         layout=context.layout,
         seed=options.seed,
         directory=output,
-        valid_batches=_valid_batches(context, options.buckets),
+        valid_batches=_valid_batches(context, options),
         initial_params=_taken_over(initial, model) if initial else None,
         flops=functools.partial(_batch_flops, model, targets),
         processes=context.processes,
@@ -232,14 +234,19 @@ def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:
     return start.params if start.config.family == model.family else encoder_params(start.params)
 
 
-def _valid_batches(context: Context, buckets: tuple[int, ...]) -> Callable[[], Iterable[Batch]] | None:
+def _valid_batches(context: Context, options: TrainOptions) -> Callable[[], Iterable[Batch]] | None:
     """The valid split in order, or None where the workdir has none."""
     directory = context.directory / paths.split("valid")
     if not is_finished(directory):
         return None
     pairs, layout = load_pairs(directory), context.layout
-    rows = context.settings.decode_rows * row_shares(layout)
-    return lambda: sequential_batches(pairs, buckets, rows, local=functools.partial(local_rows, layout))
+    functions = context.compiled(_resolved(context, options), options.buckets)
+    each, local = functions.loss_rows(), functools.partial(local_rows, layout)
+
+    def rows(width: int) -> int:
+        return each(width) * row_shares(layout)
+
+    return lambda: sequential_batches(pairs, options.buckets, rows, local=local)
 
 
 def _batch_flops(model: ModelSpec, targets: int, batch: Batch) -> float:
