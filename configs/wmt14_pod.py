@@ -14,7 +14,6 @@ def get_config():
     config.data.buckets = (31, 63, 127)  # with the length slot 32, 64, 128: 129 would take the room of 256
     config.data.batch_tokens = 2_097_152  # 64 pairs of the widest bucket on each of 256 chips
     config.data.row_multiple = 256
-    config.data.decode_rows = 32
     for model in (config.teacher, config.student):
         model.scan_layers = model.remat = True  # what is saved for later costs more than to compute it again
     for train in (config.teacher_train, config.student_train):

@@ -69,6 +69,7 @@ def test_rows_that_are_chosen_fit(prepared, monkeypatch):
     assert followed(monkeypatch, config, 1 << 22, "0/eval.json") == []
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_too_large_is_cut(prepared, monkeypatch):
     config = small_config()
     data = dataclasses.replace(config.data, batch_tokens=1 << 15, decode_rows=1)
