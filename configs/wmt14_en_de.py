@@ -2,10 +2,10 @@
 
     emnat em --config=configs/wmt14_en_de.py --workdir=runs/wmt14 --config.data.tfds_dir=/path/to/tfds
 
-Fits v5e:2x2, the smallest slice: by `emnat compile`, 10.7 of 16 GiB a chip in training. For one GPU that is an
-estimate from the same figure, not measured: 40 GiB, so 80 GB; 24 GB do with `--config.teacher_train.accumulate=4
---config.student_train.accumulate=4`, which leaves the batch as it is. Time and score are not measured, for the data
-must be downloaded.
+Fits v5e:2x2, with 10.7 of 16 GiB a chip in training by `emnat compile`. For one GPU that figure gives an
+estimate, not measured: 40 GiB, so 80 GB. Smaller ones need the batch cut in parts, which leaves it as it is:
+`--config.teacher_train.accumulate=4 --config.student_train.accumulate=4`. Time and score are not measured,
+for the data must be downloaded.
 """
 
 from emnat_jax.config import Config
