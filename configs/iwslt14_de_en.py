@@ -3,8 +3,10 @@
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/iwslt14_de_en.py --workdir=runs/iwslt14
 
 The folder `iwslt14_de_en` in EMNAT_DATA holds train, valid and test with the endings .de and .en: raw text,
-lower-cased if scores are to be set beside the paper's. For an accelerator; time and score are not measured,
-for the data must be downloaded.
+lower-cased if scores are to be set beside the paper's.
+
+Fits v5e:1x1, a single chip: by `emnat compile`, 8.8 of 16 GiB in training. By the same figure a GPU of 16 GB
+holds it; that is an estimate, not measured. Time and score are not measured, for the data must be downloaded.
 """
 
 from emnat_jax.config import Config

@@ -3,7 +3,8 @@
     emnat compile --config=configs/wmt14_pod.py --topology=v5e:16x16 --pairs=4500000
     emnat em --config=configs/wmt14_pod.py --workdir=gs://BUCKET/wmt14 --on-all-hosts   # on every host
 
-Compiled for the slices in docs/compile.md, never run on one: time and score are not measured.
+Fits v5e:16x16, with 2.1 of 16 GiB a chip in training (docs/compile.md); not for a GPU. Compiled, never run
+on a slice: time and score are not measured.
 """
 
 from emnat_jax.config.convert import load_sibling

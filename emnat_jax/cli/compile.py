@@ -99,7 +99,8 @@ def _lines(name: str, found: "Cost | Refusal", largest: int) -> str:
     hours = "" if found.hours is None else f"; the stage {found.hours:.3g} h"
     lines = [
         f"{name}: {'fits' if found.fits else 'DOES NOT FIT'}, {found.peak_bytes / gib:.2f} of "
-        f"{found.chip_bytes / gib:.0f} GiB a chip ({found.compile_seconds:.0f} s to compile)",
+        f"{found.chip_bytes / gib:.0f} GiB a chip, {found.pairs_per_call} rows of the slice "
+        f"({found.compile_seconds:.0f} s to compile)",
         f"  {found.flops / 1e9:.4g} GFLOP, {found.hbm_bytes / 1e9:.4g} GB of memory traffic a chip; "
         f"collectives: {moved}, {found.link_bytes / 1e6:.4g} MB sent",
         f"  at best, ms: {bounds}; matrix units busy {found.compute_share:.0%} of it, "
@@ -110,11 +111,7 @@ def _lines(name: str, found: "Cost | Refusal", largest: int) -> str:
 
 
 def _refuse_what_does_not_fit(costs: dict[str, "Cost | Refusal"], topology: str) -> None:
-    large = [name for name, found in costs.items() if not found.fits]
+    large = {name: found.remedy for name, found in costs.items() if not found.fits}
     if large:
-        raise UserError(
-            f"does not fit {topology}: {', '.join(large)}. For training lower data.batch_tokens (or "
-            "teacher_train.batch_tokens, student_train.batch_tokens), raise teacher_train.accumulate, "
-            "student_train.accumulate, or set teacher.remat=True, student.remat=True; for decoding and "
-            "scoring lower data.decode_rows; for both spread the weights with mesh.fsdp or mesh.model."
-        )
+        what_to_do = " ".join(f"{name}: {remedy}." for name, remedy in large.items())
+        raise UserError(f"does not fit {topology}: {', '.join(large)}. {what_to_do}")

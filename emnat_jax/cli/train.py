@@ -50,7 +50,8 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     config = read_config(config_arguments, args.workdir)
     work = open_workspace(config, args.workdir, processes)
     from emnat_jax.artifacts.journal import exclusive
-    from emnat_jax.em.stages.train import Sources, train_model, training_options
+    from emnat_jax.em.train_model import Sources, train_model
+    from emnat_jax.em.train_options import training_options
 
     output = args.output or work.directory / paths.MODELS / args.role
     options = training_options(config, args.role, targets=args.targets)

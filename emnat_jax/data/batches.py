@@ -112,13 +112,18 @@ def _members(groups: np.ndarray, targets_per_source: int) -> np.ndarray:
 
 
 def sequential_batches(
-    pairs: Pairs, buckets: Sequence[int], rows: int, *, by: str = "both", local: LocalRows = lambda rows: rows
+    pairs: Pairs,
+    buckets: Sequence[int],
+    rows: int | Callable[[int], int],
+    *,
+    by: str = "both",
+    local: LocalRows = lambda rows: rows,
 ) -> Iterator[Batch]:
     """Batches with every row exactly once, narrow buckets first, shorter sources first within a bucket.
 
-    Shapes are (rows, width), of which a host gets the rows that `local` picks; fillers have weight 0. Rows
-    longer than the last bucket get a bucket of their own, as wide as the longest. by="source": buckets by
-    source length alone, and all targets in one width, that of the longest.
+    Shapes are (rows, width), `rows` a number or a function of the width; a host gets those rows that `local`
+    picks, fillers have weight 0. Rows longer than the last bucket get a bucket of their own, as wide as the
+    longest. by="source": buckets by source length alone, and all targets in one width, that of the longest.
     """
     if by not in ("both", "source"):
         raise ValueError(f"by={by!r}: use 'both' or 'source'")
@@ -130,7 +135,7 @@ def sequential_batches(
     for group, width in zip(_bucket_groups(lengths, widths), widths, strict=True):
         # A search goes on until the longest output of its batch ends: similar lengths waste least.
         group = group[np.argsort(pairs.source_lengths[group], kind="stable")]
-        for index in _cut(group, rows):
+        for index in _cut(group, rows(width) if callable(rows) else rows) if len(group) else ():
             yield _make_batch(pairs, local(index), width, width if by == "both" else target_width)
 
 

@@ -61,7 +61,7 @@ class Settings:
     """Options that no result of a stage depends on: a resume may change all of them."""
 
     mesh: MeshConfig
-    decode_rows: int  # of a decoding or scoring batch on each device
+    decode_rows: int | None  # of a decoding or scoring batch on each device; None: as many as fit
     intervals: dict[str, Intervals]  # by role
     places: dict[str, Files | None]  # of the corpora: PLACES -> path
     vocabulary: str | None  # vocab.path

@@ -12,6 +12,7 @@ from emnat_jax.em.plan import make_plan
 from emnat_jax.em.report import write_report
 from emnat_jax.em.results import finished_rounds
 from emnat_jax.em.resume import accepted_config
+from emnat_jax.em.sizes import require_sizes
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stop import stop_reason
 from emnat_jax.em.workdir import Workspace
@@ -38,17 +39,27 @@ def run(work: Workspace) -> Report:
     work.check()
     broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
-        (first, *others), stopped = make_plan(work.config), None
+        plan, stopped = make_plan(work.config), None
         with accepted_config(work):
             broadcast("journal", lambda: open_journal(work.directory))
-            _run_stage(work, first)
-        for stage in others:
+            _run_stage(work, plan[0])
+        # The vocabulary is there, whose size every program depends on.
+        require_sizes(work, _unfinished(work, plan))
+        for stage in plan[1:]:
             _run_stage(work, stage)
             if stage.may_end_rounds and stage.round is not None:
                 stopped = broadcast("stop rule", functools.partial(_end, work, stage.round))
             if stopped is not None:
                 break
         return work.processes.broadcast_record("report", Report, lambda: write_report(work, stopped))
+
+
+def _unfinished(work: Workspace, plan: list[Stage]) -> list[Stage]:
+    """The stages that are still to be run, the same on all processes."""
+    finished = work.processes.broadcast(
+        "finished", lambda: [stage.output for stage in plan if stage.is_finished(work.directory)]
+    )
+    return [stage for stage in plan if stage.output not in finished]
 
 
 def _run_stage(work: Workspace, stage: Stage) -> None:

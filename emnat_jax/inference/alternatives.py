@@ -12,10 +12,11 @@ from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.inference.batching import Machine, each_batch
-from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows
+from emnat_jax.runtime.mesh import Layout, batch_sharding
 from emnat_jax.types import BLANK, HIDDEN, Array, Batch, Params
 
-ROWS = 8  # a batch: few sentences are looked at
+ROWS = 8  # of a batch at most: few sentences are looked at
+COUNT = 3  # most probable tokens that are shown of a position, unless asked for more
 
 
 class Alternatives(NamedTuple):
@@ -51,7 +52,8 @@ def alternatives_of(
 
     All processes call it together, each with its own pairs, or with none.
     """
-    batches = sequential_batches(numbered(pairs), (width,), own_rows(machine.layout, ROWS))
+    rows = machine.rows(step, params, most=ROWS)
+    batches = sequential_batches(numbered(pairs), (width,), rows)
     found: dict[int, Alternatives] = {}
     for batch, result in each_batch(functools.partial(step, params), batches, machine):
         found |= {row: _row(result, index) for index, row in enumerate(batch.row.tolist()) if row >= 0}

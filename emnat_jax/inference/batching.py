@@ -1,5 +1,7 @@
 """Run a compiled step over batches; each process has its own batches, all take the same number of steps."""
 
+import contextlib
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -8,11 +10,14 @@ import jax
 import numpy as np
 
 from emnat_jax.config import DataConfig
-from emnat_jax.runtime.mesh import Layout, from_global, to_global, use_layout
+from emnat_jax.errors import UserError
+from emnat_jax.runtime.memory import Memory, device_memory, is_out_of_memory
+from emnat_jax.runtime.mesh import Layout, from_global, own_rows, to_global, use_layout
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS, PAD, Batch
 
 Shape = tuple[int, int, int]  # rows, source width, target width
+MOST_ROWS = 256  # of a batch on each device, unless data.decode_rows says more
 
 
 class Machine(NamedTuple):
@@ -22,6 +27,69 @@ class Machine(NamedTuple):
     layout: Layout
     processes: Processes
 
+    def rows(
+        self, step: Callable, params: Any, *, target: int | None = None, most: int | None = None
+    ) -> Callable[[int], int]:
+        """Width -> rows of a batch of that width that this process provides; as `each`."""
+        rows = self.each(step, params, target=target, most=most)
+        return lambda width: own_rows(self.layout, rows(width))
+
+    def each(
+        self, step: Callable, params: Any, *, target: int | None = None, most: int | None = None
+    ) -> Callable[[int], int]:
+        """Width -> rows of a batch of that width on each device; all processes call it together.
+
+        They are `device_rows`; `target` is the width of the targets (None: that of the sources).
+        """
+        given = self.data.decode_rows
+        memory = Memory(None) if given else self._memory()
+        return lambda width: device_rows(given, step, params, (width, target or width), memory, most=most)
+
+    def _memory(self) -> Memory:
+        """The least that a device of any process has, so that all take the same rows."""
+        own = device_memory(self.layout)
+        sizes = self.processes.gather("memory", own.size)
+        return own._replace(size=None if None in sizes else min(sizes))
+
+
+def device_rows(
+    given: int | None,
+    step: Callable,
+    params: Any,
+    widths: tuple[int, int],
+    memory: Memory,
+    *,
+    most: int | None = None,
+) -> int:
+    """Rows on each device for batches of these widths of source and target: `given`, but at most `most`.
+
+    Where nothing is given they are the most with which `step(params, batch)` surely fits: MOST_ROWS (or
+    `most`), or a half, a quarter, ... of it. 1 where no number surely fits.
+    """
+    if given is not None:
+        return given if most is None else min(given, most)
+    leaves, tree = jax.tree.flatten(params)
+    shapes = tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
+    rows = most or MOST_ROWS
+    while rows > 1 and not _fits(step, tree, shapes, (rows, *widths), memory):
+        rows //= 2
+    return rows
+
+
+@functools.lru_cache(maxsize=1024)  # a trace takes about a second, and a model may get one line at a time
+def _fits(step: Callable, tree: Any, shapes: tuple, batch: Shape, memory: Memory) -> bool:
+    params = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return memory.holds(step, params, abstract_batch(*batch))
+
+
+def abstract_batch(rows: int, source: int, target: int) -> Batch:
+    """The shapes and types of a batch."""
+
+    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), dtype)
+
+    return Batch(array(np.int32, source), array(np.int32, target), array(np.float32), array(np.int32))
+
 
 def each_batch(
     step: Callable[[Batch], Any], batches: Iterable[Batch], machine: Machine
@@ -30,21 +98,47 @@ def each_batch(
 
     All processes call it together, with as many batches as they have; where one has fewer, rows of weight 0
     fill its place, so that all take the same steps. The devices work on one batch while the host
-    handles the previous one.
+    handles the previous one. UserError where the memory of the devices does not hold a batch.
     """
     pending = None
     for batch in _in_step(batches, machine.processes):
-        with use_layout(machine.layout):
+        with use_layout(machine.layout), _naming_rows(batch, machine):
             running = batch, step(to_global(machine.layout, batch))
         if pending is not None:
-            yield _on_host(*pending)
+            yield _on_host(*pending, machine)
         pending = running
     if pending is not None:
-        yield _on_host(*pending)
+        yield _on_host(*pending, machine)
 
 
-def _on_host(batch: Batch, result: Any) -> tuple[Batch, Any]:
-    return batch, jax.tree.map(from_global, result)
+def _on_host(batch: Batch, result: Any, machine: Machine) -> tuple[Batch, Any]:
+    with _naming_rows(batch, machine):  # the devices run behind: what fails in them is raised here
+        return batch, jax.tree.map(from_global, result)
+
+
+@contextlib.contextmanager
+def _naming_rows(batch: Batch, machine: Machine) -> Iterator[None]:
+    """UserError with what to do where the devices' memory runs out on a batch."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        rows = len(batch.weight) // own_rows(machine.layout, 1)
+        raise UserError(
+            f"the device's memory does not hold a batch of {rows} rows of {batch.source.shape[1]} tokens "
+            f"(data.decode_rows={machine.data.decode_rows}): {fewer_rows(rows)}. No result depends on it, "
+            "and a run goes on with it."
+        ) from error
+
+
+def fewer_rows(rows: int) -> str:
+    """What to do where so many rows a device do not fit, for a message."""
+    if rows > 1:
+        return f"lower it with --config.data.decode_rows={rows // 2}"
+    return (
+        "spread the weights with --config.mesh.model=2, or use fewer candidates or devices with more memory"
+    )
 
 
 def _in_step(batches: Iterable[Batch], processes: Processes) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.base import Family
 from emnat_jax.inference.batching import Machine, each_batch
-from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows
+from emnat_jax.runtime.mesh import Layout, batch_sharding
 from emnat_jax.types import EOS, Batch, Hypotheses, Params, is_impossible
 
 Weights = Any  # Params, or a tuple of them where several models work together
@@ -36,7 +36,7 @@ def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Mac
 
     All processes call it together, each with its own pairs, or with none.
     """
-    rows = own_rows(machine.layout, machine.data.decode_rows)
+    rows = machine.rows(decode, params, target=1)
     batches = (
         # Targets play no part, and their width would compile the search anew for every data set.
         dataclasses.replace(batch, target=batch.target[:, :1])

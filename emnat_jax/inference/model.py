@@ -19,6 +19,7 @@ from emnat_jax.errors import UserError, require
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.inference.alternatives import (
+    COUNT,
     Alternatives,
     AlternativesStep,
     Choice,
@@ -26,7 +27,7 @@ from emnat_jax.inference.alternatives import (
     choices,
     make_alternatives_step,
 )
-from emnat_jax.inference.batching import Machine
+from emnat_jax.inference.batching import MOST_ROWS, Machine
 from emnat_jax.inference.decode import Candidates, DecodeStep, decode_pairs, make_decode_step
 from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
 from emnat_jax.inference.rescore import make_rescored_step
@@ -34,6 +35,7 @@ from emnat_jax.inference.score import make_loss_step, make_score_step, score_pai
 from emnat_jax.inference.sentences import as_line, encode_lines, require_lines, sentence_pairs
 from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.training.state import abstract_params
 from emnat_jax.types import Metrics, Params, is_impossible
 
 
@@ -110,7 +112,7 @@ class TrainedModel:
         return np.where(is_impossible(log_prob), np.float32(-np.inf), log_prob)
 
     def alternatives(
-        self, lines: Sequence[str], count: int = 3, *, long_lines: str | LongLines = "split"
+        self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"
     ) -> list[list[Choice]]:
         """What a student chose between: for each line the positions of its translation, in order.
 
@@ -171,7 +173,7 @@ class TrainedModel:
         """The family's training metrics, without dropout, pooled over the pairs."""
         return self.functions.metrics(self.params, pairs)
 
-    def alternatives_of(self, pairs: Pairs, count: int = 3) -> list[Alternatives]:
+    def alternatives_of(self, pairs: Pairs, count: int = COUNT) -> list[Alternatives]:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return self.functions.alternatives(self.params, pairs, count)
 
@@ -260,7 +262,11 @@ class CompiledModel:
         """The family's training metrics, without dropout, pooled over the pairs."""
         return summed_metrics(self._loss_step(), params, pairs, self._machine)
 
-    def alternatives(self, params: Params, pairs: Pairs, count: int = 3) -> list[Alternatives]:
+    def loss_rows(self) -> Callable[[int], int]:
+        """Width -> rows on each device with which `metrics` fits; all processes call it together."""
+        return self._machine.each(self._loss_step(), abstract_params(self.family, self._machine.layout))
+
+    def alternatives(self, params: Params, pairs: Pairs, count: int = COUNT) -> list[Alternatives]:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
         return alternatives_of(self._alternatives_step(count), params, pairs, self.max_length, self._machine)
 
@@ -271,8 +277,8 @@ class CompiledModel:
 
     @property
     def batch_rows(self) -> int:
-        """Rows of a decoding or scoring batch that this process provides."""
-        return own_rows(self._machine.layout, self._machine.data.decode_rows)
+        """The most rows of a decoding or scoring batch that this process provides."""
+        return own_rows(self._machine.layout, self._machine.data.decode_rows or MOST_ROWS)
 
     def require_parallel(self) -> Parallel:
         """The parts of a family of one pass; UserError for one that goes step by step."""

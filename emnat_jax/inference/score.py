@@ -10,7 +10,7 @@ from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.base import Family
 from emnat_jax.inference.batching import Machine, each_batch
-from emnat_jax.runtime.mesh import Layout, batch_sharding, own_rows, replicated
+from emnat_jax.runtime.mesh import Layout, batch_sharding, replicated
 from emnat_jax.types import Batch, Mean, Metrics, Params
 
 ScoreStep = Callable[[Params, Batch], jax.Array]
@@ -22,7 +22,7 @@ def score_pairs(score: ScoreStep, params: Params, pairs: Pairs, machine: Machine
 
     All processes call it together, each with its own pairs, or with none.
     """
-    rows = own_rows(machine.layout, machine.data.decode_rows)
+    rows = machine.rows(score, params)
     batches = sequential_batches(numbered(pairs), machine.data.buckets, rows)
     log_prob = np.zeros(pairs.size, np.float32)
     for batch, values in each_batch(functools.partial(score, params), batches, machine):
@@ -39,7 +39,7 @@ def make_score_step(family: Family, layout: Layout) -> ScoreStep:
 
 def summed_metrics(loss_step: LossStep, params: Params, pairs: Pairs, machine: Machine) -> Metrics:
     """The family's metrics pooled over the pairs of all processes, in float64."""
-    rows = own_rows(machine.layout, machine.data.decode_rows)
+    rows = machine.rows(loss_step, params)
     batches = sequential_batches(pairs, machine.data.buckets, rows)
     sums: dict[str, Mean] = {}
     for _, metrics in each_batch(functools.partial(loss_step, params), batches, machine):

@@ -6,6 +6,7 @@ executed.
 
 import importlib.util
 import os
+import re
 import time
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax
 from emnat_jax.errors import UserError, require
 from emnat_jax.profiling.hlo import parse
 from emnat_jax.profiling.roofline import Work, work_of
+from emnat_jax.runtime.memory import TooLarge, compile_within
 
 # Unless told, libtpu asks the cloud which machine this is, and locks out a second compiling process.
 ENVIRONMENT = {
@@ -56,6 +58,8 @@ def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
         "no TPU compiler here; install it: pip install 'emnat_jax[tpu]'.",
     )
     options: dict[str, Any] = {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
+    # A host has four chips unless it is said to have one.
+    options |= {"chips_per_host_bounds": (1, 1, 1)} if re.fullmatch(r"\w+:1(x1)+", topology) else {}
     options |= {"num_slices": slices} if slices > 1 else {}
     try:
         devices: list[Any] = topologies.get_topology_desc(
@@ -63,8 +67,8 @@ def slice_devices(topology: str, slices: int = 1) -> list[jax.Device]:
         ).devices
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"--topology={topology}: {str(error).splitlines()[0]} Give a chip and a shape, e.g. v5e:2x4, "
-            "v5e:16x16, v4:2x2x2, v5p:4x4x4, v6e:16x16."
+            f"--topology={topology}: {str(error).splitlines()[0]} Give a chip and a shape, e.g. v5e:1x1, "
+            "v5e:2x4, v5e:16x16, v4:2x2x2, v5p:4x4x4, v6e:16x16."
         ) from error
     if devices[0].device_kind not in CHIPS:
         raise UserError(
@@ -86,14 +90,9 @@ def compile_program(lowered: Any) -> Compiled:
     """Compiles what `jax.jit(...).lower` made for a slice."""
     begin = time.monotonic()
     try:
-        compiled = lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        reason = next(
-            (line for line in str(error).splitlines() if "exceeds" in line or "Ran out" in line), str(error)
-        )
-        return Compiled(None, [], time.monotonic() - begin, reason.strip()[:200])
+        compiled = compile_within(lowered)
+    except TooLarge as error:
+        return Compiled(None, [], time.monotonic() - begin, str(error))
     seconds = time.monotonic() - begin
     peak = int(compiled.memory_analysis().peak_memory_in_bytes)
     return Compiled(peak, work_of(parse(compiled.as_text())), seconds)

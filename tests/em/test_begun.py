@@ -11,7 +11,8 @@ from emnat_jax.artifacts.manifest import load_manifest, read_dataset
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.stages.train import Sources, _Models, _run_of, train_model, training_options
+from emnat_jax.em.train_model import Sources, _Models, _run_of, train_model
+from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
 from tests.em.runs import run_em, small_config, workspace

@@ -13,8 +13,9 @@ from emnat_jax.config import MeshConfig, SelectConfig
 from emnat_jax.data.pairs import load_pairs
 from emnat_jax.em.driver import rebuild_report
 from emnat_jax.em.plan import make_plan
-from emnat_jax.em.stages.train import make_stream, training_options
 from emnat_jax.em.stop import stop_reason
+from emnat_jax.em.train_model import make_stream
+from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.distill import distill

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from emnat_jax.config import CTCOptions, GLATOptions
-from emnat_jax.em.stages.train import training_options
+from emnat_jax.em.train_options import training_options
 from tests.em.runs import small_config
 
 GLANCING = GLATOptions(base="ctc", base_options=CTCOptions(beam=7), start_ratio=0.6, end_ratio=0.2)

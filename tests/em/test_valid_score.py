@@ -13,7 +13,8 @@ from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.ncm import outputs_as_targets
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.report import write_report
-from emnat_jax.em.stages.train import Sources, train_model, training_options
+from emnat_jax.em.train_model import Sources, train_model
+from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import corpus_bleu
 from emnat_jax.inference.model import CompiledModel

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,13 +15,13 @@ NEEDS_LIBTPU = pytest.mark.skipif(
 )
 
 
-def compile_for(topology: str, *options: str) -> tuple[int, str, str]:
+def compile_for(topology: str, *options: str, timeout: int = 400) -> tuple[int, str, str]:
     """Status, output and errors of `emnat compile`, in a process that has not touched a device."""
     environment = {
         name: value for name, value in os.environ.items() if name not in ("JAX_PLATFORMS", "XLA_FLAGS")
     }
     command = [sys.executable, "-m", "emnat_jax", "compile", f"--topology={topology}", "--json", *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -76,6 +78,31 @@ def test_what_does_not_fit_two_slices_ends_with_status_2():
     ]
 
 
+@pytest.mark.slow
+@NEEDS_LIBTPU
+def test_the_advice_about_a_batch_that_is_too_large_helps():
+    options, tried = ["--steps=train ar", *TINY, "--config.data.batch_tokens=4000000"], 0
+    while (found := compile_for("v5e:1x1", *options))[0] == 2 and tried < 6:
+        options += re.findall(
+            r"--config\.\S+_train\.accumulate=\d+|--config\.data\.row_multiple=\d+", found[2]
+        )
+        tried += 1
+    assert found[0] == 0 and tried, found[2]
+
+
+@pytest.mark.slow
+@NEEDS_LIBTPU
+@pytest.mark.parametrize("name", ["iwslt14_de_en", "wmt14_en_de"])
+@pytest.mark.parametrize("steps", ["train", "candidates", "rescored"])
+def test_a_paper_size_configuration_fits_what_it_names(name, steps):
+    """The slice that its opening docstring names, at its whole batch."""
+    path = Path(__file__).parents[2] / f"configs/{name}.py"
+    topology = re.search(r"Fits (\S+),", path.read_text())[1]
+    status, output, errors = compile_for(topology, f"--config={path}", f"--steps={steps}", timeout=3_000)
+    assert status == 0, errors
+    assert all(step["fits"] for step in json.loads(output)["steps"].values())
+
+
 @NEEDS_LIBTPU
 def test_slices_share_rows_alone():
     mesh = ("--config.mesh.data=1", "--config.mesh.fsdp=16")
@@ -89,7 +116,7 @@ def test_slices_share_rows_alone():
 def test_every_step_is_compiled_for_other_meshes(mesh):
     status, output, errors = compile_for("v5e:2x4", mesh, *TINY)
     assert status == 0, errors
-    assert len(json.loads(output)["steps"]) == 7
+    assert len(json.loads(output)["steps"]) == 11
 
 
 def test_without_the_compiler_the_error_says_what_to_install():

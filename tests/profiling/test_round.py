@@ -17,6 +17,27 @@ def _steps(config=Config(), **em):
     return round_programs(config, 100, there)
 
 
+def test_what_an_evaluation_runs_is_compiled_too():
+    names = set(_steps())
+    assert {
+        "loss of ar",
+        "loss of vanilla",
+        "alternatives of vanilla",
+        "3 of vanilla rescored with ar",
+    } <= names
+
+
+def test_rows_are_chosen_by_the_memory_of_a_chip():
+    """Unless they are given."""
+    small = next(iter(CHIPS.values()))._replace(hbm_bytes=4e6)
+    there = Slice(small, 1, 1, make_layout(Config().mesh, jax.devices()[:1]))
+    given = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, decode_rows=256))
+    chosen, fixed = (
+        round_programs(config, 100, there)["decode with vanilla"].make().pairs for config in (Config(), given)
+    )
+    assert 1 <= chosen < fixed == 256
+
+
 @pytest.mark.parametrize(
     "em, proposing, scored",
     [
@@ -42,4 +63,4 @@ def test_a_training_has_batches_of_its_own_where_it_asks():
     data = dataclasses.replace(config.data, batch_tokens=960)
     student = dataclasses.replace(config.student_train, batch_tokens=1_920)
     steps = _steps(dataclasses.replace(config, data=data, student_train=student))
-    assert (steps["train ar"].pairs, steps["train vanilla"].pairs) == (40, 80)
+    assert (steps["train ar"].make().pairs, steps["train vanilla"].make().pairs) == (40, 80)

@@ -11,7 +11,16 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round
 from emnat_jax.em.stages.base import Stage, maker_of
-from emnat_jax.em.stages.programs import Program, Target, decode_program, score_program
+from emnat_jax.em.stages.programs import (
+    Program,
+    Target,
+    alternatives_program,
+    decode_program,
+    loss_program,
+    rescored_program,
+    score_program,
+)
+from emnat_jax.inference.alternatives import COUNT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +58,16 @@ class Evaluate(Stage[EvaluationOptions]):
         evaluate_round(context, options, self.round, folders, here / self.data)
 
     def programs(self, options: EvaluationOptions, target: Target) -> list[Program]:
-        width = options.buckets[-1]
+        """Sentences with several references are cut to the same widths, and so need no others."""
+        width, rescored = options.buckets[-1], options.rescored_candidates
         return [
             decode_program("distill with", "teacher", target, width=width),
             score_program("teacher", target, width=width),
             score_program("student", target, width=width, targets=self.targets),
             decode_program("decode with", "student", target, width=width),
+            loss_program("student", target, width=width),
+            *([rescored_program(target, width=width, count=rescored)] if rescored else []),
+            alternatives_program(target, width=width, count=COUNT),
         ]
 
     def parts(self) -> list[str]:

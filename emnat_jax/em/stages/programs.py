@@ -1,16 +1,21 @@
 """Training, decoding and scoring programs, lowered for devices that need not be attached."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from emnat_jax.config import DataConfig, ModelSpec, TrainConfig
 from emnat_jax.data.batches import bucket_rows
-from emnat_jax.families import in_loss_family, make_family
+from emnat_jax.families import in_loss_family, make_family, parallel_parts
+from emnat_jax.families.base import Family
+from emnat_jax.inference.alternatives import ROWS, make_alternatives_step
+from emnat_jax.inference.batching import abstract_batch, device_rows, fewer_rows
 from emnat_jax.inference.decode import make_decode_step
-from emnat_jax.inference.score import make_score_step
+from emnat_jax.inference.rescore import make_rescored_step
+from emnat_jax.inference.score import make_loss_step, make_score_step
+from emnat_jax.runtime.memory import Memory
 from emnat_jax.runtime.mesh import (
     Layout,
     batch_sharding,
@@ -24,6 +29,8 @@ from emnat_jax.training.state import abstract_params, abstract_state, state_shar
 from emnat_jax.training.step import make_train_step
 from emnat_jax.types import Batch
 
+SMALL = 0  # `Program.targets` of what passes over the valid and test splits alone
+
 
 class Target(NamedTuple):
     """What is compiled for: the devices, and the sizes that no configuration of a stage knows."""
@@ -31,90 +38,182 @@ class Target(NamedTuple):
     layout: Layout
     models: dict[str, ModelSpec]  # by role, resolved
     vocabulary: int
-    decode_rows: int  # of a decoding or scoring batch on each device
+    decode_rows: int | None  # of a decoding or scoring batch on each device; None: as many as fit
+    memory: Memory  # of each device
+
+
+class Call(NamedTuple):
+    """One call of a program, with the rows that it takes."""
+
+    lower: Callable[[], Any]
+    surely_fits: Callable[[], bool]  # by the estimate of its bytes
+    pairs: int  # that it takes, on all hosts together
+    remedy: str  # what to do where it does not fit
 
 
 class Program(NamedTuple):
     """One compiled program of a stage."""
 
     name: str
-    lower: Callable[[], Any]
-    pairs: int  # that one call takes, on all hosts together
+    make: Callable[[], Call]  # seconds: its size may depend on traces of it
     width: int  # tokens of each side, padding counted
     calls: int | None  # in the stage; None: one pass over the corpus
-    targets: int = 1  # of a source in that pass
+    targets: int = 1  # of a source in that pass; SMALL: no pass over the corpus
 
 
 def train_program(
+    role: str,
     model: ModelSpec,
     train: TrainConfig,
-    layout: Layout,
+    target: Target,
     data: DataConfig,
     *,
     targets: int = 1,
 ) -> Program:
     """One step on a batch of the widest rows. UserError where they cannot be shared out over the devices."""
-    width, accumulate = data.max_length, train.accumulate
+    width, accumulate, layout = data.max_length, train.accumulate, target.layout
     require_rows_divide(layout, data.row_multiple, accumulate)
     rows = targets * bucket_rows(width * targets, data.batch_tokens, data.row_multiple)
 
-    def lower() -> Any:
+    def make() -> Call:
         family = make_family(model) if targets == 1 else in_loss_family(model, targets)
-        ema = train.ema_decay is not None
-        tx = make_optimizer(train.optim, train.steps, family.axes)
-        shardings = state_shardings(family.axes, tx, layout, ema=ema)
-        step: Any = make_train_step(
-            family.loss,
-            tx,
-            shardings,
-            accumulate=accumulate,
-            ema_decay=train.ema_decay,
-            steps=train.steps,
-        )
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(layout.mesh))
-        with use_layout(layout):
-            return step.lower(
-                abstract_state(family, tx, shardings), _batch(layout, rows, width, accumulate), key
-            )
+        remedy = _train_remedy(role, model, train, layout, data)
+        return _train_call(family, train, target, (rows, width), remedy)
 
-    return Program(f"train {model.family}", lower, rows, width, train.steps)
+    return Program(f"train {model.family}", make, width, train.steps)
+
+
+def _train_call(
+    family: Family, train: TrainConfig, target: Target, shape: tuple[int, int], remedy: str
+) -> Call:
+    (rows, width), accumulate, layout = shape, train.accumulate, target.layout
+    tx = make_optimizer(train.optim, train.steps, family.axes)
+    shardings = state_shardings(family.axes, tx, layout, ema=train.ema_decay is not None)
+    step: Any = make_train_step(
+        family.loss, tx, shardings, accumulate=accumulate, ema_decay=train.ema_decay, steps=train.steps
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def lower() -> Any:
+        everywhere = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(layout.mesh))
+        with use_layout(layout):
+            batch = _batch(layout, rows, width, width, accumulate)
+            return step.lower(abstract_state(family, tx, shardings), batch, everywhere)
+
+    def surely_fits() -> bool:
+        batch = abstract_batch(rows // row_shares(layout) // accumulate, width, width)
+        state = abstract_state(family, tx, shardings)
+        return target.memory.holds(step, state, _stacked(batch, accumulate), key)
+
+    return Call(lower, surely_fits, rows, remedy)
+
+
+def _train_remedy(role: str, model: ModelSpec, train: TrainConfig, layout: Layout, data: DataConfig) -> str:
+    """The options that make a training step smaller, with values that go together."""
+    accumulate = 2 * train.accumulate
+    multiple = math.lcm(data.row_multiple, row_shares(layout) * accumulate)
+    changes = f"--config.{role}_train.accumulate={accumulate}"
+    changes += "" if multiple == data.row_multiple else f" --config.data.row_multiple={multiple}"
+    recompute = "" if model.transformer.remat else f", recompute with --config.{role}.remat=True"
+    return (
+        f"cut its batch in parts with {changes}{recompute}, lower --config.{role}_train.batch_tokens="
+        f"{data.batch_tokens // 2}, or spread the weights with --config.mesh.fsdp=2"
+    )
 
 
 def decode_program(verb: str, role: str, target: Target, *, width: int, count: int = 1) -> Program:
     """The `count` best translations of a source by the model of a role; its name is `verb` and the family."""
-    model, layout = target.models[role], target.layout
-    rows = target.decode_rows * row_shares(layout)
 
-    def lower() -> Any:
-        family = make_family(model)
-        with use_layout(layout):
-            step: Any = make_decode_step(family, layout, count)
-            return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
+    def step(family: Family) -> Any:
+        return make_decode_step(family, target.layout, count)
 
-    return Program(f"{verb} {model.family}", lower, rows, width, None)
+    model = target.models[role]
+    return Program(f"{verb} {model.family}", _inference(step, [model], target, (width, 1)), width, None)
 
 
 def score_program(role: str, target: Target, *, width: int, targets: int = 1) -> Program:
     """log p of this many targets a source under the model of a role."""
-    model, layout = target.models[role], target.layout
-    rows = target.decode_rows * row_shares(layout)
 
-    def lower() -> Any:
-        family = make_family(model)
-        with use_layout(layout):
-            step: Any = make_score_step(family, layout)
-            return step.lower(abstract_params(family, layout), _batch(layout, rows, width))
+    def step(family: Family) -> Any:
+        return make_score_step(family, target.layout)
 
-    return Program(f"score with {model.family}", lower, rows, width, None, targets)
+    model = target.models[role]
+    make = _inference(step, [model], target, (width, width))
+    return Program(f"score with {model.family}", make, width, None, targets)
 
 
-def _batch(layout: Layout, rows: int, width: int, accumulate: int = 1) -> Batch:
-    """An abstract batch of full rows."""
+def loss_program(role: str, target: Target, *, width: int) -> Program:
+    """The family's metrics of pairs, as on the valid split in a training."""
+
+    def step(family: Family) -> Any:
+        return make_loss_step(family, target.layout)
+
+    model = target.models[role]
+    make = _inference(step, [model], target, (width, width))
+    return Program(f"loss of {model.family}", make, width, None, SMALL)
+
+
+def rescored_program(target: Target, *, width: int, count: int) -> Program:
+    """The student's `count` hypotheses of a source in the teacher's order."""
+    models = [target.models[role] for role in ("student", "teacher")]
+    alpha = models[1].options.length_penalty
+
+    def step(student: Family, teacher: Family) -> Any:
+        return make_rescored_step(student, teacher, target.layout, count=count, alpha=alpha)
+
+    name = "{} of {} rescored with {}".format(count, *(model.family for model in models))
+    return Program(name, _inference(step, models, target, (width, 1)), width, None, SMALL)
+
+
+def alternatives_program(target: Target, *, width: int, count: int) -> Program:
+    """The student's `count` most probable tokens at each position of some outputs."""
+    model = target.models["student"]
+
+    def step(family: Family) -> Any:
+        parts = parallel_parts(model)
+        assert parts is not None, "a student is parallel"
+        return make_alternatives_step(parts, target.layout, count)
+
+    make = _inference(step, [model], target, (width, width), most=ROWS)
+    return Program(f"alternatives of {model.family}", make, width, None, SMALL)
+
+
+def _inference(
+    make_step: Callable[..., Any],
+    models: list[ModelSpec],
+    target: Target,
+    widths: tuple[int, int],
+    *,
+    most: int | None = None,
+) -> Callable[[], Call]:
+    """A step on the parameters of these models and a batch of sources and targets of these widths."""
+
+    def make() -> Call:
+        layout, families = target.layout, [make_family(model) for model in models]
+        step, shapes = make_step(*families), tuple(abstract_params(family, layout) for family in families)
+        params: Any = shapes if len(shapes) > 1 else shapes[0]
+        rows = device_rows(target.decode_rows, step, params, widths, target.memory, most=most)
+
+        def lower() -> Any:
+            with use_layout(layout):
+                return step.lower(params, _batch(layout, rows * row_shares(layout), *widths))
+
+        def surely_fits() -> bool:
+            return target.memory.holds(step, params, abstract_batch(rows, *widths))
+
+        return Call(lower, surely_fits, rows * row_shares(layout), fewer_rows(rows))
+
+    return make
+
+
+def _batch(layout: Layout, rows: int, source: int, target: int, accumulate: int = 1) -> Batch:
+    """An abstract batch of full rows, spread over the devices."""
     sharding = batch_sharding(layout.mesh, stacked=accumulate > 1)
+    batch = _stacked(abstract_batch(rows // accumulate, source, target), accumulate)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), batch)
+
+
+def _stacked(batch: Batch, accumulate: int) -> Batch:
+    """The batch of micro-batches like this one, where there are several."""
     stack = (accumulate,) if accumulate > 1 else ()
-
-    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*stack, rows // accumulate, *shape), dtype, sharding=sharding)
-
-    return Batch(array(jnp.int32, width), array(jnp.int32, width), array(jnp.float32), array(jnp.int32))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*stack, *leaf.shape), leaf.dtype), batch)

@@ -1,0 +1,72 @@
+"""What decides the weights of a training, beside its data."""
+
+import dataclasses
+
+from emnat_jax.config import (
+    ROLES,
+    Config,
+    DataConfig,
+    EMConfig,
+    ModelConfig,
+    ModelSpec,
+    Scoring,
+    TrainConfig,
+)
+from emnat_jax.em.context import Intervals, derived_seed
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """What decides the weights, beside the data."""
+
+    role: str
+    model: ModelConfig
+    train: TrainConfig  # intervals that do not matter have their defaults (`Intervals`)
+    buckets: tuple[int, ...]
+    batch_tokens: int
+    row_multiple: int
+    targets: int  # of each row; more than one: the E-step inside the loss
+    prior_beta: float  # of those; 0 where there is one
+    scoring: Scoring | None  # of BLEU, where evaluations are compared by it
+    seed: int
+
+    @property
+    def data(self) -> DataConfig:
+        """How rows are cut into batches."""
+        return DataConfig(
+            buckets=self.buckets, batch_tokens=self.batch_tokens, row_multiple=self.row_multiple
+        )
+
+    def resolved(self, vocabulary: int) -> ModelSpec:
+        """The model for a vocabulary of this size."""
+        return self.model.resolve(vocabulary, self.buckets[-1])
+
+
+def training_options(config: Config, role: str, index: int = 0, targets: int = 1) -> TrainOptions:
+    """Options for training `role` in round `index` on `targets` targets per row."""
+    model, train = config.role(role)
+    if index and config.em.warm_start:
+        train = _shortened(train, config.em)
+        model = dataclasses.replace(model, options=model.family_options.continued())
+    return TrainOptions(
+        role=role,
+        model=model,
+        train=Intervals.of(TrainConfig()).into(train),
+        buckets=config.data.buckets,
+        batch_tokens=config.data.with_batch(train.batch_tokens).batch_tokens,
+        row_multiple=config.data.row_multiple,
+        targets=targets,
+        prior_beta=config.em.prior_beta if targets > 1 else 0.0,
+        scoring=config.scoring if train.chosen_by == "bleu" else None,
+        seed=derived_seed(config.seed, index, ROLES.index(role)),
+    )
+
+
+def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
+    """The training of a round that starts warm: fewer steps (of warm-up as well), smaller ones."""
+    steps, warmup = (
+        max(1, round(count * em.later_steps_ratio)) for count in (train.steps, train.optim.warmup_steps)
+    )
+    peak_lr = train.optim.peak_lr * em.later_lr_ratio
+    optim = dataclasses.replace(train.optim, peak_lr=peak_lr, warmup_steps=warmup)
+    return dataclasses.replace(train, steps=steps, optim=optim)

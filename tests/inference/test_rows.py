@@ -1,0 +1,119 @@
+"""How many rows a decoding or scoring batch has, and that no result depends on it."""
+
+import concurrent.futures
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from emnat_jax.config import DataConfig, MeshConfig
+from emnat_jax.errors import UserError
+from emnat_jax.inference import batching
+from emnat_jax.inference.batching import MOST_ROWS, Machine, device_rows, each_batch
+from emnat_jax.inference.decode import make_decode_step
+from emnat_jax.inference.model import CompiledModel
+from emnat_jax.inference.sentences import sentence_pairs
+from emnat_jax.runtime import watchdog
+from emnat_jax.runtime.memory import SHARE, Memory, estimated_bytes
+from emnat_jax.runtime.mesh import make_layout
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import EOS
+from tests import tiny
+from tests.inference.test_batching import batch
+from tests.texts import Texts
+
+ONE = make_layout(MeshConfig(), jax.devices()[:1])
+
+
+def sentences(count: int, seed: int) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    words = [random.choice(tiny.WORDS, random.integers(1, tiny.MAX_LENGTH)) for _ in range(count)]
+    return [np.append(found, EOS).astype(np.int32) for found in words]
+
+
+@pytest.mark.parametrize("name", ["ar", "vanilla"])  # that a row does not see others: tests/families
+def test_no_result_depends_on_the_rows(name):
+    pairs, params = sentence_pairs(sentences(9, 0), sentences(9, 1)), tiny.params(name)
+    found = []
+    for rows in (None, 1, 8, 64):
+        data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=rows)
+        model = CompiledModel(tiny.model(name), data, ONE)
+        found.append((model.decode(params, pairs, 2), model.score(params, pairs)))
+    (lists, scores), *others = found
+    for other_lists, other_scores in others:
+        for own, other in zip(lists, other_lists, strict=True):
+            assert [tokens.tolist() for tokens in own.tokens] == [tokens.tolist() for tokens in other.tokens]
+            np.testing.assert_allclose(own.log_prob, other.log_prob, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(scores, other_scores, rtol=1e-4, atol=1e-4)
+
+
+def test_as_many_rows_as_fit():
+    """The most of 256, 128, ... whose estimate is within the share; fewer in less memory, 1 in none."""
+    step, params = make_decode_step(tiny.family("ar"), ONE, 2), tiny.params("ar")
+    found = []
+    for size in (1 << 40, 400_000, 200_000, 1):
+        rows = device_rows(None, step, params, (4, 1), Memory(size))
+        found.append(rows)
+        needed = [
+            estimated_bytes(step, params, batching.abstract_batch(count, 4, 1)) for count in (rows, 2 * rows)
+        ]
+        assert rows == 1 or needed[0] <= SHARE * size
+        assert rows == MOST_ROWS or needed[1] > SHARE * size
+    assert found == sorted(found, reverse=True) and (found[0], found[-1]) == (MOST_ROWS, 1)
+    assert 1 < found[2] <= found[1] < MOST_ROWS
+
+
+def test_a_number_that_is_given_is_taken():
+    step, params = make_decode_step(tiny.family("ar"), ONE, 2), tiny.params("ar")
+    assert device_rows(1_000, step, params, (4, 1), Memory(1)) == 1_000
+    assert device_rows(1_000, step, params, (4, 1), Memory(1), most=8) == 8
+    assert device_rows(None, step, params, (4, 1), Memory(None), most=8) == 8
+
+
+def test_processes_take_the_rows_of_the_smallest_device(monkeypatch):
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
+    sizes = iter((1 << 40, 200_000))
+    monkeypatch.setattr(batching, "device_memory", lambda layout: Memory(next(sizes)))
+    store = Texts()
+    processes = [Processes(index, 2, store) for index in range(2)]
+    step, params = make_decode_step(tiny.family("ar"), ONE, 2), tiny.params("ar")
+
+    def rows(process: Processes) -> int:
+        return Machine(DataConfig(), ONE, process).rows(step, params, target=1)(4)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(rows, processes))
+    for process in processes:
+        process._peers.watchdog.stop()
+    assert found[0] == found[1] == device_rows(None, step, params, (4, 1), Memory(200_000)) < MOST_ROWS
+
+
+@pytest.mark.parametrize("layout", [ONE, make_layout(MeshConfig())], ids=["one", "four"])
+def test_where_memory_runs_out_the_message_names_rows_that_fit(layout):
+    """Followed as often as it comes, its advice ends in a number that the devices hold."""
+    shares = len(jax.devices()) if layout is not ONE else 1
+
+    def step(rows):
+        if len(rows.weight) > 2 * shares:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+        return rows.weight
+
+    tried = [16]
+    for _ in range(5):
+        machine = Machine(DataConfig(decode_rows=tried[-1]), layout, Processes())
+        try:
+            list(each_batch(step, [batch(tried[-1] * shares, 8, 8, 0)], machine))
+            break
+        except UserError as error:
+            assert f"{tried[-1]} rows of 8 tokens (data.decode_rows={tried[-1]})" in str(error)
+            tried.append(int(re.search(r"--config\.data\.decode_rows=(\d+)", str(error))[1]))
+    assert tried == [16, 8, 4, 2]
+
+
+def test_other_failures_of_a_device_are_not_explained_away():
+    def step(rows):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        list(each_batch(step, [batch(4, 8, 8, 0)], Machine(DataConfig(), ONE, Processes())))
