@@ -19,8 +19,8 @@ WITH_SLOT = ("vanilla", "cmlm", "glat")
 def hiding_the_slot(next_function, args, kwargs, context):
     """No position attends to the first."""
     if isinstance(context.module, EncoderLayer) and context.method_name == "__call__":
-        x, own, keep = args
-        args = (x, own, keep.at[..., 0].set(False))
+        x, own, visible = args
+        args = (x, own, visible.replace(keep=visible.keep.at[:, 0].set(False)))
     return next_function(*args, **kwargs)
 
 

@@ -39,5 +39,5 @@ def test_a_module_is_given_whole_or_not_at_all():
     }
     place_params(full["deep"], deep)
     for given, wanted in (("shallow", deep), ("deep", shallow)):
-        with pytest.raises(UserError, match=r"layers_1.*em\.share_encoder=False"):
+        with pytest.raises(UserError, match="layers_1.* a model of the same sizes, or from none"):
             place_params(full[given], wanted)
