@@ -203,7 +203,7 @@ def test_output_into_a_closed_pipe(words, unbuffered):
     )  # argparse itself hears of no unbuffered failure
 
 
-@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("ending", ["", pytest.param(".gz", marks=pytest.mark.slow)])
 def test_a_killed_translation_goes_on(workdir, tmp_path, sentence, ending):
     words = sentence.split()
     source = [f"{words[i % len(words)]} {words[i // 7 % len(words)]}" for i in range(4_000)]

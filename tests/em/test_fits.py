@@ -63,6 +63,7 @@ def test_fewer_rows_help(prepared, monkeypatch):
     assert messages and all("--config.data.decode_rows=" in message for message in messages)
 
 
+@pytest.mark.slow
 def test_rows_that_are_chosen_fit(prepared, monkeypatch):
     config = small_config()
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, decode_rows=None))

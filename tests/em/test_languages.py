@@ -18,6 +18,8 @@ from tests.em.runs import run_em, small_config, workspace
 
 WORDS = {"zh": "我你他她有是看吃喝去", "th": "กขคงจชดตนม"}
 LONG = 4  # test sentences longer than the bucket
+WIDTH = 14  # of the bucket; one for all runs, whose programs are then compiled once
+SLOW = pytest.mark.slow
 
 
 def config_of(folder, language: str, rounds: int = 0):
@@ -32,7 +34,12 @@ def config_of(folder, language: str, rounds: int = 0):
     files = {f"{split}_source": str(folder / f"{split}.x") for split in ("train", "valid", "test")}
     files |= {f"{split}_target": str(folder / f"{split}.{language}") for split in ("train", "valid", "test")}
     data = DataConfig(
-        kind="text", source_language="x", target_language=language, buckets=(16,), batch_tokens=256, **files
+        kind="text",
+        source_language="x",
+        target_language=language,
+        buckets=(WIDTH,),
+        batch_tokens=256,
+        **files,
     )
     return dataclasses.replace(
         small_config(),
@@ -46,7 +53,9 @@ def write(path, lines) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-@pytest.mark.parametrize("language, tokenizer, rounds", [("zh", "zh", 1), ("th", "char", 0)])
+@pytest.mark.parametrize(
+    "language, tokenizer, rounds", [("zh", "zh", 1), pytest.param("th", "char", 0, marks=SLOW)]
+)
 def test_every_score_of_a_run_counts_the_tokens_of_its_language(tmp_path, language, tokenizer, rounds):
     config = config_of(tmp_path, language, rounds)
     config = dataclasses.replace(config, evaluation=EvaluationConfig(ncm_rows=32, samples=2, ter=True))
@@ -79,7 +88,7 @@ def run_em_of(work) -> dict:
 
 def test_cut_sources_are_said_where_the_scores_stand(tmp_path):
     config = config_of(tmp_path, "zh")
-    data = dataclasses.replace(config.data, buckets=(14,), test_multi=str(tmp_path / "multi.tsv"))
+    data = dataclasses.replace(config.data, test_multi=str(tmp_path / "multi.tsv"))
     config = dataclasses.replace(config, data=data)
     sources, targets = ((tmp_path / f"test.{end}").read_text().splitlines() for end in ("x", "zh"))
     write(tmp_path / "multi.tsv", [f"{x}\t{y}\t{y}" for x, y in zip(sources, targets, strict=True)])
@@ -88,13 +97,13 @@ def test_cut_sources_are_said_where_the_scores_stand(tmp_path):
     work.log = work.context.log = said.append
     report = run_em_of(work)
     lengths = [len(tokens) + 1 for tokens in work.vocabulary.encode(sources)]
-    numbers = [number for number, length in enumerate(lengths, 1) if length > 14]
+    numbers = [number for number, length in enumerate(lengths, 1) if length > WIDTH]
     assert numbers[:LONG] == [1, 2, 3, 4] and len(numbers) < 16
-    expected = {"sources": len(numbers), "share": len(numbers) / 16, "limit": 14, "lines": numbers[:3]}
+    expected = {"sources": len(numbers), "share": len(numbers) / 16, "limit": WIDTH, "lines": numbers[:3]}
     cut = report["rounds"][0]["cut"]
     assert cut == [{"split": split, **expected} for split in ("test", "test_multi")]
     assert json.loads((tmp_path / "run/rounds/0/eval.json").read_text())["cut"] == cut
-    says = f"{len(numbers)} test sources ({len(numbers) / 16:.1%}) have more than 14 tokens"
+    says = f"{len(numbers)} test sources ({len(numbers) / 16:.1%}) have more than {WIDTH} tokens"
     assert sum(says in line for line in said) == 1 and any("data.buckets" in line for line in said)
     for name in ("index.html", "table.txt"):
         assert says in (tmp_path / "run/report" / name).read_text()

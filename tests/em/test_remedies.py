@@ -89,6 +89,7 @@ def test_the_plan_names_what_would_start_from_the_beginning(copy):
 WILD = {"peak_lr": 1e38, "clip_norm": 1e38, "warmup_steps": 1}
 
 
+@pytest.mark.slow
 def test_a_rate_is_lowered_after_a_loss_that_is_not_finite(finished, tmp_path, capsys):
     """Of a single model in another folder; test_begun.py has the teacher of the rounds."""
     words = ["train", "--role=student", f"--workdir={finished[0]}", "--config.student_train.steps=3"]
@@ -125,7 +126,15 @@ VOCABULARY = {
 }
 
 
-@pytest.mark.parametrize("spoil", VOCABULARY.values(), ids=VOCABULARY)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(
+            spoil, id=what, marks=() if what in ("all is lost", "the model is damaged") else pytest.mark.slow
+        )
+        for what, spoil in VOCABULARY.items()
+    ],
+)
 def test_a_vocabulary_is_made_again(finished, copy, capsys, spoil):
     spoil(copy / "vocab")
     with pytest.raises(UserError, match="run `emnat prepare`") as raised:

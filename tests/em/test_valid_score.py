@@ -84,7 +84,9 @@ def test_the_distilled_loss_is_on_the_teachers_translations(finished, tmp_path):
         trained(finished, tmp_path / "none", config)
 
 
-@pytest.mark.parametrize("changes", [{}, {"best_by": "loss", "patience": 5}])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({}, marks=pytest.mark.slow), {"best_by": "loss", "patience": 5}]
+)
 def test_nothing_is_translated_unless_it_is_asked_for(finished, tmp_path, monkeypatch, changes):
     def decode(*_):
         raise AssertionError("translated")

@@ -19,6 +19,7 @@ from tests.training import runs
 OFF = {"dropout": 0.0}  # where a mask falls depends on the shape of the batch
 GROUPS = "vanilla, E-step inside the loss"
 NAMES = [*FAMILIES, GROUPS]
+MARGINAL = ("ar", "dag")  # with a loss of one part: `ctc` stands for them where time counts
 CUTS = [  # micro-batches, devices
     (4, 4),
     *(pytest.param(*cut, marks=pytest.mark.slow) for cut in ((1, 4), (2, 1), (2, 4), (4, 1))),
@@ -78,7 +79,9 @@ def whole(name):
     return stepped(name, 1, 1)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in MARGINAL else name for name in NAMES]
+)
 @pytest.mark.parametrize(("accumulate", "devices"), CUTS)
 def test_gradient_and_loss_are_those_of_the_whole_batch(name, accumulate, devices):
     (wanted, metrics), (found, of_parts) = whole(name), stepped(name, accumulate, devices)

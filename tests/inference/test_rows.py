@@ -32,7 +32,9 @@ def sentences(count: int, seed: int) -> list[np.ndarray]:
     return [np.append(found, EOS).astype(np.int32) for found in words]
 
 
-@pytest.mark.parametrize("name", ["ar", "vanilla"])  # that a row does not see others: tests/families
+@pytest.mark.parametrize(
+    "name", ["vanilla", pytest.param("ar", marks=pytest.mark.slow)]
+)  # that a row does not see others: tests/families
 def test_no_result_depends_on_the_rows(name):
     pairs, params = sentence_pairs(sentences(9, 0), sentences(9, 1)), tiny.params(name)
     found = []

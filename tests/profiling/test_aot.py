@@ -71,7 +71,9 @@ def test_what_is_unknown_ends_with_status_2():
 def test_what_does_not_fit_two_slices_ends_with_status_2():
     wide = ("--config.data.batch_tokens=400000000", "--config.data.row_multiple=16")
     status, output, errors = compile_for("v5e:2x4", "--slices=2", "--steps=train ar", *TINY, *wide)
-    assert status == 2 and "does not fit v5e:2x4: train ar" in errors and "teacher_train.batch_tokens=" in errors
+    assert (
+        status == 2 and "does not fit v5e:2x4: train ar" in errors and "teacher_train.batch_tokens=" in errors
+    )
     figures = json.loads(output)
     assert (figures["chips"], figures["mesh"]["data"]) == (16, 16) and not figures["steps"]["train ar"][
         "fits"
