@@ -86,6 +86,7 @@ def run_em_of(work) -> dict:
     return to_json(run(work))
 
 
+@pytest.mark.slow
 def test_cut_sources_are_said_where_the_scores_stand(tmp_path):
     config = config_of(tmp_path, "zh")
     data = dataclasses.replace(config.data, test_multi=str(tmp_path / "multi.tsv"))
@@ -109,6 +110,7 @@ def test_cut_sources_are_said_where_the_scores_stand(tmp_path):
         assert says in (tmp_path / "run/report" / name).read_text()
 
 
+@pytest.mark.slow
 def test_a_target_language_that_was_not_given_is_remarked(tmp_path):
     """The configuration says English, the references are Chinese: the remedy that is named works."""
     config = config_of(tmp_path, "zh")

@@ -99,6 +99,7 @@ def test_a_rate_is_lowered_after_a_loss_that_is_not_finite(finished, tmp_path, c
     assert run(*words, f"--output={tmp_path / 'n'}")[0] == 0
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_student_among_rounds_is_lowered_in_the_same_workdir(copy):
     shutil.rmtree(copy / "rounds/1")
     for output in ("student", "candidates", "selected", "eval.json"):
@@ -166,6 +167,7 @@ def test_a_damaged_set_is_made_again(finished, copy, capsys):
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_trained_again_without_a_librarys_traceback(copy, capfd):
     folder = copy / "rounds/1/student"
     parts = [path for path in (folder / "checkpoints/20/state/d").iterdir() if path.is_file()]

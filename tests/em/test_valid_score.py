@@ -52,6 +52,7 @@ def test_bleu_is_that_of_the_models_own_outputs(finished, tmp_path):
     assert figures[best]["valid_bleu"] == chosen["value"] == pytest.approx(bleu_of(work, tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_best_is_what_is_loaded(finished, tmp_path):
     config = config_with("teacher", average_best=2, eval_every=10)
     work, manifest, figures = trained(finished, tmp_path / "model", config, "teacher")

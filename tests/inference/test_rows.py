@@ -35,6 +35,7 @@ def sentences(count: int, seed: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     "name", ["vanilla", pytest.param("ar", marks=pytest.mark.slow)]
 )  # that a row does not see others: tests/families
+@pytest.mark.slow
 def test_no_result_depends_on_the_rows(name):
     pairs, params = sentence_pairs(sentences(9, 0), sentences(9, 1)), tiny.params(name)
     found = []
