@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import QUICK
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 TOUR = ROOT / "docs" / "tour.ipynb"
 
 
+@pytest.mark.slow
 def test_it_runs(tmp_path):
     """As a reader runs it: in a process of its own, with one device, away from the source tree."""
     notebook = nbformat.read(TOUR, as_version=4)

@@ -33,6 +33,7 @@ def trained(directory, config, output, said=()) -> str:
     return train_model(context, training_options(config, "teacher"), sources, output, label="x").content_hash
 
 
+@pytest.mark.slow
 def test_another_rate_starts_from_the_beginning(finished, tmp_path):
     directory, said = finished[0], []
     fresh = trained(directory, with_rate(1e-3), tmp_path / "fresh")
@@ -82,6 +83,7 @@ def test_checkpoints_of_something_else_are_deleted_by_name_or_refused(tmp_path):
     assert not (model / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_mended_with_a_lower_rate(finished, tmp_path):
     """As its message advises, in the same workdir."""
     directory = tmp_path / "run"
@@ -144,6 +146,7 @@ def test_a_model_is_not_said_to_be_another(finished, tmp_path, capsys):
     assert run(*other, f"--output={model}")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_set_is_not_said_to_be_another(finished, tmp_path, capsys, monkeypatch):
     """The same of the sets that commands make; a half-done one keeps its shards."""
     here, made = finished[0], tmp_path / "set"

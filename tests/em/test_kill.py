@@ -52,6 +52,7 @@ def test_the_unbroken_run_has_something_to_lose(unbroken):
     assert all(len(lines) >= 3 for lines in unbroken["metrics"].values())
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_and_resumed(unbroken, tmp_path):
     """One workdir, seven lives: each gets a little further."""
     directory = tmp_path / "run"

@@ -19,7 +19,6 @@ from tests.em.runs import run_em, small_config, workspace
 WORDS = {"zh": "我你他她有是看吃喝去", "th": "กขคงจชดตนม"}
 LONG = 4  # test sentences longer than the bucket
 WIDTH = 14  # of the bucket; one for all runs, whose programs are then compiled once
-SLOW = pytest.mark.slow
 
 
 def config_of(folder, language: str, rounds: int = 0):
@@ -53,9 +52,8 @@ def write(path, lines) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-@pytest.mark.parametrize(
-    "language, tokenizer, rounds", [("zh", "zh", 1), pytest.param("th", "char", 0, marks=SLOW)]
-)
+@pytest.mark.parametrize("language, tokenizer, rounds", [("zh", "zh", 1), ("th", "char", 0)])
+@pytest.mark.slow
 def test_every_score_of_a_run_counts_the_tokens_of_its_language(tmp_path, language, tokenizer, rounds):
     config = config_of(tmp_path, language, rounds)
     config = dataclasses.replace(config, evaluation=EvaluationConfig(ncm_rows=32, samples=2, ter=True))

@@ -13,6 +13,7 @@ from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
 from tests.em.runs import run_in_child, small_config
 
+pytestmark = pytest.mark.slow  # two trainings of a run of its own
 TRAIN, MONO = 90, 20
 WORDS = ModesOptions(modes=4, words=8, min_length=3, max_length=5, train_rows=TRAIN + MONO)
 

@@ -69,6 +69,7 @@ def bleu_of(work, folder):
     return corpus_bleu(outputs, [[row.target_text for row in rows]])
 
 
+@pytest.mark.slow
 def test_the_distilled_loss_is_on_the_teachers_translations(finished, tmp_path):
     config = config_with(best_by="distilled_loss")
     teacher = finished[0] / "rounds/0/teacher"
@@ -85,9 +86,8 @@ def test_the_distilled_loss_is_on_the_teachers_translations(finished, tmp_path):
         trained(finished, tmp_path / "none", config)
 
 
-@pytest.mark.parametrize(
-    "changes", [pytest.param({}, marks=pytest.mark.slow), {"best_by": "loss", "patience": 5}]
-)
+@pytest.mark.parametrize("changes", [{}, {"best_by": "loss", "patience": 5}])
+@pytest.mark.slow
 def test_nothing_is_translated_unless_it_is_asked_for(finished, tmp_path, monkeypatch, changes):
     def decode(*_):
         raise AssertionError("translated")

@@ -170,6 +170,7 @@ def test_variants_keep_the_probability_space(name):
     chex.assert_tree_all_finite(gradient(params, tiny.batch()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_scanned_layers_equal_unrolled_ones(name):
     layers = {"encoder_layers": 2, "decoder_layers": 2}

@@ -27,7 +27,17 @@ def _the_table_stays():
     FAMILIES.update(before)
 
 
-@pytest.mark.parametrize("contract", CONTRACT, ids=lambda test: test.__name__)
+@pytest.mark.parametrize(
+    "contract",
+    [
+        pytest.param(
+            test,
+            id=test.__name__,
+            marks=pytest.mark.slow if "scanned" in test.__name__ or "overfits" in test.__name__ else (),
+        )
+        for test in CONTRACT
+    ],
+)
 def test_it_keeps_the_contract(contract, monkeypatch):
     monkeypatch.setitem(FAMILIES, "focal", outside_family.SPEC)
     contract("focal", **({"count": 3} if "count" in inspect.signature(contract).parameters else {}))

@@ -68,6 +68,7 @@ def test_what_is_unknown_ends_with_status_2():
 
 
 @NEEDS_LIBTPU
+@pytest.mark.slow
 def test_what_does_not_fit_two_slices_ends_with_status_2():
     wide = ("--config.data.batch_tokens=400000000", "--config.data.row_multiple=16")
     status, output, errors = compile_for("v5e:2x4", "--slices=2", "--steps=train ar", *TINY, *wide)

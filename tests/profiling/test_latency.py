@@ -64,7 +64,7 @@ def test_a_batch_is_timed_as_one_often_enough_and_its_quality_stands_beside(monk
     assert found.bleu == sacrebleu.corpus_bleu(outputs, [references], tokenize="zh").score
 
 
-@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("role", [pytest.param("teacher", marks=pytest.mark.slow), "student"])
 def test_a_batch_of_n_is_one_batch_of_n(finished, role, monkeypatch):
     """Sentences of every bucket together, for the teacher as for the student; outputs are the same."""
     work = workspace(finished)
