@@ -17,7 +17,10 @@ Log = Callable[[str], None]
 
 @contextlib.contextmanager
 def open_resumable(path: str, made_from: Mapping[str, Any], log: Log) -> Iterator[TextOutput]:
-    """As `open_text`, for text that is made part by part from an input.
+    """The output `path` for text that is made part by part from an input.
+
+    A device or a pipe is written into, and the file behind a symbolic link is the one that is replaced. Text
+    is compressed where the name ends in .gz, .bz2 or .xz.
 
     A file is written as `.NAME.part`, with the record `.NAME.part.log`, and gets its name when the block
     ends. Where the block fails or the process is killed, both stay, and the next call with the same

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from emnat_jax.artifacts.atomic import atomic_file, is_local, user_errors
+from emnat_jax.artifacts.atomic import is_local, user_errors
 from emnat_jax.errors import UserError, require
 
 Pack = Callable[[bytes], bytes]
@@ -74,21 +74,6 @@ def packer(path: str) -> Pack:
         "these, and pack it afterwards.",
     )
     return _PACKERS.get(ending, plain)
-
-
-@contextlib.contextmanager
-def open_text(path: str) -> Iterator[TextOutput]:
-    """The output `path` for text that is all there: a file appears when the block ends, or not at all.
-
-    A device or a pipe is written into, and the file behind a symbolic link is the one that is replaced. Text
-    is compressed where the name ends in .gz, .bz2 or .xz.
-    """
-    pack, (target, is_special) = packer(path), follow(path)
-    opened = open_special(target) if is_special else atomic_file(target)
-    with opened as file:
-        output = TextOutput(path, file, pack)
-        yield output
-        output.finish()
 
 
 def follow(path: str) -> tuple[str, bool]:

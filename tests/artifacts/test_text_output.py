@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from emnat_jax.artifacts.resumable import open_resumable
-from emnat_jax.artifacts.text_output import Part, open_text
+from emnat_jax.artifacts.text_output import Part
 from emnat_jax.errors import InUse, UserError
 
 MADE_FROM = {"model": "one", "options": {"beam": 4}}
@@ -113,7 +113,7 @@ def test_two_writers_of_one_file(tmp_path):
 @pytest.mark.parametrize("ending", UNPACK)
 def test_no_line_at_all_is_a_valid_file(tmp_path, ending):
     write(tmp_path / f"out{ending}", range(0))
-    with open_text(str(tmp_path / f"other{ending}")) as output:
+    with open_resumable(str(tmp_path / f"other{ending}"), MADE_FROM, print) as output:
         output.write([], part(0))
     for name in ("out", "other"):
         assert UNPACK[ending]((tmp_path / f"{name}{ending}").read_bytes()) == b""
@@ -129,7 +129,7 @@ def test_a_link_is_followed(tmp_path):
         write(tmp_path / name)
         assert (tmp_path / name).is_symlink() and (tmp_path / name).read_bytes() == WHOLE
     assert names(tmp_path / "folder") == ["new", "real"]
-    with open_text(str(tmp_path / "link")) as output:
+    with open_resumable(str(tmp_path / "link"), MADE_FROM, print) as output:
         output.write(["x"], part(0))
     assert (tmp_path / "link").is_symlink() and (tmp_path / "folder/real").read_text() == "x\n"
 
@@ -186,9 +186,8 @@ def test_an_open_file_by_its_number_is_appended_to(tmp_path):
 )
 def test_what_cannot_be_written_is_named(tmp_path, name, says):
     (tmp_path / "file").touch()
-    for opened in (open_text, lambda path: open_resumable(path, MADE_FROM, print)):
-        with pytest.raises(UserError, match=says), opened(str(tmp_path / name)):
-            pass
+    with pytest.raises(UserError, match=says), open_resumable(str(tmp_path / name), MADE_FROM, print):
+        pass
     assert names(tmp_path) == ["file"]
 
 

@@ -89,16 +89,18 @@ def test_an_unfinished_run_may_make_its_own_vocabulary_again(tmp_path, monkeypat
     assert found["vocabulary"]["fingerprint"] != first.fingerprint
 
 
-def test_what_is_no_vocabulary_for_this_program_is_told(tmp_path):
+def train_elsewhere(path, **ids) -> None:
+    """A SentencePiece model with the library's defaults, but for the special ids."""
     model = io.BytesIO()
+    options = {"vocab_size": 50, "hard_vocab_limit": False, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES),
-        model_writer=model,
-        vocab_size=50,
-        hard_vocab_limit=False,
-        minloglevel=2,
+        sentence_iterator=iter(LINES), model_writer=model, **options, **ids
     )
-    (tmp_path / "foreign.model").write_bytes(model.getvalue())
+    path.write_bytes(model.getvalue())
+
+
+def test_what_is_no_vocabulary_for_this_program_is_told(tmp_path):
+    train_elsewhere(tmp_path / "foreign.model")
     (tmp_path / "text").write_text("the cat")
     (tmp_path / "empty").mkdir()
     for name, part in (
@@ -115,19 +117,7 @@ def test_what_is_no_vocabulary_for_this_program_is_told(tmp_path):
 
 
 def test_a_vocabulary_trained_elsewhere_as_the_message_says_is_taken_and_what_it_rewrites_is_told(tmp_path):
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(LINES),
-        model_writer=model,
-        vocab_size=50,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=3,
-    )
-    (tmp_path / "foreign.model").write_bytes(model.getvalue())
+    train_elsewhere(tmp_path / "foreign.model", pad_id=0, eos_id=1, unk_id=2, bos_id=3)
     assert open_vocabulary(tmp_path / "foreign.model").rewrites
     assert not small_vocabulary().rewrites
     log: list[str] = []
