@@ -50,7 +50,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "LongLines": ("emnat_jax.inference.long_lines", "LongLines"),
     "Report": ("emnat_jax.report.record", "Report"),
     "TrainedModel": ("emnat_jax.inference.model", "TrainedModel"),
-    "Translation": ("emnat_jax.inference.model", "Translation"),
+    "Translation": ("emnat_jax.inference.translator", "Translation"),
     "UserError": ("emnat_jax.errors", "UserError"),
     "config": ("emnat_jax.config", None),
     "decoding": ("emnat_jax.decoding", None),
@@ -68,7 +68,8 @@ if TYPE_CHECKING:  # for type checkers and editors
     from emnat_jax.errors import UserError
     from emnat_jax.inference.alternatives import Choice
     from emnat_jax.inference.long_lines import LongLines
-    from emnat_jax.inference.model import TrainedModel, Translation
+    from emnat_jax.inference.model import TrainedModel
+    from emnat_jax.inference.translator import Translation
     from emnat_jax.report.record import Report
 
 

@@ -1,4 +1,4 @@
-"""Containers and constants that every layer shares.
+"""Containers and constants that every layer shares; the constants are those of tokens.py.
 
 Shape letters: B batch, S source length, T target length, L decoder positions, V vocabulary,
 D width, F feed-forward width, H heads, C channels a head, K candidates, N layers.
@@ -10,25 +10,42 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-PAD, EOS, UNK, BOS = 0, 1, 2, 3  # docs/method.md, section 8.5: the special ids of the paper's vocabulary
-NUM_SPECIAL = 4
-BLANK = PAD  # of CTC frames: no target holds PAD
-HIDDEN = -1  # no token is shown at a decoder position
-NEG_INF = -1e9  # finite: sums and differences of it stay numbers
+from emnat_jax.tokens import (  # for families and decoders, which need both
+    BLANK,
+    BOS,
+    EOS,
+    HIDDEN,
+    NEG_INF,
+    NUM_SPECIAL,
+    PAD,
+    UNK,
+    is_impossible,
+)
+
+__all__ = [
+    "BLANK",
+    "BOS",
+    "EOS",
+    "HIDDEN",
+    "NEG_INF",
+    "NUM_SPECIAL",
+    "PAD",
+    "UNK",
+    "Array",
+    "Batch",
+    "Hypotheses",
+    "Key",
+    "Mean",
+    "Metrics",
+    "Params",
+    "Progress",
+    "is_impossible",
+]
 
 Key = jax.Array  # a typed key from jax.random.key
 Params = dict[str, Any]  # a plain nested dict of arrays
 Progress = jax.Array | float | int  # share of a training that is done, from 0 to 1
 Array = Any  # in containers: NumPy rows, device arrays, tracers and abstract shapes alike
-
-
-def is_impossible(log_prob: Any) -> Any:
-    """True where a log-probability (NumPy, JAX or a number) stands for probability zero.
-
-    That is NEG_INF, -inf, and NEG_INF with the log-probabilities of a whole sentence added: no possible
-    sentence comes near half of it.
-    """
-    return log_prob <= NEG_INF / 2
 
 
 class Batch(struct.PyTreeNode):

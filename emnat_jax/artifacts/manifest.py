@@ -20,7 +20,7 @@ from emnat_jax.errors import UserError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "MANIFEST.json"
 _HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
-KINDS = ("bitext", "mono", "distilled", "candidates", "selected", "model")
+KINDS = ("bitext", "mono", "distilled", "candidates", "selected", "model", "exported")
 
 _MAKERS = {
     "bitext": "emnat prepare",
@@ -29,6 +29,7 @@ _MAKERS = {
     "candidates": "emnat distill",
     "selected": "emnat select",
     "model": "emnat train",
+    "exported": "emnat export",
 }
 
 
@@ -124,7 +125,7 @@ def describe_shard(path: epath.PathLike) -> ShardDescription:
     return ShardDescription(
         name=path.name,
         rows=rows,
-        sha256=_file_sha256(path),
+        sha256=file_sha256(path),
         first=first,
         last=last,
         content=f"{content % _HASHES:064x}",
@@ -214,7 +215,8 @@ def _content_bytes(row: Row) -> bytes:
     return b"".join(parts)
 
 
-def _file_sha256(path: epath.Path) -> str:
+def file_sha256(path: epath.Path) -> str:
+    """The hash of a file, as manifests hold it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -222,7 +224,7 @@ def _file_sha256(path: epath.Path) -> str:
 def _verify_shard(path: epath.Path, sha256: str) -> None:
     if not path.exists():
         raise UserError(f"{path} is missing; restore it, or delete {path.parent} and make it again.")
-    if _file_sha256(path) != sha256:
+    if file_sha256(path) != sha256:
         raise UserError(
             f"{path} was changed or damaged after it was written (its sha256 is not the manifest's); "
             f"restore it, or delete {path.parent} and make it again."

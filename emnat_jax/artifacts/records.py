@@ -35,7 +35,7 @@ from etils import epath
 
 from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.errors import UserError
-from emnat_jax.types import EOS
+from emnat_jax.tokens import EOS
 
 REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 _HEADER = struct.Struct("<QI")

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
-    from emnat_jax.types import NUM_SPECIAL
+    from emnat_jax.tokens import NUM_SPECIAL
 
     for name in ("rows", "length", "repeats", "sentences"):
         require(getattr(args, name) >= 1, f"--{name}={getattr(args, name)}: use 1 or more.")

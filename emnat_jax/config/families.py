@@ -251,19 +251,24 @@ class FamilySpec(NamedTuple):
     # The same -> families.Parallel, the parts of a family with one pass over all positions; None of any
     # other.
     parallel: Callable[[Any, Any], Any] | None = None
+    # (export.graph.Graph, TransformerSpec, its options, parameters, source, limit) -> tokens, all of the graph;
+    # None of one that `emnat export` cannot write as ONNX.
+    graph: Callable[..., Any] | None = None
 
 
-def _built_in(options: type[FamilyOptions], name: str) -> FamilySpec:
+def _built_in(options: type[FamilyOptions], name: str, graph: str | None = None) -> FamilySpec:
+    """A line of this package; `graph` is module and function in emnat_jax/export."""
     module = f"emnat_jax.families.{name}"
     parallel = deferred(module, "parts") if options.is_parallel else None
-    return FamilySpec(options, deferred(module, "make"), parallel)
+    exported = graph and deferred(*f"emnat_jax.export.{graph}".rsplit(".", 1))
+    return FamilySpec(options, deferred(module, "make"), parallel, exported or None)
 
 
 FAMILIES: dict[str, FamilySpec] = {
     "ar": _built_in(AROptions, "ar"),
-    "vanilla": _built_in(VanillaOptions, "vanilla"),
-    "cmlm": _built_in(CMLMOptions, "cmlm"),
-    "glat": _built_in(GLATOptions, "glat"),
-    "ctc": _built_in(CTCOptions, "ctc"),
-    "dag": _built_in(DAGOptions, "dag"),
+    "vanilla": _built_in(VanillaOptions, "vanilla", "vanilla.translate"),
+    "cmlm": _built_in(CMLMOptions, "cmlm", "vanilla.translate_masked"),
+    "glat": _built_in(GLATOptions, "glat", "glat.translate"),
+    "ctc": _built_in(CTCOptions, "ctc", "ctc.translate"),
+    "dag": _built_in(DAGOptions, "dag", "dag.translate"),
 }

@@ -7,7 +7,7 @@ import numpy as np
 from emnat_jax.artifacts.records import Row
 from emnat_jax.data.text import TextPair, is_blank
 from emnat_jax.data.vocab import Vocabulary
-from emnat_jax.types import EOS
+from emnat_jax.tokens import EOS
 
 _EOS = np.array([EOS], np.int32)
 

@@ -10,7 +10,7 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, load_manifest, read_dataset
 from emnat_jax.artifacts.records import Row
-from emnat_jax.types import NEG_INF, is_impossible
+from emnat_jax.tokens import NEG_INF, is_impossible
 
 _CHUNK_ROWS = 65_536
 

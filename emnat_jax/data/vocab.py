@@ -13,7 +13,7 @@ import emnat_jax
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import atomic_file, write_text
 from emnat_jax.errors import UserError
-from emnat_jax.types import BOS, EOS, PAD, UNK
+from emnat_jax.tokens import BOS, EOS, PAD, UNK
 
 # C0 and C1. One of them in a line would end or break the line of an output file.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from emnat_jax.config import VocabConfig
 from emnat_jax.data.vocab import Vocabulary, as_segmented
 from emnat_jax.errors import UserError
-from emnat_jax.types import BOS, EOS, PAD, UNK
+from emnat_jax.tokens import BOS, EOS, PAD, UNK
 
 MAX_LINES = 2_000_000  # more do not change the pieces, but their memory grows with them
 _THREADS = 4  # part of the result: another number gives other unigram pieces

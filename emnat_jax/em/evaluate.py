@@ -23,7 +23,7 @@ from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.lengths import bucket_name, buckets_of, sample_over_lengths
 from emnat_jax.evaluation.scripts import better_tokenizer
 from emnat_jax.inference.alternatives import Alternatives, choices
-from emnat_jax.inference.decode import Candidates
+from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pairs
 from emnat_jax.report.convert import dumps

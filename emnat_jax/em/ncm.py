@@ -13,7 +13,7 @@ from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.data.pairs import Pairs, make_pairs
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation
-from emnat_jax.inference.decode import Candidates
+from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.distill import add_scores
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import sentence_pairs

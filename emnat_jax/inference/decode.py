@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,23 +12,12 @@ from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.base import Family
 from emnat_jax.inference.batching import Machine, each_batch
+from emnat_jax.inference.candidates import Candidates
 from emnat_jax.runtime.mesh import Layout, batch_sharding
 from emnat_jax.types import EOS, Batch, Hypotheses, Params, is_impossible
 
 Weights = Any  # Params, or a tuple of them where several models work together
 DecodeStep = Callable[[Weights, Batch], Hypotheses]
-
-
-class Candidates(NamedTuple):
-    """The filled hypotheses of one source, best first."""
-
-    tokens: list[np.ndarray]  # each i32[T], EOS included
-    log_prob: np.ndarray  # f32[K]; nats, summed over the sentence
-    rank_score: np.ndarray  # f32[K]; what the order goes by
-
-    def first(self, count: int) -> "Candidates":
-        """The `count` best."""
-        return Candidates(self.tokens[:count], self.log_prob[:count], self.rank_score[:count])
 
 
 def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Machine) -> list[Candidates]:

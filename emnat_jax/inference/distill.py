@@ -14,7 +14,7 @@ from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
 from emnat_jax.data.vocab import Vocabulary
-from emnat_jax.inference.decode import Candidates
+from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.types import NEG_INF

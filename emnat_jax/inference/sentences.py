@@ -9,8 +9,8 @@ from emnat_jax.data.pairs import Pairs, make_pairs
 from emnat_jax.data.text import is_blank
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
-from emnat_jax.inference.decode import Candidates
-from emnat_jax.types import EOS
+from emnat_jax.inference.candidates import Candidates
+from emnat_jax.tokens import EOS
 
 
 def require_lines(name: str, lines: Sequence[object]) -> None:

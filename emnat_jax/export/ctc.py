@@ -1,0 +1,46 @@
+"""The CTC student as an ONNX graph: the best frame by frame, collapsed."""
+
+import numpy as np
+
+from emnat_jax.config import CTCOptions, TransformerSpec
+from emnat_jax.errors import require
+from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.layers import Layers
+from emnat_jax.export.upsampled import Upsampled
+from emnat_jax.families.vocabulary import generable
+from emnat_jax.types import BLANK, EOS, PAD, Params
+
+
+def translate(
+    graph: Graph, spec: TransformerSpec, options: CTCOptions, params: Params, source: Value, limit: Value
+) -> Value:
+    """i32[B, T]: what `families.ctc` decodes greedily; `limit` i64[B] is the most tokens of each output.
+
+    UserError for its beam.
+    """
+    require(
+        options.decoder == "greedy",
+        f"ctc.decoder={options.decoder}: the best path can be exported; use --decoder=greedy.",
+    )
+    layers = Layers(graph, spec, params)
+    frames = Upsampled(layers, params, options.factor, source)
+    path = layers.logits(frames.states, generable(spec, eos=False, blank=True)).argmax()
+    return _collapse(graph, path, frames.keep, limit).cast("int32")
+
+
+def _collapse(graph: Graph, path: Value, real: Value, limit: Value) -> Value:
+    """As `decoding.ctc.collapse`: i64[B, T], T the longest output."""
+    before = graph.concat([path.slice(1, 0, 1) * 0 + BLANK, path.slice(1, 0, -1)], axis=1)
+    keep = real & ~path.equals(BLANK) & ~path.equals(before)
+    counted = graph.op("CumSum", keep.cast("int64"), np.array(1), dtype="int64")
+    length = graph.minimum(counted.max(1), limit - 1)
+    width = length.max(0, keepdims=True) + 1
+    # What is not kept, or is beyond the output, goes to one more column, which is cut off.
+    place = graph.where(keep, graph.minimum(counted - 1, width), width)
+    empty = graph.op("ConstantOfShape", graph.shape_of([path.size(0), width + 1]), dtype="int64", value=_ZERO)
+    tokens = graph.op("ScatterElements", empty, place, path, axis=1, dtype="int64").slice(1, 0, width)
+    column, end = graph.arange(width).unsqueeze(0), length.unsqueeze(1)
+    return graph.where(column < end, tokens, graph.where(column.equals(end), np.array(EOS), np.array(PAD)))
+
+
+_ZERO = Graph.tensor(np.zeros(1, np.int64))

@@ -1,0 +1,115 @@
+"""The folder of an exported model: its files, its vocabulary and, written last, a manifest that says what it is."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ShardEntry,
+    file_sha256,
+    load_manifest,
+    utc_now,
+    write_manifest,
+)
+from emnat_jax.config import ModelSpec
+from emnat_jax.config.convert import from_dict, to_dict
+from emnat_jax.data.vocab import Vocabulary, load_vocabulary
+from emnat_jax.errors import UserError, require
+
+KIND = "exported"
+PRECISIONS = ("int8", "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What an exported model is."""
+
+    format: str  # onnx or ctranslate2
+    model: ModelSpec  # with the decoder that it has
+    buckets: tuple[int, ...]  # widths of sources that the model was trained and compiled with
+    precisions: tuple[str, ...]  # that it can be loaded with
+    precision: str  # what it is loaded with unless another is asked for
+    parity: dict[str, Any]  # what was measured when it was exported (docs/guides/export.md)
+
+
+class Exported(NamedTuple):
+    """A finished folder, all files of which are as they were written."""
+
+    directory: epath.Path
+    about: About
+    vocabulary: Vocabulary
+    fingerprint: str  # of its files
+    model: str  # fingerprint of the parameters of the model that was exported
+
+
+def finish_export(
+    directory: epath.PathLike, about: About, vocabulary: Vocabulary, model: str, seed: int
+) -> None:
+    """Writes the vocabulary and the manifest, which declares the folder finished.
+
+    `model` is the fingerprint of the parameters.
+    """
+    directory = epath.Path(directory)
+    vocabulary.save(directory / paths.VOCABULARY)
+    files = [
+        ShardEntry(name=name, rows=0, sha256=file_sha256(directory / name)) for name in _files(directory)
+    ]
+    content = hashlib.sha256("".join(file["sha256"] for file in files).encode()).hexdigest()
+    manifest = Manifest(
+        kind=KIND,
+        content_hash=content,
+        rows_in=0,
+        rows_out=0,
+        dropped={},
+        shards=files,
+        fingerprints={"model": model, "vocabulary": vocabulary.fingerprint},
+        options=to_dict(about),
+        seed=seed,
+        created=utc_now(),
+    )
+    write_manifest(directory, manifest)
+
+
+def is_exported(directory: epath.PathLike) -> bool:
+    """Whether a folder is that of an exported model, finished, rather than of one that JAX trains."""
+    directory = epath.Path(directory)
+    return (directory / MANIFEST_NAME).exists() and load_manifest(directory, verify_shards=False).kind == KIND
+
+
+def open_export(directory: epath.PathLike) -> Exported:
+    """A finished folder; UserError for another one, and for one of which a file is missing or damaged."""
+    directory = epath.Path(directory)
+    manifest = load_manifest(directory)
+    require(manifest.kind == KIND, f"{directory} is no exported model; make one with `emnat export`.")
+    vocabulary = load_vocabulary(directory / paths.VOCABULARY)
+    about = from_dict(manifest.options, About)
+    made_of = manifest.fingerprints
+    require(
+        made_of["vocabulary"] == vocabulary.fingerprint,
+        f"{directory / paths.VOCABULARY} is not the vocabulary of this model; export it again.",
+    )
+    return Exported(directory, about, vocabulary, manifest.content_hash, made_of["model"])
+
+
+def chosen_precision(about: About, precision: str | None) -> str:
+    """The precision that is asked for, or the model's own; UserError for one that it does not have."""
+    chosen = precision or about.precision
+    if chosen not in about.precisions:
+        raise UserError(f"precision {chosen!r}: this model has {', '.join(about.precisions)}.")
+    return chosen
+
+
+def _files(directory: epath.Path) -> Sequence[str]:
+    """Names of the files of the model, those of folders inside it with their path."""
+    found = []
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(".") or path.name in (MANIFEST_NAME, paths.VOCABULARY):
+            continue
+        found += [f"{path.name}/{name}" for name in _files(path)] if path.is_dir() else [path.name]
+    return found

@@ -1,0 +1,94 @@
+"""An exported student under ONNX Runtime: no JAX is imported."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from emnat_jax.data.pairs import Pairs
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.errors import UserError
+from emnat_jax.export.folder import Exported, chosen_precision
+from emnat_jax.export.packages import need
+from emnat_jax.inference.candidates import Candidates
+from emnat_jax.inference.translator import Translation, Translator
+from emnat_jax.tokens import EOS, PAD
+
+BATCH_TOKENS = 1_024  # of the sources of a batch, padding counted
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class OnnxTranslator(Translator):
+    """A student that ONNX Runtime runs on a CPU; it gives the best translation of a line, without a score."""
+
+    exported: Exported
+    precision: str
+    session: Any  # onnxruntime.InferenceSession
+
+    @property
+    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
+        return self.exported.vocabulary
+
+    @property
+    def max_length(self) -> int:
+        return self.exported.about.model.transformer.max_length
+
+    def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
+        """The best translation of every source, in the order of the data set; its scores are NaN."""
+        if num_candidates != 1:
+            raise UserError(_ONE)
+        found: dict[int, Candidates] = {}
+        for rows in _batches(pairs.source_lengths, BATCH_TOKENS):
+            (tokens,) = self.session.run(["tokens"], {"source": _padded(pairs, rows)})
+            ends = np.argmax(tokens == EOS, axis=1) + 1
+            for row, line, end in zip(rows, tokens, ends, strict=True):
+                found[row] = Candidates([line[:end]], _UNKNOWN, _UNKNOWN)
+        return [found[row] for row in range(pairs.size)]
+
+    def n_best(self, lines: Any, count: int, *, long_lines: Any = "split") -> list[list[Translation]]:
+        """UserError: an exported student has neither scores nor more than one translation."""
+        raise UserError(_ONE)
+
+    def __repr__(self) -> str:
+        about = self.exported.about
+        return f"OnnxTranslator({about.model.family}, {self.precision}, {self.exported.fingerprint[:8]})"
+
+
+_UNKNOWN = np.full(1, np.nan, np.float32)
+_ONE = (
+    "an exported student gives the best translation alone, without its score; take the trained model for more "
+    "(without --backend)."
+)
+
+
+def open_onnx(exported: Exported, precision: str | None = None, threads: int = 0) -> OnnxTranslator:
+    """The student of a folder; `threads`: 0 is one for each core."""
+    onnxruntime = need("onnxruntime")
+    chosen = chosen_precision(exported.about, precision)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    path = str(exported.directory / f"{chosen}.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return OnnxTranslator(exported, chosen, session)
+
+
+def _batches(lengths: np.ndarray, tokens: int) -> list[list[int]]:
+    """Rows of each batch, of like length: as many as have `tokens` with padding, at least one."""
+    batches: list[list[int]] = []
+    width = 0
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        if not batches or (len(batches[-1]) + 1) * width > tokens:
+            batches.append([])
+            width = int(lengths[row])
+        batches[-1].append(row)
+    return batches
+
+
+def _padded(pairs: Pairs, rows: list[int]) -> np.ndarray:
+    """i32[B, S]: the sources of these rows, as wide as the longest."""
+    begins, lengths = pairs.source_offsets[rows], pairs.source_lengths[rows]
+    place = np.arange(lengths.max())
+    real = place[None] < lengths[:, None]
+    index = np.where(real, begins[:, None] + place[None], 0)
+    return np.where(real, pairs.source_tokens[index], PAD).astype(np.int32)

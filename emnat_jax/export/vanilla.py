@@ -1,0 +1,102 @@
+"""The position-wise student as an ONNX graph: lengths, one pass for each, ODD or argmax, the best of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emnat_jax.config import CMLMOptions, TransformerSpec, VanillaOptions
+from emnat_jax.errors import require
+from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.layers import Encoded, Layers
+from emnat_jax.export.odd import odd
+from emnat_jax.export.scores import log_partition, ranked
+from emnat_jax.families.vocabulary import generable
+from emnat_jax.types import EOS, NEG_INF, PAD, Params
+
+
+def translate(
+    graph: Graph, spec: TransformerSpec, options: VanillaOptions, params: Params, source: Value, limit: Value
+) -> Value:
+    """i32[B, T]: what `families.vanilla` decodes; `limit` i64[B] is the most tokens of each output."""
+    layers = Layers(graph, spec, params)
+    trials = _lengths(layers, params, source, limit, options.length_candidates)
+    logits, free = _predict(layers, trials)
+    tokens = odd(graph, logits, free, options.odd_penalty) if options.decoder == "odd" else logits.argmax()
+    return _best(graph, trials, _Found(logits, tokens, free), options.length_penalty)
+
+
+def translate_masked(
+    graph: Graph, spec: TransformerSpec, options: CMLMOptions, params: Params, source: Value, limit: Value
+) -> Value:
+    """The same of `families.cmlm` for its fully masked pass; UserError where it has more passes."""
+    require(
+        options.iterations == 1,
+        f"cmlm.iterations={options.iterations}: one pass can be exported; use --decoder=single_pass.",
+    )
+    single = VanillaOptions(
+        length_candidates=options.length_candidates, length_penalty=options.length_penalty, decoder="argmax"
+    )
+    return translate(graph, spec, single, params, source, limit)
+
+
+class _Trials(NamedTuple):
+    """The N = B x K pairs of a source and a length."""
+
+    memory: Encoded  # of N rows
+    lengths: Value  # i64[N]
+    log_prob: Value | None  # f32[B, K] of the lengths; None for a single one
+    count: int  # K
+
+
+class _Found(NamedTuple):
+    """What a pass gives, of N rows."""
+
+    logits: Value
+    tokens: Value
+    free: Value
+
+
+def _lengths(layers: Layers, params: Params, source: Value, limit: Value, count: int) -> _Trials:
+    """As `decoding.length_parallel.candidate_lengths`, by row."""
+    graph, width = layers.graph, layers.spec.width
+    encoded = layers.encode(source, np.asarray(params["length_slot"]) * np.float32(width**0.5))
+    words = Encoded(encoded.states.after_first(1), encoded.keep.after_first(1))
+    table = np.asarray(params["length_head"]["table"])[1:]  # 0 is no length
+    logits = encoded.states.slice(1, 0, 1).squeeze(1) @ graph.weight("length_head", table.T)
+    length, limit = logits.argmax().unsqueeze(1) + 1, limit.unsqueeze(1)
+    start = graph.maximum(graph.minimum(length, limit) - count // 2, np.array(2))
+    wanted = graph.minimum(start, limit) + np.arange(count)
+    lengths = graph.minimum(wanted, limit)
+    if count == 1:
+        return _Trials(words, lengths.squeeze(1), None, 1)
+    log_probs = logits - log_partition(graph, logits)
+    log_prob = graph.where(wanted <= limit, log_probs.take_along(lengths - 1, 1), NEG_INF)
+    return _Trials(Encoded(*(part.repeat(count) for part in words)), lengths.reshape(-1), log_prob, count)
+
+
+def _predict(layers: Layers, trials: _Trials) -> tuple[Value, Value]:
+    """Scores f32[N, T, V] of each position, and which are not EOS or behind it; T is the longest length."""
+    graph, spec, lengths = layers.graph, layers.spec, trials.lengths
+    width = lengths.max(0, keepdims=True)
+    place = graph.arange(width).unsqueeze(0)
+    inputs = (layers.positions(width) + layers.embedding_of(PAD)).unsqueeze(0)
+    inputs = inputs.expand(lengths.size(0), width, spec.width)
+    states = layers.decode(inputs, trials.memory, place < lengths.unsqueeze(1))
+    return layers.logits(states, generable(spec, eos=False)), place < (lengths - 1).unsqueeze(1)
+
+
+def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
+    """i32[B, T]: the tokens of the best length of each source."""
+    lengths = trials.lengths.unsqueeze(1)
+    place = graph.arange(found.tokens.size(1)).unsqueeze(0)
+    tokens = graph.where(found.free, found.tokens, EOS)
+    tokens = graph.where(place < lengths, tokens, PAD)
+    if trials.log_prob is None:
+        return tokens.cast("int32")
+    taken = found.logits.take_along(found.tokens.unsqueeze(2), 2).squeeze(2)
+    by_token = taken - log_partition(graph, found.logits).squeeze(2)
+    total = graph.where(found.free, by_token, 0.0).sum(1).reshape(-1, trials.count) + trials.log_prob
+    shape = (-1, trials.count)
+    score = ranked(graph, total, trials.lengths.reshape(*shape), alpha)
+    possible = graph.where(trials.log_prob > NEG_INF / 2, score, NEG_INF)
+    return tokens.pick_row(possible.argmax(), trials.count).cast("int32")

@@ -1,0 +1,86 @@
+"""Lines of text to translations, whatever searches: long lines, n-best lists, texts that read the same."""
+
+import abc
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from emnat_jax.data.pairs import Pairs
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.errors import require
+from emnat_jax.inference.candidates import Candidates
+from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
+from emnat_jax.inference.sentences import as_line, require_lines, sentence_pairs
+
+
+class Translation(NamedTuple):
+    """One translation of a line."""
+
+    text: str
+    # Nats, summed over the sentence, EOS included; the model's own, whoever ranked it. Of a line that was
+    # split: the sum over its parts.
+    log_prob: float
+
+
+class Translator(abc.ABC):
+    """What translates lines of plain text, one sentence each; a model is what it does with tokens."""
+
+    vocabulary: Vocabulary
+
+    @property
+    @abc.abstractmethod
+    def max_length(self) -> int:
+        """The most tokens of a sentence, EOS included."""
+
+    @abc.abstractmethod
+    def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
+        """The best `num_candidates` translations of every source, in the order of the data set."""
+
+    def translate(self, lines: Sequence[str], *, long_lines: str | LongLines = "split") -> list[str]:
+        """The best translation of each line; an empty one for a line without words.
+
+        `long_lines`: what becomes of a line of more tokens than the model takes (`max_length`): "split"
+        translates it in parts, at ends of sentences where it can; "cut" leaves out what is past the limit;
+        "error" raises UserError. A warning then counts such lines; a `LongLines` in its place is filled with
+        where they are.
+        """
+        return [found[0].text if found else "" for found in self._best(lines, 1, long_lines)]
+
+    def n_best(
+        self, lines: Sequence[str], count: int, *, long_lines: str | LongLines = "split"
+    ) -> list[list[Translation]]:
+        """At most `count` different translations of each line, best first; none for a line without words.
+
+        They are in the order of the family's `rank_score`, log-probability after its length penalty.
+        `long_lines` is as in `translate`; of a line in parts they are the best combinations.
+        """
+        require(count >= 1, f"n_best: count={count}; ask for 1 or more.")
+        found = self._best(lines, count, long_lines)
+        return [[Translation(one.text, one.log_prob) for one in ranked] for ranked in found]
+
+    def _divide(self, lines: Sequence[str], long_lines: str | LongLines) -> list[Part]:
+        """What the model is given; with a warning for a caller who gave nothing to fill."""
+        long = long_lines if isinstance(long_lines, LongLines) else LongLines(long_lines)
+        parts = divide(lines, self.vocabulary, self.max_length, long)
+        if long is not long_lines:
+            over = f"lines have more than {self.max_length} tokens and"
+            warn_of(long.split, f"{over} were translated in parts")
+            warn_of(long.cut, f"{over} were cut")
+        return parts
+
+    def _best(self, lines: Sequence[str], count: int, long_lines: str | LongLines) -> list[list[Ranked]]:
+        """At most `count` different translations of each line, best first."""
+        require_lines("lines", lines)
+        parts = self._divide(lines, long_lines)
+        found: list[list[list[Ranked]]] = [[] for _ in lines]  # of each line, of each part
+        decoded = self.decode(sentence_pairs([part.tokens for part in parts]), count)
+        for part, candidates in zip(parts, decoded, strict=True):
+            found[part.place].append(self._texts(candidates))
+        return [of_line[0] if len(of_line) == 1 else combine(of_line, count) for of_line in found]
+
+    def _texts(self, candidates: Candidates) -> list[Ranked]:
+        """Those that read differently, best first."""
+        found: dict[str, Ranked] = {}
+        for tokens, log_prob, rank_score in zip(*candidates, strict=True):
+            text = as_line(tokens, self.vocabulary)
+            found.setdefault(text, Ranked(text, float(log_prob), float(rank_score)))
+        return list(found.values())
