@@ -1,4 +1,4 @@
-"""The folder of an exported model: its files, its vocabulary and, written last, a manifest that says what it is."""
+"""The folder of an exported model: its files, its vocabulary and, written last, its manifest."""
 
 import dataclasses
 import hashlib

@@ -1,7 +1,6 @@
 """An exported student under ONNX Runtime: no JAX is imported."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,13 @@ class OnnxTranslator(Translator):
     def max_length(self) -> int:
         return self.exported.about.model.transformer.max_length
 
+    @property
+    def batch_rows(self) -> int:
+        return BATCH_TOKENS
+
+    def made_from(self) -> dict[str, Any]:
+        return {"exported": self.exported.fingerprint, "precision": self.precision}
+
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best translation of every source, in the order of the data set; its scores are NaN."""
         if num_candidates != 1:
@@ -57,8 +63,8 @@ class OnnxTranslator(Translator):
 
 _UNKNOWN = np.full(1, np.nan, np.float32)
 _ONE = (
-    "an exported student gives the best translation alone, without its score; take the trained model for more "
-    "(without --backend)."
+    "an exported student gives the best translation alone, without its score; for more take the trained "
+    "model (no --backend)."
 )
 
 

@@ -8,10 +8,12 @@ decode -> sentences.as_line -> long_lines.combine.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from emnat_jax.config import DataConfig, ModelSpec
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
@@ -117,8 +119,25 @@ class TrainedModel(Translator):
 
     @property
     def max_length(self) -> int:
-        """The most tokens of a sentence, EOS included."""
         return self.functions.max_length
+
+    @property
+    def batch_rows(self) -> int:
+        return self.functions.batch_rows
+
+    def decoding_options(self) -> dict[str, Any]:
+        """The options that decide its outputs."""
+        config = self.config
+        options = {"family": config.family, "extra_length": config.transformer.extra_length}
+        return options | to_dict(config.options)
+
+    def made_from(self) -> dict[str, Any]:
+        chooser = self.teacher
+        return {
+            "model": self.fingerprint,
+            "decoding": self.decoding_options(),
+            "--rescore": chooser and [chooser.fingerprint, self.rescored_candidates],
+        }
 
     def __repr__(self) -> str:
         about = f"{self.functions.describe()}, {self.vocabulary.size} tokens, {self.fingerprint[:8]}"

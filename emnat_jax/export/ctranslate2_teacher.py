@@ -1,0 +1,5 @@
+"""placeholder for the merge"""
+
+
+def write_ctranslate2(*a):
+    raise NotImplementedError
