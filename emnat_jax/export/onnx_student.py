@@ -33,7 +33,7 @@ def write_float32(path: epath.PathLike, model: ModelSpec, params: Params, bucket
 
 
 def write_int8(source: epath.PathLike, path: epath.PathLike, floats: Sequence[str] = ()) -> None:
-    """The same with weights of 8 bits, of which 7 are used, by output channel, and activations that are rounded at run time.
+    """The same with weights of 8 bits by output channel, and activations that are rounded at run time.
 
     Products whose weights have one of `floats` in their name stay in float32.
     """
