@@ -29,15 +29,16 @@ from emnat_jax.inference.alternatives import (
 from emnat_jax.inference.batching import MOST_ROWS, Machine
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import DecodeStep, decode_pairs, make_decode_step
-from emnat_jax.inference.long_lines import LongLines, warn_of
+from emnat_jax.inference.line_scores import score_lines
+from emnat_jax.inference.long_lines import LongLines
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
-from emnat_jax.inference.sentences import encode_lines, require_lines, sentence_pairs
+from emnat_jax.inference.sentences import require_lines, sentence_pairs
 from emnat_jax.inference.translator import Translator
 from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.state import abstract_params
-from emnat_jax.types import Metrics, Params, is_impossible
+from emnat_jax.types import Metrics, Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -64,22 +65,7 @@ class TrainedModel(Translator):
         produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
         latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
         """
-        require_lines("sources", sources)
-        require_lines("targets", targets)
-        require(
-            len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
-        )
-        sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
-        fits = np.array([max(map(len, pair)) <= self.max_length for pair in zip(*sides)], bool)
-        places = np.flatnonzero(~fits).tolist()
-        if too_long is None:
-            warn_of(places, f"pairs have more than {self.max_length} tokens and the score -inf")
-        else:
-            too_long += places
-        log_prob = np.full(len(sources), -np.inf, np.float32)
-        fitting = [[side[place] for place in np.flatnonzero(fits)] for side in sides]
-        log_prob[fits] = self.score_pairs(sentence_pairs(*fitting))
-        return np.where(is_impossible(log_prob), np.float32(-np.inf), log_prob)
+        return score_lines(self, sources, targets, too_long)
 
     def alternatives(
         self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"

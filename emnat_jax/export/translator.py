@@ -1,0 +1,45 @@
+"""What all exported models have, whatever runs them."""
+
+import dataclasses
+from typing import Any
+
+from emnat_jax.config import ModelSpec
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.export.folder import Exported
+from emnat_jax.inference.translator import Translator
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ExportedTranslator(Translator):
+    """A model of a finished folder, loaded with one of its precisions."""
+
+    exported: Exported
+    precision: str
+
+    @property
+    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
+        return self.exported.vocabulary
+
+    @property
+    def config(self) -> ModelSpec:
+        """Its family, sizes and decoding options."""
+        return self.exported.about.model
+
+    @property
+    def max_length(self) -> int:
+        return self.config.transformer.max_length
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the parameters of the trained model."""
+        return self.exported.model
+
+    @property
+    def runs_on(self) -> dict[str, Any]:
+        """What its outputs depend on beside parameters and decoding options."""
+        about = self.exported.about
+        return {"backend": about.format, "precision": self.precision, "buckets": list(about.buckets)}
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__name__}({self.config.family}, {self.precision}"
+        return f"{name}, {self.exported.fingerprint[:8]})"
