@@ -62,6 +62,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13; sys_platform == 'linux' and platform_machine == 'x86_64'"],
         "ja": ["sacrebleu[ja]>=2.6,<3"],  # the BLEU tokenizer of Japanese
         "ko": ["sacrebleu[ko]>=2.6,<3"],  # of Korean
+        "export": ["onnx>=1.19,<2", "onnxruntime>=1.23,<2", "ctranslate2>=4.8,<5"],  # students, teachers
         "gcs": ["gcsfs>=2024.2"],  # workdirs under gs://
         "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
     },

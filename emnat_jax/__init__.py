@@ -9,6 +9,7 @@
 | --- | --- |
 | `load(path, role, round)` | opens a trained model of a workdir |
 | `TrainedModel` | what it returns: `translate`, `n_best`, `score`, `alternatives` |
+| `Translator` | what an exported model is too: `translate`, and the rest where it can |
 | `Translation`, `Choice` | what these return: a text with its log-probability; one position of an output |
 | `LongLines` | what becomes of lines that are too long for a model, and which they were |
 | `run(config, workdir, log)` | runs or resumes all EM rounds, as `emnat em` does, and returns the `Report` |
@@ -33,6 +34,7 @@ __all__ = [
     "Report",
     "TrainedModel",
     "Translation",
+    "Translator",
     "UserError",
     "__version__",
     "config",
@@ -51,6 +53,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Report": ("emnat_jax.report.record", "Report"),
     "TrainedModel": ("emnat_jax.inference.model", "TrainedModel"),
     "Translation": ("emnat_jax.inference.translator", "Translation"),
+    "Translator": ("emnat_jax.inference.translator", "Translator"),
     "UserError": ("emnat_jax.errors", "UserError"),
     "config": ("emnat_jax.config", None),
     "decoding": ("emnat_jax.decoding", None),
@@ -69,7 +72,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from emnat_jax.inference.alternatives import Choice
     from emnat_jax.inference.long_lines import LongLines
     from emnat_jax.inference.model import TrainedModel
-    from emnat_jax.inference.translator import Translation
+    from emnat_jax.inference.translator import Translation, Translator
     from emnat_jax.report.record import Report
 
 

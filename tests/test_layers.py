@@ -17,12 +17,13 @@ import emnat_jax
 ROOT = Path(emnat_jax.__file__).parent
 FLOORS = (  # from the ground up; the rooms of one floor do not know each other
     {"__init__", "errors"},  # everything may know the version
+    {"tokens"},
     {"types", "config"},
     {"models", "losses", "decoding", "evaluation", "report"},
     {"families", "artifacts", "runtime"},
     {"data", "training"},
     {"inference"},
-    {"estep"},
+    {"estep", "export"},
     {"em"},
     {"sweep", "profiling"},
     {"cli"},
@@ -33,7 +34,7 @@ ANYTHING = set(FLOOR_OF)
 DEFERS = {  # file -> rooms that it may name in strings, to import them on use
     "__init__.py": ANYTHING,  # the public names
     "cli/main.py": {"cli"},  # the commands
-    "config/families.py": {"families"},
+    "config/families.py": {"families", "export"},
     "config/rules.py": {"estep"},
     "config/tasks.py": {"data"},
 }

@@ -18,6 +18,7 @@ LATENCY = "report/latency.jsonl"
 TABLE = "report/table.txt"
 SWEEP_JSON = "report/sweep.json"
 MODELS = "models"  # what `emnat train` makes where no folder is given; no round looks there
+EXPORTS = "exports"  # what `emnat export` makes where no folder is given
 CELLS = "cells"  # of a sweep: each a workdir of its own
 
 # In the folder of a model.

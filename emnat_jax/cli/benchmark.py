@@ -77,7 +77,7 @@ def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[
     """The timings, which are kept for the report's page as well."""
     from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.latency import keep_latency
-    from emnat_jax.em.load import last_round
+    from emnat_jax.em.open_model import last_round
     from emnat_jax.evaluation.bleu import signed_bleu
     from emnat_jax.evaluation.metrics import require_metrics
     from emnat_jax.profiling.latency import measure_latency, measured_sentences, one_batch

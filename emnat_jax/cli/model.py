@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from emnat_jax.artifacts import paths
 from emnat_jax.config import FAMILIES, ROLES
+from emnat_jax.errors import require
 
 if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
     from emnat_jax.inference.model import TrainedModel
+    from emnat_jax.inference.translator import Translator
 
 _LENGTHS = (
     "families with a length head: lengths decoded in parallel; with --rescore, for any student: "
@@ -31,6 +34,50 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    """`--backend`, `--precision`, `--threads` of exported models."""
+    text = (
+        f"an exported model, of --model or of WORKDIR/{paths.EXPORTS}/ROLE; default: the trained one, by JAX"
+    )
+    parser.add_argument("--backend", choices=("onnx", "ctranslate2"), help=text)
+    parser.add_argument(
+        "--precision", choices=("int8", "float32"), help="exported: default: the export's own"
+    )
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="exported; default: one a core")
+
+
+def exported_folder(args: argparse.Namespace) -> str | None:
+    """The folder of the exported model that is asked for, or None for a trained one.
+
+    UserError for options that it does not have, and for those of an exported model where it is none.
+    """
+    from emnat_jax.export.folder import is_exported
+
+    folder = args.model or (args.backend and f"{args.workdir}/{paths.EXPORTS}/{args.role}")
+    if folder and is_exported(folder):
+        for name in ("round", "decoder", "length_candidates", "rescore"):
+            option = f"--{name.replace('_', '-')}"
+            require(getattr(args, name) is None, f"{option}: {folder} translates as it was exported.")
+        return folder
+    require(
+        args.backend is None,
+        f"--backend={args.backend}: {folder} is no exported model; make it with `emnat export`.",
+    )
+    for name in ("precision", "threads"):
+        require(
+            not getattr(args, name), f"--{name} is of exported models; name one with --model or --backend."
+        )
+    return None
+
+
+def load_exported_model(folder: str, args: argparse.Namespace, config_arguments: list[str]) -> Translator:
+    """The exported model of a folder; UserError where it is for another backend."""
+    from emnat_jax.export.load import load_exported
+
+    require(not config_arguments, f"{config_arguments[:1]}: {folder} translates as it was exported.")
+    return load_exported(folder, args.precision, args.threads, format=args.backend)
+
+
 def _decoders() -> str:
     """The decoders of each family, as the help has them."""
     known = {name: ", ".join(spec.options().decoders()) for name, spec in FAMILIES.items()}
@@ -39,7 +86,7 @@ def _decoders() -> str:
 
 def load_model(work: Workspace, args: argparse.Namespace) -> TrainedModel:
     """The trained model that the options of `add_model` ask for."""
-    from emnat_jax.em.load import open_model
+    from emnat_jax.em.open_model import open_model
 
     return open_model(
         work,

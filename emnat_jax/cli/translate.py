@@ -20,7 +20,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_model, load_model
+from emnat_jax.cli.model import add_backend, add_model, exported_folder, load_exported_model, load_model
 from emnat_jax.cli.options import add_workdir
 from emnat_jax.cli.streams import note, open_lines, pauses
 from emnat_jax.cli.workspace import open_workspace
@@ -29,7 +29,7 @@ from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
     from emnat_jax.cli.filter import Counted
-    from emnat_jax.inference.model import TrainedModel
+    from emnat_jax.inference.translator import Translation, Translator
 
 _LONG_LINES = (
     "lines of more tokens than the model takes: translate them in parts, at ends of sentences where there "
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="FILE", help=text)
     text = "compressed where it ends in .gz, .bz2 or .xz; default: standard output"
     parser.add_argument("--output", metavar="FILE", help=text)
+    add_backend(parser)
     parser.add_argument("--n-best", type=int, metavar="N", help="the N best of each line, with their scores")
     parser.add_argument("--scores", action="store_true", help="the best with its score: as --n-best=1")
     parser.add_argument("--long-lines", choices=("split", "cut", "error"), default="split", help=_LONG_LINES)
@@ -55,8 +56,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     count = args.n_best
     require(count is None or count >= 1, f"--n-best={count}: use 1 or more.")
     lines = open_lines(args.input) if processes.is_first else iter(())
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
-    model = load_model(work, args)
+    model = _open(args, config_arguments, processes)
     from emnat_jax.cli.filter import Filter, lend_devices, run_filter, window_lines
 
     shown = count if count is not None or not args.scores else 1
@@ -67,45 +67,58 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     tell = functools.partial(_tell, args.long_lines, model.max_length)
     job = Filter(lines, pauses(args.input), translate, tell, _made_from(model, args.long_lines, shown))
     say = functools.partial(note, "translate")
-    run_filter(job, args.output, size=window_lines(model.functions.batch_rows), processes=processes, note=say)
+    run_filter(job, args.output, size=window_lines(model.batch_rows), processes=processes, note=say)
 
 
-def _made_from(model: TrainedModel, long_lines: str, shown: int | None) -> dict[str, Any]:
+def _open(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> Translator:
+    """The trained model, or an exported one, which is there at once: it needs no JAX."""
+    if folder := exported_folder(args):
+        require(processes.count == 1, "an exported model is run by one process; start it without the others.")
+        return load_exported_model(folder, args, config_arguments)
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+    return load_model(work, args)
+
+
+def _made_from(model: Translator, long_lines: str, shown: int | None) -> dict[str, Any]:
     """What the translations depend on beside the lines."""
-    from emnat_jax.inference.distill import decoding_options
-
-    chooser = model.teacher
     return {
-        "model": model.fingerprint,
+        **model.made_from(),
         "vocabulary": model.vocabulary.fingerprint,
-        "decoding": decoding_options(model),
-        "--rescore": chooser and [chooser.fingerprint, model.rescored_candidates],
         "--long-lines": [long_lines, model.max_length],
         "--n-best": shown,
     }
 
 
 def _translations(
-    model: TrainedModel, how: str, shown: int | None, lines: list[str], done: int, counted: Counted
+    model: Translator, how: str, shown: int | None, lines: list[str], done: int, counted: Counted
 ) -> list[str]:
     """The output for some lines, of which `done` lines went before."""
     from emnat_jax.inference.long_lines import LongLines, TooLong
 
     long = LongLines(how)
     try:
-        found = model.n_best(lines, shown or 1, long_lines=long)
+        if shown is None:
+            output = model.translate(lines, long_lines=long)
+        else:
+            output = _with_scores(model.n_best(lines, shown, long_lines=long), done)
     except TooLong as error:
         raise UserError(
             f"line {done + error.place + 1}: {error.about}; shorten it, or use --long-lines=split or cut."
         ) from error
     for what, places in (("split", long.split), ("within words", long.within_words), ("cut", long.cut)):
         counted.add(what, [done + place + 1 for place in places])
-    if shown is None:
-        return [ranked[0].text if ranked else "" for ranked in found]
+    return output
+
+
+def _with_scores(found: list[list[Translation]], done: int) -> list[str]:
+    """The lines of --n-best, of which `done` input lines went before."""
+    from emnat_jax.inference.translator import Translation
+
+    nothing = Translation("", float("nan"))
     return [
-        f"{number}\t{rank}\t{text_and_score[1]:.6f}\t{text_and_score[0]}"
+        f"{number}\t{rank}\t{one.log_prob:.6f}\t{one.text}"
         for number, ranked in enumerate(found, done + 1)
-        for rank, text_and_score in enumerate(ranked or [("", float("nan"))], 1)
+        for rank, one in enumerate(ranked or [nothing], 1)
     ]
 
 

@@ -1,15 +1,20 @@
-"""A trained model of a workdir: by role and round, or by its folder, with the decoding that is asked for."""
+"""A trained or an exported model by its folder, or of a workdir by role and round."""
+
+from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import absolute
-from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
+from emnat_jax.artifacts.manifest import MANIFEST_NAME
 from emnat_jax.artifacts.saved_config import require_found
-from emnat_jax.config import ROLES, Config, ModelSpec
-from emnat_jax.em.workdir import Workspace, saved_config
 from emnat_jax.errors import UserError, require
-from emnat_jax.inference.model import TrainedModel
+from emnat_jax.export.folder import is_exported
+from emnat_jax.export.load import load_exported
+from emnat_jax.inference.translator import Translator
+
+if TYPE_CHECKING:
+    from emnat_jax.inference.model import TrainedModel
 
 
 def load(
@@ -20,21 +25,42 @@ def load(
     decoder: str | None = None,
     length_candidates: int | None = None,
     rescore: str | None = None,
-) -> TrainedModel:
+    precision: str | None = None,
+    threads: int = 0,
+) -> Translator:
     """The teacher or student of a workdir, or the model whose folder `path` is.
 
     `round`: None is the last with a finished model of that role. `decoder`, `length_candidates` and `rescore`
-    (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. Raises UserError, with
-    what to do, for a folder without a finished model, a damaged or foreign one, and a decoding that the
-    family does not have.
+    (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. The result is a
+    `TrainedModel`; of the folder of an exported model it is a `Translator` that needs no JAX, and those
+    options, which were settled when it was exported, give way to `precision` ("int8" or "float32"; None: the
+    export's own choice) and `threads` (0: one for each core). Raises UserError, with what to do, for a folder
+    without a finished model, a damaged or foreign one, and for options that the model does not have.
     """
-    directory, model = _workdir_of(absolute(epath.Path(path).expanduser()))
+    directory = absolute(epath.Path(path).expanduser())
+    decoding = {"decoder": decoder, "length_candidates": length_candidates, "rescore": rescore}
+    if is_exported(directory):
+        asked = [name for name, value in decoding.items() if value is not None]
+        require(not asked, f"{directory} decodes as it was exported: leave out {', '.join(asked)}.")
+        return load_exported(directory, precision, threads)
+    require(
+        precision is None and not threads,
+        f"{directory} is no exported model: precision and threads are for one; make it with `emnat export`.",
+    )
+    return _load_trained(directory, role, round, decoding)
+
+
+def _load_trained(path: epath.Path, role: str, round: int | None, decoding: dict[str, Any]) -> "TrainedModel":
+    directory, model = _workdir_of(path)
+    # Here and not above: all of these import JAX, which an exported model does without.
+    from emnat_jax.config import Config
+    from emnat_jax.em.open_model import open_model
+    from emnat_jax.em.workdir import Workspace, saved_config
+
     config = saved_config(directory)
     require_found(directory, config)
     work = Workspace(config or Config(), directory, log=lambda text: None)
-    return open_model(
-        work, role, round, folder=model, decoder=decoder, length_candidates=length_candidates, rescore=rescore
-    )
+    return open_model(work, role, round, folder=model, **decoding)
 
 
 def _workdir_of(path: epath.Path) -> tuple[epath.Path, epath.Path | None]:
@@ -51,57 +77,3 @@ def _workdir_of(path: epath.Path) -> tuple[epath.Path, epath.Path | None]:
         if (parent / paths.VOCABULARY).exists():
             return parent, path
     raise UserError(f"{path}: no vocabulary above it; move the model's folder into its workdir.")
-
-
-def open_model(
-    work: Workspace,
-    role: str = "student",
-    round: int | None = None,
-    *,
-    folder: epath.PathLike | None = None,
-    decoder: str | None = None,
-    length_candidates: int | None = None,
-    rescore: str | None = None,
-) -> TrainedModel:
-    """As `load`, of an open workdir; `folder` is that of a finished model, in place of role and round."""
-    require(role in ROLES, f"role={role!r}: choose one of {', '.join(ROLES)}.")
-
-    def change(model: ModelSpec) -> ModelSpec:
-        model = model if decoder is None else model.with_decoder(decoder)
-        own = rescore in (None, "self")
-        return model if length_candidates is None else _with_lengths(model, length_candidates, own)
-
-    model = work.load(folder or _round_folder(work, role, round), change)
-    if rescore in (None, "self"):
-        return model
-    # A teacher that rescores is that of the student's round.
-    of = "teacher" if folder is not None else role
-    teacher = work.load(_round_folder(work, "teacher", round, of) if rescore == "teacher" else rescore)
-    own = model.config.options.length_candidates or 1
-    return model.rescored_by(
-        teacher, length_candidates or max(own, work.config.evaluation.rescored_candidates)
-    )
-
-
-def _round_folder(work: Workspace, role: str, round: int | None, of: str | None = None) -> epath.Path:
-    return work.round_folder(last_round(work, of or role) if round is None else round, role)
-
-
-def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
-    """The model with this many lengths; as it is where it has no such option and is not `alone`."""
-    require(count >= 1, f"length candidates {count}: use 1 or more.")
-    if model.options.length_candidates is None and not alone:
-        return model
-    return model.with_length_candidates(count)
-
-
-def last_round(work: Workspace, role: str) -> int:
-    """The newest round with a finished model; UserError where there is none."""
-    rounds = [path for path in (work.directory / paths.ROUNDS).glob("*") if path.name.isdigit()]
-    finished = [int(path.name) for path in rounds if is_finished(path / role)]
-    if not finished:
-        raise UserError(
-            f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "
-            "model by its folder (--model=DIR)."
-        )
-    return max(finished)

@@ -1,1 +1,1 @@
-"""A trained model in a folder of its own, for runtimes without JAX: students as ONNX, teachers for CTranslate2."""
+"""Trained models in folders of their own, for runtimes without JAX: ONNX and CTranslate2."""

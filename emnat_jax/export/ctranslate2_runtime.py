@@ -36,6 +36,10 @@ class CTranslate2Translator(ExportedTranslator):
     pieces: list[str]
     ids: dict[str, int]
 
+    @property
+    def batch_rows(self) -> int:
+        return BATCH_TOKENS
+
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
         self._require_short(pairs)
@@ -46,7 +50,10 @@ class CTranslate2Translator(ExportedTranslator):
             search = self._search([sources[row] for row in rows], beam, limit)
             found += [one._replace(row=rows[one.row]) for one in search]
         unknown = [place for place, one in enumerate(found) if np.isnan(one.log_prob)]
-        to_score = [sources[found[place].row] for place in unknown], [found[place].tokens for place in unknown]
+        to_score = (
+            [sources[found[place].row] for place in unknown],
+            [found[place].tokens for place in unknown],
+        )
         for place, log_prob in zip(unknown, self.score_pairs(sentence_pairs(*to_score)), strict=True):
             found[place] = found[place]._replace(log_prob=float(log_prob))
         by_row: list[list[_Found]] = [[] for _ in range(pairs.size)]

@@ -23,7 +23,7 @@ def translate(
     """
     require(
         options.decoder != "beam",
-        "dag.decoder=beam: the decoders of one path can be exported; use --decoder=joint_viterbi, or lookahead.",
+        "dag.decoder=beam: decoders of one path can be exported; use --decoder=joint_viterbi or lookahead.",
     )
     layers = Layers(graph, spec, params)
     vertices = Upsampled(layers, params, options.factor, source)
@@ -72,7 +72,7 @@ def _vertices(layers: Layers, vertices: Upsampled) -> _Vertices:
 
 
 def _links(layers: Layers, vertices: Upsampled, params: Params, options: DAGOptions) -> Value:
-    """f32[B, L, L]: log-probability of each vertex to follow each, NEG_INF where it may not (models/heads.py)."""
+    """f32[B, L, L]: log-probability of each vertex to follow each, as `models.heads.LinkHead`."""
     graph, heads, width = layers.graph, options.link_heads, layers.spec.width
     states = vertices.states
     place = vertices.place.unsqueeze(0).expand(states.size(0), states.size(1), width)

@@ -1,4 +1,4 @@
-"""The folder of an exported model: its files, its vocabulary and, written last, a manifest that says what it is."""
+"""The folder of an exported model: its files, its vocabulary and, written last, its manifest."""
 
 import dataclasses
 import hashlib
@@ -88,13 +88,30 @@ def open_export(directory: epath.PathLike) -> Exported:
     manifest = load_manifest(directory)
     require(manifest.kind == KIND, f"{directory} is no exported model; make one with `emnat export`.")
     vocabulary = load_vocabulary(directory / paths.VOCABULARY)
-    about = from_dict(manifest.options, About)
+    about = _about(directory, manifest.options)
     made_of = manifest.fingerprints
     require(
         made_of["vocabulary"] == vocabulary.fingerprint,
         f"{directory / paths.VOCABULARY} is not the vocabulary of this model; export it again.",
     )
     return Exported(directory, about, vocabulary, manifest.content_hash, made_of["model"])
+
+
+def _about(directory: epath.Path, options: dict[str, Any]) -> About:
+    """What the manifest says; UserError where it is damaged."""
+    try:
+        return About(
+            format=str(options["format"]),
+            model=from_dict(options["model"], ModelSpec, "model."),
+            buckets=tuple(map(int, options["buckets"])),
+            precisions=tuple(map(str, options["precisions"])),
+            precision=str(options["precision"]),
+            parity=dict(options["parity"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{directory / MANIFEST_NAME} is damaged ({error}); delete {directory} and export the model again."
+        ) from error
 
 
 def chosen_precision(about: About, precision: str | None) -> str:

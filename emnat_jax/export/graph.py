@@ -1,8 +1,9 @@
-"""Writes an ONNX graph the way array code is written: values with operators, constants where they are used."""
+"""Writes an ONNX graph as array code is written: values with operators, constants where they are used."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -149,7 +150,7 @@ class Graph:
 
     def __init__(self, outer: Graph | None = None) -> None:
         self._nodes: list[onnx.NodeProto] = []
-        # Constants and the count of names are those of the outermost graph, which sees to it that none is twice.
+        # Inner graphs see the constants of the outermost one, and no name is there twice.
         self._constants: dict[str, onnx.TensorProto] = {} if outer is None else outer._constants
         self._inputs: list[onnx.ValueInfoProto] = []
         self._names: Iterator[int] = itertools.count() if outer is None else outer._names
@@ -243,11 +244,11 @@ class Graph:
 
     def _body(self, outputs: Sequence[Value], inputs: Sequence[Value]) -> onnx.GraphProto:
         outputs = [self.op("Identity", self.inner(value), dtype=value.dtype) for value in outputs]
-        infos = [
+        given, made = (
             [helper.make_tensor_value_info(value.name, _TYPES[value.dtype], None) for value in values]
             for values in (inputs, outputs)
-        ]
-        return helper.make_graph(self._nodes, f"body_{next(self._names)}", *infos)
+        )
+        return helper.make_graph(self._nodes, f"body_{next(self._names)}", given, made)
 
     def shape_of(self, sizes: Sequence[int | Value]) -> Any:
         """A shape whose sizes are numbers, or values i64[1]."""
@@ -271,7 +272,8 @@ class Graph:
             return operand.name
         is_number = isinstance(operand, bool | int | float)
         array = np.array(operand, like) if is_number else np.asarray(operand)
-        name = f"constant_{array.dtype.name}_{'x'.join(map(str, array.shape))}_{hash(array.tobytes()) & 0xFFFFFFFFFFFF:x}"
+        content = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        name = f"{array.dtype.name}_{'x'.join(map(str, array.shape))}_{content}"
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(array, name)
         return name

@@ -23,6 +23,10 @@ class OnnxTranslator(ExportedTranslator):
 
     session: Any  # onnxruntime.InferenceSession
 
+    @property
+    def batch_rows(self) -> int:
+        return BATCH_TOKENS
+
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best translation of every source, in the order of the data set; its scores are NaN."""
         if num_candidates != 1:
@@ -42,8 +46,8 @@ class OnnxTranslator(ExportedTranslator):
 
 _UNKNOWN = np.full(1, np.nan, np.float32)
 _ONE = (
-    "an exported student gives the best translation alone, without its score; take the trained model for more "
-    "(without --backend)."
+    "an exported student gives the best translation alone, without its score; for more take the trained "
+    "model (no --backend)."
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from emnat_jax.config import ModelSpec
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.export.folder import Exported
-from emnat_jax.inference.translator import Translator
+from emnat_jax.inference.translator import Translator, decoding_options
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -34,11 +34,14 @@ class ExportedTranslator(Translator):
         """Of the parameters of the trained model."""
         return self.exported.model
 
-    @property
-    def runs_on(self) -> dict[str, Any]:
-        """What its outputs depend on beside parameters and decoding options."""
+    def decoding_options(self) -> dict[str, Any]:
+        """The options that decide its outputs, what it runs on included."""
         about = self.exported.about
-        return {"backend": about.format, "precision": self.precision, "buckets": list(about.buckets)}
+        runs_on = {"backend": about.format, "precision": self.precision, "buckets": list(about.buckets)}
+        return decoding_options(self.config) | runs_on
+
+    def made_from(self) -> dict[str, Any]:
+        return {"exported": self.exported.fingerprint, "precision": self.precision}
 
     def __repr__(self) -> str:
         name = f"{type(self).__name__}({self.config.family}, {self.precision}"

@@ -45,7 +45,7 @@ class _Trials(NamedTuple):
     memory: Encoded  # of N rows
     lengths: Value  # i64[N]
     log_prob: Value | None  # f32[B, K] of the lengths; None for a single one
-    count: int  # K
+    candidates: int  # K
 
 
 class _Found(NamedTuple):
@@ -95,8 +95,8 @@ def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
         return tokens.cast("int32")
     taken = found.logits.take_along(found.tokens.unsqueeze(2), 2).squeeze(2)
     by_token = taken - log_partition(graph, found.logits).squeeze(2)
-    total = graph.where(found.free, by_token, 0.0).sum(1).reshape(-1, trials.count) + trials.log_prob
-    shape = (-1, trials.count)
+    total = graph.where(found.free, by_token, 0.0).sum(1).reshape(-1, trials.candidates) + trials.log_prob
+    shape = (-1, trials.candidates)
     score = ranked(graph, total, trials.lengths.reshape(*shape), alpha)
     possible = graph.where(trials.log_prob > NEG_INF / 2, score, NEG_INF)
-    return tokens.pick_row(possible.argmax(), trials.count).cast("int32")
+    return tokens.pick_row(possible.argmax(), trials.candidates).cast("int32")

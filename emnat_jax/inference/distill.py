@@ -10,7 +10,6 @@ from etils import epath
 from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
-from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
 from emnat_jax.data.vocab import Vocabulary
@@ -54,7 +53,7 @@ def distill(
     options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
     options["include_reference"] = include_reference
     options |= {
-        _numbered("decoding", index): decoding_options(model) for index, model in enumerate(proposers)
+        _numbered("decoding", index): model.decoding_options() for index, model in enumerate(proposers)
     }
     provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 
@@ -145,13 +144,6 @@ def _propose(
     return [
         _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
     ]
-
-
-def decoding_options(model: TrainedModel) -> dict:
-    """The options that decide a model's outputs."""
-    config = model.config
-    options = {"family": config.family, "extra_length": config.transformer.extra_length}
-    return options | to_dict(config.options)
 
 
 def _numbered(name: str, index: int) -> str:

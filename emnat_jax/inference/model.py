@@ -8,6 +8,7 @@ decode -> sentences.as_line -> long_lines.combine.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from emnat_jax.inference.long_lines import LongLines
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.inference.sentences import require_lines, sentence_pairs
-from emnat_jax.inference.translator import Translator
+from emnat_jax.inference.translator import Translator, decoding_options
 from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.state import abstract_params
@@ -103,8 +104,23 @@ class TrainedModel(Translator):
 
     @property
     def max_length(self) -> int:
-        """The most tokens of a sentence, EOS included."""
         return self.functions.max_length
+
+    @property
+    def batch_rows(self) -> int:
+        return self.functions.batch_rows
+
+    def decoding_options(self) -> dict[str, Any]:
+        """The options that decide its outputs."""
+        return decoding_options(self.config)
+
+    def made_from(self) -> dict[str, Any]:
+        chooser = self.teacher
+        return {
+            "model": self.fingerprint,
+            "decoding": self.decoding_options(),
+            "--rescore": chooser and [chooser.fingerprint, self.rescored_candidates],
+        }
 
     def __repr__(self) -> str:
         about = f"{self.functions.describe()}, {self.vocabulary.size} tokens, {self.fingerprint[:8]}"

@@ -2,11 +2,15 @@
 
 import abc
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from emnat_jax.config import ModelSpec
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
-from emnat_jax.errors import require
+from emnat_jax.errors import UserError, require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
 from emnat_jax.inference.sentences import as_line, require_lines, sentence_pairs
@@ -19,6 +23,12 @@ class Translation(NamedTuple):
     # Nats, summed over the sentence, EOS included; the model's own, whoever ranked it. Of a line that was
     # split: the sum over its parts.
     log_prob: float
+
+
+def decoding_options(model: ModelSpec) -> dict[str, Any]:
+    """The options of a model that decide its outputs, as a manifest has them."""
+    options = {"family": model.family, "extra_length": model.transformer.extra_length}
+    return options | to_dict(model.options)
 
 
 class Translator(abc.ABC):
@@ -34,6 +44,15 @@ class Translator(abc.ABC):
     @abc.abstractmethod
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
+
+    @property
+    @abc.abstractmethod
+    def batch_rows(self) -> int:
+        """The most sources that this process decodes in one batch."""
+
+    @abc.abstractmethod
+    def made_from(self) -> dict[str, Any]:
+        """What its outputs depend on: parameters, decoding, chooser, precision; JSON."""
 
     def translate(self, lines: Sequence[str], *, long_lines: str | LongLines = "split") -> list[str]:
         """The best translation of each line; an empty one for a line without words.
@@ -56,6 +75,12 @@ class Translator(abc.ABC):
         require(count >= 1, f"n_best: count={count}; ask for 1 or more.")
         found = self._best(lines, count, long_lines)
         return [[Translation(one.text, one.log_prob) for one in ranked] for ranked in found]
+
+    def score(
+        self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
+    ) -> np.ndarray:
+        """log p(target | source) of pairs of lines, in nats; UserError of a model that gives none."""
+        raise UserError(f"{self!r} gives no log-probabilities; take the trained model, in its workdir.")
 
     def _divide(self, lines: Sequence[str], long_lines: str | LongLines) -> list[Part]:
         """What the model is given; with a warning for a caller who gave nothing to fill."""

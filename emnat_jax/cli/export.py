@@ -1,0 +1,59 @@
+"""Write a trained model for runtimes without JAX, with what it is worth there.
+
+A student becomes ONNX files (float32, int8) for ONNX Runtime, a teacher a model of CTranslate2. The folder
+holds the vocabulary too and is all that `emnat translate --model=FOLDER` and `emnat_jax.load(FOLDER)` need.
+Sentences of the validation split are translated before and after, and the manifest keeps how many are equal
+and the BLEU of each precision.
+
+Examples:
+  emnat export
+  emnat export --role=teacher --round=0 --output=teacher
+  emnat export --model=runs/demo/models/student --decoder=lookahead --output=student
+"""
+
+import argparse
+
+from emnat_jax.artifacts import paths
+from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.model import add_model, load_model
+from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.streams import note, show
+from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.errors import require
+from emnat_jax.runtime.processes import Processes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `emnat export`."""
+    add_workdir(parser)
+    add_model(parser)
+    parser.add_argument("--output", metavar="DIR", help=f"default: WORKDIR/{paths.EXPORTS}/ROLE")
+    parser.add_argument("--format", choices=("onnx", "ctranslate2"), help="default: by family")
+    text = "of the validation split, to compare on; default: 1000"
+    parser.add_argument("--sentences", type=int, default=1_000, metavar="N", help=text)
+    add_json(parser, "what was measured")
+
+
+def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    require(args.sentences >= 1, f"--sentences={args.sentences}: use 1 or more.")
+    require(processes.count == 1, "export is of one process; start it on one host, without the others.")
+    require(args.rescore is None, "--rescore: the exported model chooses alone; leave it out.")
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+    from emnat_jax.em.export import export_sample
+    from emnat_jax.export.make import Job, export_model
+
+    model = load_model(work, args)
+    output = args.output or work.directory / paths.EXPORTS / args.role
+    job = Job(
+        model=model,
+        buckets=work.config.data.buckets,
+        sample=export_sample(work, args.sentences),
+        scoring=work.config.scoring,
+        seed=work.config.seed,
+        log=lambda text: note("export", text),
+    )
+    about = export_model(job, output, args.format)
+    show(
+        {"folder": str(output), "format": about.format, "precision": about.precision, **about.parity},
+        args.json,
+    )

@@ -1,0 +1,64 @@
+"""A trained model of an open workdir: by role and round, or by its folder, with the decoding asked for."""
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.config import ROLES, ModelSpec
+from emnat_jax.em.workdir import Workspace
+from emnat_jax.errors import UserError, require
+from emnat_jax.inference.model import TrainedModel
+
+
+def open_model(
+    work: Workspace,
+    role: str = "student",
+    round: int | None = None,
+    *,
+    folder: epath.PathLike | None = None,
+    decoder: str | None = None,
+    length_candidates: int | None = None,
+    rescore: str | None = None,
+) -> TrainedModel:
+    """As `em.load.load`, of an open workdir; `folder` is that of a model, in place of role and round."""
+    require(role in ROLES, f"role={role!r}: choose one of {', '.join(ROLES)}.")
+
+    def change(model: ModelSpec) -> ModelSpec:
+        model = model if decoder is None else model.with_decoder(decoder)
+        own = rescore in (None, "self")
+        return model if length_candidates is None else _with_lengths(model, length_candidates, own)
+
+    model = work.load(folder or _round_folder(work, role, round), change)
+    if rescore in (None, "self"):
+        return model
+    # A teacher that rescores is that of the student's round.
+    of = "teacher" if folder is not None else role
+    teacher = work.load(_round_folder(work, "teacher", round, of) if rescore == "teacher" else rescore)
+    own = model.config.options.length_candidates or 1
+    return model.rescored_by(
+        teacher, length_candidates or max(own, work.config.evaluation.rescored_candidates)
+    )
+
+
+def _round_folder(work: Workspace, role: str, round: int | None, of: str | None = None) -> epath.Path:
+    return work.round_folder(last_round(work, of or role) if round is None else round, role)
+
+
+def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
+    """The model with this many lengths; as it is where it has no such option and is not `alone`."""
+    require(count >= 1, f"length candidates {count}: use 1 or more.")
+    if model.options.length_candidates is None and not alone:
+        return model
+    return model.with_length_candidates(count)
+
+
+def last_round(work: Workspace, role: str) -> int:
+    """The newest round with a finished model; UserError where there is none."""
+    rounds = [path for path in (work.directory / paths.ROUNDS).glob("*") if path.name.isdigit()]
+    finished = [int(path.name) for path in rounds if is_finished(path / role)]
+    if not finished:
+        raise UserError(
+            f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "
+            "model by its folder (--model=DIR)."
+        )
+    return max(finished)

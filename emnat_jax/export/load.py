@@ -1,0 +1,29 @@
+"""An exported model by its folder, whatever runs it."""
+
+from etils import epath
+
+from emnat_jax.errors import UserError, require
+from emnat_jax.export.ctranslate2_runtime import open_ctranslate2
+from emnat_jax.export.folder import open_export
+from emnat_jax.export.onnx_runtime import open_onnx
+from emnat_jax.inference.translator import Translator
+
+OPENERS = {"onnx": open_onnx, "ctranslate2": open_ctranslate2}
+
+
+def load_exported(
+    directory: epath.PathLike, precision: str | None = None, threads: int = 0, *, format: str | None = None
+) -> Translator:
+    """The model of a folder that `emnat export` has made; nothing of it needs JAX.
+
+    `precision`: int8 or float32; None is what the export found good enough. `threads`: 0 is one for each
+    core.
+    `format`: onnx or ctranslate2, where no other will do. UserError for a folder of another kind, a damaged
+    one, and for a missing package.
+    """
+    exported = open_export(directory)
+    name = exported.about.format
+    if name not in OPENERS:
+        raise UserError(f"{directory} is of the format {name}; this emnat_jax reads {', '.join(OPENERS)}.")
+    require(format in (None, name), f"{directory} is of the format {name}, not {format}.")
+    return OPENERS[name](exported, precision, threads)

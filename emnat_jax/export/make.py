@@ -1,0 +1,105 @@
+"""Exports a trained model: writes its files, measures them against it, and only then finishes the folder."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.config import Scoring
+from emnat_jax.errors import require
+from emnat_jax.evaluation.bleu import corpus_bleu
+from emnat_jax.export.ctranslate2_runtime import open_ctranslate2
+from emnat_jax.export.ctranslate2_teacher import write_ctranslate2
+from emnat_jax.export.folder import PRECISIONS, About, Exported, finish_export
+from emnat_jax.export.onnx_runtime import open_onnx
+from emnat_jax.export.onnx_student import write_float32, write_int8
+from emnat_jax.export.parity import LOSS, Outputs, Sample, loses, outputs, parity
+from emnat_jax.inference.model import TrainedModel
+from emnat_jax.inference.translator import Translator
+
+FORMATS = ("onnx", "ctranslate2")
+LEAST_IDENTICAL = 0.99  # of the sample; near ties may fall the other way, and nothing else
+KEPT_FLOAT = ((), ("output",))  # weights that int8 leaves alone: the first of these that is good enough
+
+
+class Job(NamedTuple):
+    """What is exported, and what it is measured on."""
+
+    model: TrainedModel
+    buckets: tuple[int, ...]
+    sample: Sample
+    scoring: Scoring
+    seed: int
+    log: Callable[[str], None]
+
+    def bleu(self, found: Outputs) -> float:
+        """Of outputs for the sample."""
+        return corpus_bleu(found.lines, [list(self.sample.references)], self.scoring)
+
+    def about(self, format: str, precision: str = "float32", parity: dict[str, Any] | None = None) -> About:
+        """The manifest's entry."""
+        return About(format, self.model.config, self.buckets, PRECISIONS, precision, parity or {})
+
+
+def export_model(job: Job, directory: epath.PathLike, format: str | None = None) -> About:
+    """Writes the folder of an exported model and says what is in it.
+
+    `format`: onnx or ctranslate2; None is the one that runs the family. UserError where the folder is taken,
+    and for a family, decoder or detail that the format does not have.
+    """
+    directory = epath.Path(directory)
+    require(not is_finished(directory), f"{directory} is finished; delete it, or export to another --output.")
+    directory.mkdir(parents=True, exist_ok=True)
+    format = format or ("onnx" if job.model.config.options.is_parallel else "ctranslate2")
+    trained = outputs(job.model, job.sample)
+    make = _make_onnx if format == "onnx" else _make_ctranslate2
+    measured = parity(trained, make(job, directory), job.sample, job.scoring)
+    _require_identical(measured)
+    smallest = PRECISIONS[0]
+    good = loses(measured, smallest) <= LOSS
+    if not good:
+        job.log(
+            f"{smallest} loses {loses(measured, smallest):.2f} BLEU; float32 is the default of this export"
+        )
+    about = job.about(format, smallest if good else "float32", measured)
+    finish_export(directory, about, job.model.vocabulary, job.model.fingerprint, job.seed)
+    return about
+
+
+def _make_onnx(job: Job, directory: epath.Path) -> dict[str, Outputs]:
+    """Writes the files; outputs by precision."""
+    paths = {name: directory / f"{name}.onnx" for name in PRECISIONS}
+    params = jax.tree.map(np.asarray, job.model.params)
+    write_float32(paths["float32"], job.model.config, params, job.buckets)
+    found = {"float32": _outputs(job, directory, "float32")}
+    reference = job.bleu(found["float32"])
+    for floats in KEPT_FLOAT:
+        write_int8(paths["float32"], paths["int8"], floats)
+        found["int8"] = _outputs(job, directory, "int8")
+        if reference - job.bleu(found["int8"]) <= LOSS:
+            break
+    return found
+
+
+def _outputs(job: Job, directory: epath.Path, precision: str, format: str = "onnx") -> Outputs:
+    opened = Exported(directory, job.about(format), job.model.vocabulary, "", job.model.fingerprint)
+    opener: Callable[..., Translator] = open_onnx if format == "onnx" else open_ctranslate2
+    return outputs(opener(opened, precision), job.sample)
+
+
+def _make_ctranslate2(job: Job, directory: epath.Path) -> dict[str, Outputs]:
+    params = jax.tree.map(np.asarray, job.model.params)
+    write_ctranslate2(directory, job.model.config, params, job.model.vocabulary)
+    return {name: _outputs(job, directory, name, "ctranslate2") for name in PRECISIONS}
+
+
+def _require_identical(measured: dict[str, Any]) -> None:
+    same, count = measured["float32"]["identical"], measured["sentences"]
+    require(
+        same >= LEAST_IDENTICAL * count,
+        f"the exported model translates {same} of {count} sentences as the trained one does, so that it is "
+        "another model: a fault of this program, please report it.",
+    )
