@@ -17,8 +17,8 @@ from emnat_jax.inference.line_scores import score_lines
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.tokens import EOS, NEG_INF, is_impossible
 
-BATCH_TOKENS = 1_024  # of the sources of a batch, padding counted
-PATIENCE = 2.0  # a beam of K ends with this many times K finished hypotheses
+BATCH_TOKENS = 512  # of the sources of a batch, padding counted
+CHUNK_HYPOTHESES = 200_000  # at most, in memory before the best of them are picked
 _NO_PENALTY = 1e-9  # as good as 0, with which CTranslate2 would end at its first hypothesis
 
 
@@ -26,15 +26,18 @@ _NO_PENALTY = 1e-9  # as good as 0, with which CTranslate2 would end at its firs
 class CTranslate2Translator(ExportedTranslator):
     """A teacher that CTranslate2 runs on a CPU.
 
-    Greedy search gives the tokens of `families.ar`. Its beam search keeps the same prefixes alive and ranks
-    by the same score, but is not the same search (docs/method.md, section 10.2): a prefix is finished only
-    where EOS is among its K best continuations, and the search ends when PATIENCE x K hypotheses are
-    finished, whatever could still come. A source without words has no candidates.
+    Greedy search is that of `families.ar`. Beam search keeps the same prefixes alive up to the same limit and
+    ranks by the same score (docs/method.md, section 10.2), but it finishes a prefix only where EOS is among
+    the K best continuations of all: now and then a list lacks one that ours has, near its end. A source
+    without words has no candidates.
     """
 
     model: Any  # ctranslate2.Translator
     pieces: list[str]
     ids: dict[str, int]
+    # A beam of K ends with this many times K finished hypotheses, whatever could still come; None: at the
+    # limit, or when nothing is alive.
+    patience: float | None = None
 
     @property
     def batch_rows(self) -> int:
@@ -45,21 +48,14 @@ class CTranslate2Translator(ExportedTranslator):
         self._require_short(pairs)
         beam = max(num_candidates, self._options.beam)
         sources = _split(pairs.source_tokens, pairs.source_offsets)
-        found = []
+        found: dict[int, Candidates] = {}
         for limit, rows in self._by_limit(pairs.source_lengths):
-            search = self._search([sources[row] for row in rows], beam, limit)
-            found += [one._replace(row=rows[one.row]) for one in search]
-        unknown = [place for place, one in enumerate(found) if np.isnan(one.log_prob)]
-        to_score = (
-            [sources[found[place].row] for place in unknown],
-            [found[place].tokens for place in unknown],
-        )
-        for place, log_prob in zip(unknown, self.score_pairs(sentence_pairs(*to_score)), strict=True):
-            found[place] = found[place]._replace(log_prob=float(log_prob))
-        by_row: list[list[_Found]] = [[] for _ in range(pairs.size)]
-        for one in found:
-            by_row[one.row].append(one)
-        return [self._ranked(of_row, num_candidates) for of_row in by_row]
+            size = max(CHUNK_HYPOTHESES // (beam * limit), 1)
+            for begin in range(0, len(rows), size):
+                chunk = rows[begin : begin + size]
+                decoded = self._decode([sources[row] for row in chunk], num_candidates, limit)
+                found.update(zip(chunk, decoded, strict=True))
+        return [found[row] for row in range(pairs.size)]
 
     def score_pairs(self, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set.
@@ -70,8 +66,8 @@ class CTranslate2Translator(ExportedTranslator):
         empty = np.flatnonzero(pairs.source_lengths <= 1)
         require(
             not len(empty),
-            f"{len(empty)} sources are empty (rows {pairs.row[empty[:3]].tolist()}): CTranslate2 has no scores "
-            "for them; leave them out, or score with the trained model.",
+            f"{len(empty)} sources are empty (rows {pairs.row[empty[:3]].tolist()}): CTranslate2 has no "
+            "scores for them; leave them out, or score with the trained model.",
         )
         sources = _split(pairs.source_tokens, pairs.source_offsets)
         targets = _split(pairs.target_tokens, pairs.target_offsets)
@@ -109,12 +105,32 @@ class CTranslate2Translator(ExportedTranslator):
             limit = self.config.transformer.output_length(width)
             yield limit, np.flatnonzero(widths == width).tolist()
 
-    def _search(self, sources: list[np.ndarray], beam: int, limit: int) -> Iterator["_Found"]:
-        """All finished hypotheses; `row` is the place in `sources`."""
-        options = _beam_options(beam, self._options.length_penalty) if beam > 1 else _GREEDY
+    def _decode(self, sources: list[np.ndarray], count: int, limit: int) -> list[Candidates]:
+        """The best `count` of each source, for outputs of at most `limit` tokens."""
+        beam = max(count, self._options.beam)
+        found = [self._open_ones_needed(of_row, count) for of_row in self._search(sources, beam, limit)]
+        to_score = [
+            (place, index)
+            for place, of_row in enumerate(found)
+            for index, one in enumerate(of_row)
+            if not one.ended
+        ]
+        pairs = sentence_pairs(
+            [sources[place] for place, _ in to_score], [found[place][i].tokens for place, i in to_score]
+        )
+        for (place, index), log_prob in zip(to_score, self.score_pairs(pairs), strict=True):
+            found[place][index] = found[place][index]._replace(log_prob=float(log_prob))
+        return [self._ranked(of_row, count) for of_row in found]
+
+    def _search(self, sources: list[np.ndarray], beam: int, limit: int) -> Iterator[list["_Found"]]:
+        """All that a search finishes, of each source."""
+        patience = self.patience or float(limit)
         results = self.model.translate_batch(
             [self._named(source) for source in sources],
-            **options,
+            beam_size=beam,
+            patience=patience if beam > 1 else 1.0,
+            num_hypotheses=round(beam * patience) if beam > 1 else 1,
+            length_penalty=_NO_PENALTY if beam > 1 else 0.0,  # scores are log-probabilities; we rank
             return_scores=True,
             min_decoding_length=0,
             max_decoding_length=max(limit - 1, 1),  # EOS is ours at the last position
@@ -122,24 +138,30 @@ class CTranslate2Translator(ExportedTranslator):
             max_batch_size=BATCH_TOKENS,
             batch_type="tokens",
         )
-        for row, result in enumerate(results):
-            if len(sources[row]) <= 1:
-                continue
-            for words, score in zip(result.hypotheses, result.scores, strict=True):
-                words = words[: limit - 1]
-                # Divided by 0 where there are no words; without EOS where it was not found in time.
-                unknown = len(words) in (limit - 1, 0 if beam > 1 else limit)
-                log_prob = np.nan if unknown else score * len(words) ** options["length_penalty"]
-                yield _Found(row, np.array([*map(self.ids.get, words), EOS], np.int32), log_prob)
+        for source, result in zip(sources, results, strict=True):
+            hypotheses = zip(result.hypotheses, result.scores, strict=True) if len(source) > 1 else ()
+            yield [self._found(words[: limit - 1], score, limit) for words, score in hypotheses]
+
+    def _found(self, words: list[str], log_prob: float, limit: int) -> "_Found":
+        tokens = np.array([*map(self.ids.__getitem__, words), EOS], np.int32)
+        return _Found(tokens, log_prob, len(tokens) < limit)
+
+    def _open_ones_needed(self, found: list["_Found"], count: int) -> list["_Found"]:
+        """Without those that are not ended and that, were EOS certain, are not among the best `count`."""
+        ranks = sorted((self._rank(one) for one in found if one.ended), reverse=True)
+        least = ranks[count - 1] if len(ranks) >= count else -np.inf
+        return [one for one in found if one.ended or self._rank(one) > least]
+
+    def _rank(self, found: "_Found") -> float:
+        return found.log_prob / ((5 + len(found.tokens)) / 6) ** self._options.length_penalty
 
     def _ranked(self, found: Sequence["_Found"], count: int) -> Candidates:
         """The best `count` of one source, best first."""
         possible = [one for one in found if not is_impossible(one.log_prob)]
-        log_prob = np.array([one.log_prob for one in possible], np.float32)
-        lengths = np.array([len(one.tokens) for one in possible], np.float32)
-        rank_score = log_prob / ((5 + lengths) / 6) ** np.float32(self._options.length_penalty)
-        best = np.argsort(-rank_score, kind="stable")[:count]
-        return Candidates([possible[index].tokens for index in best], log_prob[best], rank_score[best])
+        best = sorted(possible, key=self._rank, reverse=True)[:count]
+        log_prob = np.array([one.log_prob for one in best], np.float32)
+        rank_score = np.array([self._rank(one) for one in best], np.float32)
+        return Candidates([one.tokens for one in best], log_prob, rank_score)
 
     def _named(self, tokens: np.ndarray) -> list[str]:
         return [self.pieces[token] for token in tokens.tolist()]
@@ -155,34 +177,24 @@ class CTranslate2Translator(ExportedTranslator):
 
 
 class _Found(NamedTuple):
-    """A finished hypothesis."""
+    """A hypothesis."""
 
-    row: int
     tokens: np.ndarray  # i32[T], EOS included
-    log_prob: float  # nats, summed; NaN where it must be computed
-
-
-_GREEDY: dict[str, Any] = {"beam_size": 1, "length_penalty": 0.0}
-
-
-def _beam_options(beam: int, alpha: float) -> dict[str, Any]:
-    """All that such a search finishes comes back, nearly in the order of our score."""
-    return {
-        "beam_size": beam,
-        "patience": PATIENCE,
-        "num_hypotheses": round(beam * PATIENCE),
-        "length_penalty": alpha or _NO_PENALTY,
-    }
+    log_prob: float  # nats, summed; without EOS where it is not `ended`
+    ended: bool  # by EOS before the limit
 
 
 def open_ctranslate2(
     exported: Exported, precision: str | None = None, threads: int = 0
 ) -> CTranslate2Translator:
-    """The teacher of a folder; `threads`: 0 is one for each core."""
+    """The teacher of a folder; `threads` batches are translated side by side, 0: one for each core."""
     ctranslate2 = need("ctranslate2")
     chosen = chosen_precision(exported.about, precision)
     model = ctranslate2.Translator(
-        str(exported.directory), compute_type=chosen, intra_threads=threads or os.cpu_count() or 1
+        str(exported.directory),
+        compute_type=chosen,
+        inter_threads=threads or os.cpu_count() or 1,
+        intra_threads=1,  # threads within a product gain less, and lose on a machine that is not idle
     )
     pieces = exported.vocabulary.pieces()
     return CTranslate2Translator(exported, chosen, model, pieces, dict(zip(pieces, range(len(pieces)))))
