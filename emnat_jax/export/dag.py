@@ -79,7 +79,7 @@ def _links(layers: Layers, vertices: Upsampled, params: Params, options: DAGOpti
     x = graph.concat([states, place], axis=2)
     pair = layers.projection("links.query_key", params["query_key"], x).reshape(0, 0, 2, heads, -1)
     query, key = (pair.slice(2, n, n + 1).squeeze(2) for n in range(2))
-    scale = float((width // heads) ** -0.5)
+    scale = float((width // layers.spec.heads) ** -0.5)
     scores = (query * scale).transpose(0, 2, 1, 3) @ key.transpose(0, 2, 3, 1)
     allowed = _successors(graph, vertices.keep, options.max_jump)
     by_head = _masked_log_softmax(graph, scores, allowed.unsqueeze(1))

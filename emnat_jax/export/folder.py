@@ -110,7 +110,7 @@ def _about(directory: epath.Path, options: dict[str, Any]) -> About:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{directory / MANIFEST_NAME} is damaged ({error}); delete {directory} and export the model again."
+            f"{directory / MANIFEST_NAME} is damaged ({error}); delete the folder and export again."
         ) from error
 
 

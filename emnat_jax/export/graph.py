@@ -180,7 +180,7 @@ class Graph:
         like = next((x.dtype for x in inputs if isinstance(x, Value)), None)
         names = ["" if x is None else self._named(x, like) for x in inputs]
         outputs = [f"{kind}_{next(self._names)}" for _ in dtypes]
-        self._nodes.append(helper.make_node(kind, names, outputs, **attributes))
+        self._nodes.append(helper.make_node(kind, names, outputs, name=outputs[0], **attributes))
         return [Value(self, name, dtype) for name, dtype in zip(outputs, dtypes)]
 
     def where(self, condition: Value, chosen: Any, other: Any) -> Value:

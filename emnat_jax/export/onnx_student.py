@@ -1,6 +1,8 @@
 """A student as ONNX files: the whole way from tokens to tokens, in float32 and with int8 weights."""
 
+import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -36,18 +38,23 @@ def write_int8(source: epath.PathLike, path: epath.PathLike, floats: Sequence[st
     Products whose weights have one of `floats` in their name stay in float32.
     """
     quantization, onnx = need("onnxruntime.quantization"), need("onnx")
-    model = onnx.load(str(source))
-    kept = [
-        node.name for node in model.graph.node if any(part in name for part in floats for name in node.input)
-    ]
-    quantization.quantize_dynamic(
-        str(source),
-        str(path),
-        op_types_to_quantize=["MatMul"],
-        nodes_to_exclude=kept,
-        per_channel=True,
-        weight_type=quantization.QuantType.QInt8,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        inferred = f"{folder}/inferred.onnx"
+        prepare = need("onnxruntime.quantization.shape_inference").quant_pre_process
+        prepare(str(source), inferred, skip_symbolic_shape=True)
+        nodes = onnx.load(inferred).graph.node
+        quantization.quantize_dynamic(
+            inferred,
+            str(path),
+            op_types_to_quantize=["MatMul"],
+            nodes_to_exclude=[node.name for node in nodes if _uses(node, floats)],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+        )
+
+
+def _uses(node: Any, weights: Sequence[str]) -> bool:
+    return any(part in name for part in weights for name in node.input)
 
 
 def _limits(model: ModelSpec, buckets: Sequence[int]) -> np.ndarray:

@@ -40,7 +40,7 @@ def parity(
     references = [list(sample.references)]
     signature = signed_bleu(list(sample.references), references, scoring)[1]
 
-    def of(found: Outputs) -> dict[str, float]:
+    def of(found: Outputs) -> dict[str, Any]:
         same = sum(ours == theirs for ours, theirs in zip(found.tokens, trained.tokens, strict=True))
         return {"identical": same, "bleu": corpus_bleu(found.lines, references, scoring)}
 

@@ -14,7 +14,16 @@ import pytest
 import emnat_jax as em
 
 ROOT = Path(__file__).parents[2]
-CLASSES = ["Choice", "Config", "LongLines", "Report", "TrainedModel", "Translation", "UserError"]
+CLASSES = [
+    "Choice",
+    "Config",
+    "LongLines",
+    "Report",
+    "TrainedModel",
+    "Translation",
+    "Translator",
+    "UserError",
+]
 PUBLIC = [*CLASSES, "__version__", "config", "decoding", "families", "load", "losses", "run"]
 NAMESPACES = ("config", "decoding", "families", "losses")
 LOOK = """
@@ -105,7 +114,9 @@ def objects():
 def test_every_public_object_says_what_it_is():
     bare = [name for name, value in objects() if not inspect.getdoc(value)]
     assert not bare
-    methods = [name for name, value in vars(em.TrainedModel).items() if callable(value) and name[0] != "_"]
+    methods = [
+        name for name in dir(em.TrainedModel) if callable(getattr(em.TrainedModel, name)) and name[0] != "_"
+    ]
     assert {"translate", "n_best", "score", "alternatives"} <= set(methods)
     assert all(getattr(em.TrainedModel, name).__doc__ for name in methods)
 
