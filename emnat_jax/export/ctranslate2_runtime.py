@@ -13,7 +13,6 @@ from emnat_jax.export.folder import Exported, chosen_precision
 from emnat_jax.export.packages import need
 from emnat_jax.export.translator import ExportedTranslator
 from emnat_jax.inference.candidates import Candidates
-from emnat_jax.inference.line_scores import score_lines
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.tokens import EOS, NEG_INF, is_impossible
 
@@ -84,12 +83,6 @@ class CTranslate2Translator(ExportedTranslator):
             # EOS at the last position that there is is certain.
             log_prob[row] = sum(one.log_probs[: self.max_length - 1])
         return log_prob
-
-    def score(
-        self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
-    ) -> np.ndarray:
-        """log p(target | source) of pairs of lines, as `TrainedModel.score`."""
-        return score_lines(self, sources, targets, too_long)
 
     @property
     def _options(self) -> Any:

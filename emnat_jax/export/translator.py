@@ -6,7 +6,7 @@ from typing import Any
 from emnat_jax.config import ModelSpec
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.export.folder import Exported
-from emnat_jax.inference.translator import Translator, decoding_options
+from emnat_jax.inference.translator import Translator
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -22,7 +22,6 @@ class ExportedTranslator(Translator):
 
     @property
     def config(self) -> ModelSpec:
-        """Its family, sizes and decoding options."""
         return self.exported.about.model
 
     @property
@@ -30,15 +29,13 @@ class ExportedTranslator(Translator):
         return self.config.transformer.max_length
 
     @property
-    def fingerprint(self) -> str:
-        """Of the parameters of the trained model."""
+    def fingerprint(self) -> str:  # type: ignore[override]
         return self.exported.model
 
     def decoding_options(self) -> dict[str, Any]:
-        """The options that decide its outputs, what it runs on included."""
         about = self.exported.about
         runs_on = {"backend": about.format, "precision": self.precision, "buckets": list(about.buckets)}
-        return decoding_options(self.config) | runs_on
+        return super().decoding_options() | runs_on
 
     def made_from(self) -> dict[str, Any]:
         return {"exported": self.exported.fingerprint, "precision": self.precision}

@@ -30,12 +30,11 @@ from emnat_jax.inference.alternatives import (
 from emnat_jax.inference.batching import MOST_ROWS, Machine
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import DecodeStep, decode_pairs, make_decode_step
-from emnat_jax.inference.line_scores import score_lines
 from emnat_jax.inference.long_lines import LongLines
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.inference.sentences import require_lines, sentence_pairs
-from emnat_jax.inference.translator import Translator, decoding_options
+from emnat_jax.inference.translator import Translator
 from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.state import abstract_params
@@ -56,17 +55,6 @@ class TrainedModel(Translator):
     fingerprint: str  # of the parameters: the content hash of the model's manifest
     teacher: "TrainedModel | None" = None
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
-
-    def score(
-        self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
-    ) -> np.ndarray:
-        """log p(target | source) of pairs of lines: f32[n], in nats, summed over the sentence, EOS included.
-
-        Neither normalised by length nor changed by a teacher. -inf for a target that the model cannot
-        produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
-        latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
-        """
-        return score_lines(self, sources, targets, too_long)
 
     def alternatives(
         self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"
@@ -99,7 +87,6 @@ class TrainedModel(Translator):
 
     @property
     def config(self) -> ModelSpec:
-        """Its family, sizes and decoding options."""
         return self.functions.model
 
     @property
@@ -109,10 +96,6 @@ class TrainedModel(Translator):
     @property
     def batch_rows(self) -> int:
         return self.functions.batch_rows
-
-    def decoding_options(self) -> dict[str, Any]:
-        """The options that decide its outputs."""
-        return decoding_options(self.config)
 
     def made_from(self) -> dict[str, Any]:
         chooser = self.teacher
@@ -138,7 +121,6 @@ class TrainedModel(Translator):
         return [one.first(num_candidates) for one in found]
 
     def score_pairs(self, pairs: Pairs) -> np.ndarray:
-        """log p(target | source) f32[n] in nats, in the order of the data set."""
         return self.functions.score(self.params, pairs)
 
     def metrics(self, pairs: Pairs) -> Metrics:
