@@ -6,6 +6,7 @@ from emnat_jax.config import CTCOptions, TransformerSpec
 from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.layers import Layers
+from emnat_jax.export.top import top_1
 from emnat_jax.export.upsampled import Upsampled
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.types import BLANK, EOS, PAD, Params
@@ -24,7 +25,7 @@ def translate(
     )
     layers = Layers(graph, spec, params)
     frames = Upsampled(layers, params, options.factor, source)
-    path = layers.logits(frames.states, generable(spec, eos=False, blank=True)).argmax()
+    path = top_1(layers.chunked_logits(frames.states, generable(spec, eos=False, blank=True)))
     return _collapse(graph, path, frames.keep, limit).cast("int32")
 
 

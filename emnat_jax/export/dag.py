@@ -9,6 +9,7 @@ from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.layers import Layers
 from emnat_jax.export.scores import log_partition
+from emnat_jax.export.top import top_1
 from emnat_jax.export.upsampled import Upsampled
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.types import EOS, NEG_INF, PAD, Params
@@ -60,14 +61,14 @@ class _Path(NamedTuple):
 
 def _vertices(layers: Layers, vertices: Upsampled) -> _Vertices:
     graph = layers.graph
-    logits = layers.logits(vertices.states, generable(layers.spec, eos=False))
-    values = (logits.max(-1, keepdims=True) - log_partition(graph, logits)).squeeze(2)
+    found = layers.chunked_logits(vertices.states, generable(layers.spec, eos=False))
+    values = found.largest.max(2) - log_partition(graph, found)
     last = (vertices.count - 1).unsqueeze(1)
     place = graph.arange(values.size(1)).unsqueeze(0)
     at_last = place.equals(last)
     silent = at_last | place.equals(0)
     return _Vertices(
-        graph.where(at_last, np.array(EOS), logits.argmax()), graph.where(silent, 0.0, values), last
+        graph.where(at_last, np.array(EOS), top_1(found)), graph.where(silent, 0.0, values), last
     )
 
 

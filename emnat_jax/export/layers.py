@@ -6,6 +6,7 @@ import numpy as np
 
 from emnat_jax.config import TransformerSpec
 from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.top import Chunked, chunked
 from emnat_jax.models.embedding import sinusoids
 from emnat_jax.models.transformer import NORM_EPSILON, unscanned
 from emnat_jax.tokens import NEG_INF, PAD
@@ -73,10 +74,13 @@ class Layers:
         return self.graph.weight("positions", self._position_table()).slice(0, 0, count)
 
     def logits(self, states: Value, allowed: np.ndarray) -> Value:
-        """Scores of the vocabulary; ids that are not allowed stay far below the others."""
-        size = self.spec.vocab_size
-        bias = np.where(allowed, np.asarray(self._own["embedding"]["output_bias"]), np.float32(-1e9))[:size]
-        return self._linear("output", states, self._output[:size].T, bias.astype(np.float32))
+        """Scores of the padded vocabulary; ids that are not allowed stay far below the others."""
+        bias = np.where(allowed, np.asarray(self._own["embedding"]["output_bias"]), np.float32(NEG_INF))
+        return self._linear("output", states, self._output.T, bias)
+
+    def chunked_logits(self, states: Value, allowed: np.ndarray) -> Chunked:
+        """The same in chunks, to look for the best of them."""
+        return chunked(self.logits(states, allowed), len(self._output))
 
     def projection(self, name: str, params: Params, x: Value) -> Value:
         """A linear map whose output axes are one."""

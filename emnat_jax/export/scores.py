@@ -3,11 +3,12 @@
 import numpy as np
 
 from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.top import Chunked
 
 
-def log_partition(graph: Graph, logits: Value) -> Value:
-    """f32[..., 1]: log sum exp over the last axis."""
-    return graph.op("ReduceLogSumExp", logits, np.array([-1]), keepdims=1, dtype="float32")
+def log_partition(graph: Graph, found: Chunked) -> Value:
+    """f32[B, T]: log sum exp of the scores."""
+    return graph.op("ReduceLogSumExp", found.chunks, np.array([2, 3]), keepdims=0, dtype="float32")
 
 
 def ranked(graph: Graph, log_prob: Value, lengths: Value, alpha: float) -> Value:

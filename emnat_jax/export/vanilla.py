@@ -10,6 +10,7 @@ from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.layers import Encoded, Layers
 from emnat_jax.export.odd import odd
 from emnat_jax.export.scores import log_partition, ranked
+from emnat_jax.export.top import Chunked, top_1
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.types import EOS, NEG_INF, PAD, Params
 
@@ -20,9 +21,9 @@ def translate(
     """i32[B, T]: what `families.vanilla` decodes; `limit` i64[B] is the most tokens of each output."""
     layers = Layers(graph, spec, params)
     trials = _lengths(layers, params, source, limit, options.length_candidates)
-    logits, free = _predict(layers, trials)
-    tokens = odd(graph, logits, free, options.odd_penalty) if options.decoder == "odd" else logits.argmax()
-    return _best(graph, trials, _Found(logits, tokens, free), options.length_penalty)
+    scores, free = _predict(layers, trials)
+    tokens = odd(graph, scores, free, options.odd_penalty) if options.decoder == "odd" else top_1(scores)
+    return _best(graph, trials, _Found(scores, tokens, free), options.length_penalty)
 
 
 def translate_masked(
@@ -51,7 +52,7 @@ class _Trials(NamedTuple):
 class _Found(NamedTuple):
     """What a pass gives, of N rows."""
 
-    logits: Value
+    scores: Chunked
     tokens: Value
     free: Value
 
@@ -69,20 +70,20 @@ def _lengths(layers: Layers, params: Params, source: Value, limit: Value, count:
     lengths = graph.minimum(wanted, limit)
     if count == 1:
         return _Trials(words, lengths.squeeze(1), None, 1)
-    log_probs = logits - log_partition(graph, logits)
+    log_probs = graph.op("LogSoftmax", logits, axis=-1, dtype="float32")
     log_prob = graph.where(wanted <= limit, log_probs.take_along(lengths - 1, 1), NEG_INF)
     return _Trials(Encoded(*(part.repeat(count) for part in words)), lengths.reshape(-1), log_prob, count)
 
 
-def _predict(layers: Layers, trials: _Trials) -> tuple[Value, Value]:
-    """Scores f32[N, T, V] of each position, and which are not EOS or behind it; T is the longest length."""
+def _predict(layers: Layers, trials: _Trials) -> tuple[Chunked, Value]:
+    """Scores of each position, and which are not EOS or behind it; T is the longest length."""
     graph, spec, lengths = layers.graph, layers.spec, trials.lengths
     width = lengths.max(0, keepdims=True)
     place = graph.arange(width).unsqueeze(0)
     inputs = (layers.positions(width) + layers.embedding_of(PAD)).unsqueeze(0)
     inputs = inputs.expand(lengths.size(0), width, spec.width)
     states = layers.decode(inputs, trials.memory, place < lengths.unsqueeze(1))
-    return layers.logits(states, generable(spec, eos=False)), place < (lengths - 1).unsqueeze(1)
+    return layers.chunked_logits(states, generable(spec, eos=False)), place < (lengths - 1).unsqueeze(1)
 
 
 def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
@@ -93,8 +94,9 @@ def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
     tokens = graph.where(place < lengths, tokens, PAD)
     if trials.log_prob is None:
         return tokens.cast("int32")
-    taken = found.logits.take_along(found.tokens.unsqueeze(2), 2).squeeze(2)
-    by_token = taken - log_partition(graph, found.logits).squeeze(2)
+    scores = found.scores.chunks.reshape(0, 0, -1)
+    taken = scores.take_along(found.tokens.unsqueeze(2), 2).squeeze(2)
+    by_token = taken - log_partition(graph, found.scores)
     total = graph.where(found.free, by_token, 0.0).sum(1).reshape(-1, trials.candidates) + trials.log_prob
     shape = (-1, trials.candidates)
     score = ranked(graph, total, trials.lengths.reshape(*shape), alpha)
