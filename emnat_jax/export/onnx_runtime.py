@@ -24,6 +24,7 @@ class OnnxTranslator(Translator):
     exported: Exported
     precision: str
     session: Any  # onnxruntime.InferenceSession
+    batch_tokens: int = BATCH_TOKENS
 
     @property
     def vocabulary(self) -> Vocabulary:  # type: ignore[override]
@@ -35,7 +36,7 @@ class OnnxTranslator(Translator):
 
     @property
     def batch_rows(self) -> int:
-        return BATCH_TOKENS
+        return self.batch_tokens
 
     def made_from(self) -> dict[str, Any]:
         return {"exported": self.exported.fingerprint, "precision": self.precision}
@@ -45,7 +46,7 @@ class OnnxTranslator(Translator):
         if num_candidates != 1:
             raise UserError(_ONE)
         found: dict[int, Candidates] = {}
-        for rows in _batches(pairs.source_lengths, BATCH_TOKENS):
+        for rows in _batches(pairs.source_lengths, self.batch_tokens):
             (tokens,) = self.session.run(["tokens"], {"source": _padded(pairs, rows)})
             ends = np.argmax(tokens == EOS, axis=1) + 1
             for row, line, end in zip(rows, tokens, ends, strict=True):

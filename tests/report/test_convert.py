@@ -7,7 +7,7 @@ import pytest
 
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import dumps, loads
-from emnat_jax.report.record import BatchTiming, Report, SystemScores, Timing
+from emnat_jax.report.record import Report, SystemScores
 from emnat_jax.report.sweep_record import (
     CellSummary,
     Gain,
@@ -18,6 +18,7 @@ from emnat_jax.report.sweep_record import (
     Subject,
     SweepReport,
 )
+from emnat_jax.report.timings import BatchTiming, Timing
 from tests.report.made import EFFECT, SCORES, report
 
 TIMING = Timing(

@@ -12,8 +12,9 @@ from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.report import charts
 from emnat_jax.report.charts import strip_chart
 from emnat_jax.report.page import page
-from emnat_jax.report.record import BatchTiming, ComparedSample, Cut, RoundOutputs, Timing
+from emnat_jax.report.record import ComparedSample, Cut, RoundOutputs
 from emnat_jax.report.rounds import text_table
+from emnat_jax.report.timings import BatchTiming, Timing
 from tests.browser import NEEDS_BROWSER, shown
 from tests.report.made import EFFECT, OUTPUTS, REFERENCES, SCORES, report
 
