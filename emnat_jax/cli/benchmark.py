@@ -137,16 +137,17 @@ def numbers(name: str, args: argparse.Namespace) -> list[int]:
 
 
 def _show_training(work: "Workspace", args: argparse.Namespace) -> None:
-    from emnat_jax.em.report import environment
     from emnat_jax.profiling.benchmark import BatchShape, measure_loss, measure_training
+    from emnat_jax.profiling.machine import this_machine
 
-    role, here = work.config.role(args.role or "student"), environment()
+    role, here = work.config.role(args.role or "student"), this_machine(())
     model = role.model.resolve(args.vocab, args.length)
     shape = BatchShape(args.rows, args.length, args.length)
     timing = measure_training(model, role.train, work.layout, shape, args.repeats)
     loss_ms = measure_loss(model, shape, args.repeats)
     measured = {**shape._asdict(), **vars(timing), "loss_alone_ms": loss_ms}
-    show({"devices": here.devices, "jax": here.versions["jax"], **measured}, args.json)
+    about = {"devices": here.devices, "cores": here.cores, "cpu": here.cpu, "jax": here.versions["jax"]}
+    show({**about, **measured}, args.json)
 
 
 def _latency(measured: Measured, args: argparse.Namespace) -> None:

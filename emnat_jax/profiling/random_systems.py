@@ -17,6 +17,7 @@ from emnat_jax.runtime.mesh import Layout
 
 TEACHER = "ar"
 _DECODER = {"ctc": {"decoder": "greedy"}}  # where the family's own is not exported
+_IN_JAX_ALONE = ("cmlm",)  # its passes are not exported
 
 
 class RandomSystems:
@@ -56,7 +57,7 @@ class RandomSystems:
 
 
 def default_names(families: Sequence[str]) -> list[SystemName]:
-    """The teacher and a student of each family: in JAX, and exported in each precision."""
+    """The teacher and a student of each family: in JAX, and in each precision that it is exported in."""
     for family in families:
         students = [name for name, spec in FAMILIES.items() if spec.options.is_parallel]
         require(family in students, f"--families: {family!r} is none of {', '.join(students)}.")
@@ -69,7 +70,8 @@ def default_names(families: Sequence[str]) -> list[SystemName]:
 
 def _runs(family: str) -> list[tuple[str, str | None]]:
     exported = EXPORTED[0] if FAMILIES[family].options.is_parallel else EXPORTED[1]
-    return [(JAX, None), *((exported, precision) for precision in PRECISIONS)]
+    precisions = () if family in _IN_JAX_ALONE else PRECISIONS
+    return [(JAX, None), *((exported, precision) for precision in precisions)]
 
 
 def _exported_format(model: ModelSpec) -> str:

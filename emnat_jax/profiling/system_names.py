@@ -84,5 +84,6 @@ def _require_folder(text: str, model: str, known: Known) -> None:
             f"{', '.join(PRECISIONS)}, and any of {', '.join(f'{name}=...' for name in known.options)}."
         )
     either = " nor ".join([*known.models, *(["the folder of a model"] if known.folders else [])])
-    if not known.folders or not epath.Path(model).expanduser().exists():
+    is_folder = known.folders and bool(model) and epath.Path(model).expanduser().is_dir()
+    if not is_folder:
         raise UserError(f"--systems: {text}: {model!r} is neither {either}.")
