@@ -6,12 +6,13 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.config import FAMILIES, ModelSpec
+from emnat_jax.config import FAMILIES, FamilyOptions, ModelSpec
 from emnat_jax.errors import require
+from emnat_jax.export.folder import PRECISIONS
 from emnat_jax.export.load import load_exported
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.profiling.random_models import RandomSize, export_random, layers_of, random_model
-from emnat_jax.profiling.system_names import EXPORTED, JAX, PRECISIONS, SystemName
+from emnat_jax.profiling.system_names import JAX, SystemName
 from emnat_jax.profiling.systems import About, System, exported_system, trained_system
 from emnat_jax.runtime.mesh import Layout
 
@@ -36,7 +37,7 @@ class RandomSystems:
 
     def _open(self, name: SystemName) -> System:
         model = self._size.model(name.model, **_typed(name))
-        backend = (name.backend or _exported_format(model)) if name.is_exported else JAX
+        backend = (name.backend or _format(model.options)) if name.is_exported else JAX
         precision = model.transformer.dtype if backend == JAX else name.precision or PRECISIONS[0]
         parts = [name.model, *(f"{option}={value}" for option, value in name.options.items())]
         parts += [] if backend == JAX else [f"{backend} {precision}"]
@@ -69,13 +70,14 @@ def default_names(families: Sequence[str]) -> list[SystemName]:
 
 
 def _runs(family: str) -> list[tuple[str, str | None]]:
-    exported = EXPORTED[0] if FAMILIES[family].options.is_parallel else EXPORTED[1]
+    exported = _format(FAMILIES[family].options)
     precisions = () if family in _IN_JAX_ALONE else PRECISIONS
     return [(JAX, None), *((exported, precision) for precision in precisions)]
 
 
-def _exported_format(model: ModelSpec) -> str:
-    return EXPORTED[0] if model.options.is_parallel else EXPORTED[1]
+def _format(options: FamilyOptions | type[FamilyOptions]) -> str:
+    """What an export of the family is, as `export_model` chooses it."""
+    return "onnx" if options.is_parallel else "ctranslate2"
 
 
 def _typed(name: SystemName) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.errors import UserError, require
+from emnat_jax.export.folder import PRECISIONS
+from emnat_jax.export.load import OPENERS
 
 JAX = "jax"
-EXPORTED = ("onnx", "ctranslate2")
+EXPORTED = tuple(OPENERS)
 BACKENDS = (JAX, *EXPORTED)
-PRECISIONS = ("int8", "float32")
 OPTIONS = ("decoder", "round", "length_candidates", "rescore")  # of trained models
 RANDOM_OPTIONS = ("decoder", "layers", "dtype")  # of models with random weights
 

@@ -45,8 +45,13 @@ def measure_throughput(
     ready = [_ready(search, sample, note) for search in searches]
     note(f"{passes} passes of each, in turns")
     seconds = interleaved([[one.call] for one in ready], passes)
-    first = float(np.median(seconds[0]))
-    return [_record(one, sample, times, machine, first) for one, times in zip(ready, seconds, strict=True)]
+    first: dict[int, float] = {}  # candidates -> median seconds of the first system
+    for one, times in zip(ready, seconds, strict=True):
+        first.setdefault(one.search.candidates, float(np.median(times)))
+    return [
+        _record(one, sample, times, machine, first[one.search.candidates])
+        for one, times in zip(ready, seconds, strict=True)
+    ]
 
 
 def _ready(search: Search, sample: Sample, note: Callable[[str], None]) -> _Ready:

@@ -1,11 +1,11 @@
 """What `emnat benchmark` prints: timings as aligned text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from emnat_jax.report.markup import columns_of_text
 from emnat_jax.report.timings import Machine, Throughput, Timing
 
-RATIO = "x is the speed against the system in the first line."
+RATIO = "x is the speed against the first system"
 
 
 def latency_text(timings: Sequence[Timing]) -> str:
@@ -23,11 +23,15 @@ def latency_text(timings: Sequence[Timing]) -> str:
             _number(item.bleu, 2),
             str(item.calls),
         )
-        for of_size in zip(*(_batches(timing) for timing in timings), strict=True)
-        for timing, item in of_size
+        for size in range(len(timings[0].batches))
+        for timing, item in ((timing, timing.batches[size]) for timing in timings)
     ]
     first = timings[0]
-    notes = [*_about(first.machine), _what(first.sentences, first.bleu_signature), RATIO]
+    notes = [
+        *_about(first.machine),
+        _what(first.sentences, first.bleu_signature),
+        f"{RATIO} with that batch.",
+    ]
     return _text(head, rows, notes)
 
 
@@ -49,12 +53,8 @@ def throughput_text(rates: Sequence[Throughput]) -> str:
         for rate in rates
     ]
     first = rates[0]
-    notes = [*_about(first.machine), _what(first.sources, first.bleu_signature), RATIO]
+    notes = [*_about(first.machine), _what(first.sources, first.bleu_signature), f"{RATIO} with that N."]
     return _text(head, rows, notes)
-
-
-def _batches(timing: Timing) -> Iterator[tuple[Timing, object]]:
-    return ((timing, item) for item in timing.batches)
 
 
 def _text(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:

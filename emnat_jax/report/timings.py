@@ -72,7 +72,7 @@ class Throughput:
     slowest_seconds: float
     sources_per_second: float  # in the median pass, as the next
     target_tokens_per_second: float
-    ratio: float  # sources a second over those of the first system; above 1 is faster
+    ratio: float  # sources a second over those of the first system with as many candidates
     first_pass_seconds: float  # in the best batches, compilation included
     bleu: float | None  # of these translations; None where no text is made
     bleu_signature: str | None

@@ -28,9 +28,9 @@ def test_the_best_batch_of_each_is_what_is_timed_in_turns(monkeypatch):
 
 def test_candidates_are_searches_of_their_own(monkeypatch):
     clock, log = Clock(monkeypatch), []
-    system = fake_system("a", clock, log, lambda size: 1.0)
-    one, eight = measure_throughput(
-        [Search(system, 1), Search(system, 8)], Places(LENGTHS), MACHINE, passes=1
-    )
-    assert (one.candidates, eight.candidates, eight.ratio) == (1, 8, 1 / 8)
+    slow, fast = (fake_system(name, clock, log, lambda _, s=s: s) for name, s in (("a", 1.0), ("b", 0.5)))
+    searches = [Search(system, count) for count in (1, 8) for system in (slow, fast)]
+    one, _, eight, other = measure_throughput(searches, Places(LENGTHS), MACHINE, passes=1)
+    assert (one.candidates, eight.candidates, eight.sources_per_second) == (1, 8, 100 / 8)
+    assert (one.ratio, eight.ratio, other.ratio) == (1, 1, 2)  # against the first with as many
     assert one.batch == SMALLEST["rows"]  # nothing is gained by more
