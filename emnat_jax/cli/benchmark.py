@@ -12,7 +12,7 @@ exported model; an OPTION decoder, round, length_candidates or rescore. An expor
 WORKDIR/exports and is made first where it is missing. Without --systems it is the model of --role or --model.
 
 --random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
-and `dag`: as many as come). MODEL is a family, an OPTION decoder, layers (e.g. 12+1) or dtype.
+and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1) or dtype.
 
 `train` times the compiled step of a role's configuration on random tokens: the mean of steps that follow one
 another without a wait, as in training.
@@ -22,7 +22,7 @@ Examples:
   emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,8,32
   emnat benchmark throughput --systems=student:onnx:int8,student:jax:decoder=argmax
   emnat benchmark latency --random --threads=1 --size=base --vocab=32000 --families=vanilla,ctc,dag --batch=1
-  emnat benchmark latency --random --systems=ar:ctranslate2:int8:layers=12+1,ctc:onnx:int8 --size=base
+  emnat benchmark latency --random --systems=ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8
   emnat benchmark distill --num-candidates=1,8 --systems=teacher:decoder=greedy,teacher:ctranslate2:int8
   emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
 """

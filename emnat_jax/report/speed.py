@@ -8,9 +8,9 @@ from emnat_jax.report.timings import BatchTiming, Timing
 
 ABOUT = (
     "From raw lines to raw translations, compilation excluded; search, length prediction and rescoring are "
-    "inside the time. A batch has sentences of similar length and is padded to the bucket of the longest; a "
-    "batch that would not be full has some sentences again. BLEU is of the sentences that were timed, the "
-    "first of the test split. Median and 95th percentile are of at least 20 batches."
+    "inside the time. A batch has sentences of similar length and, in JAX, is padded to the bucket of the "
+    "longest; a batch that would not be full has some sentences again. BLEU is of the sentences that were "
+    "timed, the first of the test split. Median and 95th percentile are of at least 20 batches."
 )
 
 

@@ -120,7 +120,8 @@ def test_timings_of_an_earlier_version_are_still_read():
     """Lines of latency.jsonl from before systems were timed side by side."""
     line = (
         '{"schema_version": 2, "name": "student", "role": "student", "round": null, "device": "1 x cpu", '
-        '"sentences": 8, "bleu_signature": "tok:13a", "changes": {"decoder": "beam", "length_candidates": 3}, '
+        '"sentences": 8, "bleu_signature": "tok:13a", '
+        '"changes": {"decoder": "beam", "length_candidates": 3}, '
         '"batches": [{"batch": 1, "calls": 20, "median_ms": 1.0, "p95_ms": 2.0, "sentences_per_second": 3.0, '
         '"first_pass_seconds": 4.0, "bleu": 20.0}]}'
     )
