@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh
-make_environment .venv '.[test,dev,tpu,gcs]'
+make_environment .venv '.[test,dev,tpu,gcs,export]'
 if (($#)); then
   exec python -m pytest "$@"
 fi

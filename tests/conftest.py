@@ -1,5 +1,6 @@
 """Set before anything touches a backend: four CPU devices, quick compilation, strict promotion."""
 
+import gc
 import os
 import tempfile
 from importlib import metadata
@@ -16,3 +17,5 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {QUICK}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "emnat_jax-test-cache"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+# Tracing makes millions of objects that live on; looking through them again and again takes a sixth of a run.
+gc.set_threshold(200_000, 50, 100)

@@ -1,5 +1,7 @@
 """The arrays of training (parameters, optimiser state, average), and how they are sharded."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -102,10 +104,15 @@ def abstract_params(family: Family, layout: Layout) -> Params:
 
     Raises UserError where one does not divide over the mesh.
     """
-    shapes = jax.eval_shape(lambda: family.init(jax.random.key(0)))
+    shapes = _shapes(family.init)
     shardings = param_shardings(layout, family.axes)
     require_divisible(shapes, shardings)
     return _with_shardings(shapes, shardings)
+
+
+@functools.lru_cache(maxsize=64)  # a trace takes a quarter of a second, and a model is opened many times
+def _shapes(init: Callable[[Key], Params]) -> Params:
+    return jax.eval_shape(lambda: init(jax.random.key(0)))
 
 
 def abstract_state(family: Family, tx: optax.GradientTransformation, shardings: TrainState) -> TrainState:

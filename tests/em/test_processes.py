@@ -63,6 +63,21 @@ def test_any_number_of_processes_distills_the_same_set(alone, tmp_path, count, d
 
 
 @pytest.mark.slow
+def test_any_number_of_processes_chooses_the_same_checkpoint(alone, tmp_path):
+    """By BLEU of translations that the processes make together."""
+    train = "--config.student_train"
+    words = ["--role=student", f"--data={alone}/rounds/0/distilled", f"{train}.best_by=bleu"]
+    words += [f"{train}.average_best=2", f"{train}.eval_every=10", "--config.evaluation.tokenizer=char"]
+    chosen = []
+    for count, devices in ((1, 4), (2, 2)):
+        emnat(count, devices, "train", alone, *words, f"--output={tmp_path}/{count}")
+        manifest = json.loads((tmp_path / f"{count}/MANIFEST.json").read_text())
+        chosen.append(manifest["options"]["chosen"])
+    assert chosen[0].pop("value") == pytest.approx(chosen[1].pop("value"), rel=1e-5) != 0
+    assert chosen[0] == chosen[1] and chosen[0]["by"] == "bleu"
+
+
+@pytest.mark.slow
 def test_the_text_commands_work_on_several_processes(alone):
     texts = [emnat(count, 1, "evaluate", alone, "--role=student", "--json") for count in (1, 2)]
     figures = [json.loads(text[text.index("{") : text.rindex("}") + 1]) for text in texts]

@@ -87,7 +87,8 @@ def test_gradient_and_loss_are_those_of_the_whole_batch(name, accumulate, device
     (wanted, metrics), (found, of_parts) = whole(name), stepped(name, accumulate, devices)
     rounding = 1e-6 * float(optax.tree.norm(wanted))
     for (path, a), b in zip(jax.tree.leaves_with_path(wanted), jax.tree.leaves(found), strict=True):
-        assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(a) + rounding, jax.tree_util.keystr(path)
+        # Sums in another order: 1.4e-5 for `ctc`. A part with a wrong weight shows in percents.
+        assert np.linalg.norm(a - b) <= 5e-5 * np.linalg.norm(a) + rounding, jax.tree_util.keystr(path)
     for metric in metrics.keys() - {"param_norm"}:
         np.testing.assert_allclose(of_parts[metric], metrics[metric], rtol=1e-5, err_msg=metric)
 

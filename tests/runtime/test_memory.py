@@ -18,9 +18,9 @@ LOOSE = 4  # times what XLA allots, at most
 ONE = make_layout(MeshConfig(), jax.devices()[:1])
 
 
-def model_of(family, vocab=300, width=16, options=None, **sizes):
+def model_of(family, vocab=300, max_length=16, options=None, **sizes):
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "ff_width": 128, "heads": 2, **sizes}
-    model = ModelConfig(family=family, options=options, **sizes).resolve(vocab, width)
+    model = ModelConfig(family=family, options=options, **sizes).resolve(vocab, max_length)
     made = make_family(model)
     return model, made, jax.eval_shape(made.init, jax.random.key(0))
 
@@ -63,11 +63,11 @@ def test_all_of_a_family_is_bounded(family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("rows, vocab, width, count", [(4, 8_000, 128, 1), (16, 8_000, 64, 20)])
-def test_decoding_of_middle_size_is_bounded(family, rows, vocab, width, count):
+@pytest.mark.parametrize("rows, vocab, length, count", [(4, 8_000, 128, 1), (16, 8_000, 64, 20)])
+def test_decoding_of_middle_size_is_bounded(family, rows, vocab, length, count):
     sizes = {"encoder_layers": 3, "decoder_layers": 3, "width": 256, "ff_width": 1024, "heads": 4}
-    _, made, params = model_of(family, vocab, width, **sizes)
-    check(make_decode_step(made, ONE, count), params, rows, width, 1)
+    _, made, params = model_of(family, vocab, length, **sizes)
+    check(make_decode_step(made, ONE, count), params, rows, length, 1)
 
 
 def test_a_wider_beam_needs_more():
