@@ -5,29 +5,39 @@ N = 1 makes a `distilled` set, N > 1 a `candidates` set. Killed and run again, i
 Example:
   emnat distill --workdir=runs/demo --model=runs/demo/models/teacher --num-candidates=20 \\
     --output=runs/demo/candidates
+  emnat distill --workdir=runs/demo --model=runs/demo/exports/teacher --output=runs/demo/distilled
 """
 
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.model import add_exported, refuse_exported
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
 
+if TYPE_CHECKING:
+    from emnat_jax.em.workdir import Workspace
+    from emnat_jax.inference.translator import Translator
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat distill`."""
     add_workdir(parser)
-    parser.add_argument("--model", required=True, help="folder of a finished model")
+    parser.add_argument("--model", required=True, help="folder of a finished or an exported model")
     parser.add_argument("--data", help="the set with the sources; default: WORKDIR/data/train")
     parser.add_argument("--output", required=True, help="folder of the new set")
     parser.add_argument("--num-candidates", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
         "--include-reference", action="store_true", help="the reference is one more candidate"
     )
+    add_exported(parser)
     add_json(parser, "the summary")
 
 
@@ -40,7 +50,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
 
     with processes.hold(str(args.output), exclusive(args.output)):
         manifest = distill(
-            [work.load(args.model)],
+            [_proposer(work, args)],
             args.data or work.directory / paths.TRAIN,
             args.output,
             num_candidates=args.num_candidates,
@@ -57,3 +67,15 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         "content_hash": manifest.content_hash,
     }
     show(summary, args.json)
+
+
+def _proposer(work: Workspace, args: argparse.Namespace) -> Translator:
+    """The trained model of a folder, or the exported one."""
+    from emnat_jax.export.folder import is_exported
+
+    if is_exported(args.model):
+        from emnat_jax.export.load import load_exported
+
+        return load_exported(args.model, args.precision, args.threads)
+    refuse_exported(args, "give the folder of one as --model")
+    return work.load(args.model)

@@ -40,6 +40,11 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         f"an exported model, of --model or of WORKDIR/{paths.EXPORTS}/ROLE; default: the trained one, by JAX"
     )
     parser.add_argument("--backend", choices=("onnx", "ctranslate2"), help=text)
+    add_exported(parser)
+
+
+def add_exported(parser: argparse.ArgumentParser) -> None:
+    """`--precision`, `--threads` of exported models."""
     parser.add_argument(
         "--precision", choices=("int8", "float32"), help="exported: default: the export's own"
     )
@@ -63,11 +68,14 @@ def exported_folder(args: argparse.Namespace) -> str | None:
         args.backend is None,
         f"--backend={args.backend}: {folder} is no exported model; make it with `emnat export`.",
     )
-    for name in ("precision", "threads"):
-        require(
-            not getattr(args, name), f"--{name} is of exported models; name one with --model or --backend."
-        )
+    refuse_exported(args, "name one with --model or --backend")
     return None
+
+
+def refuse_exported(args: argparse.Namespace, remedy: str) -> None:
+    """UserError for options of exported models, beside another one."""
+    for name in ("precision", "threads"):
+        require(not getattr(args, name), f"--{name} is of exported models; {remedy}.")
 
 
 def load_exported_model(folder: str, args: argparse.Namespace, config_arguments: list[str]) -> Translator:

@@ -8,7 +8,7 @@ from emnat_jax.config import TransformerSpec
 from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.top import Chunked, chunked
 from emnat_jax.models.embedding import sinusoids
-from emnat_jax.models.transformer import unscanned
+from emnat_jax.models.transformer import NORM_EPSILON, unscanned
 from emnat_jax.tokens import NEG_INF, PAD
 from emnat_jax.types import Params
 
@@ -147,7 +147,9 @@ class Layers:
     def _norm(self, name: str, params: Params, x: Value) -> Value:
         scale, bias = (np.asarray(params[part]) for part in ("scale", "bias"))
         weights = self.graph.weight(f"{name}.scale", scale), self.graph.weight(f"{name}.bias", bias)
-        return self.graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=1e-6, dtype="float32")
+        return self.graph.op(
+            "LayerNormalization", x, *weights, axis=-1, epsilon=NORM_EPSILON, dtype="float32"
+        )
 
 
 class _Named(NamedTuple):

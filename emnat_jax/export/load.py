@@ -21,6 +21,7 @@ def load_exported(
     `format`: onnx or ctranslate2, where no other will do. UserError for a folder of another kind, a damaged
     one, and for a missing package.
     """
+    require(threads >= 0, f"threads={threads}: use 0, which is one for each core, or more.")
     exported = open_export(directory)
     name = exported.about.format
     if name not in OPENERS:

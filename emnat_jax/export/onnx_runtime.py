@@ -6,40 +6,27 @@ from typing import Any
 import numpy as np
 
 from emnat_jax.data.pairs import Pairs
-from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.export.folder import Exported, chosen_precision
 from emnat_jax.export.packages import need
+from emnat_jax.export.translator import ExportedTranslator
 from emnat_jax.inference.candidates import Candidates
-from emnat_jax.inference.translator import Translation, Translator
+from emnat_jax.inference.translator import Translation
 from emnat_jax.tokens import EOS, PAD
 
 BATCH_TOKENS = 1_024  # of the sources of a batch, padding counted
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class OnnxTranslator(Translator):
+class OnnxTranslator(ExportedTranslator):
     """A student that ONNX Runtime runs on a CPU; it gives the best translation of a line, without a score."""
 
-    exported: Exported
-    precision: str
     session: Any  # onnxruntime.InferenceSession
     batch_tokens: int = BATCH_TOKENS
 
     @property
-    def vocabulary(self) -> Vocabulary:  # type: ignore[override]
-        return self.exported.vocabulary
-
-    @property
-    def max_length(self) -> int:
-        return self.exported.about.model.transformer.max_length
-
-    @property
     def batch_rows(self) -> int:
         return self.batch_tokens
-
-    def made_from(self) -> dict[str, Any]:
-        return {"exported": self.exported.fingerprint, "precision": self.precision}
 
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best translation of every source, in the order of the data set; its scores are NaN."""
@@ -56,10 +43,6 @@ class OnnxTranslator(Translator):
     def n_best(self, lines: Any, count: int, *, long_lines: Any = "split") -> list[list[Translation]]:
         """UserError: an exported student has neither scores nor more than one translation."""
         raise UserError(_ONE)
-
-    def __repr__(self) -> str:
-        about = self.exported.about
-        return f"OnnxTranslator({about.model.family}, {self.precision}, {self.exported.fingerprint[:8]})"
 
 
 _UNKNOWN = np.full(1, np.nan, np.float32)

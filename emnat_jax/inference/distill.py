@@ -13,14 +13,16 @@ from emnat_jax.artifacts.shards import is_whole
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
 from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.errors import require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import sentence_pairs
+from emnat_jax.inference.translator import Translator
 from emnat_jax.types import NEG_INF
 
 
 def distill(
-    proposers: Sequence[TrainedModel],
+    proposers: Sequence[Translator],
     source: epath.PathLike,
     output: epath.PathLike,
     *,
@@ -36,7 +38,7 @@ def distill(
 
     proposers: each gives its `num_candidates` best, without what an earlier one gave. The scores of a single
       proposer become the column teacher_log_prob or, of a student, student_log_prob; with several, the column
-      `proposer` says which one it was (from 0).
+      `proposer` says which one it was (from 0). There is no column of a proposer without scores.
     include_reference: the corpus' own target becomes the last candidate, marked in the column from_reference,
       unless one of the others reads like it.
     scorers: column -> model whose scores of all candidates it holds.
@@ -46,6 +48,11 @@ def distill(
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
+    for model in proposers:
+        require(
+            model.vocabulary.fingerprint == vocabulary.fingerprint,
+            f"{model!r} has another vocabulary than {source}; take a model of the same workdir.",
+        )
     single = num_candidates == len(proposers) == 1 and not include_reference
     fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash}
     fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
@@ -135,7 +142,7 @@ def _derive(
 
 
 def _propose(
-    proposers: Sequence[TrainedModel], rows: list[Row], count: int, vocabulary: Vocabulary
+    proposers: Sequence[Translator], rows: list[Row], count: int, vocabulary: Vocabulary
 ) -> list[Row]:
     """Each row with the `count` best translations of all proposers as its targets."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
@@ -162,7 +169,8 @@ def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabul
             first.setdefault(vocabulary.decode(tokens), (proposer, index))
     targets = [found[proposer].tokens[index] for proposer, index in first.values()]
     if len(found) == 1:
-        scores = {column: [found[0].log_prob[index] for _, index in first.values()]}
+        log_prob = [found[0].log_prob[index] for _, index in first.values()]
+        scores = {} if np.isnan(log_prob).any() else {column: log_prob}
     else:
         scores = {"proposer": [proposer for proposer, _ in first.values()]}
     return dataclasses.replace(

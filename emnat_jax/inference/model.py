@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from emnat_jax.config import DataConfig, ModelSpec
-from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
@@ -31,15 +30,15 @@ from emnat_jax.inference.alternatives import (
 from emnat_jax.inference.batching import MOST_ROWS, Machine
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import DecodeStep, decode_pairs, make_decode_step
-from emnat_jax.inference.long_lines import LongLines, warn_of
+from emnat_jax.inference.long_lines import LongLines
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
-from emnat_jax.inference.sentences import encode_lines, require_lines, sentence_pairs
+from emnat_jax.inference.sentences import require_lines, sentence_pairs
 from emnat_jax.inference.translator import Translator
 from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.state import abstract_params
-from emnat_jax.types import Metrics, Params, is_impossible
+from emnat_jax.types import Metrics, Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -56,32 +55,6 @@ class TrainedModel(Translator):
     fingerprint: str  # of the parameters: the content hash of the model's manifest
     teacher: "TrainedModel | None" = None
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
-
-    def score(
-        self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
-    ) -> np.ndarray:
-        """log p(target | source) of pairs of lines: f32[n], in nats, summed over the sentence, EOS included.
-
-        Neither normalised by length nor changed by a teacher. -inf for a target that the model cannot
-        produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
-        latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
-        """
-        require_lines("sources", sources)
-        require_lines("targets", targets)
-        require(
-            len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
-        )
-        sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
-        fits = np.array([max(map(len, pair)) <= self.max_length for pair in zip(*sides)], bool)
-        places = np.flatnonzero(~fits).tolist()
-        if too_long is None:
-            warn_of(places, f"pairs have more than {self.max_length} tokens and the score -inf")
-        else:
-            too_long += places
-        log_prob = np.full(len(sources), -np.inf, np.float32)
-        fitting = [[side[place] for place in np.flatnonzero(fits)] for side in sides]
-        log_prob[fits] = self.score_pairs(sentence_pairs(*fitting))
-        return np.where(is_impossible(log_prob), np.float32(-np.inf), log_prob)
 
     def alternatives(
         self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"
@@ -114,7 +87,6 @@ class TrainedModel(Translator):
 
     @property
     def config(self) -> ModelSpec:
-        """Its family, sizes and decoding options."""
         return self.functions.model
 
     @property
@@ -124,12 +96,6 @@ class TrainedModel(Translator):
     @property
     def batch_rows(self) -> int:
         return self.functions.batch_rows
-
-    def decoding_options(self) -> dict[str, Any]:
-        """The options that decide its outputs."""
-        config = self.config
-        options = {"family": config.family, "extra_length": config.transformer.extra_length}
-        return options | to_dict(config.options)
 
     def made_from(self) -> dict[str, Any]:
         chooser = self.teacher
@@ -155,7 +121,6 @@ class TrainedModel(Translator):
         return [one.first(num_candidates) for one in found]
 
     def score_pairs(self, pairs: Pairs) -> np.ndarray:
-        """log p(target | source) f32[n] in nats, in the order of the data set."""
         return self.functions.score(self.params, pairs)
 
     def metrics(self, pairs: Pairs) -> Metrics:

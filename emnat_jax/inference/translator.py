@@ -6,12 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emnat_jax.config import ModelSpec
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
-from emnat_jax.inference.sentences import as_line, require_lines, sentence_pairs
+from emnat_jax.inference.sentences import as_line, encode_lines, require_lines, sentence_pairs
+from emnat_jax.tokens import is_impossible
 
 
 class Translation(NamedTuple):
@@ -27,6 +30,12 @@ class Translator(abc.ABC):
     """What translates lines of plain text, one sentence each; a model is what it does with tokens."""
 
     vocabulary: Vocabulary
+    fingerprint: str  # of the parameters
+
+    @property
+    @abc.abstractmethod
+    def config(self) -> ModelSpec:
+        """Its family, sizes and decoding options."""
 
     @property
     @abc.abstractmethod
@@ -41,6 +50,11 @@ class Translator(abc.ABC):
     @abc.abstractmethod
     def batch_rows(self) -> int:
         """The most sources that this process decodes in one batch."""
+
+    def decoding_options(self) -> dict[str, Any]:
+        """The options that decide its outputs, as a manifest has them."""
+        options = {"family": self.config.family, "extra_length": self.config.transformer.extra_length}
+        return options | to_dict(self.config.options)
 
     @abc.abstractmethod
     def made_from(self) -> dict[str, Any]:
@@ -71,7 +85,34 @@ class Translator(abc.ABC):
     def score(
         self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
     ) -> np.ndarray:
-        """log p(target | source) of pairs of lines, in nats; UserError of a model that gives none."""
+        """log p(target | source) of pairs of lines: f32[n], in nats, summed over the sentence, EOS included.
+
+        Neither normalised by length nor changed by a teacher. -inf for a target that the model cannot
+        produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
+        latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
+        """
+        require_lines("sources", sources)
+        require_lines("targets", targets)
+        require(
+            len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
+        )
+        sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
+        fits = np.array([max(map(len, pair)) <= self.max_length for pair in zip(*sides)], bool)
+        places = np.flatnonzero(~fits).tolist()
+        if too_long is None:
+            warn_of(places, f"pairs have more than {self.max_length} tokens and the score -inf")
+        else:
+            too_long += places
+        log_prob = np.full(len(sources), -np.inf, np.float32)
+        fitting = [[side[place] for place in np.flatnonzero(fits)] for side in sides]
+        log_prob[fits] = self.score_pairs(sentence_pairs(*fitting))
+        return np.where(is_impossible(log_prob), np.float32(-np.inf), log_prob)
+
+    def score_pairs(self, pairs: Pairs) -> np.ndarray:
+        """log p(target | source) f32[n] in nats, in the order of the data set.
+
+        UserError of a model that gives none.
+        """
         raise UserError(f"{self!r} gives no log-probabilities; take the trained model, in its workdir.")
 
     def _divide(self, lines: Sequence[str], long_lines: str | LongLines) -> list[Part]:

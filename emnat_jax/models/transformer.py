@@ -20,6 +20,8 @@ from emnat_jax.models.embedding import Embedding
 from emnat_jax.models.sharding import constrain, constrain_rows
 from emnat_jax.types import PAD, Params
 
+NORM_EPSILON = 1e-6  # what layer norm adds to the variance
+
 
 class Encoded(NamedTuple):
     """What the decoder sees of a source."""
@@ -40,7 +42,7 @@ def layer_norm(name: str | None = None) -> nn.LayerNorm:
     """Layer norm in float32 with scale and bias."""
     partition = functools.partial(nn.with_logical_partitioning, names=("embed",))
     return nn.LayerNorm(
-        epsilon=1e-6,
+        epsilon=NORM_EPSILON,
         scale_init=partition(nn.initializers.ones_init()),
         bias_init=partition(nn.initializers.zeros_init()),
         name=name,
