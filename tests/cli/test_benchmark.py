@@ -118,6 +118,22 @@ def test_distillation_is_of_training_sources_greedy_and_with_lists(workdir, caps
     assert all(timing["sources"] == 4 and timing["bleu"] is None for timing in found)
 
 
+def test_an_exported_teacher_stands_beside_the_own_search(workdir, capsys):
+    systems = "--systems=teacher,teacher:ctranslate2:float32,teacher:ctranslate2:int8"
+    arguments = (f"--workdir={workdir}", systems, "--sentences=4")
+    found, said = timings_of(capsys, "latency", *arguments, "--batch=2")
+    assert said.count("exports it") == 1 and "exports/teacher is not there" in said
+    own, exported = (found[f"teacher, round 1{runs}"] for runs in ("", ", ctranslate2 float32"))
+    assert exported["batches"][0]["bleu"] == own["batches"][0]["bleu"]
+    assert exported["machine"]["versions"]["ctranslate2"] and exported["role"] == "teacher"
+    code, output = run("benchmark", "distill", *arguments, "--passes=1", "--json", capsys=capsys)
+    rates = json.loads(output.out)["timings"]
+    assert code == 0
+    assert [(rate["candidates"], rate["batch_unit"]) for rate in rates] == [
+        (count, unit) for count in (1, 8) for unit in ("rows", "tokens", "tokens")
+    ]
+
+
 def test_random_weights_need_no_workdir_and_are_not_kept(tmp_path, capsys):
     systems = "--systems=ar:layers=1+1,vanilla:layers=1+1:onnx:int8"
     arguments = ("latency", *TINY, f"--workdir={tmp_path / 'none'}", "--batch=2", systems)

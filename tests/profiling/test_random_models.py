@@ -1,5 +1,7 @@
 """Random weights: every output has the length that was asked for, whatever runs the model."""
 
+import dataclasses
+
 import pytest
 
 from emnat_jax.config import FAMILIES, MeshConfig
@@ -54,6 +56,18 @@ def test_so_has_an_exported_student_in_each_precision(models, tmp_path):
     for precision in ("float32", "int8"):
         assert_long(outputs(load_exported(tmp_path / "student", precision, 1)))
     assert outputs(load_exported(tmp_path / "student", "float32", 1)) == outputs(model)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 1000])
+def test_so_has_an_exported_teacher_in_each_precision(models, tmp_path, batch_tokens):
+    model = models("ar")
+    export_random(model, tmp_path / "teacher", "ctranslate2")
+    for precision in ("float32", "int8"):
+        exported = load_exported(tmp_path / "teacher", precision, 1)
+        exported = dataclasses.replace(exported, batch_tokens=batch_tokens)
+        assert_long(outputs(exported))
+        assert_long(outputs(exported, candidates=4)[::4])
+    assert outputs(load_exported(tmp_path / "teacher", "float32", 1)) == outputs(model)
 
 
 def test_sources_are_full_and_the_same_each_time():
