@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from emnat_jax.config import DataConfig
 from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.inference.translator import Translator
-from emnat_jax.profiling.system_names import JAX
 from emnat_jax.runtime.mesh import Layout, row_shares
 
 ROWS, TOKENS = "rows", "tokens"
@@ -61,8 +60,3 @@ def exported_system(about: About, model: Translator) -> System:
         return dataclasses.replace(model, batch_tokens=tokens)  # type: ignore[type-var]
 
     return System(about, model, TOKENS, of_size, lambda rows, longest: model)
-
-
-def is_exported(system: System) -> bool:
-    """Whether something else than JAX runs it."""
-    return system.about.backend != JAX

@@ -206,7 +206,7 @@ def test_benchmark_refuses(mistake, workdir, capsys):
         (("latency", "--systems=student:tensorrt"), "'tensorrt': give one of jax"),
         (("latency", "--systems=student:round=x"), "round=x: give a number"),
         (("latency", "--systems=student:onnx:rescore=self"), "leave out rescore"),
-        (("latency", "--systems=teacher:onnx"), "ar has no ONNX graph"),
+        (("latency", "--systems=teacher:onnx:round=0"), "ar has no ONNX graph"),
         (("distill", "--num-candidates=0"), "--num-candidates=0"),
         (("throughput", "--passes=0"), "--passes=0"),
     ],
