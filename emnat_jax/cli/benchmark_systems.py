@@ -97,15 +97,27 @@ def _of_workdir(
     from emnat_jax.profiling.open_systems import Opener, open_systems
     from emnat_jax.profiling.samples import text_sample, token_sample
 
-    require_metrics(work.config.scoring)
+    if args.what != "distill":
+        require_metrics(work.config.scoring)  # missing now, not after all that is timed
     split = "train" if args.what == "distill" else work.config.data.splits[-1]
     split_rows = read_dataset(work.directory / paths.split(split))
     rows = list(itertools.islice(split_rows, args.sentences))
     systems = open_systems(Opener(work, threads, say), _names(args))
     if args.what == "distill":
+        _require_vocabulary(work, systems)
         return systems, token_sample(make_pairs(rows))
     sources, references = [row.source_text for row in rows], [row.target_text for row in rows]
-    return systems, text_sample(systems[0].model, sources, references, work.config.scoring)
+    longest = work.config.data.max_length
+    return systems, text_sample(work.vocabulary, longest, sources, references, work.config.scoring)
+
+
+def _require_vocabulary(work: Workspace, systems: Sequence[System]) -> None:
+    """UserError for a system that would read the tokens of the workdir as others."""
+    for system in systems:
+        require(
+            system.model.vocabulary.fingerprint == work.vocabulary.fingerprint,
+            f"{system.about.name} has another vocabulary than {work.directory}; time it in its own workdir.",
+        )
 
 
 def _names(args: argparse.Namespace) -> list[SystemName]:

@@ -48,7 +48,11 @@ def _open(opener: Opener, name: SystemName) -> System:
         require(not asked, f"{name}: an exported model decodes as it was exported; leave out {asked}.")
         return _exported(opener, name, folder)
     require(not name.is_exported, f"{name}: it is no exported model; make one of it with `emnat export`.")
-    require("round" not in name.options, f"{name}: a round is of a role, and this is the folder of a model.")
+    with_teacher = name.options.get("rescore") == "teacher"  # of that round
+    require(
+        with_teacher or "round" not in name.options,
+        f"{name}: a round is of a role, and this is the folder of a model.",
+    )
     return _trained(opener, name)
 
 

@@ -59,6 +59,7 @@ class RandomSystems:
 
 def default_names(families: Sequence[str]) -> list[SystemName]:
     """The teacher and a student of each family: in JAX, and in each precision that it is exported in."""
+    require(len(set(families)) == len(families), f"--families={','.join(families)}: name each once.")
     for family in families:
         students = [name for name, spec in FAMILIES.items() if spec.options.is_parallel]
         require(family in students, f"--families: {family!r} is none of {', '.join(students)}.")

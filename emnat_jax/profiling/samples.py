@@ -68,11 +68,15 @@ class TextSample(Sample):
 
 
 def text_sample(
-    model: Translator, sources: Sequence[str], references: Sequence[str], scoring: Scoring = Scoring()
+    vocabulary: Vocabulary,
+    max_length: int,
+    sources: Sequence[str],
+    references: Sequence[str],
+    scoring: Scoring = Scoring(),
 ) -> TextSample:
-    """The lines, with their lengths as the model has them."""
-    tokens = encode_lines(sources, model.vocabulary, model.max_length)
-    return TextSample(sources, references, [len(line) for line in tokens], model.vocabulary, scoring)
+    """The lines, with their lengths as models of this vocabulary have them that take so many tokens."""
+    tokens = encode_lines(sources, vocabulary, max_length)
+    return TextSample(sources, references, [len(line) for line in tokens], vocabulary, scoring)
 
 
 @dataclasses.dataclass(frozen=True)

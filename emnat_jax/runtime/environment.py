@@ -18,12 +18,14 @@ def environment() -> Environment:
         devices=f"{len(devices)} x {devices[0].device_kind}",
         platform=platform.platform(),
         python=platform.python_version(),
-        versions={name: package_version(name) for name in PACKAGES} | {"emnat_jax": __version__},
+        versions={name: package_version(name) for name in PACKAGES},
     )
 
 
 def package_version(package: str) -> str | None:
-    """The version that is installed; None where none is."""
+    """The version that is installed; None where none is. Of this package it is the one that runs."""
+    if package == "emnat_jax":
+        return __version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -10,8 +10,11 @@ import sacrebleu
 
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.cli import benchmark
+from emnat_jax.config import MeshConfig
 from emnat_jax.errors import UserError
+from emnat_jax.profiling.random_models import RandomSize, export_random, random_model
 from emnat_jax.runtime.cores import available_cores
+from emnat_jax.runtime.mesh import make_layout
 from tests.cli.commands import error_of, run
 
 TINY = ("--random", "--size=tiny", "--vocab=50", "--length=5", "--sentences=3")
@@ -185,6 +188,15 @@ def test_an_export_of_another_model_is_not_timed_in_its_place(workdir, tmp_path,
     capsys.readouterr()
     said = error_of(capsys, "benchmark", "latency", f"--workdir={copy}", "--systems=student:onnx")
     assert "exports/student is of another model or decodes otherwise" in said
+
+
+def test_tokens_are_not_given_to_a_model_with_another_vocabulary(workdir, tmp_path, capsys):
+    size = RandomSize("tiny", 50, 8)
+    layers = {"encoder_layers": 1, "decoder_layers": 1}
+    model = random_model(size.model("vanilla", **layers), size.vocabulary(), make_layout(MeshConfig()))
+    export_random(model, tmp_path / "other", "onnx")
+    said = error_of(capsys, "benchmark", "distill", f"--workdir={workdir}", f"--systems={tmp_path / 'other'}")
+    assert "has another vocabulary than" in said
 
 
 @pytest.mark.parametrize(

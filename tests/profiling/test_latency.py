@@ -85,7 +85,7 @@ def test_a_batch_of_n_is_one_batch_of_n(finished, role, monkeypatch):
     work = workspace(finished)
     model, shares = round_model(work, 0, role), row_shares(work.layout)
     lines = [" ".join(["s1", "s2", "s3", "s4", "s5"][:length]) for length in (3, 4, 5, 3)] * shares
-    assert text_sample(model, lines, lines).lengths[:3] == [4, 5, 6]
+    assert text_sample(model.vocabulary, 8, lines, lines).lengths[:3] == [4, 5, 6]
     shapes = []
     decode = inference.decode_pairs
 

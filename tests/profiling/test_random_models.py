@@ -117,10 +117,12 @@ def test_by_default_there_are_the_teacher_and_the_students_in_jax_and_exported()
     ("call", "says"),
     [
         (lambda: default_names(["ar"]), "--families: 'ar' is none of vanilla"),
+        (lambda: default_names(["ctc", "ctc"]), "--families=ctc,ctc: name each once"),
         (lambda: layers_of("12"), "layers=12: give"),
         (lambda: layers_of("0+1"), r"layers=0\+1: give"),
         (lambda: RandomSize("tiny", 50, 1), "--length=1: use 2"),
         (lambda: SIZE.model("ar", decoder="viterbi"), "decoder 'viterbi'"),
+        (lambda: SIZE.model("ar", dtype="int4"), "dtype='?int4"),
     ],
 )
 def test_mistakes(call, says):
