@@ -27,7 +27,8 @@ class CTranslate2Translator(ExportedTranslator):
 
     Greedy search is that of `families.ar`. Beam search keeps the same prefixes alive up to the same limit and
     ranks by the same score (docs/method.md, section 10.2), but it finishes a prefix only where EOS is among
-    the K best continuations of all: now and then a list lacks one that ours has, near its end. A source
+    the K best continuations of all. Lists of a trained teacher hardly differ; those of one that is never sure
+    of the end of a sentence do, and lack better ones that ours has, never the other way round. A source
     without words has no candidates.
     """
 

@@ -48,11 +48,7 @@ def distill(
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
-    for model in proposers:
-        require(
-            model.vocabulary.fingerprint == vocabulary.fingerprint,
-            f"{model!r} has another vocabulary than {source}; take a model of the same workdir.",
-        )
+    _require_vocabulary(proposers, source, vocabulary)
     single = num_candidates == len(proposers) == 1 and not include_reference
     fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash}
     fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
@@ -73,6 +69,15 @@ def distill(
 
     made_of = _Source(source, read)
     return _derive(made_of, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers)
+
+
+def _require_vocabulary(proposers: Sequence[Translator], source: epath.Path, vocabulary: Vocabulary) -> None:
+    """UserError for a proposer with another vocabulary."""
+    for model in proposers:
+        require(
+            model.vocabulary.fingerprint == vocabulary.fingerprint,
+            f"{model!r} has another vocabulary than {source}; take a model of the same workdir.",
+        )
 
 
 def add_score_columns(

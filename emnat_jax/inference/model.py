@@ -87,6 +87,7 @@ class TrainedModel(Translator):
 
     @property
     def config(self) -> ModelSpec:
+        """Its family, sizes and decoding options."""
         return self.functions.model
 
     @property
@@ -98,6 +99,7 @@ class TrainedModel(Translator):
         return self.functions.batch_rows
 
     def made_from(self) -> dict[str, Any]:
+        """What its outputs depend on: parameters, decoding, chooser; JSON."""
         chooser = self.teacher
         return {
             "model": self.fingerprint,
@@ -121,6 +123,7 @@ class TrainedModel(Translator):
         return [one.first(num_candidates) for one in found]
 
     def score_pairs(self, pairs: Pairs) -> np.ndarray:
+        """log p(target | source) f32[n] in nats, in the order of the data set."""
         return self.functions.score(self.params, pairs)
 
     def metrics(self, pairs: Pairs) -> Metrics:

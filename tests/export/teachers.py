@@ -92,9 +92,8 @@ def decoded(pair: Pair, sources: Sequence[np.ndarray], count: int) -> list[list[
         places = [place for place, row in enumerate(sources) if low < len(row) <= bucket]
         parts = jax.device_get(decode(padded([sources[place] for place in places], bucket)))
         for place, *of_row in zip(places, parts.tokens, parts.log_prob, parts.rank_score, strict=True):
-            for tokens, log_prob, rank in zip(*of_row, strict=True):
-                if not is_impossible(rank):
-                    found[place].append(Best(tuple(tokens[tokens != PAD].tolist()), log_prob, rank))
+            every = (Best(tuple(t[t != PAD].tolist()), p, r) for t, p, r in zip(*of_row, strict=True))
+            found[place] = [one for one in every if not is_impossible(one.rank_score)]
     return found
 
 
@@ -104,35 +103,48 @@ def listed(pair: Pair, sources: Sequence[np.ndarray], count: int) -> list[list[B
     return [[Best(tuple(t.tolist()), p, r) for t, p, r in zip(*one, strict=True)] for one in found]
 
 
+Prefix = tuple[tuple[int, ...], float]  # words, log-probability
+
+
 def searched(pair: Pair, sources: Sequence[np.ndarray], beam: int) -> list[list[Best]]:
     """A beam search that ends the prefixes whose EOS is among the best continuations, word by word."""
-    module, limit_of = NextToken(pair.spec.transformer), pair.spec.transformer.output_length
+    module, spec = NextToken(pair.spec.transformer), pair.spec
     logits = jax.jit(lambda source, prefix: module.apply({"params": pair.params}, source, prefix))
-    found = []
-    for source in sources:
-        limit = limit_of(min(bucket for bucket in BUCKETS if len(source) <= bucket))
-        inputs = padded([source] * beam, BUCKETS[-1])
-        alive, ended = [((), 0.0)], []
-        for position in range(limit):
-            slots = [np.array(words, np.int32) for words, _ in alive] + [EMPTY] * (beam - len(alive))
-            prefixes = padded(slots, MAX_LENGTH)
-            gains = np.asarray(jax.nn.log_softmax(logits(inputs, prefixes)[:, position]))[:, :VOCAB]
-            if position == limit - 1:
-                gain = gains[:, EOS] if limit < MAX_LENGTH else np.zeros(beam)
-                ended += [((*words, EOS), score + gain[k]) for k, (words, score) in enumerate(alive)]
-                break
-            every = [
-                ((*words, token), score + gains[k, token])
-                for k, (words, score) in enumerate(alive)
-                for token in range(VOCAB)
-            ]
-            every.sort(key=lambda one: -one[1])
+
+    def gains_of(source: np.ndarray, alive: Sequence[Prefix], position: int) -> np.ndarray:
+        slots = [np.array(words, np.int32) for words, _ in alive] + [EMPTY] * (beam - len(alive))
+        found = logits(padded([source] * beam, BUCKETS[-1]), padded(slots, MAX_LENGTH))[:, position]
+        return np.asarray(jax.nn.log_softmax(found))[:, :VOCAB]
+
+    def ranked(ended: Sequence[Prefix]) -> list[Best]:
+        alpha = spec.options.length_penalty
+        found = [Best(tokens, score, score / ((5 + len(tokens)) / 6) ** alpha) for tokens, score in ended]
+        return sorted(found, key=lambda one: -one.rank_score)[:beam]
+
+    def search(source: np.ndarray) -> list[Best]:
+        limit = spec.transformer.output_length(min(width for width in BUCKETS if len(source) <= width))
+        alive: list[Prefix] = [((), 0.0)]
+        ended: list[Prefix] = []
+        for position in range(limit - 1):
+            every = continued(alive, gains_of(source, alive, position))
             ended += [one for one in every[:beam] if one[0][-1] == EOS]
             others = every[:beam] if position == limit - 2 else every
             alive = [one for one in others if one[0][-1] != EOS][:beam]
-        rank = [Best(t, p, p / ((5 + len(t)) / 6) ** pair.spec.options.length_penalty) for t, p in ended]
-        found.append(sorted(rank, key=lambda one: -one.rank_score)[:beam])
-    return found
+        last = gains_of(source, alive, limit - 1)[:, EOS] if limit < MAX_LENGTH else np.zeros(beam)
+        ended += [((*words, EOS), score + last[k]) for k, (words, score) in enumerate(alive)]
+        return ranked(ended)
+
+    return [search(source) for source in sources]
+
+
+def continued(alive: Sequence[Prefix], gains: np.ndarray) -> list[Prefix]:
+    """Every continuation by a word, the best first."""
+    found = [
+        ((*words, token), score + gains[k, token])
+        for k, (words, score) in enumerate(alive)
+        for token in range(VOCAB)
+    ]
+    return sorted(found, key=lambda one: -one[1])
 
 
 def scores_of(pair: Pair, sources, targets) -> np.ndarray:

@@ -20,10 +20,12 @@ from tests.export.teachers import TOLERANCE
 
 
 @pytest.fixture(scope="module")
-def teacher(workdir) -> Path:
+def teacher(workdir, tmp_path_factory) -> Path:
     """The exported teacher of a workdir."""
-    assert run("export", f"--workdir={workdir}", "--role=teacher", "--round=0")[0] == 0
-    return workdir / "exports" / "teacher"
+    folder = tmp_path_factory.mktemp("teacher") / "exported"
+    asked = [f"--workdir={workdir}", "--role=teacher", "--round=0", f"--output={folder}"]
+    assert run("export", *asked)[0] == 0
+    return folder
 
 
 def test_lines_are_translated_listed_and_scored_as_by_the_trained_model(workdir, teacher):
