@@ -1,119 +1,193 @@
-"""Honest timings: one training step, or translation by batch size.
+"""Honest timings, of several systems in turns: one sentence or batch, whole texts, distillation, training.
 
-`train` times the compiled step of a role's configuration on random tokens and needs no data: the mean of
-steps that follow one another without a wait, as in training.
-`latency` times a finished model from raw lines to raw translations, in batches of exactly N sentences of
-similar length, and keeps the times, with the BLEU of these sentences, for `emnat report`. Median and 95th
-percentile are of at least 20 batches; where the sentences make fewer, they are translated several times.
+`latency` times batches of exactly N sentences of similar length from raw lines to raw translations: median,
+95th percentile and mean of at least 20 calls. `throughput` translates a whole text at once, in the best
+batches found for each system. `distill` does so with the sources of the training set, tokens to tokens, and
+searches for the N best. BLEU is of the sentences that were timed. Compilation and warm-up are left out. All
+systems take turns (A B C A B C ...), so that a busy machine slows all of them alike.
+
+A system is MODEL[:BACKEND[:PRECISION]][:OPTION=VALUE...]. MODEL is teacher or student, or the folder of a
+trained or exported model; BACKEND jax (the default), onnx or ctranslate2; PRECISION int8 or float32, of an
+exported model; an OPTION decoder, round, length_candidates or rescore. An exported model of a role lies in
+WORKDIR/exports and is made first where it is missing. Without --systems it is the model of --role or --model.
+
+--random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
+and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1) or dtype.
+
+`train` times the compiled step of a role's configuration on random tokens: the mean of steps that follow one
+another without a wait, as in training.
 
 Examples:
-  emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
+  emnat benchmark latency --threads=1 --systems=teacher,student,student:onnx:int8,teacher:ctranslate2:int8
   emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,8,32
+  emnat benchmark throughput --systems=student:onnx:int8,student:jax:decoder=argmax
+  emnat benchmark latency --random --threads=1 --size=base --vocab=32000 --families=vanilla,ctc,dag --batch=1
+  emnat benchmark latency --random --systems=ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8
+  emnat benchmark distill --num-candidates=1,8 --systems=teacher:decoder=greedy,teacher:ctranslate2:int8
+  emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
 """
 
 import argparse
-import functools
 from typing import TYPE_CHECKING, Any
 
-from emnat_jax.artifacts import paths
+from emnat_jax.cli.benchmark_systems import Measured, measured_systems
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_model, load_model
+from emnat_jax.cli.model import add_model
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.config import SIZES
 from emnat_jax.errors import UserError, require
-from emnat_jax.report.record import Timing
+from emnat_jax.runtime.cores import bind_to_cores
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
 
-DECODING = ("model", "decoder", "length_candidates", "rescore")  # options that the rounds did not decode with
+COUNTS = ("rows", "length", "repeats", "sentences", "passes")
+SENTENCES = {"latency": 128, "throughput": 1_000, "distill": 1_000}  # timed unless told
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat benchmark`."""
-    parser.add_argument("what", choices=("train", "latency"))
+    parser.add_argument("what", choices=("latency", "throughput", "distill", "train"))
     add_workdir(parser)
-    add_model(parser)
-    parser.add_argument("--rows", type=int, default=64, metavar="N", help="train: rows; default: 64")
-    parser.add_argument("--length", type=int, default=25, metavar="N", help="train: tokens; default: 25")
-    parser.add_argument("--vocab", type=int, default=10_000, metavar="N", help="train: ids; default: 10000")
-    parser.add_argument("--repeats", type=int, default=10, metavar="N", help="train: steps; default: 10")
+    text = "cores of this process and threads of an exported model; default: all that there are"
+    parser.add_argument("--threads", type=int, metavar="N", help=text)
     parser.add_argument(
-        "--batch", default="1,8,32,128", metavar="N[,N]", help="latency: sizes; default: 1,8,32,128"
+        "--systems", metavar="A,B,...", help="what is timed in turns; the first is compared with"
     )
-    parser.add_argument("--sentences", type=int, default=128, metavar="N", help="latency; default: 128")
+    add_model(parser)
+    parser.set_defaults(role=None)  # `distill` has another default than the rest
+    _add_sample(parser)
+    _add_random(parser)
+    group = parser.add_argument_group("train")
+    group.add_argument("--rows", type=int, default=64, metavar="N", help="default: 64")
+    group.add_argument("--repeats", type=int, default=10, metavar="N", help="steps; default: 10")
     add_json(parser, "the timings")
 
 
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("latency, throughput, distill")
+    default = "1,8,32,128"
+    group.add_argument(
+        "--batch", default=default, metavar="N[,N]", help=f"latency: sizes; default: {default}"
+    )
+    counts = ", ".join(f"{name} {count}" for name, count in SENTENCES.items())
+    group.add_argument("--sentences", type=int, metavar="N", help=f"default: {counts}")
+    group.add_argument("--passes", type=int, default=5, metavar="N", help="not latency: timed; default: 5")
+    text = "distill: translations of each source; default: 1,8"
+    group.add_argument("--num-candidates", default="1,8", metavar="N[,N]", help=text)
+
+
+def _add_random(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("random weights (train has no others)")
+    group.add_argument("--random", action="store_true", help="models with random weights, without a workdir")
+    group.add_argument("--size", choices=SIZES, default="base", help="--random; default: base")
+    text = "--random: `ar` and these, in JAX and exported, in place of --systems; default: vanilla,ctc,dag"
+    group.add_argument("--families", metavar="A,B", help=text)
+    group.add_argument("--length", type=int, default=25, metavar="N", help="tokens; default: 25")
+    group.add_argument("--vocab", type=int, default=10_000, metavar="N", help="ids; default: 10000")
+
+
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    _check(args, processes)
+    if args.threads is not None:
+        bind_to_cores(args.threads)  # before JAX, which starts its threads when it is imported
+    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+    if args.what == "train":
+        _show_training(work, args)
+        return
+    with measured_systems(work, args) as measured:
+        {"latency": _latency, "throughput": _throughput, "distill": _distill}[args.what](measured, args)
+
+
+def _check(args: argparse.Namespace, processes: Processes) -> None:
+    """UserError for numbers out of range, and for options that do not go together."""
     from emnat_jax.tokens import NUM_SPECIAL
 
-    for name in ("rows", "length", "repeats", "sentences"):
+    args.sentences = SENTENCES.get(args.what, 1) if args.sentences is None else args.sentences
+    for name in COUNTS:
         require(getattr(args, name) >= 1, f"--{name}={getattr(args, name)}: use 1 or more.")
     require(args.vocab > NUM_SPECIAL, f"--vocab={args.vocab}: use more than the {NUM_SPECIAL} special ids.")
-    work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
-    from emnat_jax.em.report import environment
+    args.batch, args.num_candidates = numbers("batch", args), numbers("num_candidates", args)
+    alone = args.what == "train" or processes.count == 1
+    require(alone, f"{args.what} is of one process; start it on one host, without the others.")
+    no_systems = args.what != "train" or not (args.systems or args.random)
+    require(no_systems, "train times a role's configuration: leave out --systems and --random.")
+    require(args.random or not args.families, "--families is of models with random weights: add --random.")
+    for name in ("role", "model", "round", "decoder", "length_candidates", "rescore"):
+        option, taken = f"--{name.replace('_', '-')}", getattr(args, name) is not None
+        require(not (taken and args.systems), f"{option}: put it into the names of --systems.")
+        require(
+            not (taken and args.random),
+            f"{option} is of trained models: leave out --random, or use --systems.",
+        )
 
-    here = environment()
-    measure = _train if args.what == "train" else _latency
-    measured = measure(work, args, here.devices)
-    show({"devices": here.devices, "jax": here.versions["jax"], **measured}, args.json)
+
+def numbers(name: str, args: argparse.Namespace) -> list[int]:
+    """The numbers of an option that takes several. UserError for anything else."""
+    text = getattr(args, name)
+    found = [int(part) if part.isdigit() else 0 for part in text.split(",")]
+    if min(found) < 1 or len(set(found)) < len(found):
+        raise UserError(
+            f"--{name.replace('_', '-')}={text}: give different numbers of at least 1, e.g. 1,64."
+        )
+    return found
 
 
-def _train(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[str, Any]:
+def _show_training(work: "Workspace", args: argparse.Namespace) -> None:
     from emnat_jax.profiling.benchmark import BatchShape, measure_loss, measure_training
+    from emnat_jax.profiling.machine import this_machine
 
-    role = work.config.role(args.role)
+    role, here = work.config.role(args.role or "student"), this_machine(())
     model = role.model.resolve(args.vocab, args.length)
     shape = BatchShape(args.rows, args.length, args.length)
     timing = measure_training(model, role.train, work.layout, shape, args.repeats)
     loss_ms = measure_loss(model, shape, args.repeats)
-    return {**shape._asdict(), **vars(timing), "loss_alone_ms": loss_ms}
+    measured = {**shape._asdict(), **vars(timing), "loss_alone_ms": loss_ms}
+    about = {"devices": here.devices, "cores": here.cores, "cpu": here.cpu, "jax": here.versions["jax"]}
+    show({**about, **measured}, args.json)
 
 
-def _latency(work: "Workspace", args: argparse.Namespace, devices: str) -> dict[str, Any]:
+def _latency(measured: Measured, args: argparse.Namespace) -> None:
     """The timings, which are kept for the report's page as well."""
-    from emnat_jax.artifacts.manifest import read_dataset
     from emnat_jax.em.latency import keep_latency
-    from emnat_jax.em.open_model import last_round
-    from emnat_jax.evaluation.bleu import signed_bleu
-    from emnat_jax.evaluation.metrics import require_metrics
-    from emnat_jax.profiling.latency import measure_latency, measured_sentences, one_batch
+    from emnat_jax.profiling.latency import measure_latency
+    from emnat_jax.report.speed_text import latency_text
 
-    require(work.processes.count == 1, "latency is of one process; start it on one host, without the others.")
-    sizes, scoring = _sizes(args.batch), work.config.scoring
-    require_metrics(scoring)
-    rows = list(read_dataset(work.directory / paths.split(work.config.data.splits[-1])))[: args.sentences]
-    references = [row.target_text for row in rows]
-    model = load_model(work, args)
-    sentences = measured_sentences(model, [row.source_text for row in rows], references)
-    make_translate = functools.cache(functools.partial(one_batch, model, work.layout))
-    batches = measure_latency(make_translate, sentences, sizes, work.config.data.buckets, scoring)
-    index = last_round(work, args.role) if args.round is None and args.model is None else args.round
-    changes = {name: value for name in DECODING if (value := getattr(args, name)) is not None}
-    about = [] if args.model else [f"round {index}"]
-    timing = Timing(
-        name=", ".join([args.role, *about, *(f"{name}={value}" for name, value in changes.items())]),
-        role=args.role,
-        round=index,
-        device=devices,
-        sentences=len(rows),
-        bleu_signature=signed_bleu(references, [references], scoring)[1],
-        changes=changes,
-        batches=batches,
-    )
-    keep_latency(work.directory, timing)
-    return {
-        "sentences": len(rows),
-        "bleu_signature": timing.bleu_signature,
-        **{f"batch_{item.batch}": item for item in batches},
-    }
+    found = measure_latency(measured.systems, measured.sample, args.batch, measured.note)
+    timings = [
+        measured.timing(system, batches) for system, batches in zip(measured.systems, found, strict=True)
+    ]
+    if not args.random:
+        for timing in timings:
+            keep_latency(measured.work.directory, timing)
+    _show(timings, latency_text(timings), args)
 
 
-def _sizes(text: str) -> list[int]:
-    sizes = [int(part) if part.isdigit() else 0 for part in text.split(",")]
-    if min(sizes) < 1:
-        raise UserError(f"--batch={text}: give numbers of sentences, e.g. 1,64.")
-    return sizes
+def _throughput(measured: Measured, args: argparse.Namespace) -> None:
+    _show_rates(measured, args, [1])
+
+
+def _distill(measured: Measured, args: argparse.Namespace) -> None:
+    _show_rates(measured, args, args.num_candidates)
+
+
+def _show_rates(measured: Measured, args: argparse.Namespace, candidates: list[int]) -> None:
+    """Each system with each number of candidates."""
+    from emnat_jax.profiling.throughput import Search, measure_throughput
+    from emnat_jax.report.speed_text import throughput_text
+
+    searches = [Search(system, count) for count in candidates for system in measured.systems]
+    rates = measure_throughput(searches, measured.sample, measured.machine, args.passes, measured.note)
+    _show(rates, throughput_text(rates), args)
+
+
+def _show(timings: list[Any], text: str, args: argparse.Namespace) -> None:
+    from emnat_jax.report.convert import SCHEMA_VERSION
+
+    if args.json:
+        show({"schema_version": SCHEMA_VERSION, "timings": timings}, as_json=True)
+    else:
+        print(text)

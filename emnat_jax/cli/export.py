@@ -12,6 +12,7 @@ Examples:
 """
 
 import argparse
+import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
@@ -39,20 +40,12 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     require(processes.count == 1, "export is of one process; start it on one host, without the others.")
     require(args.rescore is None, "--rescore: the exported model chooses alone; leave it out.")
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
-    from emnat_jax.em.export import export_sample
-    from emnat_jax.export.make import Job, export_model
+    from emnat_jax.em.export import make_export
 
     model = load_model(work, args)
     output = args.output or work.directory / paths.EXPORTS / args.role
-    job = Job(
-        model=model,
-        buckets=work.config.data.buckets,
-        sample=export_sample(work, args.sentences),
-        scoring=work.config.scoring,
-        seed=work.config.seed,
-        log=lambda text: note("export", text),
-    )
-    about = export_model(job, output, args.format)
+    log = functools.partial(note, "export")
+    about = make_export(work, model, output, args.format, sentences=args.sentences, log=log)
     show(
         {"folder": str(output), "format": about.format, "precision": about.precision, **about.parity},
         args.json,

@@ -1,11 +1,41 @@
-"""What an export is measured on: sentences of the workdir's validation split."""
+"""Exports of an open workdir's models, compared on sentences of its validation split."""
+
+from collections.abc import Callable
+
+from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import is_finished, read_dataset
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
+from emnat_jax.export.folder import About
+from emnat_jax.export.make import Job, export_model
 from emnat_jax.export.parity import Sample
+from emnat_jax.inference.model import TrainedModel
+
+SENTENCES = 1_000  # that are compared
+
+
+def make_export(
+    work: Workspace,
+    model: TrainedModel,
+    directory: epath.PathLike,
+    format: str | None = None,
+    *,
+    sentences: int = SENTENCES,
+    log: Callable[[str], None],
+) -> About:
+    """As `export_model`, compared on the first `sentences` of the workdir."""
+    job = Job(
+        model=model,
+        buckets=work.config.data.buckets,
+        sample=export_sample(work, sentences),
+        scoring=work.config.scoring,
+        seed=work.config.seed,
+        log=log,
+    )
+    return export_model(job, directory, format)
 
 
 def export_sample(work: Workspace, count: int) -> Sample:

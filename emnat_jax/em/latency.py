@@ -5,7 +5,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append
 from emnat_jax.report.convert import dumps, loads
-from emnat_jax.report.record import Timing
+from emnat_jax.report.timings import Timing
 
 
 def keep_latency(directory: epath.Path, timing: Timing) -> None:

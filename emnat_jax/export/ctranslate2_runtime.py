@@ -38,10 +38,11 @@ class CTranslate2Translator(ExportedTranslator):
     # A beam of K ends with this many times K finished hypotheses, whatever could still come; None: at the
     # limit, or when nothing is alive.
     patience: float | None = None
+    batch_tokens: int = BATCH_TOKENS
 
     @property
     def batch_rows(self) -> int:
-        return BATCH_TOKENS
+        return self.batch_tokens
 
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
@@ -76,7 +77,7 @@ class CTranslate2Translator(ExportedTranslator):
         scored = self.model.score_batch(
             [self._named(sources[row]) for row in fits],
             [self._named(targets[row][:-1]) for row in fits],  # it adds EOS
-            max_batch_size=BATCH_TOKENS,
+            max_batch_size=self.batch_tokens,
             batch_type="tokens",
             max_input_length=0,
         )
@@ -129,7 +130,7 @@ class CTranslate2Translator(ExportedTranslator):
             min_decoding_length=0,
             max_decoding_length=max(limit - 1, 1),  # EOS is ours at the last position
             max_input_length=0,
-            max_batch_size=BATCH_TOKENS,
+            max_batch_size=self.batch_tokens,
             batch_type="tokens",
         )
         for source, result in zip(sources, results, strict=True):

@@ -22,17 +22,18 @@ class OnnxTranslator(ExportedTranslator):
     """A student that ONNX Runtime runs on a CPU; it gives the best translation of a line, without a score."""
 
     session: Any  # onnxruntime.InferenceSession
+    batch_tokens: int = BATCH_TOKENS
 
     @property
     def batch_rows(self) -> int:
-        return BATCH_TOKENS
+        return self.batch_tokens
 
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best translation of every source, in the order of the data set; its scores are NaN."""
         if num_candidates != 1:
             raise UserError(_ONE)
         found: dict[int, Candidates] = {}
-        for rows in _batches(pairs.source_lengths, BATCH_TOKENS):
+        for rows in _batches(pairs.source_lengths, self.batch_tokens):
             (tokens,) = self.session.run(["tokens"], {"source": _padded(pairs, rows)})
             ends = np.argmax(tokens == EOS, axis=1) + 1
             for row, line, end in zip(rows, tokens, ends, strict=True):

@@ -1,82 +1,85 @@
-"""Times of translation, from raw lines to raw translations, and the quality of what was timed."""
+"""Times of translation by batch size, systems in turns, and the quality of what was timed."""
 
-import dataclasses
-import functools
-import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from emnat_jax.config import DataConfig, Scoring
-from emnat_jax.evaluation.bleu import corpus_bleu
-from emnat_jax.inference.model import CompiledModel, TrainedModel
-from emnat_jax.inference.sentences import encode_lines
-from emnat_jax.report.record import BatchTiming
-from emnat_jax.runtime.mesh import Layout, row_shares
+from emnat_jax.profiling.samples import Sample
+from emnat_jax.profiling.side_by_side import Call, interleaved, timed
+from emnat_jax.profiling.systems import System
+from emnat_jax.report.timings import BatchTiming
 
 MIN_CALLS = 20  # of which a 95th percentile is more than the slowest; fewer batches are translated repeatedly
 
-Translate = Callable[[Sequence[str]], list[str]]
 
-
-class Sentences(NamedTuple):
-    """What is translated under the clock."""
-
-    sources: Sequence[str]
-    references: Sequence[str]
-    lengths: Sequence[int]  # tokens of the sources, EOS included
-
-
-def measured_sentences(model: TrainedModel, sources: Sequence[str], references: Sequence[str]) -> Sentences:
-    """The sentences with their lengths, as the model takes them."""
-    tokens = encode_lines(sources, model.vocabulary, model.max_length)
-    return Sentences(sources, references, [len(line) for line in tokens])
+class _FirstPass(NamedTuple):
+    seconds: float
+    outputs: list[Any]  # of each source of the sample
 
 
 def measure_latency(
-    make_translate: Callable[[int, int], Translate],
-    sentences: Sentences,
+    systems: Sequence[System],
+    sample: Sample,
     sizes: Sequence[int],
-    buckets: Sequence[int],
-    scoring: Scoring = Scoring(),
-) -> tuple[BatchTiming, ...]:
-    """Time of a batch for each batch size, and BLEU of what was translated.
+    note: Callable[[str], None] = lambda text: None,
+) -> list[tuple[BatchTiming, ...]]:
+    """Of each system the time of a batch for each batch size, and BLEU of what was translated.
 
-    `make_translate(rows, width)` gives the function that translates so many lines, none of more than `width`
-    tokens, as one batch. All batches are translated once unmeasured before, then until there are MIN_CALLS.
-    Segmentation, length prediction, search, rescoring and detokenisation are inside the time.
+    All batches are translated once unmeasured before, then in turns (A, B, C, A, B, C, ...) until there are
+    MIN_CALLS of each system. All that a model does is inside the time: segmentation, length prediction,
+    search, rescoring and detokenisation.
     """
-    return tuple(_measure(make_translate, sentences, size, buckets, scoring) for size in sizes)
+    by_size = []
+    for size in sizes:
+        note(f"batches of {size}")
+        by_size.append(_measure(systems, sample, size))
+    return list(zip(*by_size, strict=True))
 
 
-def _measure(
-    make_translate: Callable[[int, int], Translate],
-    sentences: Sentences,
-    size: int,
-    buckets: Sequence[int],
-    scoring: Scoring,
+def _measure(systems: Sequence[System], sample: Sample, size: int) -> list[BatchTiming]:
+    """One size, for all systems."""
+    places = make_batches(sample.lengths, size)
+    calls = [[_call(system, sample, batch) for batch in places] for system in systems]
+    first = [_first_pass(of_system, places, len(sample.lengths)) for of_system in calls]
+    seconds = interleaved(calls, MIN_CALLS)
+    reference = float(np.median(seconds[0]))
+    return [
+        _timing(size, times, passed, sample.bleu(passed.outputs), reference)
+        for times, passed in zip(seconds, first, strict=True)
+    ]
+
+
+def _call(system: System, sample: Sample, places: Sequence[int]) -> Call:
+    model = system.at_once(len(places), max(sample.lengths[place] for place in places))
+    return sample.call(model, places)
+
+
+def _first_pass(calls: Sequence[Call], places: Sequence[Sequence[int]], count: int) -> _FirstPass:
+    """Compiles and warms up; the outputs of `count` sources, each from the last batch that has it."""
+    outputs, seconds = [None] * count, 0.0
+    for call, batch in zip(calls, places, strict=True):
+        elapsed, found = timed(call)
+        seconds += elapsed
+        for place, output in zip(batch, found, strict=True):
+            outputs[place] = output
+    return _FirstPass(seconds, outputs)
+
+
+def _timing(
+    size: int, seconds: Sequence[float], first: _FirstPass, bleu: float | None, reference: float
 ) -> BatchTiming:
-    calls, places = [], make_batches(sentences.lengths, size)
-    for batch in places:
-        translate = make_translate(size, _width(max(sentences.lengths[i] for i in batch), buckets))
-        calls.append(functools.partial(translate, [sentences.sources[i] for i in batch]))
-    first = [_timed(call) for call in calls]
-    outputs = {
-        i: line for batch, (_, lines) in zip(places, first) for i, line in zip(batch, lines, strict=True)
-    }
-    passes = -(-MIN_CALLS // len(calls))
-    seconds = [_timed(call)[0] for _ in range(passes) for call in calls]
+    median = float(np.median(seconds))
     return BatchTiming(
         batch=size,
         calls=len(seconds),
-        median_ms=1e3 * float(np.median(seconds)),
+        median_ms=1e3 * median,
         p95_ms=1e3 * float(np.percentile(seconds, 95)),
         sentences_per_second=size * len(seconds) / sum(seconds),
-        first_pass_seconds=sum(elapsed for elapsed, _ in first),
-        bleu=corpus_bleu(
-            [outputs[i] for i in range(len(sentences.sources))], [sentences.references], scoring
-        ),
+        first_pass_seconds=first.seconds,
+        bleu=bleu,
+        mean_ms=1e3 * float(np.mean(seconds)),
+        ratio=reference / median,
     )
 
 
@@ -91,24 +94,3 @@ def make_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     order = np.concatenate([order, again])
     order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
     return order.reshape(-1, size).tolist()
-
-
-def one_batch(model: TrainedModel, layout: Layout, rows: int, width: int) -> Translate:
-    """Translation of `rows` lines of at most `width` tokens as one batch, spread over the devices.
-
-    Where the devices do not divide the rows, each has as many as the one with the most.
-    """
-    data = DataConfig(buckets=(width,), decode_rows=-(-rows // row_shares(layout)))
-    functions = CompiledModel(model.config, data, layout)
-    return dataclasses.replace(model, functions=functions).translate
-
-
-def _width(length: int, buckets: Sequence[int]) -> int:
-    """That of the narrowest bucket; of a longer sentence its own."""
-    return next((bucket for bucket in buckets if length <= bucket), length)
-
-
-def _timed(call: Callable[[], list[str]]) -> tuple[float, list[str]]:
-    begin = time.perf_counter()
-    lines = call()
-    return time.perf_counter() - begin, lines

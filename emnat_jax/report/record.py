@@ -1,4 +1,4 @@
-"""What a run reports, as types: eval.json of a round, report.json of them all, a line of latency.jsonl.
+"""What a run reports, as types: eval.json of a round, report.json of them all.
 
 `report/convert.py` writes them as JSON and reads them; field names are keys. Percentages are from 0
 to 100, shares from 0 to 1, losses and log-probabilities in nats.
@@ -7,6 +7,7 @@ to 100, shares from 0 to 1, losses and log-probabilities in nats.
 import dataclasses
 
 from emnat_jax.config import Config, SelectConfig
+from emnat_jax.report.timings import Timing
 
 SYSTEMS = ("teacher", "student", "student_rescored")  # what a round evaluates
 SPLITS = ("valid", "test", "test_multi")  # the last: sentences with several references, data.test_multi
@@ -215,33 +216,6 @@ class Effect:
     after: float  # percent, the last round
     p_value: float  # one-sided
     signature: str
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchTiming:
-    """Translation of this many sentences at a time."""
-
-    batch: int
-    calls: int  # that were timed, each of one batch
-    median_ms: float  # of a call
-    p95_ms: float
-    sentences_per_second: float  # over all calls
-    first_pass_seconds: float  # over all batches, compilation included; in none of the above
-    bleu: float  # of these translations, each sentence once
-
-
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """One `emnat benchmark latency` of a trained model: a line of latency.jsonl."""
-
-    name: str
-    role: str
-    round: int | None  # None for a model that was named by its folder
-    device: str  # e.g. 1 x cpu
-    sentences: int  # the first so many of the test split, or of valid where there is none
-    bleu_signature: str
-    changes: dict[str, str | int]  # options of decoding that the round did not have
-    batches: tuple[BatchTiming, ...]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,22 +4,25 @@ from collections.abc import Sequence
 
 from emnat_jax.report.charts import scatter
 from emnat_jax.report.markup import figures, table, text
-from emnat_jax.report.record import BatchTiming, Timing
+from emnat_jax.report.timings import BatchTiming, Timing
 
 ABOUT = (
     "From raw lines to raw translations, compilation excluded; search, length prediction and rescoring are "
-    "inside the time. A batch has sentences of similar length and is padded to the bucket of the longest; a "
-    "batch that would not be full has some sentences again. BLEU is of the sentences that were timed, the "
-    "first of the test split. Median and 95th percentile are of at least 20 batches."
+    "inside the time. A batch has sentences of similar length and, in JAX, is padded to the bucket of the "
+    "longest; a batch that would not be full has some sentences again. BLEU is of the sentences that were "
+    "timed, the first of the test split. Median and 95th percentile are of at least 20 batches."
 )
 
 
 def speed(latency: Sequence[Timing]) -> tuple[str, str]:
-    """Value and note of a card: the student as the rounds decode, against the device's fastest teacher."""
+    """Value and note of a card: the student as the rounds decode, against the fastest teacher there.
+
+    Of the students that were timed where the last one was it is the fastest, in JAX or exported.
+    """
     students = [timing for timing in latency if timing.role == "student" and not timing.changes]
     if not students:
         return "not measured", "emnat benchmark latency --role=student, and --role=teacher"
-    student = students[-1]
+    student = _fastest(students)
     teacher = {item.batch: _fastest_teacher(latency, student, item.batch) for item in student.batches}
     compared = {
         item.batch: (_mean_ms(item), theirs)
@@ -28,21 +31,21 @@ def speed(latency: Sequence[Timing]) -> tuple[str, str]:
     }
     if not compared:
         only = student.batches[0]
-        about = f"student, {only.batch} at a time, no teacher timed; {student.device}"
+        about = f"{_runs(student)}, {only.batch} at a time, no teacher timed; {_where(student)[1]}"
         return f"{_mean_ms(only):.1f} ms a sentence", about
     notes = [
         f"{batch} at a time: {ours:.1f} against {theirs:.1f} ms a sentence"
         for batch, (ours, theirs) in compared.items()
     ]
     ours, theirs = next(iter(compared.values()))
-    note = f"student against the fastest teacher, {'; '.join(notes)}; {student.device}"
+    note = f"{_runs(student)} against the fastest teacher, {'; '.join(notes)}; {_where(student)[1]}"
     return f"{theirs / ours:.1f} times the teacher's", note
 
 
 def speed_section(latency: Sequence[Timing]) -> str:
     """Every system's last timing: a chart against quality, and the measurements."""
     last = {
-        (timing.name, timing.device, item.batch): (timing, item)
+        (timing.name, _place(timing), item.batch): (timing, item)
         for timing in latency
         for item in timing.batches
     }
@@ -50,10 +53,11 @@ def speed_section(latency: Sequence[Timing]) -> str:
         return ""
     points: dict[str, list[tuple[float, float, str]]] = {}
     for timing, item in last.values():
-        points.setdefault(timing.name, []).append((_mean_ms(item), item.bleu, str(item.batch)))
+        if item.bleu is not None:
+            points.setdefault(timing.name, []).append((_mean_ms(item), item.bleu, str(item.batch)))
     caption = "Quality and speed; each point is labelled with the number of sentences translated at a time"
     drawn = figures([(caption, scatter(points, "ms a sentence", "BLEU"))])
-    signatures = "; ".join(dict.fromkeys(timing.bleu_signature for timing, _ in last.values()))
+    signatures = "; ".join(dict.fromkeys(timing.bleu_signature or "none" for timing, _ in last.values()))
     note = f'<p class="note">{text(f"BLEU: {signatures}")}</p>'
     return f"<h2>Speed</h2><p>{text(ABOUT)}</p>{drawn}{_table(list(last.values()))}{note}"
 
@@ -76,25 +80,51 @@ def _table(timings: Sequence[tuple[Timing, BatchTiming]]) -> str:
             timing.name,
             item.batch,
             f"{timing.sentences:,}",
-            f"{item.bleu:.2f}",
+            "-" if item.bleu is None else f"{item.bleu:.2f}",
             f"{_mean_ms(item):.1f}",
             f"{item.sentences_per_second:.1f}",
             f"{item.median_ms:.1f}",
             f"{item.p95_ms:.1f}",
             item.calls,
-            timing.device,
+            _place(timing),
         )
         for timing, item in timings
     ]
     return table(head, lines)
 
 
+def _fastest(students: Sequence[Timing]) -> Timing:
+    """By the first size of the last one, of those of its round that were timed where it was."""
+    last = students[-1]
+    size = last.batches[0].batch
+    beside = {x.name: x for x in students if (_where(x), x.round) == (_where(last), last.round)}
+    comparable = [x for x in beside.values() if x.batches[0].batch == size]
+    return min(comparable, key=lambda timing: _mean_ms(timing.batches[0]))
+
+
 def _fastest_teacher(latency: Sequence[Timing], student: Timing, batch: int) -> float | None:
     """Mean milliseconds a sentence; None where no teacher was timed on that device and these sentences."""
-    where = (student.device, student.sentences)
-    teachers = [x for x in latency if x.role == "teacher" and (x.device, x.sentences) == where]
+    teachers = [x for x in latency if x.role == "teacher" and _where(x) == _where(student)]
     found = [_mean_ms(item) for timing in teachers for item in timing.batches if item.batch == batch]
     return min(found, default=None)
+
+
+def _where(timing: Timing) -> tuple[int, str]:
+    """What two timings have in common that may be compared."""
+    return timing.sentences, _place(timing)
+
+
+def _place(timing: Timing) -> str:
+    """The devices, with the cores where they are known: e.g. 1 x cpu, 2 cores."""
+    if timing.machine is None:
+        return timing.device
+    cores = timing.machine.cores
+    return f"{timing.device}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _runs(timing: Timing) -> str:
+    """The student, with what runs it where that is not JAX."""
+    return "student" if timing.backend == "jax" else f"student ({timing.backend} {timing.precision})"
 
 
 def _mean_ms(item: BatchTiming) -> float:

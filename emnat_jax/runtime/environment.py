@@ -5,6 +5,7 @@ import platform
 
 import jax
 
+from emnat_jax import __version__
 from emnat_jax.report.record import Environment
 
 PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "sentencepiece", "sacrebleu")
@@ -17,11 +18,14 @@ def environment() -> Environment:
         devices=f"{len(devices)} x {devices[0].device_kind}",
         platform=platform.platform(),
         python=platform.python_version(),
-        versions={name: _version(name) for name in PACKAGES},
+        versions={name: package_version(name) for name in PACKAGES},
     )
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version that is installed; None where none is. Of this package it is the one that runs."""
+    if package == "emnat_jax":
+        return __version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

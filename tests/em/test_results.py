@@ -11,7 +11,8 @@ from emnat_jax.em.latency import keep_latency, read_latency
 from emnat_jax.em.results import finished_rounds, read_evaluation
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import dumps
-from emnat_jax.report.record import BatchTiming, Evaluation, SystemScores, Timing
+from emnat_jax.report.record import Evaluation, SystemScores
+from emnat_jax.report.timings import BatchTiming, Timing
 from tests.em.runs import small_config
 from tests.report.made import NCM_BY_SPLIT, SCORES
 

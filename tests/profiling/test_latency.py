@@ -5,16 +5,13 @@ import sacrebleu
 
 from emnat_jax.config import Scoring
 from emnat_jax.inference import model as inference
-from emnat_jax.profiling.latency import (
-    MIN_CALLS,
-    Sentences,
-    make_batches,
-    measure_latency,
-    measured_sentences,
-    one_batch,
-)
+from emnat_jax.profiling.latency import MIN_CALLS, make_batches, measure_latency
+from emnat_jax.profiling.random_models import RandomSize
+from emnat_jax.profiling.samples import TextSample, text_sample
+from emnat_jax.profiling.systems import System, trained_system
 from emnat_jax.runtime.mesh import row_shares
 from tests.em.runs import finished_run, round_model, workspace
+from tests.profiling.fakes import ABOUT, Clock, Model, Places, fake_system
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +37,46 @@ def test_batches_are_sorted_by_length_and_always_full(size, expected):
 
 
 def test_a_batch_is_timed_as_one_often_enough_and_its_quality_stands_beside(monkeypatch):
-    asked, translated, clock = [], [], iter(range(10_000))
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock) / 1e3)  # every call takes a millisecond
+    clock, asked, translated = Clock(monkeypatch), [], []
 
-    def make_translate(rows, width):
-        def translate(lines):
-            asked.append((rows, width))
+    def at_once(rows, longest):
+        def run(lines, _):
+            clock.now += 1e-3
+            asked.append((rows, longest))
             translated.extend(lines)
             return [f"{line} 好" for line in lines]
 
-        return translate
+        return Model(run)
 
     sources, references = ["今天好", "他有猫", "商店"], ["今天好好", "他有猫吗", "商店好"]
-    sentences = Sentences(sources, references, [9, 3, 12])
-    (found,) = measure_latency(make_translate, sentences, [2], (4, 10, 20), Scoring("zh"))
+    vocabulary = RandomSize("tiny", 20, 5).vocabulary()
+    sample = TextSample(sources, references, [9, 3, 12], vocabulary, Scoring("zh"))
+    system = System(ABOUT, at_once(0, 0), "rows", lambda size: at_once(0, 0), at_once)
+    ((found,),) = measure_latency([system], sample, [2])
     passes = MIN_CALLS // 2
-    assert asked == [(2, 10), (2, 20)] * (1 + passes)  # the widest of a batch says its bucket
+    assert asked == [(2, 9), (2, 12)] * (1 + passes)  # the longest of each batch
     assert {*translated} == {*sources} and len(translated) == 4 * (1 + passes)
-    assert (found.batch, found.calls) == (2, MIN_CALLS)
-    assert found.median_ms == pytest.approx(1) and found.p95_ms == pytest.approx(1)
+    assert (found.batch, found.calls, found.ratio) == (2, MIN_CALLS, 1.0)
+    assert (found.median_ms, found.p95_ms, found.mean_ms) == pytest.approx((1, 1, 1))
     assert found.sentences_per_second == pytest.approx(2 * 1e3)
     outputs = [f"{line} 好" for line in sources]
     assert found.bleu == sacrebleu.corpus_bleu(outputs, [references], tokenize="zh").score
+
+
+def test_systems_take_turns_and_stand_against_the_first(monkeypatch):
+    clock, log = Clock(monkeypatch), []
+    systems = [
+        fake_system("slow", clock, log, lambda size: size),
+        fake_system("fast", clock, log, lambda _: 1),
+    ]
+    slow, fast = measure_latency(systems, Places([4, 3, 2]), [1, 2])
+    turns = [name for name, size, _ in log if size == 2][4:]  # without the first passes, of two batches each
+    assert turns == ["slow", "fast"] * MIN_CALLS
+    places = [places for name, size, places in log if size == 2]
+    assert places[4:8] == [[2, 1], [2, 1], [0, 0], [0, 0]]  # the same batch, one system after the other
+    assert [item.ratio for item in slow] == [1, 1] and [item.ratio for item in fast] == [1, 2]
+    assert slow[1].first_pass_seconds == 4  # of its two batches, in none of the others
+    assert slow[1].median_ms == 2e3 and slow[1].bleu == 3.0
 
 
 @pytest.mark.parametrize("role", [pytest.param("teacher", marks=pytest.mark.slow), "student"])
@@ -70,8 +85,7 @@ def test_a_batch_of_n_is_one_batch_of_n(finished, role, monkeypatch):
     work = workspace(finished)
     model, shares = round_model(work, 0, role), row_shares(work.layout)
     lines = [" ".join(["s1", "s2", "s3", "s4", "s5"][:length]) for length in (3, 4, 5, 3)] * shares
-    sentences = measured_sentences(model, lines, lines)
-    assert sentences.lengths[:3] == [4, 5, 6]
+    assert text_sample(model.vocabulary, 8, lines, lines).lengths[:3] == [4, 5, 6]
     shapes = []
     decode = inference.decode_pairs
 
@@ -84,8 +98,9 @@ def test_a_batch_of_n_is_one_batch_of_n(finished, role, monkeypatch):
 
     expected = model.translate(lines)
     monkeypatch.setattr(inference, "decode_pairs", watched)
-    assert one_batch(model, work.layout, len(lines), 6)(lines) == expected
+    system = trained_system(ABOUT, model, work.layout, (6, 8))
+    assert system.at_once(len(lines), 5).translate(lines) == expected
     assert shapes == [(len(lines), 6)]
     rescored = model.rescored_by(round_model(work, 0, "teacher"), 2)
-    one_batch(rescored, work.layout, len(lines), 6)(lines)
+    trained_system(ABOUT, rescored, work.layout, (6, 8)).at_once(len(lines), 6).translate(lines)
     assert shapes == [(len(lines), 6)] * 2

@@ -7,7 +7,7 @@ import pytest
 
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import dumps, loads
-from emnat_jax.report.record import BatchTiming, Report, SystemScores, Timing
+from emnat_jax.report.record import Report, SystemScores
 from emnat_jax.report.sweep_record import (
     CellSummary,
     Gain,
@@ -18,6 +18,7 @@ from emnat_jax.report.sweep_record import (
     Subject,
     SweepReport,
 )
+from emnat_jax.report.timings import BatchTiming, Machine, Throughput, Timing
 from tests.report.made import EFFECT, SCORES, report
 
 TIMING = Timing(
@@ -29,6 +30,33 @@ TIMING = Timing(
     "tok:13a",
     {"decoder": "beam", "length_candidates": 3},
     (BatchTiming(1, 20, 1.0, 2.0, 3.0, 4.0, 20.0),),
+)
+MACHINE = Machine("1 x cpu", 2, "A processor", "Linux", "3.11", {"jax": "1", "onnxruntime": None})
+EXPORTED = dataclasses.replace(TIMING, backend="onnx", precision="int8", machine=MACHINE)
+RATE = Throughput(
+    name="teacher",
+    role="teacher",
+    round=0,
+    changes={},
+    backend="jax",
+    precision="float32",
+    candidates=8,
+    batch=64,
+    batch_unit="rows",
+    tried={"32": 1.0, "64": 2.0},
+    sources=100,
+    target_tokens=900,
+    passes=3,
+    median_seconds=50.0,
+    fastest_seconds=40.0,
+    slowest_seconds=60.0,
+    sources_per_second=2.0,
+    target_tokens_per_second=18.0,
+    ratio=1.0,
+    first_pass_seconds=70.0,
+    bleu=None,
+    bleu_signature=None,
+    machine=MACHINE,
 )
 GAIN = Gain("first", 1.5, 0.01, ("a", "b", "c", "nrefs:1"))
 STEPS = Steps(40, 60)
@@ -79,11 +107,25 @@ def read(cls, text: str):
 
 
 @pytest.mark.parametrize(
-    "record", [full_report(), report(rounds=1), TIMING, SWEEP, EFFECT], ids=lambda r: type(r).__name__
+    "record",
+    [full_report(), report(rounds=1), TIMING, EXPORTED, RATE, SWEEP, EFFECT],
+    ids=lambda r: type(r).__name__,
 )
 def test_what_is_read_is_what_was_written(record):
     assert read(type(record), dumps(record)) == record
     assert read(type(record), dumps(record, indent=None)) == record and "\n" not in dumps(record, indent=None)
+
+
+def test_timings_of_an_earlier_version_are_still_read():
+    """Lines of latency.jsonl from before systems were timed side by side."""
+    line = (
+        '{"schema_version": 2, "name": "student", "role": "student", "round": null, "device": "1 x cpu", '
+        '"sentences": 8, "bleu_signature": "tok:13a", '
+        '"changes": {"decoder": "beam", "length_candidates": 3}, '
+        '"batches": [{"batch": 1, "calls": 20, "median_ms": 1.0, "p95_ms": 2.0, "sentences_per_second": 3.0, '
+        '"first_pass_seconds": 4.0, "bleu": 20.0}]}'
+    )
+    assert read(Timing, line) == TIMING and TIMING.backend == "jax"
 
 
 def test_report_json_has_the_keys_of_the_contract():

@@ -12,7 +12,7 @@ from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.report import charts
 from emnat_jax.report.charts import strip_chart
 from emnat_jax.report.page import page
-from emnat_jax.report.record import BatchTiming, ComparedSample, Cut, RoundOutputs, Timing
+from emnat_jax.report.record import ComparedSample, Cut, RoundOutputs
 from emnat_jax.report.rounds import text_table
 from tests.browser import NEEDS_BROWSER, shown
 from tests.report.made import EFFECT, OUTPUTS, REFERENCES, SCORES, report
@@ -166,59 +166,6 @@ def test_without_a_later_round_nothing_is_claimed():
 )
 def test_a_difference_counts_where_the_test_can_tell(after, p_value, says):
     assert says in page(changed(effects=(dataclasses.replace(EFFECT, after=after, p_value=p_value),)))
-
-
-def timing(
-    role: str, rate: float, device: str = "1 x cpu", about: str = "", size: int = 1, sentences: int = 8
-) -> Timing:
-    batch = BatchTiming(size, 24, 900.0 / rate, 2e3 / rate, rate, 1.0, 20.0)
-    return Timing(f"{role}, round 1{about}", role, 1, device, sentences, "nrefs:1|tok:zh", {}, (batch,))
-
-
-def test_speed_is_set_beside_quality_against_the_fastest_teacher_on_the_same_device():
-    latency = (
-        timing("teacher", 20.0, about=", beam"),
-        timing("teacher", 50.0),
-        timing("teacher", 900.0, device="1 x gpu"),
-        timing("teacher", 900.0, about=", fewer", sentences=2),
-        timing("student", 100.0),
-    )
-    text = page(changed(latency=latency))
-    for part in (
-        "2.0 times the teacher",
-        "1 at a time: 10.0 against 20.0 ms a sentence",
-        "Quality and speed",
-        "student, round 1, 1: 20 BLEU, 10 ms a sentence",
-        "<td>teacher, round 1, beam</td><td>1</td><td>8</td><td>20.00</td><td>50.0</td>"
-        "<td>20.0</td><td>45.0</td><td>100.0</td><td>24</td>",
-        "BLEU: nrefs:1|tok:zh</p>",
-    ):
-        assert part in text, part
-
-
-def test_the_speed_of_the_student_is_not_that_of_another_decoding():
-    slow = timing("student", 5.0, about=", rescore=teacher")
-    slow = dataclasses.replace(slow, changes={"rescore": "teacher"})
-    text = page(changed(latency=(timing("teacher", 50.0), timing("student", 100.0), slow)))
-    assert "2.0 times the teacher" in text and "student, round 1, rescore=teacher" in text
-    assert "not measured" in page(changed(latency=(timing("teacher", 50.0), slow)))
-
-
-def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
-    text = page(
-        changed(
-            latency=(
-                timing("student", 100.0),
-                timing("teacher", 10.0, size=64),
-                timing("student", 50.0),
-            )
-        )
-    )
-    assert (
-        "20.0 ms a sentence" in text
-        and "no teacher timed" in text
-        and "<td>10.0</td><td>100.0</td>" not in text
-    )
 
 
 def test_examples_show_every_round_and_what_the_last_student_chose_between():

@@ -1,0 +1,120 @@
+"""Systems of a workdir by their names: its models, trained or exported, and models in other folders."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.config import ROLES, ModelSpec
+from emnat_jax.em.export import make_export
+from emnat_jax.em.open_model import last_round, open_model
+from emnat_jax.em.workdir import Workspace
+from emnat_jax.errors import require
+from emnat_jax.export.folder import chosen_precision, is_exported, open_export
+from emnat_jax.export.load import load_exported
+from emnat_jax.inference.model import TrainedModel
+from emnat_jax.profiling.system_names import JAX, SystemName
+from emnat_jax.profiling.systems import About, System, exported_system, trained_system
+
+_NUMBERS = ("round", "length_candidates")
+
+
+class Opener(NamedTuple):
+    """What systems are opened with."""
+
+    work: Workspace
+    threads: int  # of exported models
+    note: Callable[[str], None]
+
+
+def open_systems(opener: Opener, names: Sequence[SystemName]) -> list[System]:
+    """The systems of a workdir, in the order of their names.
+
+    An export that is named by its role and is not there is made first. UserError for one that is of another
+    model than the workdir's, and for what `open_model` and `load_exported` refuse.
+    """
+    return [_open(opener, name) for name in names]
+
+
+def _open(opener: Opener, name: SystemName) -> System:
+    if name.model in ROLES:
+        return _exported_role(opener, name) if name.is_exported else _trained(opener, name)
+    folder = epath.Path(name.model).expanduser()
+    if is_exported(folder):
+        require(name.backend != JAX, f"{name}: it is an exported model, which JAX does not run.")
+        asked = ", ".join(f"{option}={value}" for option, value in name.options.items())
+        require(not asked, f"{name}: an exported model decodes as it was exported; leave out {asked}.")
+        return _exported(opener, name, folder)
+    require(not name.is_exported, f"{name}: it is no exported model; make one of it with `emnat export`.")
+    with_teacher = name.options.get("rescore") == "teacher"  # of that round
+    require(
+        with_teacher or "round" not in name.options,
+        f"{name}: a round is of a role, and this is the folder of a model.",
+    )
+    return _trained(opener, name)
+
+
+def _trained(opener: Opener, name: SystemName) -> System:
+    work, model = opener.work, _trained_model(opener.work, name)
+    about = _about(work, name, model.config, JAX, model.config.transformer.dtype)
+    return trained_system(about, model, work.layout, work.config.data.buckets)
+
+
+def _trained_model(work: Workspace, name: SystemName) -> TrainedModel:
+    """As `emnat translate` opens it."""
+    options: dict[str, Any] = {"role": name.model} if name.model in ROLES else {"folder": name.model}
+    return open_model(work, **options, **_typed(name))
+
+
+def _typed(name: SystemName) -> dict[str, Any]:
+    """The options with numbers where they are numbers; UserError where such a one is none."""
+    for option in _NUMBERS:
+        value = name.options.get(option, "0")
+        require(value.isdigit(), f"{name}: {option}={value}: give a number.")
+    return {key: int(value) if key in _NUMBERS else value for key, value in name.options.items()}
+
+
+def _exported_role(opener: Opener, name: SystemName) -> System:
+    """An exported model of the workdir, made where it is missing, and only if it is of the trained model."""
+    work = opener.work
+    require("rescore" not in name.options, f"{name}: an exported model chooses alone; leave out rescore.")
+    model = _trained_model(work, name)
+    suffix = "".join(f"-{option}={value}" for option, value in name.options.items())
+    folder = work.directory / paths.EXPORTS / f"{name.model}{suffix}"
+    if not is_finished(folder):
+        opener.note(f"{folder} is not there: exports it")
+        make_export(work, model, folder, name.backend, log=opener.note)
+    exported = open_export(folder)
+    require(
+        exported.model == model.fingerprint and exported.about.model == model.config,
+        f"{name}: {folder} is of another model or decodes otherwise; delete it, and it is made anew, or name "
+        "it by its folder.",
+    )
+    return _exported(opener, name, folder)
+
+
+def _exported(opener: Opener, name: SystemName, folder: epath.Path) -> System:
+    exported = open_export(folder).about
+    precision = chosen_precision(exported, name.precision)
+    model = load_exported(folder, precision, opener.threads, format=name.backend)
+    return exported_system(_about(opener.work, name, exported.model, exported.format, precision), model)
+
+
+def _about(work: Workspace, name: SystemName, model: ModelSpec, backend: str, precision: str) -> About:
+    options, is_role = _typed(name), name.model in ROLES
+    round = options.pop("round", None)
+    if is_role and round is None:
+        round = last_round(work, name.model)
+    parts = [name.model, f"round {round}"] if is_role else [_short(work, name.model)]
+    parts += [f"{option}={value}" for option, value in options.items()]
+    parts += [] if backend == JAX else [f"{backend} {precision}"]
+    role = "student" if model.options.is_parallel else "teacher"
+    return About(", ".join(parts), role, round, backend, precision, options)
+
+
+def _short(work: Workspace, folder: str) -> str:
+    """A folder by its path in the workdir, where it lies there."""
+    prefix = f"{work.directory}/"
+    return folder.removeprefix(prefix).rstrip("/")

@@ -1,0 +1,62 @@
+"""What is timed: a model, what runs it, and how it takes its batches."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+from emnat_jax.config import DataConfig
+from emnat_jax.inference.model import CompiledModel, TrainedModel
+from emnat_jax.inference.translator import Translator
+from emnat_jax.runtime.mesh import Layout, row_shares
+
+ROWS, TOKENS = "rows", "tokens"
+SMALLEST = {ROWS: 8, TOKENS: 256}  # batch that is tried when the best one is looked for
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What a system is, for tables and records."""
+
+    name: str
+    role: str  # teacher or student
+    round: int | None  # None of a model that is named by its folder, or has random weights
+    backend: str
+    precision: str
+    changes: Mapping[str, str | int] = dataclasses.field(default_factory=dict)  # of its own decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A model under the clock."""
+
+    about: About
+    model: Translator
+    unit: str  # of its batches: ROWS or TOKENS of the sources
+    of_size: Callable[[int], Translator]  # with batches of at most so many
+    # (rows, tokens of the longest) -> what takes so many sources as they are handed over
+    at_once: Callable[[int, int], Translator]
+
+
+def trained_system(about: About, model: TrainedModel, layout: Layout, buckets: tuple[int, ...]) -> System:
+    """A model that JAX runs: as one batch of a number of rows, over all devices."""
+
+    @functools.cache
+    def with_batches(rows: int, buckets: tuple[int, ...]) -> TrainedModel:
+        # Where the devices do not divide the rows, each has as many as the one with the most.
+        data = DataConfig(buckets=buckets, decode_rows=-(-rows // row_shares(layout)))
+        return dataclasses.replace(model, functions=CompiledModel(model.config, data, layout))
+
+    def at_once(rows: int, longest: int) -> TrainedModel:
+        width = next((bucket for bucket in buckets if longest <= bucket), longest)
+        return with_batches(rows, (width,))
+
+    return System(about, model, ROWS, lambda rows: with_batches(rows, buckets), at_once)
+
+
+def exported_system(about: About, model: Translator) -> System:
+    """An exported model, which has no fixed shapes: it cuts what is handed over as it does for users."""
+
+    def of_size(tokens: int) -> Translator:
+        return dataclasses.replace(model, batch_tokens=tokens)  # type: ignore[type-var]
+
+    return System(about, model, TOKENS, of_size, lambda rows, longest: model)
