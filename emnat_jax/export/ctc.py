@@ -25,7 +25,7 @@ def translate(
     )
     layers = Layers(graph, spec, params)
     frames = Upsampled(layers, params, options.factor, source)
-    path = top_1(layers.chunked_logits(frames.states, generable(spec, eos=False, blank=True)))
+    path = top_1(layers.scores(frames.states, generable(spec, eos=False, blank=True), log_probs=False))
     return _collapse(graph, path, frames.keep, limit).cast("int32")
 
 

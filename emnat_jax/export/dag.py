@@ -8,7 +8,6 @@ from emnat_jax.config import DAGOptions, TransformerSpec
 from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.layers import Layers
-from emnat_jax.export.scores import log_partition
 from emnat_jax.export.top import top_1
 from emnat_jax.export.upsampled import Upsampled
 from emnat_jax.families.vocabulary import generable
@@ -61,8 +60,8 @@ class _Path(NamedTuple):
 
 def _vertices(layers: Layers, vertices: Upsampled) -> _Vertices:
     graph = layers.graph
-    found = layers.chunked_logits(vertices.states, generable(layers.spec, eos=False))
-    values = found.largest.max(2) - log_partition(graph, found)
+    found = layers.scores(vertices.states, generable(layers.spec, eos=False), log_probs=True)
+    values = found.largest.max(2)
     last = (vertices.count - 1).unsqueeze(1)
     place = graph.arange(values.size(1)).unsqueeze(0)
     at_last = place.equals(last)

@@ -73,14 +73,17 @@ class Layers:
         """f32[n, D]: the first n positions, scaled as they are added."""
         return self.graph.weight("positions", self._position_table()).slice(0, 0, count)
 
-    def logits(self, states: Value, allowed: np.ndarray) -> Value:
-        """Scores of the padded vocabulary; ids that are not allowed stay far below the others."""
-        bias = np.where(allowed, np.asarray(self._own["embedding"]["output_bias"]), np.float32(NEG_INF))
-        return self._linear("output", states, self._output.T, bias)
+    def scores(self, states: Value, allowed: np.ndarray, *, log_probs: bool) -> Chunked:
+        """Scores of the padded vocabulary, to look for the best; ids that are not allowed are far below.
 
-    def chunked_logits(self, states: Value, allowed: np.ndarray) -> Chunked:
-        """The same in chunks, to look for the best of them."""
-        return chunked(self.logits(states, allowed), len(self._output))
+        Log-probabilities, or logits, which have the same order at less cost.
+        """
+        bias = np.where(allowed, np.asarray(self._own["embedding"]["output_bias"]), np.float32(NEG_INF))
+        scores = self._linear("output", states, self._output.T, bias)
+        if log_probs:
+            # Over twice the speed of ReduceLogSumExp, and one array as large as the logits more.
+            scores = self.graph.op("LogSoftmax", scores, axis=-1, dtype="float32")
+        return chunked(scores, len(self._output))
 
     def projection(self, name: str, params: Params, x: Value) -> Value:
         """A linear map whose output axes are one."""

@@ -9,7 +9,6 @@ from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.layers import Encoded, Layers
 from emnat_jax.export.odd import odd
-from emnat_jax.export.scores import log_partition, ranked
 from emnat_jax.export.top import Chunked, top_1
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.types import EOS, NEG_INF, PAD, Params
@@ -83,7 +82,10 @@ def _predict(layers: Layers, trials: _Trials) -> tuple[Chunked, Value]:
     inputs = (layers.positions(width) + layers.embedding_of(PAD)).unsqueeze(0)
     inputs = inputs.expand(lengths.size(0), width, spec.width)
     states = layers.decode(inputs, trials.memory, place < lengths.unsqueeze(1))
-    return layers.chunked_logits(states, generable(spec, eos=False)), place < (lengths - 1).unsqueeze(1)
+    # Only a choice among lengths needs log-probabilities: of one length, all scores of a position shift alike.
+    several = trials.log_prob is not None
+    scores = layers.scores(states, generable(spec, eos=False), log_probs=several)
+    return scores, place < (lengths - 1).unsqueeze(1)
 
 
 def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
@@ -96,9 +98,14 @@ def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
         return tokens.cast("int32")
     scores = found.scores.chunks.reshape(0, 0, -1)
     taken = scores.take_along(found.tokens.unsqueeze(2), 2).squeeze(2)
-    by_token = taken - log_partition(graph, found.scores)
-    total = graph.where(found.free, by_token, 0.0).sum(1).reshape(-1, trials.candidates) + trials.log_prob
-    shape = (-1, trials.candidates)
-    score = ranked(graph, total, trials.lengths.reshape(*shape), alpha)
+    total = graph.where(found.free, taken, 0.0).sum(1).reshape(-1, trials.candidates) + trials.log_prob
+    score = _ranked(graph, total, trials.lengths.reshape(-1, trials.candidates), alpha)
     possible = graph.where(trials.log_prob > NEG_INF / 2, score, NEG_INF)
     return tokens.pick_row(possible.argmax(), trials.candidates).cast("int32")
+
+
+def _ranked(graph: Graph, log_prob: Value, lengths: Value, alpha: float) -> Value:
+    """log_prob / ((5 + length) / 6)^alpha, as `decoding.rerank.rank_score`."""
+    if not alpha:
+        return log_prob
+    return log_prob / graph.op("Pow", (lengths.cast("float32") + 5.0) / 6.0, alpha, dtype="float32")
