@@ -82,7 +82,7 @@ def _predict(layers: Layers, trials: _Trials) -> tuple[Chunked, Value]:
     inputs = (layers.positions(width) + layers.embedding_of(PAD)).unsqueeze(0)
     inputs = inputs.expand(lengths.size(0), width, spec.width)
     states = layers.decode(inputs, trials.memory, place < lengths.unsqueeze(1))
-    # Only a choice among lengths needs log-probabilities: of one length, all scores of a position shift alike.
+    # Only a choice among lengths needs log-probabilities: with one, all scores of a position shift alike.
     several = trials.log_prob is not None
     scores = layers.scores(states, generable(spec, eos=False), log_probs=several)
     return scores, place < (lengths - 1).unsqueeze(1)
