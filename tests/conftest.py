@@ -18,4 +18,4 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 # Tracing makes millions of objects that live on; looking through them again and again takes a sixth of a run.
-gc.set_threshold(200_000, 50, 100)
+gc.set_threshold(100_000, 20, 20)
