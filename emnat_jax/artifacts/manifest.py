@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 from etils import epath
@@ -20,7 +20,9 @@ from emnat_jax.errors import UserError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "MANIFEST.json"
 _HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
-KINDS = ("bitext", "mono", "distilled", "candidates", "selected", "model", "exported")
+SETS = ("bitext", "mono", "distilled", "candidates", "selected")
+MODEL, EXPORTED = "model", "exported"
+KINDS = (*SETS, MODEL, EXPORTED)
 
 _MAKERS = {
     "bitext": "emnat prepare",
@@ -28,8 +30,8 @@ _MAKERS = {
     "distilled": "emnat distill",
     "candidates": "emnat distill",
     "selected": "emnat select",
-    "model": "emnat train",
-    "exported": "emnat export",
+    MODEL: "emnat train",
+    EXPORTED: "emnat export",
 }
 
 
@@ -168,15 +170,20 @@ def finish_dataset(
 
 
 def load_manifest(
-    directory: epath.PathLike, *, verify_shards: bool = True, expect: Mapping[str, str] | None = None
+    directory: epath.PathLike,
+    *,
+    verify_shards: bool = True,
+    expect: Mapping[str, str] | None = None,
+    kinds: Collection[str] = KINDS,
 ) -> Manifest:
-    """The manifest of a finished data set.
+    """The manifest of a finished data set or model.
 
-    expect: name -> fingerprint that the set must have been made from. Raises UserError where the set
-    is unfinished, damaged, made by a newer version, or made from something else.
+    expect: name -> fingerprint that it must have been made from. kinds: what it may be. Raises UserError
+    where it is unfinished, damaged, made by a newer version, of another kind, or made from something else.
     """
     directory = epath.Path(directory)
     manifest = _parse(directory / MANIFEST_NAME)
+    _require_kind(directory, manifest.kind, kinds)
     for name, wanted in (expect or {}).items():
         found = manifest.fingerprints.get(name)
         if found != wanted:
@@ -191,10 +198,23 @@ def load_manifest(
     return manifest
 
 
+def _require_kind(directory: epath.Path, kind: str, kinds: Collection[str]) -> None:
+    """UserError, saying what is there and what is wanted, for another kind."""
+    if kind in kinds:
+        return
+    found = {MODEL: "a trained model", EXPORTED: "an exported model"}.get(kind, f"a data set ({kind})")
+    if MODEL in kinds:
+        wanted = "a trained model, as rounds/N/ROLE or models/ROLE in a workdir"
+    else:
+        wanted = f"a data set ({', '.join(kinds)})"
+    also = " (translate, distill and benchmark take it)" if kind == EXPORTED else ""
+    raise UserError(f"{directory} is {found}{also}; name {wanted}.")
+
+
 def read_dataset(directory: epath.PathLike, manifest: Manifest | None = None) -> Iterator[Row]:
     """All rows of a finished data set in ascending order, record checksums verified."""
     directory = epath.Path(directory)
-    manifest = manifest or load_manifest(directory, verify_shards=False)
+    manifest = manifest or load_manifest(directory, verify_shards=False, kinds=SETS)
     for shard in manifest.shards:
         rows = 0
         for row in read_shard(directory / shard["name"]):

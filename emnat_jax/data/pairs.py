@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, load_manifest, read_dataset
+from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest, read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.tokens import NEG_INF, is_impossible
 
@@ -54,7 +54,7 @@ def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None) -> P
 
     Verifies the shards, unless a manifest (from load_manifest) says that this was done.
     """
-    return make_pairs(read_dataset(directory, manifest or load_manifest(directory)))
+    return make_pairs(read_dataset(directory, manifest or load_manifest(directory, kinds=SETS)))
 
 
 def make_pairs(rows: Iterable[Row]) -> Pairs:

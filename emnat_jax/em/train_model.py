@@ -8,7 +8,7 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest, read_dataset
+from emnat_jax.artifacts.manifest import SETS, Manifest, is_finished, load_manifest, read_dataset
 from emnat_jax.artifacts.records import overlay
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict
@@ -142,7 +142,9 @@ def _load_sets(context: Context, sources: Sources) -> Sets:
     named = {"source": sources.data, "base": sources.base, "mono": sources.mono}
     folders = {name: folder for name, folder in named.items() if folder}
     made_of = {"vocabulary": context.vocabulary.fingerprint}
-    sets = {name: (folder, load_manifest(folder, expect=made_of)) for name, folder in folders.items()}
+    sets = {
+        name: (folder, load_manifest(folder, expect=made_of, kinds=SETS)) for name, folder in folders.items()
+    }
     for folder, manifest in sets.values():
         require(
             manifest.kind != "mono",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
+from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
 from emnat_jax.artifacts.shards import read_or_make
 from emnat_jax.config import RULES, Scoring, SelectConfig
@@ -56,7 +56,7 @@ def select(
     that no weight meets.
     """
     source, output = epath.Path(source), epath.Path(output)
-    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
+    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
     selector = Selector(config, vocabulary, seed, source, scoring)
     compared = {"scoring": dataclasses.asdict(scoring)} if config.needs_quality else {}
     weights, constraint = constrained_weights(config, _tables(read, selector, workers), workers.processes)

@@ -9,10 +9,12 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import (
+    EXPORTED,
     MANIFEST_NAME,
     Manifest,
     ShardEntry,
     file_sha256,
+    is_finished,
     load_manifest,
     utc_now,
     write_manifest,
@@ -22,7 +24,6 @@ from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
 
-KIND = "exported"
 PRECISIONS = ("int8", "float32")
 
 
@@ -62,7 +63,7 @@ def finish_export(
     ]
     content = hashlib.sha256("".join(file["sha256"] for file in files).encode()).hexdigest()
     manifest = Manifest(
-        kind=KIND,
+        kind=EXPORTED,
         content_hash=content,
         rows_in=0,
         rows_out=0,
@@ -78,15 +79,14 @@ def finish_export(
 
 def is_exported(directory: epath.PathLike) -> bool:
     """Whether a folder is that of an exported model, finished, rather than of one that JAX trains."""
-    directory = epath.Path(directory)
-    return (directory / MANIFEST_NAME).exists() and load_manifest(directory, verify_shards=False).kind == KIND
+    return is_finished(directory) and load_manifest(directory, verify_shards=False).kind == EXPORTED
 
 
 def open_export(directory: epath.PathLike) -> Exported:
     """A finished folder; UserError for another one, and for one of which a file is missing or damaged."""
     directory = epath.Path(directory)
     manifest = load_manifest(directory)
-    require(manifest.kind == KIND, f"{directory} is no exported model; make one with `emnat export`.")
+    require(manifest.kind == EXPORTED, f"{directory} is no exported model; make one with `emnat export`.")
     vocabulary = load_vocabulary(directory / paths.VOCABULARY)
     about = _about(directory, manifest.options)
     made_of = manifest.fingerprints

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, Provenance, load_manifest
+from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
 from emnat_jax.data.pairs import make_pairs
@@ -47,7 +47,7 @@ def distill(
     One output shard per source shard, each made by one process; finished ones are kept on a rerun.
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
-    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
+    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
     _require_vocabulary(proposers, source, vocabulary)
     single = num_candidates == len(proposers) == 1 and not include_reference
     fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash}
@@ -95,7 +95,7 @@ def add_score_columns(
     proposed the targets gave them.
     """
     source, output = epath.Path(source), epath.Path(output)
-    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint})
+    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
     fingerprints |= dict.fromkeys(copies, read.fingerprints["model"])
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, load_manifest, utc_now, write_manifest
+from emnat_jax.artifacts.manifest import MODEL, Manifest, load_manifest, utc_now, write_manifest
 from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.training.loop import FitResult
@@ -48,5 +48,5 @@ def load_model_manifest(directory: epath.PathLike, vocabulary: str) -> tuple[Man
 
     Raises UserError when it is unfinished or was trained with another vocabulary.
     """
-    manifest = load_manifest(directory, expect={"vocabulary": vocabulary})
+    manifest = load_manifest(directory, expect={"vocabulary": vocabulary}, kinds=(MODEL,))
     return manifest, from_dict(manifest.options["model"], ModelSpec, "model.")

@@ -108,6 +108,24 @@ def test_options_that_do_not_go_together_are_refused(workdir, lines, tmp_path, c
     assert says in error_of(capsys, *asked)
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("evaluate --model=EXPORTED", "name a trained model"),
+        ("train --role=student --start=EXPORTED --output=OUT", "name a trained model"),
+        ("train --role=student --data=EXPORTED --output=OUT", "name a data set"),
+        ("distill --model=TEACHER --data=EXPORTED --output=OUT", "name a data set"),
+        ("distill --model=EXPORTED --data=TEACHER --output=OUT", "name a data set"),
+    ],
+)
+def test_commands_say_what_they_were_given(workdir, folder, tmp_path, capsys, asked, says):
+    """An exported model where a trained one or a data set is wanted, and a trained one as a data set."""
+    places = {"EXPORTED": folder, "OUT": tmp_path / "out", "TEACHER": workdir / "rounds/0/teacher"}
+    for name, path in places.items():
+        asked = asked.replace(name, str(path))
+    assert says in error_of(capsys, *asked.split(), f"--workdir={workdir}")
+
+
 def test_load_refuses_what_it_cannot_do(workdir, folder):
     with pytest.raises(UserError, match="leave out decoder"):
         em.load(folder, decoder="argmax")
