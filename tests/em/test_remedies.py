@@ -240,3 +240,10 @@ def test_scores_that_are_missing_are_added_as_the_message_says(finished, tmp_pat
         assert run(*command.split(), capsys=capsys)[0] == 0
         candidates = tmp_path / model
     assert run(*select, f"--candidates={candidates}", capsys=capsys)[0] == 0
+
+
+def test_rows_that_do_not_divide_are_made_to(copy, tmp_path, capsys):
+    train = ["train", "--role=student", f"--workdir={copy}", f"--output={tmp_path / 'model'}"]
+    train += ["--config.student_train.steps=2", "--config.student_train.accumulate=3"]
+    multiple = re.search(r"use a multiple of (\d+)", error_of(capsys, *train))[1]
+    assert run(*train, f"--config.data.row_multiple={multiple}")[0] == 0
