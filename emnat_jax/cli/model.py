@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import FAMILIES, ROLES
-from emnat_jax.errors import require
+from emnat_jax.errors import UserError, require
 
 if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
@@ -46,7 +46,9 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 def add_exported(parser: argparse.ArgumentParser) -> None:
     """`--precision`, `--threads` of exported models."""
     parser.add_argument(
-        "--precision", choices=("int8", "float32"), help="exported: default: the export's own"
+        "--precision",
+        choices=("int8", "float32"),
+        help="exported; default: what the export chose",
     )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="exported; default: one a core")
 
@@ -82,7 +84,8 @@ def load_exported_model(folder: str, args: argparse.Namespace, config_arguments:
     """The exported model of a folder; UserError where it is for another backend."""
     from emnat_jax.export.load import load_exported
 
-    require(not config_arguments, f"{config_arguments[:1]}: {folder} translates as it was exported.")
+    if config_arguments:
+        raise UserError(f"{config_arguments[0]}: {folder} translates as it was exported; leave it out.")
     return load_exported(folder, args.precision, args.threads, format=args.backend)
 
 

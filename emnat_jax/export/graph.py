@@ -57,9 +57,6 @@ class Value:
     def __gt__(self, other: Any) -> Value:
         return self.graph.op("Greater", self, other, dtype="bool")
 
-    def __ge__(self, other: Any) -> Value:
-        return self.graph.op("GreaterOrEqual", self, other, dtype="bool")
-
     def __and__(self, other: Any) -> Value:
         return self.graph.op("And", self, other, dtype="bool")
 

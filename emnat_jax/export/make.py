@@ -20,7 +20,6 @@ from emnat_jax.export.parity import LOSS, Outputs, Sample, loses, outputs, parit
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.translator import Translator
 
-FORMATS = ("onnx", "ctranslate2")
 LEAST_IDENTICAL = 0.99  # of the sample; near ties may fall the other way, and nothing else
 KEPT_FLOAT = ((), ("output",))  # weights that int8 leaves alone: the first of these that is good enough
 
@@ -54,9 +53,9 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
     require(not is_finished(directory), f"{directory} is finished; delete it, or export to another --output.")
     directory.mkdir(parents=True, exist_ok=True)
     format = format or ("onnx" if job.model.config.options.is_parallel else "ctranslate2")
-    trained = outputs(job.model, job.sample)
     make = _make_onnx if format == "onnx" else _make_ctranslate2
-    measured = parity(trained, make(job, directory), job.sample, job.scoring)
+    found = make(job, directory)  # first: it refuses what has no graph, before anything is translated
+    measured = parity(outputs(job.model, job.sample), found, job.sample, job.scoring)
     _require_identical(measured)
     smallest = PRECISIONS[0]
     good = loses(measured, smallest) <= LOSS
