@@ -129,7 +129,19 @@ def _times_kernel_backward(axes, dtype, saved, gradient):
     rows = tuple(range(x.ndim - axes))
     outputs = tuple(range(len(rows), gradient.ndim)), tuple(range(axes, kernel.ndim))
     change = _dot(gradient, kernel, outputs, dtype, dtype).astype(like.dtype)
-    return change, _dot(x, gradient, (rows, rows), dtype, "float32")
+    return change, _over_rows(x, gradient, rows, dtype)
+
+
+def _over_rows(x: Array, gradient: Array, rows: tuple[int, ...], dtype: str) -> Array:
+    """The gradient of the weights, a product over all rows: x^T . gradient.
+
+    The first operand of a product over rows is copied transposed on a CPU, so the smaller one goes first.
+    """
+    if x.size <= gradient.size:
+        return _dot(x, gradient, (rows, rows), dtype, "float32")
+    by_output = jax.lax.optimization_barrier(_dot(gradient, x, (rows, rows), dtype, "float32"))
+    outputs = gradient.ndim - len(rows)
+    return jnp.moveaxis(by_output, range(outputs), range(-outputs, 0))
 
 
 _times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
@@ -137,8 +149,17 @@ _times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
 
 def _dot(a: Array, b: Array, contract: tuple, dtype: str, kept: str) -> Array:
     """Product over the axes `contract` of two arrays in `dtype`, summed in float32, kept as `kept`."""
-    a, b = a.astype(dtype), b.astype(dtype)
-    return jax.lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=jnp.dtype(kept))
+
+    def product(result: str, a: Array, b: Array) -> Array:
+        return jax.lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=jnp.dtype(result))
+
+    # The matrix units of a CPU are used for bfloat16 only where the result is float32.
+    return jax.lax.platform_dependent(
+        a.astype(dtype),
+        b.astype(dtype),
+        cpu=lambda a, b: product("float32", a, b).astype(kept),
+        default=functools.partial(product, kept),
+    )
 
 
 def _glorot(inputs: int, parts: int) -> nn.initializers.Initializer:
@@ -182,7 +203,7 @@ class SelfAttention(nn.Module):
 
     def _split(self, x):
         qkv = constrain(self.qkv(x).astype(self.spec.dtype), "batch", None, None, "heads", None)
-        return qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
+        return _parts(qkv)
 
 
 class CrossAttention(nn.Module):
@@ -198,14 +219,23 @@ class CrossAttention(nn.Module):
 
     def memory(self, encoded: Float[Array, "B S D"]) -> tuple[Array, Array]:
         """Keys and values [B, S, H, C], computed once a sentence."""
-        key_value = self.key_value(encoded).astype(self.spec.dtype)
-        return key_value[..., 0, :, :], key_value[..., 1, :, :]
+        key, value = _parts(self.key_value(encoded).astype(self.spec.dtype))
+        return key, value
 
     def __call__(
         self, x: Float[Array, "B T D"], memory: tuple[Array, Array], visible: Visible
     ) -> Float[Array, "B T D"]:
         key, value = memory
         return self.out(_attend(self, self.query(x).astype(self.spec.dtype), key, value, visible))
+
+
+@jax.custom_vjp
+def _parts(x: Float[Array, "B T P H C"]) -> tuple[Float[Array, "B T H C"], ...]:
+    """The P parts of a projection; their gradients are stacked, where slices would pad and add each of them."""
+    return tuple(x[..., part, :, :] for part in range(x.shape[-3]))
+
+
+_parts.defvjp(lambda x: (_parts(x), None), lambda _, gradients: (jnp.stack(gradients, axis=-3),))
 
 
 def _width(spec: TransformerSpec) -> Axes:

@@ -77,7 +77,8 @@ def _times_table_forward(x, table, dtype):
 def _times_table_backward(dtype, saved, gradient):
     """As automatic differentiation has it, but the large [N, V] gradient is never transposed."""
     x, table = saved
-    by_column = jax.lax.optimization_barrier(_dot(x, gradient, (0, 0), dtype))  # [D, V]
+    by_dimension = jax.lax.optimization_barrier(x.astype(dtype).T)
+    by_column = jax.lax.optimization_barrier(_dot(by_dimension, gradient, (1, 0), dtype))  # [D, V]
     return _dot(gradient, table, (1, 0), dtype), by_column.T
 
 
