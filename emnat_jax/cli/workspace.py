@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from emnat_jax.cli.streams import make_log
 from emnat_jax.config import Config
 from emnat_jax.errors import UserError
-from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
@@ -27,12 +26,7 @@ def open_workspace(config: Config, workdir: str, processes: Processes) -> Worksp
 
 
 def set_up_jax() -> None:
-    """A persistent compilation cache, unless one is chosen; on a CPU, memory that stays with the process.
-
-    UserError for devices that are not here.
-    """
-    if computes_on_cpu():
-        keep_freed_memory()
+    """A persistent compilation cache, unless one is chosen. UserError for devices that are not here."""
     import jax
 
     # Tracing makes many objects that live on; to look through them again and again takes a tenth of a start.

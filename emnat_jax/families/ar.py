@@ -1,7 +1,7 @@
 """Autoregressive teacher: teacher forcing, exact chain-rule score, cached greedy and beam search."""
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,10 +12,11 @@ from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
-from emnat_jax.families.vocabulary import generable, only_eos
-from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
+from emnat_jax.families.vocabulary import generable, only_eos, output_loss
+from emnat_jax.losses.cross_entropy import token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.masking import masked_log_softmax
+from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Progress
 
@@ -28,14 +29,16 @@ class NextToken(nn.Module):
     def setup(self) -> None:
         self.transformer = Transformer(self.spec, causal=True)
 
-    def __call__(self, source: Int[Array, "B S"], target: Int[Array, "B T"]) -> Float[Array, "B T V"]:
-        """Masked logits of every token of the target, shifted right behind BOS."""
+    def __call__(
+        self, source: Int[Array, "B S"], target: Int[Array, "B T"]
+    ) -> tuple[Float[Array, "B T D"], OutputLayer]:
+        """States of every token of the target, shifted right behind BOS, and the layer that scores them."""
         shifted = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
         # PAD inputs stand behind every real token, so the causal mask alone hides them.
         keep = jnp.ones(target.shape, bool)
         transformer = self.transformer
         states = transformer.decode(transformer.embedding(shifted), transformer.encode(source), keep)
-        return self._scores(states)
+        return states, self._output()
 
     def start(self, source: Int[Array, "B S"], beams: int, length: int) -> Cache:
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
@@ -46,10 +49,10 @@ class NextToken(nn.Module):
     ) -> tuple[Float[Array, "N V"], Cache]:
         """Masked logits of what follows each of the N = B x K `tokens`, at `position`, and the new cache."""
         states, cache = self.transformer.step(tokens, cache, position)
-        return self._scores(states.reshape(-1, states.shape[-1])), cache
+        return self._output().logits(states.reshape(-1, states.shape[-1])), cache
 
-    def _scores(self, states):
-        return self.transformer.embedding.logits(states, generable(self.spec, eos=True))
+    def _output(self):
+        return self.transformer.embedding.output(generable(self.spec, eos=True))
 
 
 def make(spec: TransformerSpec, options: AROptions) -> Family:
@@ -74,20 +77,18 @@ def _loss(
     key: Key | None,
     progress: Progress,
 ) -> tuple[Array, Metrics]:
-    logits: Any = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
+    found: Any = module.apply({"params": params}, batch.source, batch.target, rngs=dropout_rngs(key))
     weight = _free_positions(spec, batch.target) * batch.weight[:, None]
-    allowed = generable(spec, eos=True)
-    losses = smoothed_cross_entropy(logits, batch.target, spec.label_smoothing, allowed)
+    sums = output_loss(spec, found, batch.target, weight, eos=True)
     tokens = jnp.sum(weight)
-    loss = Mean(jnp.sum(losses * weight), tokens)
-    nll = -token_log_probs(logits, batch.target)
-    metrics = {"loss": loss, "nll": Mean(jnp.sum(nll * weight), tokens)}
+    loss = Mean(sums.loss, tokens)
+    metrics = {"loss": loss, "nll": Mean(sums.nll, tokens)}
     return loss.ratio(), metrics
 
 
 def _score(spec: TransformerSpec, module: NextToken, params: Params, batch: Batch) -> Float[Array, " B"]:
-    logits: Any = module.apply({"params": params}, batch.source, batch.target)
-    log_probs = token_log_probs(logits, batch.target)
+    states, output = cast(Any, module.apply({"params": params}, batch.source, batch.target))
+    log_probs = token_log_probs(output.logits(states), batch.target)
     total = jnp.sum(log_probs * _free_positions(spec, batch.target), axis=-1)
     fits = jnp.sum(batch.target != PAD, axis=-1) <= spec.max_length
     return jnp.where(fits, total, NEG_INF)

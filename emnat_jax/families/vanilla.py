@@ -7,7 +7,7 @@ and not the slot, and EOS is no input at all.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,12 @@ from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel, parallel_family
-from emnat_jax.families.vocabulary import generable, only_eos
+from emnat_jax.families.vocabulary import generable, only_eos, output_loss
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.masking import mask, masked_log_softmax
+from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.transformer import Encoded, Transformer
 from emnat_jax.types import (
     EOS,
@@ -55,7 +56,7 @@ class LengthThenTokens(nn.Module):
 
     def __call__(self, source: Array, lengths: Array, width: int) -> tuple[Any, Any]:
         encoded, length_logits = self.encode(source)
-        return self.tokens(encoded, lengths, width), length_logits
+        return self.states(encoded, lengths, width), length_logits
 
     def encode(self, source: Int[Array, "B S"]) -> tuple[Encoded, Float[Array, "B L"]]:
         """What the decoder sees of the source, and scores of each target length."""
@@ -63,27 +64,32 @@ class LengthThenTokens(nn.Module):
         states, keep = self.transformer.encode(source, slot=slot)
         return Encoded(states[:, 1:], keep[:, 1:]), self.length_head(states[:, 0])
 
-    def tokens(
+    def states(
         self,
         encoded: Encoded,
         lengths: Int[Array, " B"],
         width: int,
         revealed: Int[Array, "B T"] | None = None,
-    ) -> Float[Array, "B T V"]:
-        """Scores of the token at each of `width` positions for targets of given lengths, EOS counted."""
+    ) -> tuple[Float[Array, "B T D"], OutputLayer]:
+        """States at each of `width` positions for targets of given lengths, EOS counted; what scores them."""
         keep = jnp.arange(width)[None] < lengths[:, None]
         shown = jnp.full(keep.shape, PAD, jnp.int32)
         if revealed is not None:
             shown = jnp.where(revealed == HIDDEN, PAD, revealed)
         states = self.transformer.decode(self.transformer.embedding(shown), encoded, keep)
-        return self.transformer.embedding.logits(states, generable(self.spec, eos=False))
+        return states, self.transformer.embedding.output(generable(self.spec, eos=False))
 
 
 class Prediction(NamedTuple):
-    """Masked scores of the token at each position and of each length."""
+    """The decoder's output at each position, the layer that scores tokens there, masked scores of lengths."""
 
-    tokens: jax.Array  # f32[B, T, V]
+    states: jax.Array  # f32[B, T, D]
+    output: OutputLayer
     lengths: jax.Array  # f32[B, L]
+
+    def tokens(self) -> Float[Array, "B T V"]:
+        """Masked scores of the token at each position."""
+        return self.output.logits(self.states)
 
 
 def make(spec: TransformerSpec, options: VanillaOptions) -> Family:
@@ -103,7 +109,7 @@ def parts(spec: TransformerSpec, options: LengthOptions) -> Parallel:
         encode=functools.partial(_encode, spec),
         predict=functools.partial(_predict, spec),
         reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
-        logits=lambda prediction: prediction.tokens,
+        logits=Prediction.tokens,
         log_prob=functools.partial(_log_prob, spec),
         loss=functools.partial(_loss, spec, options.length_loss_weight),
     )
@@ -132,9 +138,9 @@ def _predict(
 ) -> Prediction:
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
-    apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method="tokens")
-    tokens: Any = apply({"params": params}, encoded, lengths, width, revealed)
-    return Prediction(tokens, mask(length_logits, _allowed_lengths(spec)))
+    apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method="states")
+    states, output = cast(Any, apply({"params": params}, encoded, lengths, width, revealed))
+    return Prediction(states, output, mask(length_logits, _allowed_lengths(spec)))
 
 
 def _loss(
@@ -146,24 +152,24 @@ def _loss(
     there is one weight, and parts of a batch add up to the whole. A row without a position counts as one.
     """
     lengths, smoothing = _lengths(batch.target), spec.label_smoothing
-    token = smoothed_cross_entropy(prediction.tokens, batch.target, smoothing, generable(spec, eos=False))
     length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(spec))
     counted = free_positions(batch.target) if hidden is None else free_positions(batch.target) & hidden
     weight = counted * batch.weight[:, None]
+    scored = prediction.states, prediction.output
+    token = output_loss(spec, scored, batch.target, weight, eos=False)
     of_row = jnp.maximum(jnp.sum(counted, axis=-1), 1) * batch.weight
-    loss = Mean(jnp.sum(token * weight) + length_weight * jnp.sum(length * of_row), jnp.sum(of_row))
-    token_nll = -token_log_probs(prediction.tokens, batch.target)
+    loss = Mean(token.loss + length_weight * jnp.sum(length * of_row), jnp.sum(of_row))
     length_nll = -token_log_probs(prediction.lengths, lengths)
     return loss.ratio(), {
         "loss": loss,
-        "nll": Mean(jnp.sum(token_nll * weight), jnp.sum(weight)),
+        "nll": Mean(token.nll, jnp.sum(weight)),
         "length_nll": Mean(jnp.sum(length_nll * batch.weight), jnp.sum(batch.weight)),
     }
 
 
 def _log_prob(spec: TransformerSpec, prediction: Prediction, target: Array) -> Float[Array, " B"]:
     lengths = _lengths(target)
-    token = token_log_probs(prediction.tokens, target)
+    token = token_log_probs(prediction.tokens(), target)
     length = token_log_probs(prediction.lengths, jnp.minimum(lengths, spec.max_length))
     total = jnp.sum(token * free_positions(target), axis=-1) + length
     return jnp.where(lengths <= spec.max_length, total, NEG_INF)
@@ -190,8 +196,9 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
     last = jnp.arange(width)[None] == flat[:, None] - 1
 
     def predict(revealed):
-        logits: Any = module.apply({"params": params}, repeated, flat, width, revealed, method="tokens")
-        return only_eos(masked_log_softmax(logits, generable(spec, eos=False)), last)
+        found: Any = module.apply({"params": params}, repeated, flat, width, revealed, method="states")
+        states, output = found
+        return only_eos(masked_log_softmax(output.logits(states), generable(spec, eos=False)), last)
 
     return Trials(lengths, log_prob, width, predict)
 

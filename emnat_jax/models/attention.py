@@ -231,7 +231,7 @@ class CrossAttention(nn.Module):
 
 @jax.custom_vjp
 def _parts(x: Float[Array, "B T P H C"]) -> tuple[Float[Array, "B T H C"], ...]:
-    """The P parts of a projection; their gradients are stacked, where slices would pad and add each of them."""
+    """The P parts of a projection. Their gradients are stacked; those of slices would be padded and added."""
     return tuple(x[..., part, :, :] for part in range(x.shape[-3]))
 
 

@@ -1,15 +1,13 @@
 """One matrix for source, target and output softmax, and the positions."""
 
-import functools
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
-from emnat_jax.models.sharding import constrain, rows_of
+from emnat_jax.models.output_layer import OutputLayer
+from emnat_jax.models.sharding import rows_of
 from emnat_jax.types import NEG_INF
 
 VOCAB_MULTIPLE = 128  # tile of the matrix units; a multiple of any sensible model axis
@@ -55,40 +53,11 @@ class Embedding(nn.Module):
             return self.positions[index] * self.spec.width**0.5
         return sinusoids(self.slots, self.spec.width)[index]
 
-    def logits(self, x: Float[Array, "*B D"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
-        """Scores of the padded vocabulary; ids that are not allowed get about `NEG_INF`."""
+    def output(self, allowed: Bool[np.ndarray, " V"]) -> OutputLayer:
+        """The output layer, whose ids that are not allowed get scores of about `NEG_INF`."""
         # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
         bias = jnp.where(allowed, self.output_bias, NEG_INF)
-        product = _times_table(x.reshape(-1, x.shape[-1]), self.tokens, self.spec.dtype)
-        # Rows, and only then [B, T, V]: the losses take the rows, and nothing is copied into another shape.
-        return constrain(product + bias[None], "batch", "vocab").reshape(*x.shape[:-1], -1)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _times_table(x: Float[Array, "N D"], table: Float[Array, "V D"], dtype: str) -> Float[Array, "N V"]:
-    """x . table^T in `dtype`, summed in float32."""
-    return _dot(x, table, (1, 1), dtype)
-
-
-def _times_table_forward(x, table, dtype):
-    return _times_table(x, table, dtype), (x, table)
-
-
-def _times_table_backward(dtype, saved, gradient):
-    """As automatic differentiation has it, but the large [N, V] gradient is never transposed."""
-    x, table = saved
-    by_dimension = jax.lax.optimization_barrier(x.astype(dtype).T)
-    by_column = jax.lax.optimization_barrier(_dot(by_dimension, gradient, (1, 0), dtype))  # [D, V]
-    return _dot(gradient, table, (1, 0), dtype), by_column.T
-
-
-_times_table.defvjp(_times_table_forward, _times_table_backward)
-
-
-def _dot(a: Array, b: Array, axes: tuple[int, int], dtype: str) -> Array:
-    """Matrix product over one axis of each."""
-    contract = ((axes[:1], axes[1:]), ((), ()))
-    return jax.lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=jnp.float32)
+        return OutputLayer(self.tokens, bias, self.spec.dtype)
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "length width"]:

@@ -70,4 +70,4 @@ class UpsampledDecoder(nn.Module):
 
     def logits(self, states: Float[Array, "B L D"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "B L V"]:
         """Scores of what each position emits; about NEG_INF where it is not allowed."""
-        return self.transformer.embedding.logits(states, allowed)
+        return self.transformer.embedding.output(allowed).logits(states)

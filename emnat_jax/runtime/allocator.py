@@ -1,6 +1,6 @@
 """Memory that is freed stays with the process, so that the next step need not ask the system for it again.
 
-On a CPU each run of a compiled step allocates one block for all its intermediate values, hundreds of megabytes,
+On a CPU each run of a compiled step allocates one block for all its intermediate values, hundreds of MB,
 and frees it at its end. The C library hands such a block back to the system at once, which gives it out again
 page by page, each cleared first: a sixth of a training step.
 """
@@ -26,9 +26,10 @@ def computes_on_cpu(devices: Path = Path("/dev")) -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library so for this process; whether it did. To be called before JAX starts its threads.
+    """Tells the C library so for this process; whether it did. Only glibc can be told.
 
-    The process then keeps the memory of its largest moment until it ends. Only glibc can be told.
+    To be called before there are threads: an arena that one of them has would be used by the others too. The
+    process then keeps the memory of its largest moment until it ends.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(name, value) for name, value in _SETTINGS)

@@ -109,7 +109,11 @@ Prefix = tuple[tuple[int, ...], float]  # words, log-probability
 def searched(pair: Pair, sources: Sequence[np.ndarray], beam: int) -> list[list[Best]]:
     """A beam search that ends the prefixes whose EOS is among the best continuations, word by word."""
     module, spec = NextToken(pair.spec.transformer), pair.spec
-    logits = jax.jit(lambda source, prefix: module.apply({"params": pair.params}, source, prefix))
+
+    @jax.jit
+    def logits(source, prefix):
+        states, output = module.apply({"params": pair.params}, source, prefix)
+        return output.logits(states)
 
     def gains_of(source: np.ndarray, alive: Sequence[Prefix], position: int) -> np.ndarray:
         slots = [np.array(words, np.int32) for words, _ in alive] + [EMPTY] * (beam - len(alive))

@@ -53,7 +53,7 @@ def _loss(options, prediction, batch, hidden):
     counted = free if hidden is None else free & hidden
     weight = counted * batch.weight[:, None]
     token, length = (
-        token_log_probs(prediction.tokens, batch.target),
+        token_log_probs(prediction.tokens(), batch.target),
         token_log_probs(prediction.lengths, jnp.sum(batch.target != 0, axis=-1)),
     )
     of_row = jnp.maximum(jnp.sum(counted, axis=-1), 1) * batch.weight  # a row without a word counts as one

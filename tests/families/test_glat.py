@@ -9,7 +9,7 @@ import pytest
 
 from emnat_jax.config import GLATOptions
 from emnat_jax.errors import UserError
-from emnat_jax.families import make_family, parallel_parts
+from emnat_jax.families import make_family, parallel_parts, vanilla
 from emnat_jax.types import EOS, HIDDEN, PAD, UNK
 from tests import brute_force, tiny
 from tests.families import tables
@@ -44,9 +44,16 @@ def run(base, seed, progress):
     return loss, metrics, first, second
 
 
+def scores(prediction):
+    """Of the token at each position."""
+    if isinstance(prediction, vanilla.Prediction):
+        return np.asarray(jax.tree.map(jnp.asarray, prediction).tokens())
+    return prediction.logits
+
+
 def references(base, prediction):
     """The target on the decoder positions, by enumeration of all alignments or paths; HIDDEN elsewhere."""
-    logits = prediction.tokens if base == "vanilla" else prediction.logits
+    logits = scores(prediction)
     found = np.full(logits.shape[:2], HIDDEN)
     for row, padded in enumerate(BATCH.target):
         words = padded[(padded != PAD) & (padded != EOS)].tolist()
@@ -64,7 +71,7 @@ def references(base, prediction):
 def wrong(base, prediction):
     """Number of positions of each row at which the most probable token is not the reference's."""
     reference = references(base, prediction)
-    guess = np.argmax(prediction.tokens if base == "vanilla" else prediction.logits, axis=-1)
+    guess = np.argmax(scores(prediction), axis=-1)
     return np.sum((reference != HIDDEN) & (guess != reference), axis=-1)
 
 
@@ -110,7 +117,7 @@ def test_without_glances_the_loss_is_that_of_the_base(base):
 
 def test_nar_counts_hidden_positions_alone():
     loss, metrics, _, (revealed, second) = run("vanilla", 0, HALF)
-    tokens, lengths = tables.log_softmax(second.tokens), tables.log_softmax(second.lengths)
+    tokens, lengths = tables.log_softmax(scores(second)), tables.log_softmax(second.lengths)
     total, count, length_loss = 0.0, 0.0, 0.0
     for row, (target, weight) in enumerate(zip(BATCH.target, BATCH.weight)):
         size = np.sum(target != PAD)

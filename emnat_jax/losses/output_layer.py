@@ -1,0 +1,165 @@
+"""The output layer and its label-smoothed cross-entropy in one pass over the vocabulary.
+
+Logits of all positions, kept for the backward pass, are the largest arrays of training, and their gradient is
+as large again. Here some positions after the other get their logits, their loss and its gradient at once,
+so that neither is ever whole (the idea of Liger Kernel's fused linear cross-entropy, Hsu et al. 2024, 3.2).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+ROWS = 4_096  # positions whose logits exist at once; enough to keep an accelerator's matrix units busy
+
+
+class Targets(NamedTuple):
+    """What the model should say at each position, and how much that counts."""
+
+    tokens: jax.Array  # i32[B, T]
+    weight: jax.Array  # f32[B, T]
+    allowed: Array | np.ndarray  # bool[V]; the classes that can be generated
+
+
+class Sums(NamedTuple):
+    """Over all positions, each times its weight; nats, float32."""
+
+    loss: jax.Array  # f32[]
+    nll: jax.Array  # f32[]; without smoothing; it has no gradient
+
+
+class _Layer(NamedTuple):
+    """What the logits are made of, and the distribution that smoothing mixes in."""
+
+    table: jax.Array  # [V, D] in the dtype of products
+    bias: jax.Array  # f32[V]
+    uniform: jax.Array  # f32[V]; over the allowed classes
+    mean_row: jax.Array  # f32[D]; of the table under it
+    mean_bias: jax.Array  # f32[]
+
+
+class _Part(NamedTuple):
+    """Some positions of all rows: each [B, positions, ...], stacked [parts, B, positions, ...]."""
+
+    states: jax.Array
+    tokens: jax.Array
+    weight: jax.Array
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def smoothed_loss_sums(
+    states: Float[Array, "B T D"],
+    table: Float[Array, "V D"],
+    bias: Float[Array, " V"],
+    targets: Targets,
+    smoothing: float,
+    dtype: str,
+) -> Sums:
+    """Sums of `smoothed_cross_entropy` and of -log p over the logits states . table^T + bias.
+
+    The products are computed in `dtype` and summed in float32. Differentiable by states, table and bias.
+    Classes that are not allowed have a bias of about NEG_INF.
+    """
+    layer = _layer(table, bias, targets.allowed, dtype)
+
+    def add(sums: Sums, part: _Part) -> tuple[Sums, None]:
+        return _added(sums, _sums(layer, _logits(layer, part.states), part, smoothing)[0]), None
+
+    return jax.lax.scan(add, _zero(), _parts(states, targets))[0]
+
+
+def _forward(states, table, bias, targets, smoothing, dtype):
+    """The sums, and the gradients of the loss by states, table and bias."""
+    layer = _layer(table, bias, targets.allowed, dtype)
+
+    def add(carry: tuple, part: _Part) -> tuple[tuple, jax.Array]:
+        sums, by_dimension, of_bias = carry
+        logits = _logits(layer, part.states)
+        new, normaliser = _sums(layer, logits, part, smoothing)
+        change = _change(layer, logits, normaliser, part, smoothing).astype(dtype)
+        of_states = _dot(change, layer.table)
+        # Transposed before the product: a product over rows is a slow one on a CPU. The same for [V, D].
+        columns = jax.lax.optimization_barrier(_rows(part.states).astype(dtype).T)
+        by_dimension += _dot(columns, change)
+        of_bias += jnp.sum(change, axis=0, dtype=jnp.float32)
+        return (_added(sums, new), by_dimension, of_bias), of_states.reshape(part.states.shape)
+
+    start = _zero(), jnp.zeros(table.T.shape, jnp.float32), jnp.zeros(bias.shape, jnp.float32)
+    (sums, by_dimension, of_bias), of_states = jax.lax.scan(add, start, _parts(states, targets))
+    whole = jnp.moveaxis(of_states, 0, 1).reshape(states.shape[0], -1, states.shape[2])
+    of_states = whole[:, : states.shape[1]].astype(states.dtype)
+    return sums, (of_states, jax.lax.optimization_barrier(by_dimension).T, of_bias)
+
+
+def _backward(smoothing, dtype, gradients, cotangent):
+    return (*(cotangent.loss * gradient for gradient in gradients), None)
+
+
+smoothed_loss_sums.defvjp(_forward, _backward)
+
+
+def _layer(table: Array, bias: Array, allowed: Array | np.ndarray, dtype: str) -> _Layer:
+    uniform = jnp.asarray(allowed, jnp.float32) / jnp.sum(allowed)
+    return _Layer(table.astype(dtype), bias, uniform, uniform @ table, jnp.sum(uniform * bias))
+
+
+def _parts(states: Array, targets: Targets) -> _Part:
+    """All parts, filled up with positions of weight 0.
+
+    They are of positions, not of rows: the rows may be spread over devices.
+    """
+    batch, length = targets.tokens.shape
+    count = max(1, -(-batch * length // ROWS))
+    size = -(-length // count)
+    count = -(-length // size)
+
+    def split(x: Array) -> Array:
+        filled = jnp.pad(x, ((0, 0), (0, count * size - length), *((0, 0),) * (x.ndim - 2)))
+        return jnp.moveaxis(filled.reshape(batch, count, size, *x.shape[2:]), 1, 0)
+
+    return _Part(split(states), split(targets.tokens), split(targets.weight))
+
+
+def _logits(layer: _Layer, states: Array) -> Float[Array, "N V"]:
+    logits = _dot(_rows(states).astype(layer.table.dtype), layer.table, (1, 1)) + layer.bias[None]
+    return nn.with_logical_constraint(logits, ("batch", "vocab"))
+
+
+def _sums(layer: _Layer, logits: Array, part: _Part, smoothing: float) -> tuple[Sums, jax.Array]:
+    """The sums over these positions, and each one's normaliser f32[N]."""
+    normaliser = jax.nn.logsumexp(logits, axis=-1)
+    chosen = jnp.take_along_axis(logits, part.tokens.reshape(-1, 1), axis=1)[:, 0]
+    uniform = _rows(part.states).astype(jnp.float32) @ layer.mean_row + layer.mean_bias
+    wanted = (1.0 - smoothing) * chosen + smoothing * uniform
+    weight = part.weight.reshape(-1)
+    return Sums(jnp.sum(weight * (normaliser - wanted)), jnp.sum(weight * (normaliser - chosen))), normaliser
+
+
+def _change(
+    layer: _Layer, logits: Array, normaliser: Array, part: _Part, smoothing: float
+) -> Float[Array, "N V"]:
+    """Gradient by the logits: weight x (softmax - wanted distribution)."""
+    is_token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) == part.tokens.reshape(-1, 1)
+    wanted = smoothing * layer.uniform[None] + jnp.where(is_token, 1.0 - smoothing, 0.0)
+    return part.weight.reshape(-1, 1) * (jnp.exp(logits - normaliser[:, None]) - wanted)
+
+
+def _dot(a: Array, b: Array, over: tuple[int, int] = (1, 0)) -> jax.Array:
+    """Product over one axis of each, summed in float32."""
+    return jax.lax.dot_general(a, b, ((over[:1], over[1:]), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _rows(x: Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _zero() -> Sums:
+    return Sums(jnp.zeros(()), jnp.zeros(()))
+
+
+def _added(sums: Sums, more: Sums) -> Sums:
+    return Sums(sums.loss + more.loss, sums.nll + more.nll)

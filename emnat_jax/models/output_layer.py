@@ -1,0 +1,57 @@
+"""The softmax layer over the vocabulary, kept apart from the states that it is applied to."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from emnat_jax.models.sharding import constrain
+
+
+@struct.dataclass
+class OutputLayer:
+    """Scores of the padded vocabulary are states . table^T + bias.
+
+    A training loss takes it together with the states, and never makes the scores of all positions
+    (`losses/output_layer.py`).
+    """
+
+    table: Any  # f32[V, D]; the embedding
+    bias: Any  # f32[V]; about NEG_INF where an id is not allowed
+    dtype: str = struct.field(pytree_node=False)  # of the product
+
+    def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
+        """Scores of the padded vocabulary; ids that are not allowed get about `NEG_INF`."""
+        product = _times_table(states.reshape(-1, states.shape[-1]), self.table, self.dtype)
+        # Rows, and only then [B, T, V]: the losses take the rows, and nothing is copied into another shape.
+        return constrain(product + self.bias[None], "batch", "vocab").reshape(*states.shape[:-1], -1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _times_table(x: Float[Array, "N D"], table: Float[Array, "V D"], dtype: str) -> Float[Array, "N V"]:
+    """x . table^T in `dtype`, summed in float32."""
+    return _dot(x, table, (1, 1), dtype)
+
+
+def _times_table_forward(x, table, dtype):
+    return _times_table(x, table, dtype), (x, table)
+
+
+def _times_table_backward(dtype, saved, gradient):
+    """As automatic differentiation has it, but the large [N, V] gradient is never transposed."""
+    x, table = saved
+    by_dimension = jax.lax.optimization_barrier(x.astype(dtype).T)
+    by_column = jax.lax.optimization_barrier(_dot(by_dimension, gradient, (1, 0), dtype))  # [D, V]
+    return _dot(gradient, table, (1, 0), dtype), by_column.T
+
+
+_times_table.defvjp(_times_table_forward, _times_table_backward)
+
+
+def _dot(a: Array, b: Array, axes: tuple[int, int], dtype: str) -> Array:
+    """Matrix product over one axis of each."""
+    contract = ((axes[:1], axes[1:]), ((), ()))
+    return jax.lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=jnp.float32)
