@@ -68,7 +68,9 @@ def layers_of(text: str) -> dict[str, int]:
     return {"encoder_layers": int(encoder), "decoder_layers": int(decoder)}
 
 
-def random_model(model: ModelSpec, vocabulary: Vocabulary, layout: Layout) -> TrainedModel:
+def random_model(
+    model: ModelSpec, vocabulary: Vocabulary, layout: Layout, data: DataConfig | None = None
+) -> TrainedModel:
     """A model with the weights that a training would begin with, but for the length of its outputs.
 
     The autoregressive family never ends before the limit, and a family with a length head always gives all
@@ -85,7 +87,7 @@ def random_model(model: ModelSpec, vocabulary: Vocabulary, layout: Layout) -> Tr
         return _of_length(params, length) if "length_head" in params else params
 
     params = jax.jit(draw, out_shardings=shardings)(jax.random.key(SEED))
-    functions = CompiledModel(model, DataConfig(buckets=(length,)), layout)
+    functions = CompiledModel(model, data or DataConfig(buckets=(length,)), layout)
     return TrainedModel(functions, params, vocabulary, f"random-{SEED}")
 
 

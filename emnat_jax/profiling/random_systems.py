@@ -17,6 +17,11 @@ from emnat_jax.profiling.systems import About, System, exported_system, trained_
 from emnat_jax.runtime.mesh import Layout
 
 TEACHER = "ar"
+# What README compares: an engine's greedy search, the same with few decoder layers, students in one pass.
+SPEED_TABLE = (
+    "ar:ctranslate2:int8,ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8,"
+    "ctc:onnx:int8:decoder=greedy,dag:onnx:int8:decoder=lookahead"
+)
 _DECODER = {"ctc": {"decoder": "greedy"}}  # where the family's own is not exported
 _IN_JAX_ALONE = ("cmlm",)  # its passes are not exported
 
