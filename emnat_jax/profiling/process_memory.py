@@ -19,7 +19,7 @@ def free_unused() -> None:
 
 
 def reset_peak() -> bool:
-    """Lets the peak start from now on; False where the system cannot, so that it is that since the start."""
+    """Lets the peak start anew; False where the system cannot, so that it stays that since the start."""
     with contextlib.suppress(OSError):
         CLEAR.write_text(_RESET_PEAK)
         return True
@@ -27,8 +27,8 @@ def reset_peak() -> bool:
 
 
 def resident_bytes() -> int:
-    """Bytes of the process that are in memory; where the system does not say, its peak."""
-    return _status("VmRSS") or peak_bytes()
+    """Bytes of the process that are in memory, where `reset_peak` works."""
+    return _status("VmRSS") or 0
 
 
 def peak_bytes() -> int:

@@ -30,7 +30,8 @@ class Place:
 class Cost:
     """What one run of a stage takes, measured in a process of its own."""
 
-    seconds: float  # of the fastest run: what holds others up is none of theirs
+    # Of the fastest run: of the processor, all threads; where an accelerator computes, on the clock.
+    seconds: float
     runs: int
     first_seconds: float  # of a small or first run before these, with compilation and start-up
     memory_bytes: int  # at the peak of the runs: the arrays that the stage holds and what a run adds
@@ -129,7 +130,8 @@ def _notes(growth: Growth) -> list[str]:
         f"Size {growth.size} with a layer a side, student {growth.family}, random weights.",
         f"What does not grow stays at: {base}; record files have {growth.shard_rows:,} sentences.",
         "~ is the exponent: where the quantity doubles, the cost is 2^~ times as much.",
-        "ms is of one run without compilation; MB is what the stage holds and a run adds at its peak.",
+        "ms: processor time of a run, without compilation.",
+        "MB: what the stage holds and a run adds at its peak.",
         *about_machine(growth.machine),
         *(f"not measured: {text}" for text in growth.failed),
     ]

@@ -8,6 +8,7 @@ from emnat_jax.report.charts import HEIGHT, WIDTH, Number, Points, colour_of, li
 from emnat_jax.report.growth import Growth, Series
 
 _TITLE, _LEGEND_LINE, _IN_A_ROW, _MARGIN = 22, 16, 4, 12
+_LINEAR = "(linear growth)"  # a line to compare the others with
 _STYLE = "text { font: 12px sans-serif; fill: #222 } .grid { stroke: #ddd } .title { font-weight: bold }"
 
 
@@ -44,6 +45,8 @@ def _panel(
         return "", 0
     quantity, first = shown[0].quantity, shown[0].values[0]
     lines = {one.stage: doublings(one.values, costs_of(one)) for one in shown}
+    end = max(across for line in lines.values() for across, _ in line)
+    lines[_LINEAR] = [(0.0, 0.0), (end, end)]
     title = f'<text x="8" y="15" class="title">{cost} by {html.escape(quantity)}, from {first:,} on</text>'
     chart = line_drawing(lines, f"doublings of {quantity}", f"doublings of the {cost}")
     legend = _legend(lines)

@@ -55,7 +55,7 @@ def test_the_picture_counts_doublings_so_that_slopes_are_exponents():
     titles = [text.text for text in root.iter(f"{SVG}text") if text.get("class") == "title"]
     assert titles == ["time by length, from 10 on", "memory by length, from 10 on"]
     drawn = [len(list(chart.iter(f"{SVG}polyline"))) for chart in root.iter(f"{SVG}svg") if chart is not root]
-    assert drawn == [2, 1]  # no memory of `read`
+    assert drawn == [3, 2]  # with the line of linear growth; no memory of `read`
     assert all(chart.get("width") and chart.get("height") for chart in root.iter(f"{SVG}svg"))
 
 
