@@ -13,6 +13,8 @@ WORKDIR/exports and is made first where it is missing. Without --systems it is t
 
 --random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
 and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1) or dtype.
+Without --systems and --families it compares what README's table has; `latency --random` takes 32 sentences,
+--batch=1,32 and --vocab=32000 unless told.
 
 `train` times the compiled step of a role's configuration on random tokens: the mean of steps that follow one
 another without a wait, as in training.

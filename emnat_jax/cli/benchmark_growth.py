@@ -27,10 +27,12 @@ CHILD = "emnat_jax.cli.growth_point"
 
 def add_growth(parser: argparse.ArgumentParser) -> None:
     """The options that no other benchmark has."""
+    from emnat_jax.profiling.growth import QUANTITIES, STAGES
+
     text = "growth: --sentences, --length, --batch, --num-candidates and --vocab are where it starts"
     group = parser.add_argument_group(text)
-    group.add_argument("--stages", metavar="A,B", help="default: all")
-    text = "what grows: sentences, length, batch, candidates, vocab; default: all"
+    group.add_argument("--stages", metavar="A,B", help=f"some of {', '.join(STAGES)}; default: all")
+    text = f"what grows: some of {', '.join(QUANTITIES)}; default: all"
     group.add_argument("--vary", metavar="A,B", help=text)
     group.add_argument("--points", type=int, metavar="N", help="values of each, doubled; default: 4")
     group.add_argument("--output", metavar="DIR", help=f"a new folder for {' and '.join(FILES)}")
