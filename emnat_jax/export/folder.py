@@ -37,6 +37,7 @@ class About:
     precisions: tuple[str, ...]  # that it can be loaded with
     precision: str  # what it is loaded with unless another is asked for
     parity: dict[str, Any]  # what was measured when it was exported (docs/guides/export.md)
+    shortlist: int | None = None  # of int8: words for each word of the source; None: the whole vocabulary
 
 
 class Exported(NamedTuple):
@@ -107,6 +108,7 @@ def _about(directory: epath.Path, options: dict[str, Any]) -> About:
             precisions=tuple(map(str, options["precisions"])),
             precision=str(options["precision"]),
             parity=dict(options["parity"]),
+            shortlist=options.get("shortlist"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

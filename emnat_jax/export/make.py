@@ -1,5 +1,6 @@
 """Exports a trained model: writes its files, measures them against it, and only then finishes the folder."""
 
+import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,14 +10,16 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.config import Scoring
+from emnat_jax.data.pairs import Pairs
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import corpus_bleu
 from emnat_jax.export.ctranslate2_runtime import open_ctranslate2
 from emnat_jax.export.ctranslate2_teacher import write_ctranslate2
 from emnat_jax.export.folder import PRECISIONS, About, Exported, finish_export
 from emnat_jax.export.onnx_runtime import open_onnx
-from emnat_jax.export.onnx_student import write_float32, write_int8
+from emnat_jax.export.onnx_student import Student, write_float32, write_int8
 from emnat_jax.export.parity import LOSS, Outputs, Sample, loses, outputs, parity
+from emnat_jax.export.shortlist import Shortlist
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.translator import Translator
 
@@ -33,6 +36,7 @@ class Job(NamedTuple):
     scoring: Scoring
     seed: int
     log: Callable[[str], None]
+    shortlist: Shortlist | None = None  # of int8; float32 always has the whole vocabulary
 
     def bleu(self, found: Outputs) -> float:
         """Of outputs for the sample."""
@@ -40,7 +44,8 @@ class Job(NamedTuple):
 
     def about(self, format: str, precision: str = "float32", parity: dict[str, Any] | None = None) -> About:
         """The manifest's entry."""
-        return About(format, self.model.config, self.buckets, PRECISIONS, precision, parity or {})
+        count = None if self.shortlist is None else self.shortlist.per_word
+        return About(format, self.model.config, self.buckets, PRECISIONS, precision, parity or {}, count)
 
 
 def export_model(job: Job, directory: epath.PathLike, format: str | None = None) -> About:
@@ -53,16 +58,20 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
     require(not is_finished(directory), f"{directory} is finished; delete it, or export to another --output.")
     directory.mkdir(parents=True, exist_ok=True)
     format = format or ("onnx" if job.model.config.options.is_parallel else "ctranslate2")
+    require(
+        format == "onnx" or job.shortlist is None,
+        f"--shortlist is of the format onnx, not {format}; leave it out.",
+    )
     make = _make_onnx if format == "onnx" else _make_ctranslate2
     found = make(job, directory)  # first: it refuses what has no graph, before anything is translated
     measured = parity(outputs(job.model, job.sample), found, job.sample, job.scoring)
+    if job.shortlist is not None:
+        measured["shortlist"]["words"] = _mean_words(job.shortlist, job.sample.pairs)
     _require_identical(measured)
     smallest = PRECISIONS[0]
     good = loses(measured, smallest) <= LOSS
     if not good:
-        job.log(
-            f"{smallest} loses {loses(measured, smallest):.2f} BLEU; float32 is the default of this export"
-        )
+        job.log(_loss(job, measured, smallest))
     about = job.about(format, smallest if good else "float32", measured)
     finish_export(directory, about, job.model.vocabulary, job.model.fingerprint, job.seed)
     return about
@@ -71,12 +80,16 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
 def _make_onnx(job: Job, directory: epath.Path) -> dict[str, Outputs]:
     """Writes the files; outputs by precision."""
     paths = {name: directory / f"{name}.onnx" for name in PRECISIONS}
-    params = jax.tree.map(np.asarray, job.model.params)
-    write_float32(paths["float32"], job.model.config, params, job.buckets)
+    student = Student(job.model.config, jax.tree.map(np.asarray, job.model.params), job.buckets)
+    write_float32(paths["float32"], student)
     found = {"float32": _outputs(job, directory, "float32")}
     reference = job.bleu(found["float32"])
+    if job.shortlist is not None:
+        with tempfile.TemporaryDirectory() as folder:  # to tell what it costs from what int8 does
+            write_float32(epath.Path(folder) / paths["float32"].name, student, job.shortlist)
+            found["shortlist"] = _outputs(job, epath.Path(folder), "float32")
     for floats in KEPT_FLOAT:
-        write_int8(paths["float32"], paths["int8"], floats)
+        write_int8(paths["int8"], student, job.shortlist, floats)
         found["int8"] = _outputs(job, directory, "int8")
         if reference - job.bleu(found["int8"]) <= LOSS:
             break
@@ -93,6 +106,24 @@ def _make_ctranslate2(job: Job, directory: epath.Path) -> dict[str, Outputs]:
     params = jax.tree.map(np.asarray, job.model.params)
     write_ctranslate2(directory, job.model.config, params, job.model.vocabulary)
     return {name: _outputs(job, directory, name, "ctranslate2") for name in PRECISIONS}
+
+
+def _mean_words(shortlist: Shortlist, pairs: Pairs) -> float:
+    """Words that a translation may use, in the mean of the sentences."""
+    sources = np.split(pairs.source_tokens, pairs.source_offsets[1:-1])
+    return float(np.mean([len(shortlist.words(source)) for source in sources]))
+
+
+def _loss(job: Job, measured: dict[str, Any], precision: str) -> str:
+    """What to say of a precision that is not good enough."""
+    said = f"{precision} loses {loses(measured, precision):.2f} BLEU"
+    if job.shortlist is None:
+        return f"{said}; float32 is the default of this export"
+    alone = loses(measured, "shortlist")
+    return (
+        f"{said}, {alone:.2f} by the shortlist alone; float32, which has none, is the default of this "
+        f"export; a longer one loses less: --shortlist={2 * job.shortlist.per_word}, to another --output."
+    )
 
 
 def _require_identical(measured: dict[str, Any]) -> None:
