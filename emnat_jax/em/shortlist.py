@@ -36,7 +36,7 @@ def training_sets(work: Workspace, model: TrainedModel) -> list[epath.Path]:
     folders = itertools.chain(*(sorted(work.directory.glob(pattern)) for pattern in _FOLDERS))
     there: dict[str, epath.Path] = {}
     for folder in folders:
-        if is_finished(folder):
+        if folder.name != paths.VOCABULARY and is_finished(folder):
             manifest = load_manifest(folder, verify_shards=False)
             if manifest.kind in SETS:
                 there.setdefault(manifest.content_hash, folder)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from scipy import sparse
 
 from emnat_jax.tokens import NUM_SPECIAL, PAD
@@ -25,7 +25,7 @@ class Shortlist(NamedTuple):
         """N."""
         return self.by_source.shape[1]
 
-    def words(self, source: Int[np.ndarray, " S"]) -> Int[np.ndarray, " K"]:
+    def words(self, source: Integer[np.ndarray, " S"]) -> Integer[np.ndarray, " K"]:
         """The ids that the translation of a sentence may use, ascending."""
         return np.union1d(self.always, self.by_source[source])
 
