@@ -22,7 +22,7 @@ def load_exported(
     one, and for a missing package.
     """
     require(threads >= 0, f"threads={threads}: use 0, which is one for each core, or more.")
-    exported = open_export(directory)
+    exported = open_export(directory, precision)
     name = exported.about.format
     if name not in OPENERS:
         raise UserError(f"{directory} is of the format {name}; this emnat_jax reads {', '.join(OPENERS)}.")

@@ -86,7 +86,7 @@ def _exported_role(opener: Opener, name: SystemName) -> System:
     if not is_finished(folder):
         opener.note(f"{folder} is not there: exports it")
         make_export(work, model, folder, name.backend, shortlist=name.shortlist, log=opener.note)
-    exported = open_export(folder)
+    exported = open_export(folder, name.precision)
     require(
         (exported.model, exported.about.model, exported.about.shortlist)
         == (model.fingerprint, model.config, name.shortlist),
@@ -97,7 +97,7 @@ def _exported_role(opener: Opener, name: SystemName) -> System:
 
 
 def _exported(opener: Opener, name: SystemName, folder: epath.Path) -> System:
-    exported = open_export(folder).about
+    exported = open_export(folder, name.precision).about
     precision = chosen_precision(exported, name.precision)
     model = load_exported(folder, precision, opener.threads, format=name.backend)
     return exported_system(_about(opener.work, name, exported.model, exported.format, precision), model)

@@ -146,7 +146,16 @@ def test_a_damaged_folder_is_refused(copy, name, damage):
     else:
         path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError):
-        em.load(copy)
+        em.load(copy, precision=name.partition(".")[0] if name.endswith(".onnx") else None)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_a_precision_that_is_not_loaded_is_not_read(copy, lines, precision):
+    """Neither is a hundred megabytes hashed for nothing, nor need the file be there."""
+    other = {"int8": "float32", "float32": "int8"}[precision]
+    expected = em.load(copy, precision=precision).translate(lines[:2])
+    (copy / f"{other}.onnx").unlink()
+    assert em.load(copy, precision=precision).translate(lines[:2]) == expected
 
 
 def test_a_foreign_vocabulary_is_refused(copy):
