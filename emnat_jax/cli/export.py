@@ -1,9 +1,10 @@
 """Write a trained model for runtimes without JAX, with what it is worth there.
 
-A student becomes ONNX files (float32, int8) for ONNX Runtime, a teacher a model of CTranslate2. The folder
-holds the vocabulary too and is all that `emnat translate --model=FOLDER` and `emnat_jax.load(FOLDER)` need.
-Sentences of the validation split are translated before and after, and the manifest keeps how many are equal
-and the BLEU of each precision.
+A student becomes ONNX files (float32, int8) for ONNX Runtime, a teacher a model of CTranslate2, and with
+--format=stablehlo either becomes programs of its search, which JAX runs on any device. The folder holds the
+vocabulary too and is all that `emnat translate --model=FOLDER` and `emnat_jax.load(FOLDER)` need. Sentences
+of the validation split are translated before and after, and the manifest keeps how many are equal and the
+BLEU of each precision.
 
 Examples:
   emnat export
@@ -22,6 +23,7 @@ from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import note, show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import require
+from emnat_jax.export.packages import FORMATS
 from emnat_jax.runtime.processes import Processes
 
 
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     add_model(parser)
     parser.add_argument("--output", metavar="DIR", help=f"default: WORKDIR/{paths.EXPORTS}/ROLE")
-    parser.add_argument("--format", choices=("onnx", "ctranslate2"), help="default: by family")
+    text = "default: onnx for a student, ctranslate2 for a teacher; stablehlo: any model, for JAX"
+    parser.add_argument("--format", choices=FORMATS, help=text)
     text = "of the validation split, to compare on; default: 1000"
     parser.add_argument("--sentences", type=int, default=1_000, metavar="N", help=text)
     text = (

@@ -32,7 +32,7 @@ PRECISIONS = ("int8", "float32")
 class About:
     """What an exported model is."""
 
-    format: str  # onnx or ctranslate2
+    format: str  # onnx, ctranslate2 or stablehlo
     model: ModelSpec  # with the decoder that it has
     buckets: tuple[int, ...]  # widths of sources that the model was trained and compiled with
     precisions: tuple[str, ...]  # that it can be loaded with

@@ -99,7 +99,8 @@ def _exported_role(opener: Opener, name: SystemName) -> System:
 def _exported(opener: Opener, name: SystemName, folder: epath.Path) -> System:
     exported = open_export(folder, name.precision).about
     precision = chosen_precision(exported, name.precision)
-    model = load_exported(folder, precision, opener.threads, format=name.backend)
+    threads = 0 if exported.format == "stablehlo" else opener.threads  # XLA takes those of the process
+    model = load_exported(folder, precision, threads, format=name.backend)
     return exported_system(_about(opener.work, name, exported.model, exported.format, precision), model)
 
 

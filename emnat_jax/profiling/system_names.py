@@ -8,10 +8,9 @@ from etils import epath
 
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.folder import PRECISIONS
-from emnat_jax.export.load import OPENERS
 
 JAX = "jax"
-EXPORTED = tuple(OPENERS)
+EXPORTED = ("onnx", "ctranslate2")  # StableHLO programs are what JAX runs
 BACKENDS = (JAX, *EXPORTED)
 SHORTLIST = "shortlist"  # of an export in int8 (docs/guides/export.md)
 DECODING = ("decoder", "round", "length_candidates", "rescore")  # of trained models
