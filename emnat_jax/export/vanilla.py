@@ -22,7 +22,10 @@ def translate(
     layers = Layers(graph, spec, params, inputs.head)
     trials = _lengths(layers, params, inputs, options.length_candidates)
     scores, free = _predict(layers, trials)
-    tokens = odd(graph, scores, free, options.odd_penalty) if options.decoder == "odd" else top_1(scores)
+    if options.decoder == "odd":
+        tokens = odd(graph, scores, free, options.odd_penalty, spec.output_length(spec.max_length))
+    else:
+        tokens = top_1(scores)
     return _best(graph, trials, _Found(scores, tokens, free), options.length_penalty)
 
 
