@@ -124,11 +124,11 @@ def _require_vocabulary(work: Workspace, systems: Sequence[System]) -> None:
 
 def _names(args: argparse.Namespace) -> list[SystemName]:
     """Those of --systems, or the one model of the other options."""
-    from emnat_jax.profiling.system_names import OPTIONS, Known, SystemName, parse_systems
+    from emnat_jax.profiling.system_names import DECODING, OPTIONS, Known, SystemName, parse_systems
 
     if args.systems:
         return parse_systems(args.systems, Known(ROLES, OPTIONS, folders=True))
-    options = {name: str(value) for name in OPTIONS if (value := getattr(args, name)) is not None}
+    options = {name: str(value) for name in DECODING if (value := getattr(args, name)) is not None}
     role = args.role or ("teacher" if args.what == "distill" else "student")
     if args.what == "distill" and not args.model and role == "teacher":
         options = {"decoder": "greedy"} | options  # N widens the beam to N

@@ -7,7 +7,7 @@ decode -> sentences.as_line -> long_lines.combine.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class TrainedModel(Translator):
     fingerprint: str  # of the parameters: the content hash of the model's manifest
     teacher: "TrainedModel | None" = None
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
+    # Fingerprints of what it was made from, as its manifest has them.
+    made_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def alternatives(
         self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"

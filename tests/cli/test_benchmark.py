@@ -142,6 +142,15 @@ def test_an_exported_teacher_stands_beside_the_own_search(workdir, capsys):
     ]
 
 
+def test_a_student_with_a_shortlist_is_exported_beside_the_other(workdir, capsys):
+    arguments = ("latency", f"--workdir={workdir}", "--sentences=2", "--batch=1")
+    systems = "--systems=student:round=0:onnx:int8:shortlist=3"
+    found, said = timings_of(capsys, *arguments, systems)
+    assert list(found) == ["student, round 0, shortlist=3, onnx int8"]
+    assert (workdir / "exports/student-round=0-shortlist=3/MANIFEST.json").exists()
+    assert "exports it" in said and "exports it" not in timings_of(capsys, *arguments, systems)[1]
+
+
 def test_random_weights_need_no_workdir_and_are_not_kept(tmp_path, capsys):
     systems = "--systems=ar:layers=1+1,vanilla:layers=1+1:onnx:int8"
     arguments = ("latency", *TINY, f"--workdir={tmp_path / 'none'}", "--batch=2", systems)
