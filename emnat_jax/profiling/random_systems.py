@@ -17,8 +17,8 @@ from emnat_jax.profiling.systems import About, System, exported_system, trained_
 from emnat_jax.runtime.mesh import Layout
 
 TEACHER = "ar"
-# What README compares: an engine's greedy search, the same with few decoder layers, students in one pass, without
-# and with a shortlist of the target vocabulary.
+# What README compares: an engine's greedy search, the same with few decoder layers, students in one pass,
+# without and with a shortlist of the target vocabulary.
 SPEED_TABLE = (
     "ar:ctranslate2:int8,ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8,vanilla:onnx:int8:shortlist=50,"
     "ctc:onnx:int8:decoder=greedy,ctc:onnx:int8:decoder=greedy:shortlist=50,"
