@@ -50,8 +50,8 @@ class NextToken(nn.Module):
         allowed = generable(self.spec, eos=True)
         # With one finite logit EOS is certain at the last position; it costs no pass over all of them.
         only_eos = np.arange(len(allowed)) == EOS
-        allowed = jnp.where(position == self.spec.max_length - 1, only_eos, allowed)
-        return self.transformer.embedding.logits(states, allowed), cache
+        at_limit = position == self.spec.max_length - 1
+        return self.transformer.embedding.logits(states, jnp.where(at_limit, only_eos, allowed)), cache
 
 
 def make(spec: TransformerSpec, options: AROptions) -> Family:

@@ -195,7 +195,7 @@ class SelfAttention(nn.Module):
             jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), position * x.shape[1], axis=axis)
             for old, new, axis in zip(cache, as_cached(key, value), (3, 2), strict=True)
         )
-        return self.out(attend_cached(query, *cache, keep)), cache
+        return self.out(attend_cached(query, cache[0], cache[1], keep)), cache
 
     def _split(self, x):
         qkv = constrain(self.qkv(x).astype(self.spec.dtype), "batch", None, None, "heads", None)
@@ -226,7 +226,8 @@ class CrossAttention(nn.Module):
 
     def step(self, x, cache, visible):
         """One position of K beams. x f32[B, K, D]; cache: `as_cached` of the memory, one for all beams."""
-        return self.out(attend_cached(self.query(x).astype(self.spec.dtype), *cache, visible.mask()))
+        key, value = cache
+        return self.out(attend_cached(self.query(x).astype(self.spec.dtype), key, value, visible.mask()))
 
 
 def as_cached(
