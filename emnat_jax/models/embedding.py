@@ -55,7 +55,9 @@ class Embedding(nn.Module):
             return self.positions[index] * self.spec.width**0.5
         return sinusoids(self.slots, self.spec.width)[index]
 
-    def logits(self, x: Float[Array, "*B D"], allowed: Bool[np.ndarray, " V"]) -> Float[Array, "*B V"]:
+    def logits(
+        self, x: Float[Array, "*B D"], allowed: Bool[Array | np.ndarray, " V"]
+    ) -> Float[Array, "*B V"]:
         """Scores of the padded vocabulary; ids that are not allowed get about `NEG_INF`."""
         # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
         bias = jnp.where(allowed, self.output_bias, NEG_INF)
