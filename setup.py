@@ -31,6 +31,7 @@ setup(
         "sentencepiece>=0.2.2,<0.3",
         "sacrebleu>=2.6,<3",
         "numpy>=2.2,<3",
+        "scipy>=1.14,<2",
         "tensorflow-datasets>=4.9.10,<5",
         "importlib-resources>=6",  # tensorflow-datasets imports it and does not declare it
         "protobuf>=5",

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 from etils import epath
@@ -193,9 +193,14 @@ def load_manifest(
                 f"{that}, or make the set again in a new folder (`{_MAKERS[manifest.kind]}`)."
             )
     if verify_shards:
-        for shard in manifest.shards:
-            _verify_shard(directory / shard["name"], shard["sha256"])
+        verify_files(directory, manifest.shards)
     return manifest
+
+
+def verify_files(directory: epath.PathLike, files: Iterable[ShardEntry]) -> None:
+    """UserError for a file that is missing, or is not as its manifest says."""
+    for file in files:
+        _verify_shard(epath.Path(directory) / file["name"], file["sha256"])
 
 
 def _require_kind(directory: epath.Path, kind: str, kinds: Collection[str]) -> None:

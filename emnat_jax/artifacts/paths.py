@@ -15,6 +15,7 @@ REPORT = "report"
 REPORT_JSON = "report/report.json"
 REPORT_PAGE = "report/index.html"
 LATENCY = "report/latency.jsonl"
+THROUGHPUT = "report/throughput.jsonl"
 TABLE = "report/table.txt"
 SWEEP_JSON = "report/sweep.json"
 MODELS = "models"  # what `emnat train` makes where no folder is given; no round looks there

@@ -13,23 +13,32 @@ WORKDIR/exports and is made first where it is missing. Without --systems it is t
 
 --random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
 and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1) or dtype.
+Without --systems and --families it compares what README's table has; `latency --random` takes 32 sentences,
+--batch=1,32 and --vocab=32000 unless told.
 
 `train` times the compiled step of a role's configuration on random tokens: the mean of steps that follow one
 another without a wait, as in training.
+
+`growth` measures time and peak memory of each stage while one quantity grows (sentences of the corpus,
+length, batch, candidates, vocabulary), each place in a process of its own, and fits the exponent. Models have
+random weights and one layer a side, sentences are made up. A place takes seconds.
 
 Examples:
   emnat benchmark latency --threads=1 --systems=teacher,student,student:onnx:int8,teacher:ctranslate2:int8
   emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,8,32
   emnat benchmark throughput --systems=student:onnx:int8,student:jax:decoder=argmax
   emnat benchmark latency --random --threads=1 --size=base --vocab=32000 --families=vanilla,ctc,dag --batch=1
+  emnat benchmark latency --random --threads=1        (README's table: base, an engine's greedy search first)
   emnat benchmark latency --random --systems=ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8
   emnat benchmark distill --num-candidates=1,8 --systems=teacher:decoder=greedy,teacher:ctranslate2:int8
   emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
+  emnat benchmark growth --stages=prepare,select --vary=sentences --output=growth
 """
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from emnat_jax.cli.benchmark_growth import BASE, ONLY_GROWTH, add_growth, run_growth
 from emnat_jax.cli.benchmark_systems import Measured, measured_systems
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import add_model
@@ -45,12 +54,17 @@ if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
 
 COUNTS = ("rows", "length", "repeats", "sentences", "passes")
+_OF_GROWTH = {"growth": BASE["sentences"]}
 SENTENCES = {"latency": 128, "throughput": 1_000, "distill": 1_000}  # timed unless told
+# Of the options whose default depends on what is measured; `growth` has its own.
+DEFAULTS = {"batch": "1,8,32,128", "num_candidates": "1,8", "length": 25, "vocab": 10_000, "size": "base"}
+# `latency --random` as README has it: sentences of 25 tokens, one at a time and in batches.
+SPEED_TABLE = {"batch": "1,32", "sentences": 32, "vocab": 32_000}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat benchmark`."""
-    parser.add_argument("what", choices=("latency", "throughput", "distill", "train"))
+    parser.add_argument("what", choices=("latency", "throughput", "distill", "train", "growth"))
     add_workdir(parser)
     text = "cores of this process and threads of an exported model; default: all that there are"
     parser.add_argument("--threads", type=int, metavar="N", help=text)
@@ -64,36 +78,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("train")
     group.add_argument("--rows", type=int, default=64, metavar="N", help="default: 64")
     group.add_argument("--repeats", type=int, default=10, metavar="N", help="steps; default: 10")
+    add_growth(parser)
     add_json(parser, "the timings")
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("latency, throughput, distill")
-    default = "1,8,32,128"
-    group.add_argument(
-        "--batch", default=default, metavar="N[,N]", help=f"latency: sizes; default: {default}"
-    )
-    counts = ", ".join(f"{name} {count}" for name, count in SENTENCES.items())
+    group.add_argument("--batch", metavar="N[,N]", help=f"latency: sizes; {_default('batch')}")
+    counts = ", ".join(f"{name} {count}" for name, count in (SENTENCES | _OF_GROWTH).items())
     group.add_argument("--sentences", type=int, metavar="N", help=f"default: {counts}")
     group.add_argument("--passes", type=int, default=5, metavar="N", help="not latency: timed; default: 5")
-    text = "distill: translations of each source; default: 1,8"
-    group.add_argument("--num-candidates", default="1,8", metavar="N[,N]", help=text)
+    text = f"distill: translations of each source; {_default('num_candidates')}"
+    group.add_argument("--num-candidates", metavar="N[,N]", help=text)
 
 
 def _add_random(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("random weights (train has no others)")
+    group = parser.add_argument_group("random weights (train and growth have no others)")
     group.add_argument("--random", action="store_true", help="models with random weights, without a workdir")
-    group.add_argument("--size", choices=SIZES, default="base", help="--random; default: base")
-    text = "--random: `ar` and these, in JAX and exported, in place of --systems; default: vanilla,ctc,dag"
+    group.add_argument("--size", choices=SIZES, help=f"--random; {_default('size')}")
+    text = "--random: `ar` and these, in JAX and exported, in place of --systems; growth: one (vanilla)"
     group.add_argument("--families", metavar="A,B", help=text)
-    group.add_argument("--length", type=int, default=25, metavar="N", help="tokens; default: 25")
-    group.add_argument("--vocab", type=int, default=10_000, metavar="N", help="ids; default: 10000")
+    group.add_argument("--length", type=int, metavar="N", help=f"tokens; {_default('length')}")
+    group.add_argument("--vocab", type=int, metavar="N", help=f"ids; {_default('vocab')}")
+
+
+def _default(name: str) -> str:
+    """For a help text."""
+    return f"default: {DEFAULTS[name]}, of growth {BASE[name]}"
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     _check(args, processes)
     if args.threads is not None:
         bind_to_cores(args.threads)  # before JAX, which starts its threads when it is imported
+    if args.what == "growth":
+        require(not config_arguments, "growth has models of --size: leave out --config.")
+        run_growth(args)  # in processes of its own; JAX is not imported here
+        return
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     if args.what == "train":
         _show_training(work, args)
@@ -106,23 +127,39 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
     """UserError for numbers out of range, and for options that do not go together."""
     from emnat_jax.tokens import NUM_SPECIAL
 
-    args.sentences = SENTENCES.get(args.what, 1) if args.sentences is None else args.sentences
+    _check_kinds(args, processes)
+    for name, value in _defaults(args).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     for name in COUNTS:
         require(getattr(args, name) >= 1, f"--{name}={getattr(args, name)}: use 1 or more.")
     require(args.vocab > NUM_SPECIAL, f"--vocab={args.vocab}: use more than the {NUM_SPECIAL} special ids.")
     args.batch, args.num_candidates = numbers("batch", args), numbers("num_candidates", args)
+
+
+def _defaults(args: argparse.Namespace) -> dict[str, Any]:
+    if args.what == "growth":
+        return BASE
+    found = {**DEFAULTS, "sentences": SENTENCES.get(args.what, 1)}
+    return {**found, **SPEED_TABLE} if args.random and args.what == "latency" else found
+
+
+def _check_kinds(args: argparse.Namespace, processes: Processes) -> None:
+    """UserError for options of another kind of benchmark or of models."""
     alone = args.what == "train" or processes.count == 1
     require(alone, f"{args.what} is of one process; start it on one host, without the others.")
-    no_systems = args.what != "train" or not (args.systems or args.random)
-    require(no_systems, "train times a role's configuration: leave out --systems and --random.")
-    require(args.random or not args.families, "--families is of models with random weights: add --random.")
+    for what, measured in (("train", "a role's configuration"), ("growth", "its stages with random weights")):
+        no_systems = args.what != what or not (args.systems or args.random)
+        require(no_systems, f"{what} times {measured}: leave out --systems and --random.")
+    for name in ONLY_GROWTH:
+        require(args.what == "growth" or getattr(args, name) is None, f"--{name} is of growth: leave it out.")
+    without = args.random or args.what == "growth"
+    require(without or not args.families, "--families is of models with random weights: add --random.")
     for name in ("role", "model", "round", "decoder", "length_candidates", "rescore"):
         option, taken = f"--{name.replace('_', '-')}", getattr(args, name) is not None
         require(not (taken and args.systems), f"{option}: put it into the names of --systems.")
-        require(
-            not (taken and args.random),
-            f"{option} is of trained models: leave out --random, or use --systems.",
-        )
+        remedy = "leave it out" if args.what == "growth" else "leave out --random, or use --systems"
+        require(not (taken and without), f"{option} is of trained models: {remedy}.")
 
 
 def numbers(name: str, args: argparse.Namespace) -> list[int]:
@@ -151,8 +188,6 @@ def _show_training(work: "Workspace", args: argparse.Namespace) -> None:
 
 
 def _latency(measured: Measured, args: argparse.Namespace) -> None:
-    """The timings, which are kept for the report's page as well."""
-    from emnat_jax.em.latency import keep_latency
     from emnat_jax.profiling.latency import measure_latency
     from emnat_jax.report.speed_text import latency_text
 
@@ -160,10 +195,7 @@ def _latency(measured: Measured, args: argparse.Namespace) -> None:
     timings = [
         measured.timing(system, batches) for system, batches in zip(measured.systems, found, strict=True)
     ]
-    if not args.random:
-        for timing in timings:
-            keep_latency(measured.work.directory, timing)
-    _show(timings, latency_text(timings), args)
+    _keep_and_show(measured, timings, latency_text(timings), args)
 
 
 def _throughput(measured: Measured, args: argparse.Namespace) -> None:
@@ -181,12 +213,16 @@ def _show_rates(measured: Measured, args: argparse.Namespace, candidates: list[i
 
     searches = [Search(system, count) for count in candidates for system in measured.systems]
     rates = measure_throughput(searches, measured.sample, measured.machine, args.passes, measured.note)
-    _show(rates, throughput_text(rates), args)
+    _keep_and_show(measured, rates, throughput_text(rates), args)
 
 
-def _show(timings: list[Any], text: str, args: argparse.Namespace) -> None:
+def _keep_and_show(measured: Measured, timings: list[Any], text: str, args: argparse.Namespace) -> None:
+    """Those of trained models are kept for the report's page as well."""
+    from emnat_jax.em.timings import keep_timing
     from emnat_jax.report.convert import SCHEMA_VERSION
 
+    for timing in () if args.random else timings:
+        keep_timing(measured.work.directory, timing)
     if args.json:
         show({"schema_version": SCHEMA_VERSION, "timings": timings}, as_json=True)
     else:

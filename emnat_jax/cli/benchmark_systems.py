@@ -73,7 +73,7 @@ def _random(
     work: Workspace, args: argparse.Namespace, folder: str, threads: int
 ) -> tuple[list[System], Sample]:
     from emnat_jax.profiling.random_models import RandomSize
-    from emnat_jax.profiling.random_systems import RandomSystems, default_names
+    from emnat_jax.profiling.random_systems import SPEED_TABLE, RandomSystems, default_names
     from emnat_jax.profiling.system_names import RANDOM_OPTIONS, Known, parse_systems
 
     require(
@@ -81,8 +81,10 @@ def _random(
     )
     size = RandomSize(args.size, args.vocab, args.length)
     known = Known(FAMILIES, RANDOM_OPTIONS, folders=False)
-    families = (args.families or "vanilla,ctc,dag").split(",")
-    names = parse_systems(args.systems, known) if args.systems else default_names(families)
+    if args.families:
+        names = default_names(args.families.split(","))
+    else:
+        names = parse_systems(args.systems or SPEED_TABLE, known)
     systems = RandomSystems(size, work.layout, folder, threads).open(names)
     return systems, size.sample(args.sentences)
 
@@ -122,11 +124,11 @@ def _require_vocabulary(work: Workspace, systems: Sequence[System]) -> None:
 
 def _names(args: argparse.Namespace) -> list[SystemName]:
     """Those of --systems, or the one model of the other options."""
-    from emnat_jax.profiling.system_names import OPTIONS, Known, SystemName, parse_systems
+    from emnat_jax.profiling.system_names import DECODING, OPTIONS, Known, SystemName, parse_systems
 
     if args.systems:
         return parse_systems(args.systems, Known(ROLES, OPTIONS, folders=True))
-    options = {name: str(value) for name in OPTIONS if (value := getattr(args, name)) is not None}
+    options = {name: str(value) for name in DECODING if (value := getattr(args, name)) is not None}
     role = args.role or ("teacher" if args.what == "distill" else "student")
     if args.what == "distill" and not args.model and role == "teacher":
         options = {"decoder": "greedy"} | options  # N widens the beam to N

@@ -1,14 +1,16 @@
 """Write a trained model for runtimes without JAX, with what it is worth there.
 
-A student becomes ONNX files (float32, int8) for ONNX Runtime, a teacher a model of CTranslate2. The folder
-holds the vocabulary too and is all that `emnat translate --model=FOLDER` and `emnat_jax.load(FOLDER)` need.
-Sentences of the validation split are translated before and after, and the manifest keeps how many are equal
-and the BLEU of each precision.
+A student becomes ONNX files (float32, int8) for ONNX Runtime, a teacher a model of CTranslate2, and with
+--format=stablehlo either becomes programs of its search, which JAX runs on any device. The folder holds the
+vocabulary too and is all that `emnat translate --model=FOLDER` and `emnat_jax.load(FOLDER)` need. Sentences
+of the validation split are translated before and after, and the manifest keeps how many are equal and the
+BLEU of each precision.
 
 Examples:
   emnat export
   emnat export --role=teacher --round=0 --output=teacher
   emnat export --model=runs/demo/models/student --decoder=lookahead --output=student
+  emnat export --shortlist=100 --output=fast
 """
 
 import argparse
@@ -21,6 +23,7 @@ from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import note, show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.errors import require
+from emnat_jax.export.packages import FORMATS
 from emnat_jax.runtime.processes import Processes
 
 
@@ -29,9 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     add_model(parser)
     parser.add_argument("--output", metavar="DIR", help=f"default: WORKDIR/{paths.EXPORTS}/ROLE")
-    parser.add_argument("--format", choices=("onnx", "ctranslate2"), help="default: by family")
+    text = "default: onnx for a student, ctranslate2 for a teacher; stablehlo: any model, for JAX"
+    parser.add_argument("--format", choices=FORMATS, help=text)
     text = "of the validation split, to compare on; default: 1000"
     parser.add_argument("--sentences", type=int, default=1_000, metavar="N", help=text)
+    text = (
+        "int8 looks for words of the output among the N that go best with each word of the source and the N "
+        "most frequent ones; faster, hardly ever different; default: among all"
+    )
+    parser.add_argument("--shortlist", type=int, metavar="N", help=text)
     add_json(parser, "what was measured")
 
 
@@ -45,7 +54,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     model = load_model(work, args)
     output = args.output or work.directory / paths.EXPORTS / args.role
     log = functools.partial(note, "export")
-    about = make_export(work, model, output, args.format, sentences=args.sentences, log=log)
+    about = make_export(
+        work, model, output, args.format, sentences=args.sentences, shortlist=args.shortlist, log=log
+    )
     show(
         {"folder": str(output), "format": about.format, "precision": about.precision, **about.parity},
         args.json,

@@ -27,7 +27,7 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
     "export": "a trained model for runtimes without JAX: a student as ONNX, a teacher for CTranslate2",
     "report": "(re)build the workdir's HTML page and JSON",
     "compile": "compile the programs of a round for a TPU slice that is not here: memory, bounds, hours",
-    "benchmark": "timings side by side: latency, throughput, distillation, training steps",
+    "benchmark": "timings side by side: latency, throughput, distillation, training steps; growth",
 }
 BROKEN_PIPE_STATUS = 128 + 13  # as a shell shows a filter that SIGPIPE has ended
 # The first process does the whole of these; in the others every one has a share.

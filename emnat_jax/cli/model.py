@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from emnat_jax.artifacts import paths
 from emnat_jax.config import FAMILIES, ROLES
 from emnat_jax.errors import UserError, require
+from emnat_jax.export.packages import FORMATS
 
 if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
@@ -39,7 +40,7 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     text = (
         f"an exported model, of --model or of WORKDIR/{paths.EXPORTS}/ROLE; default: the trained one, by JAX"
     )
-    parser.add_argument("--backend", choices=("onnx", "ctranslate2"), help=text)
+    parser.add_argument("--backend", choices=FORMATS, help=text)
     add_exported(parser)
 
 

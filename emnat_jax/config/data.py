@@ -114,7 +114,8 @@ class DataConfig:
     batch_tokens: int = 1_056  # rows x width of a training batch, padding counted
     # Rows of a batch are a multiple of this; any number of devices that divides it gives the same batches.
     row_multiple: int = 8
-    # Rows of a decoding or scoring batch on each device; None: as many as fit its memory, at most 256.
+    # Rows of a decoding or scoring batch on each device; None: as many as fit its memory, at most 256 (on a
+    # CPU 32).
     decode_rows: int | None = None
     rows_per_shard: int = 16_384  # lines of the corpus to one record file
 

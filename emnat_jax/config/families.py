@@ -251,7 +251,7 @@ class FamilySpec(NamedTuple):
     # The same -> families.Parallel, the parts of a family with one pass over all positions; None of any
     # other.
     parallel: Callable[[Any, Any], Any] | None = None
-    # (export.graph.Graph, TransformerSpec, its options, parameters, source, limit) -> tokens, as in
+    # (export.graph.Graph, TransformerSpec, its options, parameters, export.head.Inputs) -> tokens, as in
     # export.vanilla; None of a family that is not written as ONNX.
     graph: Callable[..., Any] | None = None
 

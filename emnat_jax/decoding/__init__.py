@@ -9,7 +9,7 @@ zero (`emnat_jax.types`). Several outputs a source are `Hypotheses`, best first.
 - `dag`: a graph of vertices, by its best path or a search
 - which lengths to try, and in which order outputs stand: `candidate_lengths`, `length_penalty`, `rank_score`,
   `rerank`, `first_candidates`
-- the largest entries of long rows: `top_1`, `top_k`
+- the largest entries of long rows: `top_1`, `top_k`, `top_of_slots`
 
 A new decoder is a file here, its name among the decoders of a family's options (`config/families.py`), and a
 branch in that family's file.
@@ -21,7 +21,7 @@ from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.mask_predict import Refined, mask_predict
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, length_penalty, rank_score, rerank
-from emnat_jax.decoding.top import top_1, top_k
+from emnat_jax.decoding.top import top_1, top_k, top_of_slots
 
 __all__ = [
     "LogProbsFn",
@@ -41,4 +41,5 @@ __all__ = [
     "rerank",
     "top_1",
     "top_k",
+    "top_of_slots",
 ]

@@ -1,4 +1,4 @@
-"""Cached beam search and greedy search over a function that gives the next token's log-probabilities."""
+"""Cached beam search and greedy search over a function that scores what comes next."""
 
 import functools
 from collections.abc import Callable
@@ -10,16 +10,17 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from emnat_jax.decoding.rerank import Alpha, rank_score
-from emnat_jax.decoding.top import top_1, top_k
+from emnat_jax.decoding.top import top_1, top_of_slots
 from emnat_jax.types import EOS, NEG_INF, PAD, Hypotheses, is_impossible
 
 Cache = Any  # what log_probs_fn remembers of each prefix; a pytree
 LogProbsFn = Callable[[jax.Array, Cache, jax.Array], tuple[jax.Array, Cache]]
 """(tokens i32[B, K], cache, position i32[]) -> (log_probs f32[B, K, V], cache).
 
-`tokens` stand before `position` (counted from 0). The log-probabilities are normalised; `NEG_INF` or
--inf marks what can not come next.
+`tokens` stand before `position` (counted from 0). The log-probabilities are normalised, or a search is told
+what to take off them; `NEG_INF` or -inf marks what can not come next.
 """
+LogTotal = Callable[[jax.Array], jax.Array]  # scores f32[..., V] -> what each row of them has too much
 Rank = Callable[[jax.Array, jax.Array | int], jax.Array]  # (log_prob, length) -> what decides the order
 
 
@@ -32,6 +33,11 @@ class Search(struct.PyTreeNode):
     log_prob: jax.Array  # f32[B, K]; of the alive prefixes
     cache: Cache
     finished: Hypotheses
+
+
+def normalised(scores: Float[Array, "*B V"]) -> Float[Array, "*B"]:
+    """The `log_total` of log-probabilities: 0."""
+    return jnp.zeros(scores.shape[:-1], scores.dtype)
 
 
 def pick_slots(tree: Any, slots: Int[Array, "B J"]) -> Any:
@@ -49,6 +55,7 @@ def beam_search(
     length_penalty: Alpha,
     length_reward: float = 0.0,
     reorder: Callable[[Cache, jax.Array], Cache] = pick_slots,
+    log_total: LogTotal = normalised,
 ) -> Hypotheses:
     """The K best finished sequences of at most `max_length` tokens, EOS included, that a beam of K meets.
 
@@ -58,12 +65,13 @@ def beam_search(
     alive prefix can still enter the result, so stopping early changes nothing.
 
     `reorder(cache, parents i32[B, K])` gives the cache in which slot k goes on from slot `parents[b, k]`;
-    the default asks that every leaf leads with [B, K].
+    the default asks that every leaf leads with [B, K]. `log_total` is logsumexp where `log_probs_fn` gives
+    logits: a normalised copy of all of them is never made.
     """
     rank = functools.partial(rank_score, alpha=length_penalty, reward=length_reward)
     return jax.lax.while_loop(
         lambda search: is_open(search, max_length, rank),
-        lambda search: step(log_probs_fn, reorder, search, rank),
+        lambda search: step(log_probs_fn, reorder, log_total, search, rank),
         start(cache, first_tokens, max_length),
     ).finished
 
@@ -97,22 +105,25 @@ def is_open(search: Search, max_length: int, rank: Rank) -> jax.Array:
     return (search.position < max_length) & jnp.any(jnp.max(bound, axis=1) > worst)
 
 
-def step(log_probs_fn: LogProbsFn, reorder: Callable, search: Search, rank: Rank) -> Search:
+def step(
+    log_probs_fn: LogProbsFn, reorder: Callable, log_total: LogTotal, search: Search, rank: Rank
+) -> Search:
     """The search one position on."""
-    log_probs, cache = log_probs_fn(search.last, search.cache, search.position)
+    scores, cache = log_probs_fn(search.last, search.cache, search.position)
     # A TPU lays out K x V as whole tiles of 8 x 128 or worse; B x K rows of V entries waste nothing.
-    rows = log_probs.reshape(-1, log_probs.shape[-1])
-    eos = rows[:, EOS].reshape(search.log_prob.shape)
-    finished = keep_best(search.finished, finish(search, eos, rank))
-    search, parents = expand(search, rows)
+    rows = scores.reshape(-1, scores.shape[-1])
+    prefix = search.log_prob - log_total(rows).reshape(search.log_prob.shape)
+    ended = finish(search, prefix + rows[:, EOS].reshape(prefix.shape), rank)
+    finished = keep_best(search.finished, ended)
+    search, parents = expand(search, prefix, rows)
     if parents.shape[1] > 1:
         cache = reorder(cache, parents)
     return search.replace(cache=cache, finished=finished)
 
 
-def finish(search: Search, eos_log_prob: jax.Array, rank: Rank) -> Hypotheses:
-    """The alive prefixes with EOS at `position`; empty slots where that has no probability."""
-    log_prob = _or_empty(search.log_prob + eos_log_prob)
+def finish(search: Search, log_prob: Float[Array, "B K"], rank: Rank) -> Hypotheses:
+    """The alive prefixes with EOS at `position`, of this `log_prob`; empty slots where that is impossible."""
+    log_prob = _or_empty(log_prob)
     empty = is_impossible(log_prob)
     rank_score = jnp.where(empty, NEG_INF, rank(log_prob, search.position + 1))
     tokens = jnp.where(empty[:, :, None], PAD, search.tokens.at[:, :, search.position].set(EOS))
@@ -126,18 +137,18 @@ def keep_best(finished: Hypotheses, ended: Hypotheses) -> Hypotheses:
     return pick_slots(both, order)
 
 
-def expand(search: Search, rows: Float[Array, "N V"]) -> tuple[Search, jax.Array]:
+def expand(
+    search: Search, prefix: Float[Array, "B K"], rows: Float[Array, "N V"]
+) -> tuple[Search, jax.Array]:
     """The best K continuations by another token than EOS, cache left as it is, and the slots they come from.
 
-    `rows` are the log-probabilities of the N = B x K slots.
+    `rows` are the scores of the N = B x K slots; `prefix` makes them log-probabilities of the continuations.
     """
-    batch, beam = search.log_prob.shape
-    # A prefix's own best K + 1 hold its best K other than EOS: no pass over all entries to mask EOS.
-    values, tokens = (x.reshape(batch, beam, -1) for x in top_k(rows, min(beam + 1, rows.shape[1])))
-    totals = _or_empty(search.log_prob[:, :, None] + jnp.where(tokens == EOS, NEG_INF, values))
-    log_prob, flat = jax.lax.top_k(totals.reshape(batch, -1), beam)
-    parents = flat // tokens.shape[2]
-    last = jnp.take_along_axis(tokens.reshape(batch, -1), flat, axis=1)
+    beam = prefix.shape[1]
+    # Each slot has one EOS, so the best 2 K hold the best K others: no pass over all entries to mask EOS.
+    values, slots, tokens = top_of_slots(rows, prefix, 2 * beam)
+    log_prob, order = jax.lax.top_k(_or_empty(jnp.where(tokens == EOS, NEG_INF, values)), beam)
+    parents, last = (jnp.take_along_axis(x, order, axis=1) for x in (slots, tokens))
     written = pick_slots(search.tokens, parents).at[:, :, search.position].set(last)
     position = search.position + 1
     return search.replace(position=position, last=last, tokens=written, log_prob=log_prob), parents
@@ -161,8 +172,12 @@ def greedy_search(
     *,
     max_length: int,
     length_penalty: Alpha = 0.0,
+    log_total: LogTotal = normalised,
 ) -> Hypotheses:
-    """One hypothesis a row: the most probable token at each position up to EOS, forced at the last one."""
+    """One hypothesis a row: the most probable token at each position up to EOS, forced at the last one.
+
+    `log_total` is as in `beam_search`.
+    """
     shape = first_tokens.shape
     search = Greedy(
         position=jnp.int32(0),
@@ -174,18 +189,18 @@ def greedy_search(
     )
     search = jax.lax.while_loop(
         lambda search: (search.position < max_length) & ~jnp.all(search.ended),
-        lambda search: _greedy_step(log_probs_fn, search, max_length),
+        lambda search: _greedy_step(log_probs_fn, log_total, search, max_length),
         search,
     )
     lengths = jnp.sum(search.tokens != PAD, axis=-1)
     return Hypotheses(search.tokens, search.log_prob, rank_score(search.log_prob, lengths, length_penalty))
 
 
-def _greedy_step(log_probs_fn: LogProbsFn, search: Greedy, max_length: int) -> Greedy:
-    log_probs, cache = log_probs_fn(search.last, search.cache, search.position)
-    gain, token = top_1(log_probs)
+def _greedy_step(log_probs_fn: LogProbsFn, log_total: LogTotal, search: Greedy, max_length: int) -> Greedy:
+    scores, cache = log_probs_fn(search.last, search.cache, search.position)
+    best, token = top_1(scores)
     at_limit = search.position == max_length - 1
-    gain = jnp.where(at_limit, log_probs[..., EOS], gain)
+    gain = jnp.where(at_limit, scores[..., EOS], best) - log_total(scores)
     token = jnp.where(search.ended, PAD, jnp.where(at_limit, EOS, token))
     return Greedy(
         position=search.position + 1,

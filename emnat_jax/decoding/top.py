@@ -28,6 +28,28 @@ def top_k(values: Float[Array, "*B V"], k: int) -> tuple[Float[Array, "*B k"], I
     return top, jnp.take_along_axis(best, place // size, axis=-1) * size + place % size
 
 
+def top_of_slots(
+    rows: Float[Array, "N V"], added: Float[Array, "B K"], k: int
+) -> tuple[Float[Array, "B k"], Int[Array, "B k"], Int[Array, "B k"]]:
+    """The `k` largest sums of an entry and what is `added` to its row, over all slots: (sum, slot, entry).
+
+    The N = B x K rows are those of the slots, in order. Largest first; lower slot, then lower entry first in
+    ties. The k lie in the k chunks of the largest maxima, those of all slots together.
+    """
+    batch, slots = added.shape
+    size = _chunk_size(rows.shape[1], -(-k // slots))
+    chunks = rows.reshape(batch, slots, -1, size)
+    maxima = jnp.max(chunks, axis=-1) + added[:, :, None]
+    _, best = jax.lax.top_k(maxima.reshape(batch, -1), k)
+    best = jnp.sort(best, axis=-1)  # in the order of slots and entries, which settles ties
+    slot = best // chunks.shape[2]
+    searched = jnp.take_along_axis(chunks.reshape(batch, -1, size), best[:, :, None], axis=1)
+    sums = searched + jnp.take_along_axis(added, slot, axis=1)[:, :, None]
+    top, place = jax.lax.top_k(sums.reshape(batch, k * size), k)
+    slot, chunk = (jnp.take_along_axis(x, place // size, axis=1) for x in (slot, best % chunks.shape[2]))
+    return top, slot, chunk * size + place % size
+
+
 def top_1(values: Float[Array, "*B V"]) -> tuple[Float[Array, "*B"], Int[Array, "*B"]]:
     """The largest entry of each row and its index; the lowest index in ties."""
     top, index = top_k(values, 1)

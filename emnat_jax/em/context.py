@@ -132,7 +132,9 @@ class Context:
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
         functions = self.compiled(change(model) if change else model, buckets)
         params = load_params(epath.Path(directory), functions.family, self.layout)
-        return TrainedModel(functions, params, self.vocabulary, manifest.content_hash)
+        return TrainedModel(
+            functions, params, self.vocabulary, manifest.content_hash, made_of=manifest.fingerprints
+        )
 
 
 def derived_seed(seed: int, *purpose: int) -> int:

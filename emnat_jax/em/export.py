@@ -7,6 +7,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import is_finished, read_dataset
 from emnat_jax.data.pairs import make_pairs
+from emnat_jax.em.shortlist import make_shortlist
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.export.folder import About
@@ -24,9 +25,17 @@ def make_export(
     format: str | None = None,
     *,
     sentences: int = SENTENCES,
+    shortlist: int | None = None,
     log: Callable[[str], None],
 ) -> About:
-    """As `export_model`, compared on the first `sentences` of the workdir."""
+    """As `export_model`, compared on the first `sentences` of the workdir.
+
+    `shortlist`: words for each word of the source (export/shortlist.py), where int8 is to have a shortlist.
+    """
+    listed = None
+    if shortlist is not None:
+        listed, learned_from = make_shortlist(work, model, shortlist)
+        log(f"a shortlist of {shortlist}, learned from {', '.join(learned_from)}")
     job = Job(
         model=model,
         buckets=work.config.data.buckets,
@@ -34,6 +43,7 @@ def make_export(
         scoring=work.config.scoring,
         seed=work.config.seed,
         log=log,
+        shortlist=listed,
     )
     return export_model(job, directory, format)
 

@@ -13,9 +13,9 @@ from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.prepare import set_names
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
-from emnat_jax.em.latency import read_latency
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.results import finished_rounds, outputs_of, read_evaluation, references_of
+from emnat_jax.em.timings import read_timings
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References
@@ -37,6 +37,7 @@ from emnat_jax.report.record import (
 )
 from emnat_jax.report.rounds import text_table
 from emnat_jax.report.sentences import compare_samples
+from emnat_jax.report.timings import Throughput, Timing
 from emnat_jax.runtime.environment import environment
 
 
@@ -72,7 +73,8 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         },
         samples=compare_samples(rounds),
         effects=effects_of_rounds(outputs, references, scoring),
-        latency=read_latency(directory),
+        latency=read_timings(directory, Timing),
+        throughput=read_timings(directory, Throughput),
         stopped=stopped,
         provenance=_provenance(work),
         config=work.config,

@@ -5,6 +5,7 @@ import numpy as np
 from emnat_jax.config import CTCOptions, TransformerSpec
 from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.head import Inputs
 from emnat_jax.export.layers import Layers
 from emnat_jax.export.top import top_1
 from emnat_jax.export.upsampled import Upsampled
@@ -13,9 +14,9 @@ from emnat_jax.types import BLANK, EOS, PAD, Params
 
 
 def translate(
-    graph: Graph, spec: TransformerSpec, options: CTCOptions, params: Params, source: Value, limit: Value
+    graph: Graph, spec: TransformerSpec, options: CTCOptions, params: Params, inputs: Inputs
 ) -> Value:
-    """i32[B, T]: what `families.ctc` decodes greedily; `limit` i64[B] is the most tokens of each output.
+    """i32[B, T]: what `families.ctc` decodes greedily.
 
     UserError for its beam.
     """
@@ -23,10 +24,10 @@ def translate(
         options.decoder == "greedy",
         f"ctc.decoder={options.decoder}: the best path can be exported; use --decoder=greedy.",
     )
-    layers = Layers(graph, spec, params)
-    frames = Upsampled(layers, params, options.factor, source)
-    path = top_1(layers.scores(frames.states, generable(spec, eos=False, blank=True), log_probs=False))
-    return _collapse(graph, path, frames.keep, limit).cast("int32")
+    layers = Layers(graph, spec, params, inputs.head)
+    frames = Upsampled(layers, params, options.factor, inputs.source)
+    found = layers.scores(frames.states, generable(spec, eos=False, blank=True), log_probs=False)
+    return _collapse(graph, found.words(top_1(found)), frames.keep, inputs.limit).cast("int32")
 
 
 def _collapse(graph: Graph, path: Value, real: Value, limit: Value) -> Value:

@@ -7,6 +7,7 @@ import numpy as np
 from emnat_jax.config import DAGOptions, TransformerSpec
 from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.head import Inputs
 from emnat_jax.export.layers import Layers
 from emnat_jax.export.top import top_1
 from emnat_jax.export.upsampled import Upsampled
@@ -15,9 +16,9 @@ from emnat_jax.types import EOS, NEG_INF, PAD, Params
 
 
 def translate(
-    graph: Graph, spec: TransformerSpec, options: DAGOptions, params: Params, source: Value, limit: Value
+    graph: Graph, spec: TransformerSpec, options: DAGOptions, params: Params, inputs: Inputs
 ) -> Value:
-    """i32[B, T]: what `families.dag` decodes along a path; `limit` i64[B] is the most tokens of each output.
+    """i32[B, T]: what `families.dag` decodes along a path.
 
     UserError for its beam.
     """
@@ -25,8 +26,8 @@ def translate(
         options.decoder != "beam",
         "dag.decoder=beam: decoders of one path can be exported; use --decoder=joint_viterbi or lookahead.",
     )
-    layers = Layers(graph, spec, params)
-    vertices = Upsampled(layers, params, options.factor, source)
+    layers, limit = Layers(graph, spec, params, inputs.head), inputs.limit
+    vertices = Upsampled(layers, params, options.factor, inputs.source)
     found = _vertices(layers, vertices)
     links = _links(layers, vertices, params["link_head"], options)
     width = limit.max(0, keepdims=True) + 1
@@ -67,7 +68,7 @@ def _vertices(layers: Layers, vertices: Upsampled) -> _Vertices:
     at_last = place.equals(last)
     silent = at_last | place.equals(0)
     return _Vertices(
-        graph.where(at_last, np.array(EOS), top_1(found)), graph.where(silent, 0.0, values), last
+        graph.where(at_last, np.array(EOS), found.words(top_1(found))), graph.where(silent, 0.0, values), last
     )
 
 

@@ -17,6 +17,7 @@ from emnat_jax.artifacts.manifest import (
     is_finished,
     load_manifest,
     utc_now,
+    verify_files,
     write_manifest,
 )
 from emnat_jax.config import ModelSpec
@@ -31,16 +32,17 @@ PRECISIONS = ("int8", "float32")
 class About:
     """What an exported model is."""
 
-    format: str  # onnx or ctranslate2
+    format: str  # onnx, ctranslate2 or stablehlo
     model: ModelSpec  # with the decoder that it has
     buckets: tuple[int, ...]  # widths of sources that the model was trained and compiled with
     precisions: tuple[str, ...]  # that it can be loaded with
     precision: str  # what it is loaded with unless another is asked for
     parity: dict[str, Any]  # what was measured when it was exported (docs/guides/export.md)
+    shortlist: int | None = None  # of int8: words for each word of the source; None: the whole vocabulary
 
 
 class Exported(NamedTuple):
-    """A finished folder, all files of which are as they were written."""
+    """A finished folder, whose files for one precision are as they were written."""
 
     directory: epath.Path
     about: About
@@ -82,13 +84,19 @@ def is_exported(directory: epath.PathLike) -> bool:
     return is_finished(directory) and load_manifest(directory, verify_shards=False).kind == EXPORTED
 
 
-def open_export(directory: epath.PathLike) -> Exported:
-    """A finished folder; UserError for another one, and for one of which a file is missing or damaged."""
+def open_export(directory: epath.PathLike, precision: str | None = None) -> Exported:
+    """A finished folder, to be loaded with this precision (None: its own).
+
+    UserError for another folder, for a precision that it does not have, and where a file that is needed for
+    it is missing or damaged; those of its other precisions are not read.
+    """
     directory = epath.Path(directory)
-    manifest = load_manifest(directory)
+    manifest = load_manifest(directory, verify_shards=False)
     require(manifest.kind == EXPORTED, f"{directory} is no exported model; make one with `emnat export`.")
     vocabulary = load_vocabulary(directory / paths.VOCABULARY)
     about = _about(directory, manifest.options)
+    others = {f"{other}.onnx" for other in about.precisions if other != chosen_precision(about, precision)}
+    verify_files(directory, (file for file in manifest.shards if file["name"] not in others))
     made_of = manifest.fingerprints
     require(
         made_of["vocabulary"] == vocabulary.fingerprint,
@@ -107,6 +115,7 @@ def _about(directory: epath.Path, options: dict[str, Any]) -> About:
             precisions=tuple(map(str, options["precisions"])),
             precision=str(options["precision"]),
             parity=dict(options["parity"]),
+            shortlist=options.get("shortlist"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(

@@ -3,14 +3,15 @@
 from emnat_jax.config import FAMILIES, GLATOptions, TransformerSpec
 from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.head import Inputs
 from emnat_jax.types import Params
 
 
 def translate(
-    graph: Graph, spec: TransformerSpec, options: GLATOptions, params: Params, source: Value, limit: Value
+    graph: Graph, spec: TransformerSpec, options: GLATOptions, params: Params, inputs: Inputs
 ) -> Value:
     """As the base family."""
     base = FAMILIES[options.base].graph
     require(base is not None, f"glat.base={options.base}: this family has no ONNX graph.")
     assert base is not None
-    return base(graph, spec, options.of_base, params, source, limit)
+    return base(graph, spec, options.of_base, params, inputs)

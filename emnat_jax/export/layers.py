@@ -6,7 +6,8 @@ import numpy as np
 
 from emnat_jax.config import TransformerSpec
 from emnat_jax.export.graph import Graph, Value
-from emnat_jax.export.top import Chunked, chunked
+from emnat_jax.export.head import Head
+from emnat_jax.export.top import Chunked
 from emnat_jax.models.embedding import sinusoids
 from emnat_jax.models.transformer import NORM_EPSILON, unscanned
 from emnat_jax.tokens import NEG_INF, PAD
@@ -23,8 +24,8 @@ class Encoded(NamedTuple):
 class Layers:
     """The parts of a Transformer over one set of parameters."""
 
-    def __init__(self, graph: Graph, spec: TransformerSpec, params: Params):
-        self.graph = graph
+    def __init__(self, graph: Graph, spec: TransformerSpec, params: Params, head: Head):
+        self.graph, self._head = graph, head
         self.spec, self.params = unscanned(spec, params)
         self._own = self.params["transformer"]
         tokens = np.asarray(self._own["embedding"]["tokens"])
@@ -73,17 +74,10 @@ class Layers:
         """f32[n, D]: the first n positions, scaled as they are added."""
         return self.graph.weight("positions", self._position_table()).slice(0, 0, count)
 
-    def scores(self, states: Value, allowed: np.ndarray, *, log_probs: bool) -> Chunked:
-        """Scores of the padded vocabulary, to look for the best; ids that are not allowed are far below.
-
-        Log-probabilities, or logits, which have the same order at less cost.
-        """
+    def scores(self, states: Value, allowed: np.ndarray, *, copies: int = 1, log_probs: bool) -> Chunked:
+        """As `Head.scores`, to look for the best; ids that are not allowed are far below."""
         bias = np.where(allowed, np.asarray(self._own["embedding"]["output_bias"]), np.float32(NEG_INF))
-        scores = self._linear("output", states, self._output.T, bias)
-        if log_probs:
-            # Over twice the speed of ReduceLogSumExp, and one array as large as the logits more.
-            scores = self.graph.op("LogSoftmax", scores, axis=-1, dtype="float32")
-        return chunked(scores, len(self._output))
+        return self._head.scores(states, self._output, bias, copies=copies, log_probs=log_probs)
 
     def projection(self, name: str, params: Params, x: Value) -> Value:
         """A linear map whose output axes are one."""

@@ -1,5 +1,6 @@
 """Exports a trained model: writes its files, measures them against it, and only then finishes the folder."""
 
+import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,16 +10,17 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.config import Scoring
+from emnat_jax.data.pairs import Pairs
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import corpus_bleu
-from emnat_jax.export.ctranslate2_runtime import open_ctranslate2
 from emnat_jax.export.ctranslate2_teacher import write_ctranslate2
 from emnat_jax.export.folder import PRECISIONS, About, Exported, finish_export
-from emnat_jax.export.onnx_runtime import open_onnx
-from emnat_jax.export.onnx_student import write_float32, write_int8
+from emnat_jax.export.load import OPENERS
+from emnat_jax.export.onnx_student import Student, write_float32, write_int8
 from emnat_jax.export.parity import LOSS, Outputs, Sample, loses, outputs, parity
+from emnat_jax.export.shortlist import Shortlist
+from emnat_jax.export.stablehlo import write_stablehlo
 from emnat_jax.inference.model import TrainedModel
-from emnat_jax.inference.translator import Translator
 
 LEAST_IDENTICAL = 0.99  # of the sample; near ties may fall the other way, and nothing else
 KEPT_FLOAT = ((), ("output",))  # weights that int8 leaves alone: the first of these that is good enough
@@ -33,36 +35,50 @@ class Job(NamedTuple):
     scoring: Scoring
     seed: int
     log: Callable[[str], None]
+    shortlist: Shortlist | None = None  # of int8; float32 always has the whole vocabulary
 
     def bleu(self, found: Outputs) -> float:
         """Of outputs for the sample."""
         return corpus_bleu(found.lines, [list(self.sample.references)], self.scoring)
 
-    def about(self, format: str, precision: str = "float32", parity: dict[str, Any] | None = None) -> About:
+    def about(self, format: str, precision: str, parity: dict[str, Any] | None = None) -> About:
         """The manifest's entry."""
-        return About(format, self.model.config, self.buckets, PRECISIONS, precision, parity or {})
+        return About(
+            format=format,
+            model=self.model.config,
+            buckets=self.buckets,
+            precisions=_precisions(format),
+            precision=precision,
+            parity=parity or {},
+            shortlist=None if self.shortlist is None else self.shortlist.per_word,
+        )
 
 
 def export_model(job: Job, directory: epath.PathLike, format: str | None = None) -> About:
     """Writes the folder of an exported model and says what is in it.
 
-    `format`: onnx or ctranslate2; None is the one that runs the family. UserError where the folder is taken,
-    and for a family, decoder or detail that the format does not have.
+    `format`: one of FORMATS; None is onnx for a parallel family, ctranslate2 for another. UserError
+    where the folder is taken, and for a family, decoder or detail that the format does not have.
     """
     directory = epath.Path(directory)
     require(not is_finished(directory), f"{directory} is finished; delete it, or export to another --output.")
     directory.mkdir(parents=True, exist_ok=True)
     format = format or ("onnx" if job.model.config.options.is_parallel else "ctranslate2")
-    make = _make_onnx if format == "onnx" else _make_ctranslate2
-    found = make(job, directory)  # first: it refuses what has no graph, before anything is translated
+    require(
+        format == "onnx" or job.shortlist is None,
+        f"--shortlist is of the format onnx, not {format}; leave it out.",
+    )
+    found = _MAKERS[format](
+        job, directory
+    )  # first: it refuses what has no graph, before anything is translated
     measured = parity(outputs(job.model, job.sample), found, job.sample, job.scoring)
+    if job.shortlist is not None:
+        measured["shortlist"]["words"] = _mean_words(job.shortlist, job.sample.pairs)
     _require_identical(measured)
-    smallest = PRECISIONS[0]
-    good = loses(measured, smallest) <= LOSS
+    smallest = _precisions(format)[0]
+    good = smallest == "float32" or loses(measured, smallest) <= LOSS
     if not good:
-        job.log(
-            f"{smallest} loses {loses(measured, smallest):.2f} BLEU; float32 is the default of this export"
-        )
+        job.log(_loss(job, measured, smallest))
     about = job.about(format, smallest if good else "float32", measured)
     finish_export(directory, about, job.model.vocabulary, job.model.fingerprint, job.seed)
     return about
@@ -71,28 +87,65 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
 def _make_onnx(job: Job, directory: epath.Path) -> dict[str, Outputs]:
     """Writes the files; outputs by precision."""
     paths = {name: directory / f"{name}.onnx" for name in PRECISIONS}
-    params = jax.tree.map(np.asarray, job.model.params)
-    write_float32(paths["float32"], job.model.config, params, job.buckets)
-    found = {"float32": _outputs(job, directory, "float32")}
+    student = Student(job.model.config, jax.tree.map(np.asarray, job.model.params), job.buckets)
+    write_float32(paths["float32"], student)
+    found = {"float32": _outputs(job, directory, "onnx", "float32")}
     reference = job.bleu(found["float32"])
+    if job.shortlist is not None:
+        with tempfile.TemporaryDirectory() as folder:  # to tell what it costs from what int8 does
+            write_float32(epath.Path(folder) / paths["float32"].name, student, job.shortlist)
+            found["shortlist"] = _outputs(job, epath.Path(folder), "onnx", "float32")
     for floats in KEPT_FLOAT:
-        write_int8(paths["float32"], paths["int8"], floats)
-        found["int8"] = _outputs(job, directory, "int8")
+        write_int8(paths["int8"], student, job.shortlist, floats)
+        found["int8"] = _outputs(job, directory, "onnx", "int8")
         if reference - job.bleu(found["int8"]) <= LOSS:
             break
     return found
 
 
-def _outputs(job: Job, directory: epath.Path, precision: str, format: str = "onnx") -> Outputs:
-    opened = Exported(directory, job.about(format), job.model.vocabulary, "", job.model.fingerprint)
-    opener: Callable[..., Translator] = open_onnx if format == "onnx" else open_ctranslate2
-    return outputs(opener(opened, precision), job.sample)
-
-
 def _make_ctranslate2(job: Job, directory: epath.Path) -> dict[str, Outputs]:
     params = jax.tree.map(np.asarray, job.model.params)
     write_ctranslate2(directory, job.model.config, params, job.model.vocabulary)
-    return {name: _outputs(job, directory, name, "ctranslate2") for name in PRECISIONS}
+    return {name: _outputs(job, directory, "ctranslate2", name) for name in PRECISIONS}
+
+
+def _make_stablehlo(job: Job, directory: epath.Path) -> dict[str, Outputs]:
+    longest = job.model.max_length
+    widths = sorted({longest, *(width for width in job.buckets if width < longest)})
+    write_stablehlo(directory, job.model.config, job.model.params, widths)
+    return {"float32": _outputs(job, directory, "stablehlo", "float32")}
+
+
+_MAKERS = {"onnx": _make_onnx, "ctranslate2": _make_ctranslate2, "stablehlo": _make_stablehlo}
+
+
+def _precisions(format: str) -> tuple[str, ...]:
+    """Those that a format has, the smallest first; StableHLO computes as the trained model does."""
+    return ("float32",) if format == "stablehlo" else PRECISIONS
+
+
+def _outputs(job: Job, directory: epath.Path, format: str, precision: str) -> Outputs:
+    about = job.about(format, precision)
+    opened = Exported(directory, about, job.model.vocabulary, "", job.model.fingerprint)
+    return outputs(OPENERS[format](opened, precision, 0), job.sample)
+
+
+def _mean_words(shortlist: Shortlist, pairs: Pairs) -> float:
+    """Words that a translation may use, in the mean of the sentences."""
+    sources = np.split(pairs.source_tokens, pairs.source_offsets[1:-1])
+    return float(np.mean([len(shortlist.words(source)) for source in sources]))
+
+
+def _loss(job: Job, measured: dict[str, Any], precision: str) -> str:
+    """What to say of a precision that is not good enough."""
+    said = f"{precision} loses {loses(measured, precision):.2f} BLEU"
+    if job.shortlist is None:
+        return f"{said}; float32 is the default of this export"
+    alone = loses(measured, "shortlist")
+    return (
+        f"{said}, {alone:.2f} by the shortlist alone; float32, which has none, is the default of this "
+        f"export; a longer one loses less: --shortlist={2 * job.shortlist.per_word}, to another --output."
+    )
 
 
 def _require_identical(measured: dict[str, Any]) -> None:

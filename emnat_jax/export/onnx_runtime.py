@@ -33,8 +33,8 @@ class OnnxTranslator(ExportedTranslator):
         if num_candidates != 1:
             raise UserError(_ONE)
         found: dict[int, Candidates] = {}
-        for rows in _batches(pairs.source_lengths, self.batch_tokens):
-            (tokens,) = self.session.run(["tokens"], {"source": _padded(pairs, rows)})
+        for rows in batches(pairs.source_lengths, self.batch_tokens):
+            (tokens,) = self.session.run(["tokens"], {"source": padded(pairs, rows)})
             ends = np.argmax(tokens == EOS, axis=1) + 1
             for row, line, end in zip(rows, tokens, ends, strict=True):
                 found[row] = Candidates([line[:end]], _UNKNOWN, _UNKNOWN)
@@ -63,19 +63,19 @@ def open_onnx(exported: Exported, precision: str | None = None, threads: int = 0
     return OnnxTranslator(exported, chosen, session)
 
 
-def _batches(lengths: np.ndarray, tokens: int) -> list[list[int]]:
+def batches(lengths: np.ndarray, tokens: int) -> list[list[int]]:
     """Rows of each batch, of like length: as many as have `tokens` with padding, at least one."""
-    batches: list[list[int]] = []
+    found: list[list[int]] = []
     width = 0
     for row in np.argsort(-lengths, kind="stable").tolist():
-        if not batches or (len(batches[-1]) + 1) * width > tokens:
-            batches.append([])
+        if not found or (len(found[-1]) + 1) * width > tokens:
+            found.append([])
             width = int(lengths[row])
-        batches[-1].append(row)
-    return batches
+        found[-1].append(row)
+    return found
 
 
-def _padded(pairs: Pairs, rows: list[int]) -> np.ndarray:
+def padded(pairs: Pairs, rows: list[int]) -> np.ndarray:
     """i32[B, S]: the sources of these rows, as wide as the longest."""
     begins, lengths = pairs.source_offsets[rows], pairs.source_lengths[rows]
     place = np.arange(lengths.max())

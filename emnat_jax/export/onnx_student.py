@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -10,38 +10,43 @@ from etils import epath
 from emnat_jax.config import FAMILIES, ModelSpec
 from emnat_jax.errors import UserError
 from emnat_jax.export.graph import Graph
+from emnat_jax.export.head import OUTPUT, Head, Inputs, listed_words
 from emnat_jax.export.packages import need
+from emnat_jax.export.shortlist import Shortlist
 from emnat_jax.tokens import PAD
 from emnat_jax.types import Params
 
 
-def write_float32(path: epath.PathLike, model: ModelSpec, params: Params, buckets: Sequence[int]) -> None:
+class Student(NamedTuple):
+    """What is written."""
+
+    model: ModelSpec
+    params: Params
+    buckets: Sequence[int]
+
+
+def write_float32(path: epath.PathLike, student: Student, shortlist: Shortlist | None = None) -> None:
     """The graph of a student: source i32[B, S] -> tokens i32[B, T], for any B and S.
 
-    An output is no longer than the model has it for a source of its bucket. UserError for a family or a
-    decoder without a graph.
+    An output is no longer than the model has it for a source of its bucket, and has words of the shortlist
+    alone. UserError for a family or a decoder without a graph.
     """
-    translate = FAMILIES[model.family].graph
-    if translate is None:
-        raise UserError(f"the family {model.family} has no ONNX graph; a teacher goes to CTranslate2.")
-    graph, spec = Graph(), model.transformer
-    source = graph.input("source", "int32", ["B", "S"])
-    limits = graph.weight("limits", _limits(model, buckets))
-    limit = limits.take((~source.equals(PAD)).cast("int64").sum(1))
-    tokens = translate(graph, spec, model.options, params, source, limit)
-    need("onnx").save(graph.model("tokens", tokens, ["B", "T"]), str(path))
+    _write(path, student, shortlist, int8_head=False)
 
 
-def write_int8(source: epath.PathLike, path: epath.PathLike, floats: Sequence[str] = ()) -> None:
+def write_int8(
+    path: epath.PathLike, student: Student, shortlist: Shortlist | None = None, floats: Sequence[str] = ()
+) -> None:
     """The same with weights of 8 bits by output channel, and activations that are rounded at run time.
 
     Products whose weights have one of `floats` in their name stay in float32.
     """
     quantization, onnx = need("onnxruntime.quantization"), need("onnx")
     with tempfile.TemporaryDirectory() as folder:
-        inferred = f"{folder}/inferred.onnx"
+        floating, inferred = f"{folder}/float32.onnx", f"{folder}/inferred.onnx"
+        _write(floating, student, shortlist, int8_head=OUTPUT not in floats)
         prepare = need("onnxruntime.quantization.shape_inference").quant_pre_process
-        prepare(str(source), inferred, skip_symbolic_shape=True)
+        prepare(floating, inferred, skip_symbolic_shape=True)
         nodes = onnx.load(inferred).graph.node
         quantization.quantize_dynamic(
             inferred,
@@ -53,6 +58,21 @@ def write_int8(source: epath.PathLike, path: epath.PathLike, floats: Sequence[st
             reduce_range=True,
             weight_type=quantization.QuantType.QInt8,
         )
+
+
+def _write(path: epath.PathLike, student: Student, shortlist: Shortlist | None, *, int8_head: bool) -> None:
+    model = student.model
+    translate = FAMILIES[model.family].graph
+    if translate is None:
+        raise UserError(f"the family {model.family} has no ONNX graph; a teacher goes to CTranslate2.")
+    graph = Graph()
+    source = graph.input("source", "int32", ["B", "S"])
+    limits = graph.weight("limits", _limits(model, student.buckets))
+    limit = limits.take((~source.equals(PAD)).cast("int64").sum(1))
+    head = Head() if shortlist is None else Head(listed_words(graph, shortlist, source), int8_head)
+    inputs = Inputs(source, limit, head)
+    tokens = translate(graph, model.transformer, model.options, student.params, inputs)
+    need("onnx").save(graph.model("tokens", tokens, ["B", "T"]), str(path))
 
 
 def _uses(node: Any, weights: Sequence[str]) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 
 from emnat_jax.errors import UserError
 
+FORMATS = ("onnx", "ctranslate2", "stablehlo")  # of an exported model
+
 
 def need(package: str) -> Any:
     """The module; UserError, with what to install, where it is missing."""

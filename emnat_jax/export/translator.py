@@ -34,7 +34,13 @@ class ExportedTranslator(Translator):
 
     def decoding_options(self) -> dict[str, Any]:
         about = self.exported.about
-        runs_on = {"backend": about.format, "precision": self.precision, "buckets": list(about.buckets)}
+        runs_on: dict[str, Any] = {
+            "backend": about.format,
+            "precision": self.precision,
+            "buckets": list(about.buckets),
+        }
+        if self.precision == "int8" and about.shortlist is not None:
+            runs_on["shortlist"] = about.shortlist
         return super().decoding_options() | runs_on
 
     def made_from(self) -> dict[str, Any]:

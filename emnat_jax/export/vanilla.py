@@ -7,6 +7,7 @@ import numpy as np
 from emnat_jax.config import CMLMOptions, TransformerSpec, VanillaOptions
 from emnat_jax.errors import require
 from emnat_jax.export.graph import Graph, Value
+from emnat_jax.export.head import Inputs
 from emnat_jax.export.layers import Encoded, Layers
 from emnat_jax.export.odd import odd
 from emnat_jax.export.top import Chunked, top_1
@@ -15,18 +16,21 @@ from emnat_jax.types import EOS, NEG_INF, PAD, Params
 
 
 def translate(
-    graph: Graph, spec: TransformerSpec, options: VanillaOptions, params: Params, source: Value, limit: Value
+    graph: Graph, spec: TransformerSpec, options: VanillaOptions, params: Params, inputs: Inputs
 ) -> Value:
-    """i32[B, T]: what `families.vanilla` decodes; `limit` i64[B] is the most tokens of each output."""
-    layers = Layers(graph, spec, params)
-    trials = _lengths(layers, params, source, limit, options.length_candidates)
+    """i32[B, T]: what `families.vanilla` decodes."""
+    layers = Layers(graph, spec, params, inputs.head)
+    trials = _lengths(layers, params, inputs, options.length_candidates)
     scores, free = _predict(layers, trials)
-    tokens = odd(graph, scores, free, options.odd_penalty) if options.decoder == "odd" else top_1(scores)
+    if options.decoder == "odd":
+        tokens = odd(graph, scores, free, options.odd_penalty, spec.output_length(spec.max_length))
+    else:
+        tokens = top_1(scores)
     return _best(graph, trials, _Found(scores, tokens, free), options.length_penalty)
 
 
 def translate_masked(
-    graph: Graph, spec: TransformerSpec, options: CMLMOptions, params: Params, source: Value, limit: Value
+    graph: Graph, spec: TransformerSpec, options: CMLMOptions, params: Params, inputs: Inputs
 ) -> Value:
     """The same of `families.cmlm` for its fully masked pass; UserError where it has more passes."""
     require(
@@ -36,7 +40,7 @@ def translate_masked(
     single = VanillaOptions(
         length_candidates=options.length_candidates, length_penalty=options.length_penalty, decoder="argmax"
     )
-    return translate(graph, spec, single, params, source, limit)
+    return translate(graph, spec, single, params, inputs)
 
 
 class _Trials(NamedTuple):
@@ -52,18 +56,18 @@ class _Found(NamedTuple):
     """What a pass gives, of N rows."""
 
     scores: Chunked
-    tokens: Value
+    tokens: Value  # their places in the scores
     free: Value
 
 
-def _lengths(layers: Layers, params: Params, source: Value, limit: Value, count: int) -> _Trials:
+def _lengths(layers: Layers, params: Params, inputs: Inputs, count: int) -> _Trials:
     """As `decoding.length_parallel.candidate_lengths`, by row."""
     graph, width = layers.graph, layers.spec.width
-    encoded = layers.encode(source, np.asarray(params["length_slot"]) * np.float32(width**0.5))
+    encoded = layers.encode(inputs.source, np.asarray(params["length_slot"]) * np.float32(width**0.5))
     words = Encoded(encoded.states.after_first(1), encoded.keep.after_first(1))
     table = np.asarray(params["length_head"]["table"])[1:]  # 0 is no length
     logits = encoded.states.slice(1, 0, 1).squeeze(1) @ graph.weight("length_head", table.T)
-    length, limit = logits.argmax().unsqueeze(1) + 1, limit.unsqueeze(1)
+    length, limit = logits.argmax().unsqueeze(1) + 1, inputs.limit.unsqueeze(1)
     start = graph.maximum(graph.minimum(length, limit) - count // 2, np.array(2))
     wanted = graph.minimum(start, limit) + np.arange(count)
     lengths = graph.minimum(wanted, limit)
@@ -84,7 +88,8 @@ def _predict(layers: Layers, trials: _Trials) -> tuple[Chunked, Value]:
     states = layers.decode(inputs, trials.memory, place < lengths.unsqueeze(1))
     # Only a choice among lengths needs log-probabilities: with one, all scores of a position shift alike.
     several = trials.log_prob is not None
-    scores = layers.scores(states, generable(spec, eos=False), log_probs=several)
+    allowed = generable(spec, eos=False)
+    scores = layers.scores(states, allowed, copies=trials.candidates, log_probs=several)
     return scores, place < (lengths - 1).unsqueeze(1)
 
 
@@ -92,7 +97,7 @@ def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:
     """i32[B, T]: the tokens of the best length of each source."""
     lengths = trials.lengths.unsqueeze(1)
     place = graph.arange(found.tokens.size(1)).unsqueeze(0)
-    tokens = graph.where(found.free, found.tokens, EOS)
+    tokens = graph.where(found.free, found.scores.words(found.tokens), EOS)
     tokens = graph.where(place < lengths, tokens, PAD)
     if trials.log_prob is None:
         return tokens.cast("int32")

@@ -3,7 +3,9 @@
 import functools
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
@@ -12,10 +14,9 @@ from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
-from emnat_jax.families.vocabulary import generable, only_eos, output_loss
+from emnat_jax.families.vocabulary import generable, output_loss
 from emnat_jax.losses.cross_entropy import token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
-from emnat_jax.models.masking import masked_log_softmax
 from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Progress
@@ -38,7 +39,7 @@ class NextToken(nn.Module):
         keep = jnp.ones(target.shape, bool)
         transformer = self.transformer
         states = transformer.decode(transformer.embedding(shifted), transformer.encode(source), keep)
-        return states, self._output()
+        return states, transformer.embedding.output(generable(self.spec, eos=True))
 
     def start(self, source: Int[Array, "B S"], beams: int, length: int) -> Cache:
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
@@ -46,13 +47,15 @@ class NextToken(nn.Module):
 
     def step(
         self, tokens: Int[Array, "B K"], cache: Cache, position: Array
-    ) -> tuple[Float[Array, "N V"], Cache]:
-        """Masked logits of what follows each of the N = B x K `tokens`, at `position`, and the new cache."""
+    ) -> tuple[Float[Array, "B K V"], Cache]:
+        """Masked logits of what follows each of the tokens, at `position`, and the new cache."""
         states, cache = self.transformer.step(tokens, cache, position)
-        return self._output().logits(states.reshape(-1, states.shape[-1])), cache
-
-    def _output(self):
-        return self.transformer.embedding.output(generable(self.spec, eos=True))
+        allowed = generable(self.spec, eos=True)
+        # With one finite logit EOS is certain at the last position; it costs no pass over all of them.
+        only_eos = np.arange(len(allowed)) == EOS
+        at_limit = position == self.spec.max_length - 1
+        output = self.transformer.embedding.output(jnp.where(at_limit, only_eos, allowed))
+        return output.logits(states), cache
 
 
 def make(spec: TransformerSpec, options: AROptions) -> Family:
@@ -110,15 +113,17 @@ def _decode(
     width = spec.output_length(source.shape[1])
     cache = module.apply({"params": params}, source, beam, width, method="start")
     first = jnp.full((source.shape[0], beam), BOS, jnp.int32)
-    step = functools.partial(_next_log_probs, spec, module, params)
+    step = functools.partial(module.apply, {"params": params}, method="step")
+    log_total = functools.partial(jax.nn.logsumexp, axis=-1)
     if beam == 1:
-        return greedy_search(step, cache, first, max_length=width, length_penalty=alpha)
-    found = beam_search(step, cache, first, max_length=width, length_penalty=alpha, reorder=reorder)
+        return greedy_search(step, cache, first, max_length=width, length_penalty=alpha, log_total=log_total)
+    found = beam_search(
+        step,
+        cache,
+        first,
+        max_length=width,
+        length_penalty=alpha,
+        reorder=reorder,
+        log_total=log_total,
+    )
     return first_candidates(found, num_candidates)
-
-
-def _next_log_probs(spec, module, params, tokens, cache, position):
-    logits, cache = module.apply({"params": params}, tokens, cache, position, method="step")
-    log_probs = masked_log_softmax(logits, generable(spec, eos=True))
-    last = jnp.full(tokens.size, position == spec.max_length - 1)
-    return only_eos(log_probs, last).reshape(*tokens.shape, -1), cache

@@ -17,7 +17,6 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS, PAD, Batch
 
 Shape = tuple[int, int, int]  # rows, source width, target width
-MOST_ROWS = 256  # of a batch on each device, unless data.decode_rows says more
 
 
 class Machine(NamedTuple):
@@ -63,14 +62,14 @@ def device_rows(
 ) -> int:
     """Rows on each device for batches of these widths of source and target: `given`, but at most `most`.
 
-    Where nothing is given they are the most with which `step(params, batch)` surely fits: MOST_ROWS (or
-    `most`), or a half, a quarter, ... of it. 1 where no number surely fits.
+    Where nothing is given they are the most with which `step(params, batch)` surely fits: the rows that the
+    memory names (or `most`), or a half, a quarter, ... of it. 1 where no number surely fits.
     """
     if given is not None:
         return given if most is None else min(given, most)
     leaves, tree = jax.tree.flatten(params)
     shapes = tuple((leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves)
-    rows = most or MOST_ROWS
+    rows = most or memory.rows
     while rows > 1 and not _fits(step, tree, shapes, (rows, *widths), memory):
         rows //= 2
     return rows

@@ -33,7 +33,7 @@ def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Mac
     )
     found: dict[int, Candidates] = {}
     for batch, hypotheses in each_batch(functools.partial(decode, params), batches, machine):
-        found.update(_candidates(batch.row, hypotheses))
+        found.update(candidates_of(batch.row, hypotheses))
     return [found[index] for index in range(pairs.size)]
 
 
@@ -48,7 +48,7 @@ def make_decode_step(family: Family, layout: Layout, num_candidates: int) -> Dec
     return jax.jit(decode, in_shardings=(None, rows), out_shardings=rows)
 
 
-def _candidates(rows: np.ndarray, hypotheses: Hypotheses) -> dict[int, Candidates]:
+def candidates_of(rows: np.ndarray, hypotheses: Hypotheses) -> dict[int, Candidates]:
     """Place in the data set -> the hypotheses of that source, cut at EOS; fillers (row -1) are left out."""
     lengths = np.argmax(hypotheses.tokens == EOS, axis=-1) + 1
     filled = ~is_impossible(hypotheses.rank_score)

@@ -7,7 +7,7 @@ decode -> sentences.as_line -> long_lines.combine.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from emnat_jax.inference.alternatives import (
     choices,
     make_alternatives_step,
 )
-from emnat_jax.inference.batching import MOST_ROWS, Machine
+from emnat_jax.inference.batching import Machine
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import DecodeStep, decode_pairs, make_decode_step
 from emnat_jax.inference.long_lines import LongLines
@@ -35,6 +35,7 @@ from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
 from emnat_jax.inference.sentences import require_lines, sentence_pairs
 from emnat_jax.inference.translator import Translator
+from emnat_jax.runtime.memory import device_memory
 from emnat_jax.runtime.mesh import Layout, own_rows
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.state import abstract_params
@@ -55,6 +56,8 @@ class TrainedModel(Translator):
     fingerprint: str  # of the parameters: the content hash of the model's manifest
     teacher: "TrainedModel | None" = None
     rescored_candidates: int = 1  # hypotheses that the teacher chooses from
+    # Fingerprints of what it was made from, as its manifest has them.
+    made_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def alternatives(
         self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"
@@ -207,7 +210,8 @@ class CompiledModel:
     @property
     def batch_rows(self) -> int:
         """The most rows of a decoding or scoring batch that this process provides."""
-        return own_rows(self._machine.layout, self._machine.data.decode_rows or MOST_ROWS)
+        layout, given = self._machine.layout, self._machine.data.decode_rows
+        return own_rows(layout, given or device_memory(layout).rows)
 
     def require_parallel(self) -> Parallel:
         """The parts of a family of one pass; UserError for one that goes step by step."""

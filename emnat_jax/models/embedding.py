@@ -53,7 +53,7 @@ class Embedding(nn.Module):
             return self.positions[index] * self.spec.width**0.5
         return sinusoids(self.slots, self.spec.width)[index]
 
-    def output(self, allowed: Bool[np.ndarray, " V"]) -> OutputLayer:
+    def output(self, allowed: Bool[Array | np.ndarray, " V"]) -> OutputLayer:
         """The output layer, whose ids that are not allowed get scores of about `NEG_INF`."""
         # The mask rides on the bias: a pass of its own over [B, T, V] costs as much as a layer.
         bias = jnp.where(allowed, self.output_bias, NEG_INF)

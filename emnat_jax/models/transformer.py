@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
-from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention, Visible
+from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention, Visible, as_cached
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
 from emnat_jax.models.sharding import constrain, constrain_rows
@@ -33,7 +33,7 @@ class Encoded(NamedTuple):
 class Cache(NamedTuple):
     """State of step-by-step decoding of K beams for B sources, for outputs of at most T tokens."""
 
-    layers: Any  # a layer: ((key, value) [B, T, K, H, C], (key, value) [B, S, H, C])
+    layers: Any  # a layer: (key [B, H, C, T * K], value [B, H, T * K, C]), the same of S source positions
     keep: jax.Array  # bool[B, S]
     ancestry: jax.Array  # i32[B, K, T]; which beam's slot holds each position of a beam's past
 
@@ -108,22 +108,25 @@ class DecoderLayer(nn.Module):
         encoded, visible = shared
         first, *_ = self.residuals
         x = first.after(x, self.attention(first.before(x), visible))
-        return self._rest(x, self.cross.memory(encoded.states), encoded.keep), own
+        memory = self.cross.memory(encoded.states)
+        cross = functools.partial(self.cross, memory=memory, visible=Visible(encoded.keep))
+        return self._rest(x, cross), own
 
     def start(self, states, own, shared):
         """Cached cross-attention keys and values of encoder states."""
-        return states, self.cross.memory(states)
+        return states, as_cached(*self.cross.memory(states))
 
     def step(self, x, own, shared):
         past, memory = own
         position, keep, memory_keep = shared
         first, *_ = self.residuals
         change, past = self.attention.step(first.before(x), past, position, keep)
-        return self._rest(first.after(x, change), memory, memory_keep), (past, memory)
+        cross = functools.partial(self.cross.step, cache=memory, visible=Visible(memory_keep))
+        return self._rest(first.after(x, change), cross), (past, memory)
 
-    def _rest(self, x, memory, memory_keep):
+    def _rest(self, x, cross):
         _, second, third = self.residuals
-        x = second.after(x, self.cross(second.before(x), memory, Visible(memory_keep)))
+        x = second.after(x, cross(second.before(x)))
         return third.after(x, self.feed_forward(third.before(x)))
 
 
@@ -221,10 +224,10 @@ class Transformer(nn.Module):
     def start(self, encoded: Encoded, beams: int, length: int) -> Cache:
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
         batch, heads = encoded.states.shape[0], self.spec.heads
-        shape = (batch, length, beams, heads, self.spec.width // heads)
         _, memory = self.decoder(encoded.states, method="start")
-        empty = constrain(jnp.zeros(shape, self.spec.dtype), "batch", None, None, "heads", None)
-        layers = [((empty, empty), m) for m in memory]
+        empty = jnp.zeros((batch, length * beams, heads, self.spec.width // heads), self.spec.dtype)
+        past = tuple(constrain(x, "batch", "heads", None, None) for x in as_cached(empty, empty))
+        layers = [(past, m) for m in memory]
         slots = jnp.arange(beams, dtype=jnp.int32)[None, :, None]
         return Cache(layers, encoded.keep, jnp.broadcast_to(slots, (batch, beams, length)))
 

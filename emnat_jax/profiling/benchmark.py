@@ -39,10 +39,17 @@ class StepTiming:
     parameters: int
 
 
-def measure_training(
-    model: ModelSpec, train: TrainConfig, layout: Layout, shape: BatchShape, repeats: int
-) -> StepTiming:
-    """`repeats` optimizer steps on random tokens, one after the other, after one that does not count."""
+class ReadyStep(NamedTuple):
+    """A compiled optimizer step with all that it takes."""
+
+    run: Callable[[], Any]  # makes the next one and returns what it gives, perhaps before that is there
+    compiled: Any
+    compile_seconds: float
+    parameters: int
+
+
+def ready_step(model: ModelSpec, train: TrainConfig, layout: Layout, shape: BatchShape) -> ReadyStep:
+    """The step of a training, on random tokens."""
     family = make_family(model)
     tx = make_optimizer(train.optim, train.steps, family.axes)
     ema = train.ema_decay is not None
@@ -55,21 +62,30 @@ def measure_training(
         begin = time.perf_counter()
         compiled = train_step.lower(state, batch, key).compile()
         compile_seconds = time.perf_counter() - begin
-        memory = compiled.memory_analysis()
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
-        def step() -> Any:
-            nonlocal state
+    def run() -> Any:
+        nonlocal state
+        with use_layout(layout):
             state, metrics = compiled(state, batch, key)
-            return state, metrics
+        return state, metrics
 
-        mean_ms = _mean_ms(step, repeats)
+    return ReadyStep(run, compiled, compile_seconds, parameters)
+
+
+def measure_training(
+    model: ModelSpec, train: TrainConfig, layout: Layout, shape: BatchShape, repeats: int
+) -> StepTiming:
+    """`repeats` optimizer steps on random tokens, one after the other, after one that does not count."""
+    step = ready_step(model, train, layout, shape)
+    mean_ms = _mean_ms(step.run, repeats)
     return StepTiming(
-        compile_seconds=compile_seconds,
+        compile_seconds=step.compile_seconds,
         mean_ms=mean_ms,
         target_tokens_per_second=shape.rows * shape.target / mean_ms * 1e3,
         model_flops_per_second=training_flops(model, *shape) / mean_ms * 1e3,
-        temporary_bytes=int(memory.temp_size_in_bytes),
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        temporary_bytes=int(step.compiled.memory_analysis().temp_size_in_bytes),
+        parameters=step.parameters,
     )
 
 

@@ -8,7 +8,7 @@ from emnat_jax.runtime.cores import available_cores, cpu_model
 from emnat_jax.runtime.environment import environment, package_version
 
 PACKAGES = ("emnat_jax", "jax", "jaxlib", "flax", "sentencepiece", "sacrebleu")  # of these that may run
-RUNTIMES = {"onnx": "onnxruntime", "ctranslate2": "ctranslate2"}  # backend -> package
+RUNTIMES = {"onnx": "onnxruntime", "ctranslate2": "ctranslate2", "stablehlo": "jax"}  # backend -> package
 
 
 def this_machine(backends: Iterable[str]) -> Machine:

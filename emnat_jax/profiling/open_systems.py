@@ -1,6 +1,6 @@
 """Systems of a workdir by their names: its models, trained or exported, and models in other folders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -15,10 +15,10 @@ from emnat_jax.errors import require
 from emnat_jax.export.folder import chosen_precision, is_exported, open_export
 from emnat_jax.export.load import load_exported
 from emnat_jax.inference.model import TrainedModel
-from emnat_jax.profiling.system_names import JAX, SystemName
+from emnat_jax.profiling.system_names import JAX, SHORTLIST, SystemName
 from emnat_jax.profiling.systems import About, System, exported_system, trained_system
 
-_NUMBERS = ("round", "length_candidates")
+_NUMBERS = ("round", "length_candidates", SHORTLIST)
 
 
 class Opener(NamedTuple):
@@ -65,15 +65,15 @@ def _trained(opener: Opener, name: SystemName) -> System:
 def _trained_model(work: Workspace, name: SystemName) -> TrainedModel:
     """As `emnat translate` opens it."""
     options: dict[str, Any] = {"role": name.model} if name.model in ROLES else {"folder": name.model}
-    return open_model(work, **options, **_typed(name))
+    return open_model(work, **options, **_typed(name, name.without_shortlist))
 
 
-def _typed(name: SystemName) -> dict[str, Any]:
-    """The options with numbers where they are numbers; UserError where such a one is none."""
+def _typed(name: SystemName, options: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a name with numbers where they are numbers; UserError where such a one is none."""
     for option in _NUMBERS:
-        value = name.options.get(option, "0")
+        value = options.get(option, "0")
         require(value.isdigit(), f"{name}: {option}={value}: give a number.")
-    return {key: int(value) if key in _NUMBERS else value for key, value in name.options.items()}
+    return {key: int(value) if key in _NUMBERS else value for key, value in options.items()}
 
 
 def _exported_role(opener: Opener, name: SystemName) -> System:
@@ -85,10 +85,11 @@ def _exported_role(opener: Opener, name: SystemName) -> System:
     folder = work.directory / paths.EXPORTS / f"{name.model}{suffix}"
     if not is_finished(folder):
         opener.note(f"{folder} is not there: exports it")
-        make_export(work, model, folder, name.backend, log=opener.note)
-    exported = open_export(folder)
+        make_export(work, model, folder, name.backend, shortlist=name.shortlist, log=opener.note)
+    exported = open_export(folder, name.precision)
     require(
-        exported.model == model.fingerprint and exported.about.model == model.config,
+        (exported.model, exported.about.model, exported.about.shortlist)
+        == (model.fingerprint, model.config, name.shortlist),
         f"{name}: {folder} is of another model or decodes otherwise; delete it, and it is made anew, or name "
         "it by its folder.",
     )
@@ -96,14 +97,15 @@ def _exported_role(opener: Opener, name: SystemName) -> System:
 
 
 def _exported(opener: Opener, name: SystemName, folder: epath.Path) -> System:
-    exported = open_export(folder).about
+    exported = open_export(folder, name.precision).about
     precision = chosen_precision(exported, name.precision)
-    model = load_exported(folder, precision, opener.threads, format=name.backend)
+    threads = 0 if exported.format == "stablehlo" else opener.threads  # XLA takes those of the process
+    model = load_exported(folder, precision, threads, format=name.backend)
     return exported_system(_about(opener.work, name, exported.model, exported.format, precision), model)
 
 
 def _about(work: Workspace, name: SystemName, model: ModelSpec, backend: str, precision: str) -> About:
-    options, is_role = _typed(name), name.model in ROLES
+    options, is_role = _typed(name, name.options), name.model in ROLES
     round = options.pop("round", None)
     if is_role and round is None:
         round = last_round(work, name.model)

@@ -13,7 +13,8 @@ from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.ctranslate2_teacher import write_ctranslate2
 from emnat_jax.export.folder import PRECISIONS, About, finish_export
-from emnat_jax.export.onnx_student import write_float32, write_int8
+from emnat_jax.export.onnx_student import Student, write_float32, write_int8
+from emnat_jax.export.shortlist import random_shortlist
 from emnat_jax.families import make_family
 from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.profiling.samples import TokenSample
@@ -68,7 +69,9 @@ def layers_of(text: str) -> dict[str, int]:
     return {"encoder_layers": int(encoder), "decoder_layers": int(decoder)}
 
 
-def random_model(model: ModelSpec, vocabulary: Vocabulary, layout: Layout) -> TrainedModel:
+def random_model(
+    model: ModelSpec, vocabulary: Vocabulary, layout: Layout, data: DataConfig | None = None
+) -> TrainedModel:
     """A model with the weights that a training would begin with, but for the length of its outputs.
 
     The autoregressive family never ends before the limit, and a family with a length head always gives all
@@ -85,7 +88,7 @@ def random_model(model: ModelSpec, vocabulary: Vocabulary, layout: Layout) -> Tr
         return _of_length(params, length) if "length_head" in params else params
 
     params = jax.jit(draw, out_shardings=shardings)(jax.random.key(SEED))
-    functions = CompiledModel(model, DataConfig(buckets=(length,)), layout)
+    functions = CompiledModel(model, data or DataConfig(buckets=(length,)), layout)
     return TrainedModel(functions, params, vocabulary, f"random-{SEED}")
 
 
@@ -108,16 +111,24 @@ def _of_length(params: Params, length: int) -> Params:
     return {**params, "transformer": changed, "length_head": {"table": table}}
 
 
-def export_random(model: TrainedModel, directory: epath.PathLike, format: str) -> None:
-    """Writes an exported model as `emnat export` does, without the comparison of translations."""
+def export_random(
+    model: TrainedModel, directory: epath.PathLike, format: str, shortlist: int | None = None
+) -> None:
+    """Writes an exported model as `emnat export` does, without the comparison of translations.
+
+    A `shortlist` is of so many random words for each word of the source. UserError where the format has none.
+    """
+    require(format == "onnx" or shortlist is None, f"shortlist={shortlist}: a model of {format} has none.")
     directory = epath.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     params, buckets = jax.tree.map(np.asarray, model.params), (model.max_length,)
     if format == "onnx":
         paths = {precision: directory / f"{precision}.onnx" for precision in PRECISIONS}
-        write_float32(paths["float32"], model.config, params, buckets)
-        write_int8(paths["float32"], paths["int8"])
+        student = Student(model.config, params, buckets)
+        listed = random_shortlist(model.vocabulary.size, shortlist, SEED) if shortlist else None
+        write_float32(paths["float32"], student)
+        write_int8(paths["int8"], student, listed)
     else:
         write_ctranslate2(directory, model.config, params, model.vocabulary)
-    about = About(format, model.config, buckets, PRECISIONS, PRECISIONS[0], {})
+    about = About(format, model.config, buckets, PRECISIONS, PRECISIONS[0], {}, shortlist)
     finish_export(directory, about, model.vocabulary, model.fingerprint, SEED)

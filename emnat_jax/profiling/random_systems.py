@@ -17,6 +17,13 @@ from emnat_jax.profiling.systems import About, System, exported_system, trained_
 from emnat_jax.runtime.mesh import Layout
 
 TEACHER = "ar"
+# What README compares: an engine's greedy search, the same with few decoder layers, students in one pass,
+# without and with a shortlist of the target vocabulary.
+SPEED_TABLE = (
+    "ar:ctranslate2:int8,ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8,vanilla:onnx:int8:shortlist=50,"
+    "ctc:onnx:int8:decoder=greedy,ctc:onnx:int8:decoder=greedy:shortlist=50,"
+    "dag:onnx:int8:decoder=lookahead,dag:onnx:int8:decoder=lookahead:shortlist=50"
+)
 _DECODER = {"ctc": {"decoder": "greedy"}}  # where the family's own is not exported
 _IN_JAX_ALONE = ("cmlm",)  # its passes are not exported
 
@@ -45,15 +52,15 @@ class RandomSystems:
         about = About(", ".join(parts), role, None, backend, precision, dict(name.options))
         if backend == JAX:
             return trained_system(about, self._model(model), self._layout, (self._size.length,))
-        folder = self._exported(model, backend)
+        folder = self._exported(model, backend, name.shortlist)
         return exported_system(about, load_exported(folder, precision, self._threads, format=backend))
 
     def _make(self, model: ModelSpec) -> TrainedModel:
         return random_model(model, self._vocabulary(), self._layout)
 
-    def _export(self, model: ModelSpec, format: str) -> epath.Path:
+    def _export(self, model: ModelSpec, format: str, shortlist: int | None) -> epath.Path:
         folder = self._folder / f"{len(list(self._folder.iterdir()))}"
-        export_random(self._model(model), folder, format)
+        export_random(self._model(model), folder, format, shortlist)
         return folder
 
 
@@ -83,5 +90,5 @@ def _format(options: FamilyOptions | type[FamilyOptions]) -> str:
 
 def _typed(name: SystemName) -> dict[str, Any]:
     """The options of a name as those of `RandomSize.model`."""
-    options: dict[str, Any] = dict(name.options)
+    options: dict[str, Any] = dict(name.without_shortlist)
     return options | (layers_of(options.pop("layers")) if "layers" in options else {})

@@ -8,13 +8,14 @@ from etils import epath
 
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.folder import PRECISIONS
-from emnat_jax.export.load import OPENERS
 
 JAX = "jax"
-EXPORTED = tuple(OPENERS)
+EXPORTED = ("onnx", "ctranslate2")  # StableHLO programs are what JAX runs
 BACKENDS = (JAX, *EXPORTED)
-OPTIONS = ("decoder", "round", "length_candidates", "rescore")  # of trained models
-RANDOM_OPTIONS = ("decoder", "layers", "dtype")  # of models with random weights
+SHORTLIST = "shortlist"  # of an export in int8 (docs/guides/export.md)
+DECODING = ("decoder", "round", "length_candidates", "rescore")  # of trained models
+OPTIONS = (*DECODING, SHORTLIST)
+RANDOM_OPTIONS = ("decoder", "layers", "dtype", SHORTLIST)  # of models with random weights
 
 
 class Known(NamedTuple):
@@ -33,6 +34,16 @@ class SystemName:
     backend: str | None = None
     precision: str | None = None
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def shortlist(self) -> int | None:
+        """Words for each word of the source; None is the whole vocabulary."""
+        return int(self.options[SHORTLIST]) if SHORTLIST in self.options else None
+
+    @property
+    def without_shortlist(self) -> Mapping[str, str]:
+        """The other options: those of the model that is exported."""
+        return {name: value for name, value in self.options.items() if name != SHORTLIST}
 
     @property
     def is_exported(self) -> bool:
@@ -72,8 +83,21 @@ def _parse(text: str, known: Known) -> SystemName:
         "precision" not in runs or runs.get("backend") != JAX,
         f"--systems: {text}: a precision is of an exported model; name onnx or ctranslate2 in place of jax.",
     )
+    if SHORTLIST in options:
+        _require_shortlist(text, options[SHORTLIST], runs)
     in_order = {option: options[option] for option in known.options if option in options}
     return SystemName(model, runs.get("backend"), runs.get("precision"), in_order)
+
+
+def _require_shortlist(text: str, value: str, runs: Mapping[str, str]) -> None:
+    require(
+        value.isdigit() and int(value) >= 1,
+        f"--systems: {text}: {SHORTLIST}={value}: give 1 or more, the words for each word of the source.",
+    )
+    require(
+        runs.get("precision") == "int8" and runs.get("backend", "onnx") == "onnx",
+        f"--systems: {text}: a shortlist is of an exported student in int8: :onnx:int8:{SHORTLIST}={value}.",
+    )
 
 
 def _require_folder(text: str, model: str, known: Known) -> None:

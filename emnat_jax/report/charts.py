@@ -19,12 +19,17 @@ Points = Sequence[Sequence[Number]]  # (across, up)
 
 def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
     """One line per series over the axes named `across` and `up`; dots where there are few points."""
+    return line_drawing(series, across, up) + _legend(list(series), lines=True)
+
+
+def line_drawing(series: Mapping[str, Points], across: str, up: str) -> str:
+    """The same without the names of the series."""
     points = [point for line in series.values() for point in line]
     frame = _Frame([x for x, _ in points], [y for _, y in points], (across, up))
     marks = []
     for number, ((name, line), colour) in enumerate(zip(series.items(), _cycle(len(series)))):
         place = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in line)
-        dashes = STROKES[number % len(STROKES)][0]
+        dashes = stroke_of(number)[0]
         marks.append(
             f'<polyline points="{place}" fill="none" stroke="{colour}" stroke-width="2" '
             f'stroke-dasharray="{dashes}"/>'
@@ -33,7 +38,7 @@ def line_chart(series: Mapping[str, Points], across: str, up: str) -> str:
             marks += [
                 _dot(frame, x, y, colour, f"{name}: {_number(y)} at {across} {_number(x)}") for x, y in line
             ]
-    return _chart(frame, marks, _legend(list(series), lines=True))
+    return _chart(frame, marks, legend="")
 
 
 def scatter(series: Mapping[str, Sequence[tuple[Number, Number, str]]], across: str, up: str) -> str:
@@ -151,8 +156,9 @@ def _chart(frame: _Frame, marks: Sequence[str], legend: str) -> str:
     names = [_text(centre, height - 6, "middle", across), _text(12, middle, "middle", up, turned)]
     below = _group_names(frame) if frame.groups else _ticks_below(frame)
     drawing = "".join([*_grid(frame), *below, *marks, *names])
-    label = html.escape(f"{up} by {across}")
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{drawing}</svg>{legend}'
+    label, size = html.escape(f"{up} by {across}"), f'width="{WIDTH}" height="{height}"'
+    head = f'<svg viewBox="0 0 {WIDTH} {height}" {size} role="img" aria-label="{label}">'
+    return f"{head}{drawing}</svg>{legend}"
 
 
 def _grid(frame: _Frame) -> list[str]:
@@ -201,11 +207,21 @@ def _legend(names: list[str], *, lines: bool = False) -> str:
 def _key(place: int, colour: str, line: bool) -> str:
     if not line:
         return f"background:{colour}"
-    return f"height:0;width:24px;border-radius:0;border-top:3px {STROKES[place % len(STROKES)][1]} {colour}"
+    return f"height:0;width:24px;border-radius:0;border-top:3px {stroke_of(place)[1]} {colour}"
 
 
 def _cycle(count: int) -> list[str]:
-    return [COLOURS[place % len(COLOURS)] for place in range(count)]
+    return [colour_of(place) for place in range(count)]
+
+
+def colour_of(place: int) -> str:
+    """The colour of a series by its place among the others."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def stroke_of(place: int) -> tuple[str, str]:
+    """The stroke of its line; where colours come again, with another one."""
+    return STROKES[(place + place // len(COLOURS)) % len(STROKES)]
 
 
 def _number(value: Number) -> str:

@@ -20,7 +20,7 @@ def page(report: Report) -> str:
         summary(report),
         rounds(report),
         curves(report),
-        speed_section(report.latency),
+        speed_section(report.latency, report.throughput),
         choices(report.rounds),
         sentences(report.samples, report.config.scoring.tokenizer),
         provenance(report),

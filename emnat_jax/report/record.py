@@ -7,7 +7,7 @@ to 100, shares from 0 to 1, losses and log-probabilities in nats.
 import dataclasses
 
 from emnat_jax.config import Config, SelectConfig
-from emnat_jax.report.timings import Timing
+from emnat_jax.report.timings import Throughput, Timing
 
 SYSTEMS = ("teacher", "student", "student_rescored")  # what a round evaluates
 SPLITS = ("valid", "test", "test_multi")  # the last: sentences with several references, data.test_multi
@@ -253,3 +253,4 @@ class Report:
     config: Config
     environment: Environment
     seconds: dict[str, float]  # by stage
+    throughput: tuple[Throughput, ...] = ()  # oldest first; of distillation as well

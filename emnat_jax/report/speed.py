@@ -1,16 +1,25 @@
-"""How fast the models of a run are, beside how good: what `emnat benchmark latency` measured."""
+"""How fast the models of a run are, beside how good: what `emnat benchmark` measured."""
 
 from collections.abc import Sequence
 
 from emnat_jax.report.charts import scatter
 from emnat_jax.report.markup import figures, table, text
-from emnat_jax.report.timings import BatchTiming, Timing
+from emnat_jax.report.timings import BatchTiming, Machine, Throughput, Timing
 
 ABOUT = (
     "From raw lines to raw translations, compilation excluded; search, length prediction and rescoring are "
     "inside the time. A batch has sentences of similar length and, in JAX, is padded to the bucket of the "
     "longest; a batch that would not be full has some sentences again. BLEU is of the sentences that were "
     "timed, the first of the test split. Median and 95th percentile are of at least 20 batches."
+)
+
+ABOUT_TEXTS = (
+    "Whole texts at once, from raw lines to raw translations, in the batches that suited each system best; "
+    "the rate is that of the median pass."
+)
+ABOUT_SETS = (
+    "Distillation: sources of the training set, tokens to tokens, in the batches that suited each system "
+    "best. The tokens a second are those of the best translation of each source."
 )
 
 
@@ -42,8 +51,13 @@ def speed(latency: Sequence[Timing]) -> tuple[str, str]:
     return f"{theirs / ours:.1f} times the teacher's", note
 
 
-def speed_section(latency: Sequence[Timing]) -> str:
+def speed_section(latency: Sequence[Timing], throughput: Sequence[Throughput] = ()) -> str:
     """Every system's last timing: a chart against quality, and the measurements."""
+    parts = _latency_part(latency) + _throughput_part(throughput)
+    return f"<h2>Speed</h2>{parts}" if parts else ""
+
+
+def _latency_part(latency: Sequence[Timing]) -> str:
     last = {
         (timing.name, _place(timing), item.batch): (timing, item)
         for timing in latency
@@ -59,7 +73,60 @@ def speed_section(latency: Sequence[Timing]) -> str:
     drawn = figures([(caption, scatter(points, "ms a sentence", "BLEU"))])
     signatures = "; ".join(dict.fromkeys(timing.bleu_signature or "none" for timing, _ in last.values()))
     note = f'<p class="note">{text(f"BLEU: {signatures}")}</p>'
-    return f"<h2>Speed</h2><p>{text(ABOUT)}</p>{drawn}{_table(list(last.values()))}{note}"
+    return f"<p>{text(ABOUT)}</p>{drawn}{_table(list(last.values()))}{note}"
+
+
+def _throughput_part(throughput: Sequence[Throughput]) -> str:
+    """Whole texts, raw lines to raw lines, and data sets, tokens to tokens, whose outputs have no BLEU."""
+    last = {
+        (
+            rate.name,
+            rate.candidates,
+            rate.bleu is None,
+            _where_it_ran(rate.machine.devices, rate.machine),
+        ): rate
+        for rate in throughput
+    }
+    texts = [rate for rate in last.values() if rate.bleu is not None]
+    sets = [rate for rate in last.values() if rate.bleu is None]
+    signatures = "; ".join(dict.fromkeys(rate.bleu_signature or "none" for rate in texts))
+    note = f'<p class="note">{text(f"BLEU: {signatures}")}</p>' if texts else ""
+    shown = [
+        (ABOUT_TEXTS, texts, note),
+        (ABOUT_SETS, sets, ""),
+    ]
+    return "".join(f"<p>{text(about)}</p>{_rates(rates)}{note}" for about, rates, note in shown if rates)
+
+
+def _rates(rates: Sequence[Throughput]) -> str:
+    head = (
+        "system",
+        "translations of each",
+        "sources",
+        "BLEU",
+        "sources a second",
+        "slowest pass",
+        "fastest pass",
+        "tokens a second",
+        "batches of",
+        "device",
+    )
+    lines = [
+        (
+            rate.name,
+            rate.candidates,
+            f"{rate.sources:,}",
+            "-" if rate.bleu is None else f"{rate.bleu:.2f}",
+            f"{rate.sources_per_second:.1f}",
+            f"{rate.sources / rate.slowest_seconds:.1f}",
+            f"{rate.sources / rate.fastest_seconds:.1f}",
+            f"{rate.target_tokens_per_second:.0f}",
+            f"{rate.batch} {rate.batch_unit}",
+            _where_it_ran(rate.machine.devices, rate.machine),
+        )
+        for rate in rates
+    ]
+    return table(head, lines)
 
 
 def _table(timings: Sequence[tuple[Timing, BatchTiming]]) -> str:
@@ -115,11 +182,14 @@ def _where(timing: Timing) -> tuple[int, str]:
 
 
 def _place(timing: Timing) -> str:
+    return _where_it_ran(timing.device, timing.machine)
+
+
+def _where_it_ran(devices: str, machine: Machine | None) -> str:
     """The devices, with the cores where they are known: e.g. 1 x cpu, 2 cores."""
-    if timing.machine is None:
-        return timing.device
-    cores = timing.machine.cores
-    return f"{timing.device}, {cores} core{'s' if cores > 1 else ''}"
+    if machine is None:
+        return devices
+    return f"{devices}, {machine.cores} core{'s' if machine.cores > 1 else ''}"
 
 
 def _runs(timing: Timing) -> str:

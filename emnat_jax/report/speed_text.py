@@ -1,70 +1,68 @@
 """What `emnat benchmark` prints: timings as aligned text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from emnat_jax.report.markup import columns_of_text
-from emnat_jax.report.timings import Machine, Throughput, Timing
+from emnat_jax.report.timings import BatchTiming, Machine, Throughput, Timing
 
 RATIO = "x is the speed against the first system"
+Column = tuple[str, Callable[[Any], str]]  # head, and what a line has below it
+_LATENCY: Sequence[Column] = (  # of a timing and one of its batch sizes
+    ("system", lambda pair: pair[0].name),
+    ("batch", lambda pair: str(pair[1].batch)),
+    ("median ms", lambda pair: f"{pair[1].median_ms:.2f}"),
+    ("95 % ms", lambda pair: f"{pair[1].p95_ms:.2f}"),
+    ("mean ms", lambda pair: _number(pair[1].mean_ms)),
+    ("sentences/s", lambda pair: f"{pair[1].sentences_per_second:.1f}"),
+    ("x", lambda pair: _number(pair[1].ratio)),
+    ("BLEU", lambda pair: _number(pair[1].bleu)),
+    ("calls", lambda pair: str(pair[1].calls)),
+)
+_THROUGHPUT: Sequence[Column] = (
+    ("system", lambda rate: rate.name),
+    ("N", lambda rate: str(rate.candidates)),
+    ("best batch", lambda rate: f"{rate.batch} {rate.batch_unit}"),
+    ("sources/s", lambda rate: f"{rate.sources_per_second:.1f}"),
+    ("tokens/s", lambda rate: f"{rate.target_tokens_per_second:.0f}"),
+    (
+        "slowest to fastest",
+        lambda rate: (
+            f"{rate.sources / rate.slowest_seconds:.1f} to {rate.sources / rate.fastest_seconds:.1f}"
+        ),
+    ),
+    ("x", lambda rate: _number(rate.ratio)),
+    ("BLEU", lambda rate: _number(rate.bleu)),
+    ("passes", lambda rate: str(rate.passes)),
+)
 
 
 def latency_text(timings: Sequence[Timing]) -> str:
     """A line for each batch size and system, sizes one after the other."""
-    head = ("system", "batch", "median ms", "95 % ms", "mean ms", "sentences/s", "x", "BLEU", "calls")
-    rows = [
-        (
-            timing.name,
-            str(item.batch),
-            f"{item.median_ms:.2f}",
-            f"{item.p95_ms:.2f}",
-            _number(item.mean_ms, 2),
-            f"{item.sentences_per_second:.1f}",
-            _number(item.ratio, 2),
-            _number(item.bleu, 2),
-            str(item.calls),
-        )
-        for size in range(len(timings[0].batches))
-        for timing, item in ((timing, timing.batches[size]) for timing in timings)
-    ]
     first = timings[0]
-    notes = [
-        *_about(first.machine),
-        _what(first.sentences, first.bleu_signature),
-        f"{RATIO} with that batch.",
+    lines: list[tuple[Timing, BatchTiming]] = [
+        (timing, timing.batches[size]) for size in range(len(first.batches)) for timing in timings
     ]
-    return _text(head, rows, notes)
+    what = _what(first.sentences, first.bleu_signature)
+    return _text(_LATENCY, lines, [*about_machine(first.machine), what, f"{RATIO} with that batch."])
 
 
 def throughput_text(rates: Sequence[Throughput]) -> str:
     """A line for each system and number of candidates."""
-    head = ("system", "N", "best batch", "sources/s", "tokens/s", "slowest to fastest", "x", "BLEU", "passes")
-    rows = [
-        (
-            rate.name,
-            str(rate.candidates),
-            f"{rate.batch} {rate.batch_unit}",
-            f"{rate.sources_per_second:.1f}",
-            f"{rate.target_tokens_per_second:.0f}",
-            f"{rate.sources / rate.slowest_seconds:.1f} to {rate.sources / rate.fastest_seconds:.1f}",
-            f"{rate.ratio:.2f}",
-            _number(rate.bleu, 2),
-            str(rate.passes),
-        )
-        for rate in rates
-    ]
     first = rates[0]
-    notes = [*_about(first.machine), _what(first.sources, first.bleu_signature), f"{RATIO} with that N."]
-    return _text(head, rows, notes)
+    what = _what(first.sources, first.bleu_signature)
+    return _text(_THROUGHPUT, rates, [*about_machine(first.machine), what, f"{RATIO} with that N."])
 
 
-def _text(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+def _text(columns: Sequence[Column], lines: Sequence[Any], notes: Sequence[str]) -> str:
     """Names to the left, numbers to the right, and notes below."""
-    width = max(len(row[0]) for row in (head, *rows))
-    lines = columns_of_text([(row[0].ljust(width), *row[1:]) for row in (head, *rows)])
-    return "\n".join([*lines, "", *notes])
+    rows = [[head for head, _ in columns], *([show(line) for _, show in columns] for line in lines)]
+    width = max(len(row[0]) for row in rows)
+    return "\n".join([*columns_of_text([[row[0].ljust(width), *row[1:]] for row in rows]), "", *notes])
 
 
-def _about(machine: Machine | None) -> list[str]:
+def about_machine(machine: Machine | None) -> list[str]:
+    """What timings were taken on; nothing where it was not kept."""
     if machine is None:
         return []
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
@@ -76,5 +74,5 @@ def _what(sources: int, signature: str | None) -> str:
     return f"{sources:,} sources" + (f"; BLEU of their translations: {signature}" if signature else "")
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

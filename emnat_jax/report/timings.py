@@ -1,4 +1,4 @@
-"""How fast systems are, as types: what `emnat benchmark` prints, and a line of latency.jsonl.
+"""How fast systems are, as types: what `emnat benchmark` prints, and a line of the files that keep it.
 
 Written and read as report/record.py says. Fields with a default are missing in lines of earlier versions.
 """
@@ -52,7 +52,10 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """One system in one `emnat benchmark throughput` or `distill`: passes over all sources of a sample."""
+    """One system in one `emnat benchmark throughput` or `distill`: passes over all sources of a sample.
+
+    A line of throughput.jsonl, unless its weights are random.
+    """
 
     name: str
     role: str

@@ -34,6 +34,8 @@ LOOPS = ("while", "scan")
 ORDERED = ("dot_general", "gather", "sort", "top_k", "transpose")  # read an operand in another order
 VIEWS = ("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "sharding_constraint", "stop_gradient")
 TPU_LANES = 128
+MOST_ROWS = 256  # of a decoding or scoring batch on each device, unless data.decode_rows says more
+CPU_ROWS = 32  # the same: the logits of more leave the caches of a core (docs/results/speed.md)
 Size = Callable[[Any], int]  # bytes of a value of a trace
 
 
@@ -42,6 +44,7 @@ class Memory(NamedTuple):
 
     size: int | None  # bytes; None where the backend does not say (a CPU)
     lanes: int = 1  # entries that the last axis of an array is filled up to a multiple of
+    rows: int = MOST_ROWS  # more of a decoding or scoring batch gain nothing, whether they fit or not
 
     def holds(self, step: Callable, *arguments: Any) -> bool:
         """Whether a call surely fits beside other models; the arguments can be abstract."""
@@ -57,7 +60,9 @@ def device_memory(layout: Layout) -> Memory:
     here = [device for device in layout.mesh.devices.flat if device.process_index == jax.process_index()]
     sizes = [(device.memory_stats() or {}).get("bytes_limit") for device in here]
     known = [size for size in sizes if size is not None]
-    return Memory(min(known, default=None), TPU_LANES if here[0].platform == "tpu" else 1)
+    kind = here[0].platform
+    lanes, rows = TPU_LANES if kind == "tpu" else 1, CPU_ROWS if kind == "cpu" else MOST_ROWS
+    return Memory(min(known, default=None), lanes, rows)
 
 
 def estimated_bytes(step: Callable, *arguments: Any, lanes: int = 1) -> int:

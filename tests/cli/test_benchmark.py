@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from unittest.mock import ANY
 
 import pytest
 import sacrebleu
@@ -109,6 +110,8 @@ def test_throughput_is_of_all_sentences_with_the_bleu_of_these(workdir, capsys):
     assert (teacher["batch_unit"], student["batch_unit"]) == ("rows", "tokens")
     assert student["ratio"] == pytest.approx(student["sources_per_second"] / teacher["sources_per_second"])
     assert teacher["fastest_seconds"] <= teacher["median_seconds"] <= teacher["slowest_seconds"]
+    kept = [json.loads(line) for line in (workdir / "report/throughput.jsonl").read_text().splitlines()]
+    assert [{**rate, "schema_version": ANY} for rate in found.values()] == kept[-2:]
 
 
 def test_distillation_is_of_training_sources_greedy_and_with_lists(workdir, capsys):
@@ -119,6 +122,8 @@ def test_distillation_is_of_training_sources_greedy_and_with_lists(workdir, caps
     assert [timing["name"] for timing in found] == ["teacher, round 1, decoder=greedy"] * 2
     assert [timing["candidates"] for timing in found] == [1, 3]
     assert all(timing["sources"] == 4 and timing["bleu"] is None for timing in found)
+    kept = [json.loads(line) for line in (workdir / "report/throughput.jsonl").read_text().splitlines()]
+    assert [{**rate, "schema_version": ANY} for rate in found] == kept[-2:]
 
 
 def test_an_exported_teacher_stands_beside_the_own_search(workdir, capsys):
@@ -137,6 +142,15 @@ def test_an_exported_teacher_stands_beside_the_own_search(workdir, capsys):
     ]
 
 
+def test_a_student_with_a_shortlist_is_exported_beside_the_other(workdir, capsys):
+    arguments = ("latency", f"--workdir={workdir}", "--sentences=2", "--batch=1")
+    systems = "--systems=student:round=0:onnx:int8:shortlist=3"
+    found, said = timings_of(capsys, *arguments, systems)
+    assert list(found) == ["student, round 0, shortlist=3, onnx int8"]
+    assert (workdir / "exports/student-round=0-shortlist=3/MANIFEST.json").exists()
+    assert "exports it" in said and "exports it" not in timings_of(capsys, *arguments, systems)[1]
+
+
 def test_random_weights_need_no_workdir_and_are_not_kept(tmp_path, capsys):
     systems = "--systems=ar:layers=1+1,vanilla:layers=1+1:onnx:int8"
     arguments = ("latency", *TINY, f"--workdir={tmp_path / 'none'}", "--batch=2", systems)
@@ -145,8 +159,29 @@ def test_random_weights_need_no_workdir_and_are_not_kept(tmp_path, capsys):
     assert code == 0 and not (tmp_path / "none").exists()
     assert lines[1].startswith("ar, layers=1+1  ") and lines[2].startswith("vanilla, layers=1+1, onnx int8  ")
     assert len({len(line) for line in lines[:3]}) == 1 and f"{available_cores()} core" in output.out
-    found, _ = timings_of(capsys, "throughput", *TINY, "--systems=ar:layers=1+1", "--passes=1")
+    arguments = ("throughput", *TINY, f"--workdir={tmp_path / 'none'}", "--systems=ar:layers=1+1")
+    found, _ = timings_of(capsys, *arguments, "--passes=1")
+    assert not (tmp_path / "none").exists()
     assert found["ar, layers=1+1"]["target_tokens"] == 3 * 5 and found["ar, layers=1+1"]["bleu"] is None
+
+
+def test_the_table_of_readme_is_what_random_weights_are_timed_as(monkeypatch, capsys):
+    """Without --systems and --families."""
+    from emnat_jax.profiling import random_systems
+
+    asked = []
+
+    def opened(systems, names):
+        asked.append((systems._size, [str(name) for name in names]))
+        raise UserError("enough")
+
+    monkeypatch.setattr(random_systems.RandomSystems, "open", opened)
+    assert "enough" in error_of(capsys, "benchmark", "latency", "--random")
+    assert "enough" in error_of(capsys, "benchmark", "latency", "--random", "--families=ctc", "--vocab=99")
+    (size, names), (other, others) = asked
+    assert (size, other) == (RandomSize("base", 32_000, 25), RandomSize("base", 99, 25))
+    assert names[0] == "ar:ctranslate2:int8" and "vanilla:onnx:int8" in names
+    assert {name.partition(":")[0] for name in others} == {"ar", "ctc"}
 
 
 def test_threads_are_taken_before_jax_is_there(monkeypatch, capsys):
@@ -211,6 +246,7 @@ def test_benchmark_refuses(mistake, workdir, capsys):
     [
         (("train", "--systems=student"), "leave out --systems"),
         (("latency", "--families=ctc"), "add --random"),
+        (("throughput", "--points=3"), "--points is of growth"),
         (("latency", "--systems=student", "--round=0"), "--round: put it into the names"),
         (("latency", "--random", "--role=teacher"), "--role is of trained models"),
         (("latency", *TINY, "--systems=ar", "--families=ctc"), "leave out --systems"),

@@ -220,3 +220,22 @@ def test_greedy_stops_when_all_rows_have_ended():
     jax.block_until_ready(jax.jit(search)(cache, first))
     jax.effects_barrier()
     assert calls == [0]
+
+
+@pytest.mark.parametrize("barred", [0.0, 0.3])
+def test_logits_and_their_total_give_what_log_probabilities_give(barred):
+    tables = stacked(random_models(12, 60, vocab=5, barred=barred))
+    shift = 3.0 * jax.random.normal(jax.random.key(0), tables.shape[:-1])[..., None]
+    first = jnp.full((60, 3), BOS)
+
+    def search(run, tables, beam, **total):
+        cache = {"state": jnp.zeros((60, beam), jnp.int32)}
+        run = functools.partial(run, search_fns(tables), max_length=MAX_LENGTH, length_penalty=0.6, **total)
+        return jax.jit(run)(cache, first[:, :beam])
+
+    total = functools.partial(jax.nn.logsumexp, axis=-1)
+    for run, beam in ((beam_search, 3), (greedy_search, 1)):
+        wanted = search(run, tables, beam)
+        found = search(run, tables + shift, beam, log_total=total)
+        np.testing.assert_array_equal(found.tokens, wanted.tokens)
+        np.testing.assert_allclose(found.log_prob, wanted.log_prob, rtol=1e-5, atol=1e-5)

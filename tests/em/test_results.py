@@ -7,14 +7,15 @@ from etils import epath
 
 from emnat_jax.config import Config
 from emnat_jax.em.evaluate import EvaluationOptions
-from emnat_jax.em.latency import keep_latency, read_latency
 from emnat_jax.em.results import finished_rounds, read_evaluation
+from emnat_jax.em.timings import keep_timing, read_timings
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import dumps
 from emnat_jax.report.record import Evaluation, SystemScores
-from emnat_jax.report.timings import BatchTiming, Timing
+from emnat_jax.report.timings import BatchTiming, Throughput, Timing
 from tests.em.runs import small_config
 from tests.report.made import NCM_BY_SPLIT, SCORES
+from tests.report.test_convert import RATE
 
 SYSTEM = SystemScores(valid=SCORES, test=SCORES)
 TIMING = Timing(
@@ -53,15 +54,16 @@ def test_a_damaged_evaluation_is_named_with_what_to_do(directory):
 
 
 def test_timings_are_kept_in_order_and_a_damaged_line_is_named(directory):
-    assert read_latency(directory) == ()
+    assert read_timings(directory, Timing) == read_timings(directory, Throughput) == ()
     later = dataclasses.replace(TIMING, changes={"decoder": "beam", "length_candidates": 2})
-    for timing in (TIMING, later):
-        keep_latency(directory, timing)
-    assert read_latency(directory) == (TIMING, later)
+    for timing in (TIMING, RATE, later):
+        keep_timing(directory, timing)
+    assert read_timings(directory, Timing) == (TIMING, later)
+    assert read_timings(directory, Throughput) == (RATE,)
     with (directory / "report/latency.jsonl").open("a") as file:
         file.write('{"schema_version": 2, "name":')
     with pytest.raises(UserError, match=r"latency.jsonl:3 is damaged .*; delete the line"):
-        read_latency(directory)
+        read_timings(directory, Timing)
 
 
 def changed(config: Config, group: str, **values) -> EvaluationOptions:

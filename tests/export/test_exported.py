@@ -16,7 +16,7 @@ from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import Scoring
 from emnat_jax.errors import UserError
 from emnat_jax.export import make
-from emnat_jax.export.onnx_runtime import _batches
+from emnat_jax.export.onnx_runtime import batches
 from emnat_jax.export.parity import Outputs, Sample, loses, parity
 from tests.cli.commands import error_of, run
 
@@ -146,7 +146,16 @@ def test_a_damaged_folder_is_refused(copy, name, damage):
     else:
         path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError):
-        em.load(copy)
+        em.load(copy, precision=name.partition(".")[0] if name.endswith(".onnx") else None)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_a_precision_that_is_not_loaded_is_not_read(copy, lines, precision):
+    """Neither is a hundred megabytes hashed for nothing, nor need the file be there."""
+    other = {"int8": "float32", "float32": "int8"}[precision]
+    expected = em.load(copy, precision=precision).translate(lines[:2])
+    (copy / f"{other}.onnx").unlink()
+    assert em.load(copy, precision=precision).translate(lines[:2]) == expected
 
 
 def test_a_foreign_vocabulary_is_refused(copy):
@@ -189,7 +198,7 @@ def test_parity_counts_equal_sentences():
 
 def test_batches_are_of_like_length_and_hold_each_row_once():
     lengths = np.array([3, 9, 1, 9, 4, 30, 2])
-    batches = _batches(lengths, 20)
-    assert sorted(itertools.chain(*batches)) == list(range(7))
-    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= 20 for rows in batches)
-    assert [lengths[rows].max() for rows in batches] == [30, 9, 4]
+    found = batches(lengths, 20)
+    assert sorted(itertools.chain(*found)) == list(range(7))
+    assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= 20 for rows in found)
+    assert [lengths[rows].max() for rows in found] == [30, 9, 4]

@@ -25,7 +25,7 @@ from emnat_jax.config import (
     VanillaOptions,
 )
 from emnat_jax.errors import UserError
-from emnat_jax.export.onnx_student import write_float32, write_int8
+from emnat_jax.export.onnx_student import Student, write_float32, write_int8
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, NUM_SPECIAL, PAD, is_impossible
 
@@ -61,11 +61,11 @@ MORE = [
 ]
 
 
-def spec_of(case: Case) -> ModelSpec:
+def spec_of(case: Case, vocab: int = VOCAB) -> ModelSpec:
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "ff_width": 32, "heads": 2} | dict(
         case.sizes
     )
-    return ModelConfig(family=case.family, options=case.options, **sizes).resolve(VOCAB, MAX_LENGTH)
+    return ModelConfig(family=case.family, options=case.options, **sizes).resolve(vocab, MAX_LENGTH)
 
 
 def random_params(family, seed: int = 0):
@@ -80,10 +80,14 @@ def random_params(family, seed: int = 0):
     return jax.tree.map_with_path(draw, shapes)
 
 
-def random_sources() -> list[np.ndarray]:
+def student_of(spec, buckets=(MAX_LENGTH,)) -> Student:
+    return Student(spec, random_params(make_family(spec)), buckets)
+
+
+def random_sources(vocab: int = VOCAB) -> list[np.ndarray]:
     random = np.random.default_rng(1)
     lengths = random.integers(1, MAX_LENGTH + 1, ROWS)
-    return [np.append(random.integers(NUM_SPECIAL, VOCAB, n - 1), EOS).astype(np.int32) for n in lengths]
+    return [np.append(random.integers(NUM_SPECIAL, vocab, n - 1), EOS).astype(np.int32) for n in lengths]
 
 
 def padded(rows, width: int) -> np.ndarray:
@@ -124,7 +128,7 @@ def test_the_graph_gives_the_tokens_of_the_family(case, tmp_path):
     spec, sources = spec_of(case), random_sources()
     family = make_family(spec)
     params = random_params(family)
-    write_float32(tmp_path / "float32.onnx", spec, params, (MAX_LENGTH,))
+    write_float32(tmp_path / "float32.onnx", Student(spec, params, (MAX_LENGTH,)))
     session = session_of(tmp_path / "float32.onnx")
     expected = decoded(family, jax.tree.map(jax.numpy.asarray, params), sources)
     assert len({tuple(row) for row in expected}) > 4
@@ -145,7 +149,7 @@ def test_some_outputs_need_the_search_for_repeats_and_some_do_not(tmp_path):
 def test_outputs_are_as_long_as_the_bucket_of_their_source_allows(tmp_path):
     """As in JAX, where a source is padded to its bucket and the output may be `extra_length` longer."""
     spec = spec_of(CASES[3]._replace(sizes={"extra_length": 1}))
-    write_float32(tmp_path / "float32.onnx", spec, random_params(make_family(spec)), (4, MAX_LENGTH))
+    write_float32(tmp_path / "float32.onnx", student_of(spec, (4, MAX_LENGTH)))
     sources = random_sources()
     found = run(tmp_path / "float32.onnx", sources)
     short = [len(row) for row, source in zip(found, sources, strict=True) if len(source) <= 4]
@@ -154,10 +158,9 @@ def test_outputs_are_as_long_as_the_bucket_of_their_source_allows(tmp_path):
 
 def test_int8_keeps_what_it_is_told_to_in_float(tmp_path):
     spec = spec_of(CASES[0])
-    write_float32(tmp_path / "float32.onnx", spec, random_params(make_family(spec)), (MAX_LENGTH,))
-    rounded = []
+    student, rounded = student_of(spec), []
     for name, floats in (("all", ()), ("most", ("output",))):
-        write_int8(tmp_path / "float32.onnx", tmp_path / name, floats)
+        write_int8(tmp_path / name, student, floats=floats)
         rounded.append(
             [node.op_type for node in onnx.load(tmp_path / name).graph.node].count("MatMulInteger")
         )
@@ -177,15 +180,15 @@ def test_int8_keeps_what_it_is_told_to_in_float(tmp_path):
 def test_what_has_no_graph_is_refused_with_what_has(tmp_path, family, options, remedy):
     spec = spec_of(Case("", family, options))
     with pytest.raises(UserError, match=remedy):
-        write_float32(tmp_path / "float32.onnx", spec, random_params(make_family(spec)), (MAX_LENGTH,))
+        write_float32(tmp_path / "float32.onnx", student_of(spec))
 
 
 def test_a_family_from_outside_brings_its_own_graph(tmp_path, monkeypatch):
-    def copy(graph, spec, options, params, source, limit):
-        return source
+    def copy(graph, spec, options, params, inputs):
+        return inputs.source
 
     monkeypatch.setitem(FAMILIES, "mine", FamilySpec(VanillaOptions, FAMILIES["vanilla"].make, graph=copy))
     spec = dataclasses.replace(spec_of(CASES[0]), family="mine")
-    write_float32(tmp_path / "float32.onnx", spec, {}, (MAX_LENGTH,))
+    write_float32(tmp_path / "float32.onnx", Student(spec, {}, (MAX_LENGTH,)))
     source = padded(random_sources(), MAX_LENGTH)
     assert (session_of(tmp_path / "float32.onnx").run(None, {"source": source})[0] == source).all()

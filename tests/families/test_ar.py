@@ -60,3 +60,28 @@ def test_decoders_by_name():
     model = tiny.model("ar")
     assert model.with_decoder("greedy").options.beam == 1
     assert model.with_decoder("greedy").with_decoder("beam").options.beam > 1
+
+
+def test_the_products_of_a_search_read_its_caches_as_they_lie():
+    """Batch axes first. In another order a CPU copies the whole cache at every position."""
+    family, source = make_family(tiny.model("ar", AROptions(beam=3))), jnp.asarray(tiny.pad(SOURCES, 4))
+    decode = jax.make_jaxpr(lambda params: family.decode(params, source, jax.random.key(0), 3))
+    programs = list(_loops(decode(tiny.params("ar")).jaxpr))
+    products = [
+        eqn.params["dimension_numbers"][1]
+        for program in programs
+        for eqn in program.eqns
+        if eqn.primitive.name == "dot_general" and min(len(x.aval.shape) for x in eqn.invars) == 4
+    ]
+    assert len(products) >= 4 and set(products) == {((0, 1), (0, 1))}  # two of each kind of attention
+
+
+def _loops(jaxpr, inside=False):
+    """What the loops of a program run, and all that it calls."""
+    if inside:
+        yield jaxpr
+    for eqn in jaxpr.eqns:
+        within = inside or eqn.primitive.name == "while"
+        for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            if hasattr(value, "jaxpr") or hasattr(value, "eqns"):
+                yield from _loops(getattr(value, "jaxpr", value), within)

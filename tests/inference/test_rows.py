@@ -10,12 +10,12 @@ import pytest
 from emnat_jax.config import DataConfig, MeshConfig
 from emnat_jax.errors import UserError
 from emnat_jax.inference import batching
-from emnat_jax.inference.batching import MOST_ROWS, Machine, device_rows, each_batch
+from emnat_jax.inference.batching import Machine, device_rows, each_batch
 from emnat_jax.inference.decode import make_decode_step
 from emnat_jax.inference.model import CompiledModel
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.runtime import watchdog
-from emnat_jax.runtime.memory import SHARE, Memory, estimated_bytes
+from emnat_jax.runtime.memory import CPU_ROWS, MOST_ROWS, SHARE, Memory, device_memory, estimated_bytes
 from emnat_jax.runtime.mesh import make_layout
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS
@@ -65,6 +65,14 @@ def test_as_many_rows_as_fit():
         assert rows == MOST_ROWS or needed[1] > SHARE * size
     assert found == sorted(found, reverse=True) and (found[0], found[-1]) == (MOST_ROWS, 1)
     assert 1 < found[2] <= found[1] < MOST_ROWS
+
+
+def test_a_cpu_takes_few_rows():
+    """More leave its caches; what is given holds."""
+    step, params = make_decode_step(tiny.family("ar"), ONE, 2), tiny.params("ar")
+    assert device_rows(None, step, params, (4, 1), device_memory(ONE)) == CPU_ROWS < MOST_ROWS
+    models = [CompiledModel(tiny.model("ar"), DataConfig(decode_rows=rows), ONE) for rows in (None, 100)]
+    assert [model.batch_rows for model in models] == [CPU_ROWS, 100]
 
 
 def test_a_number_that_is_given_is_taken():

@@ -11,7 +11,14 @@ from jax._src.cudnn import fused_attention_stablehlo
 
 from emnat_jax.config import ModelConfig
 from emnat_jax.errors import UserError
-from emnat_jax.models.attention import Projection, Visible, attend, attend_fused
+from emnat_jax.models.attention import (
+    Projection,
+    Visible,
+    as_cached,
+    attend,
+    attend_cached,
+    attend_fused,
+)
 from tests import tiny
 
 
@@ -30,6 +37,17 @@ def test_fused_attention_has_the_numbers_of_the_plain_one(causal, length):
     with jax.numpy_rank_promotion("allow"):  # in JAX's own mask of lengths
         fused = attend_fused(*arrays, visible, "xla")
     np.testing.assert_allclose(attend(*arrays, visible.mask()), fused, rtol=1e-5, atol=1e-6)
+
+
+def test_cached_attention_has_the_numbers_of_the_plain_one():
+    query, key, value, keep = inputs(6)
+    some, every = (
+        query[:, :2],
+        jnp.broadcast_to(keep[:, None], (3, 2, 6)) & jnp.tri(2, 6, 3, dtype=bool)[None],
+    )
+    for mask in (every, keep[:, None]):  # of each query, of all alike
+        cached = attend_cached(some, *as_cached(key, value), mask)
+        np.testing.assert_allclose(attend(some, key, value, mask), cached, rtol=1e-5, atol=1e-6)
 
 
 def test_a_causal_query_sees_itself_and_real_keys_before_it():

@@ -99,6 +99,21 @@ def test_systems_are_named_by_family_with_a_choice_of_layers(tmp_path):
     assert float32.model.precision == "float32" and len(list(tmp_path.iterdir())) == 1  # exported once
 
 
+def test_a_shortlist_is_an_export_of_its_own(tmp_path):
+    systems = RandomSystems(SIZE, make_layout(MeshConfig()), tmp_path, threads=1)
+    options = {"layers": "1+1"}
+    named = [
+        SystemName("vanilla", "onnx", "int8", options),
+        SystemName("vanilla", "onnx", "int8", options | {"shortlist": "2"}),
+    ]
+    whole, listed = systems.open(named)
+    assert [system.model.exported.about.shortlist for system in (whole, listed)] == [None, 2]
+    assert listed.about.name == "vanilla, layers=1+1, shortlist=2, onnx int8"
+    assert_long(outputs(listed.model))
+    with pytest.raises(UserError, match="a model of ctranslate2 has none"):
+        systems.open([SystemName("ar", None, "int8", options | {"shortlist": "2"})])
+
+
 def test_by_default_there_are_the_teacher_and_the_students_in_jax_and_exported():
     assert [str(name) for name in default_names(["vanilla", "cmlm"])] == [
         "ar:jax",

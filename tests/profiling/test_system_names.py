@@ -24,6 +24,7 @@ FAMILIES = Known(("ar", "ctc"), ("decoder", "layers"), folders=False)
             "student:round=0:onnx:decoder=argmax",
             SystemName("student", "onnx", None, {"decoder": "argmax", "round": "0"}),
         ),
+        ("student:onnx:int8:shortlist=9", SystemName("student", "onnx", "int8", {"shortlist": "9"})),
         ("student:rescore=a/b", SystemName("student", None, None, {"rescore": "a/b"})),
     ],
 )
@@ -53,6 +54,10 @@ def test_a_folder_may_have_colons(tmp_path):
         ("student:beam=3", "'beam=3': give .*decoder=..., round=..."),
         ("student:decoder=", "'decoder=': give"),
         ("student:jax:int8", "name onnx or ctranslate2 in place of jax"),
+        ("student:onnx:shortlist=9", "in int8: :onnx:int8:shortlist=9"),
+        ("student:onnx:float32:shortlist=9", "a shortlist is of an exported student in int8"),
+        ("teacher:ctranslate2:int8:shortlist=9", "a shortlist is of an exported student in int8"),
+        ("student:onnx:int8:shortlist=0", "shortlist=0: give 1 or more"),
         ("student,teacher,student", "student is there twice"),
         ("student,", "'' is neither"),
     ],

@@ -6,6 +6,7 @@ import re
 from emnat_jax.report.page import page
 from emnat_jax.report.timings import BatchTiming, Machine, Timing
 from tests.report.made import report
+from tests.report.test_convert import RATE
 
 
 def with_timings(*latency: Timing) -> str:
@@ -84,3 +85,21 @@ def test_the_last_timing_of_a_system_counts_and_no_comparison_is_made_up():
         and "no teacher timed" in text
         and "<td>10.0</td><td>100.0</td>" not in text
     )
+
+
+def test_rates_of_texts_and_of_distillation_are_shown_apart_the_last_of_each():
+    text = dataclasses.replace(RATE, candidates=1, bleu=20.0, bleu_signature="tok:13a")
+    faster = dataclasses.replace(RATE, sources_per_second=2.5)
+    kept = (RATE, dataclasses.replace(RATE, candidates=1), text, faster)
+    shown = page(dataclasses.replace(report(), throughput=kept))
+    device = "<td>64 rows</td><td>1 x cpu, 2 cores</td>"
+    ends = "<td>1.7</td><td>2.5</td><td>18</td>"
+    lines = [
+        f"<td>teacher</td><td>8</td><td>100</td><td>-</td><td>2.5</td>{ends}{device}",
+        f"<td>teacher</td><td>1</td><td>100</td><td>-</td><td>2.0</td>{ends}{device}",
+        f"<td>teacher</td><td>1</td><td>100</td><td>20.00</td><td>2.0</td>{ends}{device}",
+    ]
+    assert [shown.count(line) for line in lines] == [1, 1, 1] and "BLEU: tok:13a</p>" in shown
+    assert shown.count("<td>teacher</td><td>8</td>") == 1  # not the earlier one
+    assert shown.index(lines[2]) < shown.index("Distillation: sources") < shown.index(lines[0])
+    assert "<h2>Speed</h2>" not in page(report())
