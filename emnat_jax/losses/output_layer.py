@@ -104,7 +104,8 @@ smoothed_loss_sums.defvjp(_forward, _backward)
 
 def _layer(table: Array, bias: Array, allowed: Array | np.ndarray, dtype: str) -> _Layer:
     uniform = jnp.asarray(allowed, jnp.float32) / jnp.sum(allowed)
-    return _Layer(table.astype(dtype), bias, uniform, uniform @ table, jnp.sum(uniform * bias))
+    mean_row = jnp.dot(uniform, table, precision="highest")
+    return _Layer(table.astype(dtype), bias, uniform, mean_row, jnp.sum(uniform * bias))
 
 
 def _parts(states: Array, targets: Targets) -> _Part:
@@ -133,7 +134,8 @@ def _sums(layer: _Layer, logits: Array, part: _Part, smoothing: float) -> tuple[
     """The sums over these positions, and each one's normaliser f32[N]."""
     normaliser = jax.nn.logsumexp(logits, axis=-1)
     chosen = jnp.take_along_axis(logits, part.tokens.reshape(-1, 1), axis=1)[:, 0]
-    uniform = _rows(part.states).astype(jnp.float32) @ layer.mean_row + layer.mean_bias
+    states = _rows(part.states).astype(jnp.float32)
+    uniform = jnp.dot(states, layer.mean_row, precision="highest") + layer.mean_bias
     wanted = (1.0 - smoothing) * chosen + smoothing * uniform
     weight = part.weight.reshape(-1)
     return Sums(jnp.sum(weight * (normaliser - wanted)), jnp.sum(weight * (normaliser - chosen))), normaliser

@@ -168,15 +168,15 @@ _times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
 def _dot(a: Array, b: Array, contract: tuple, dtype: str, kept: str) -> Array:
     """Product over the axes `contract` of two arrays in `dtype`, summed in float32, kept as `kept`."""
 
-    def product(result: str, a: Array, b: Array) -> Array:
+    def product(a: Array, b: Array, result: str = kept) -> Array:
         return jax.lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=jnp.dtype(result))
 
+    a, b = a.astype(dtype), b.astype(dtype)
+    if kept == "float32":
+        return product(a, b)
     # The matrix units of a CPU are used for bfloat16 only where the result is float32.
     return jax.lax.platform_dependent(
-        a.astype(dtype),
-        b.astype(dtype),
-        cpu=lambda a, b: product("float32", a, b).astype(kept),
-        default=functools.partial(product, kept),
+        a, b, cpu=lambda a, b: product(a, b, "float32").astype(kept), default=product
     )
 
 

@@ -3,10 +3,12 @@
 import functools
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax._src.cudnn import fused_attention_stablehlo
 
 from emnat_jax.config import ModelConfig
@@ -73,6 +75,25 @@ def test_narrow_products_have_the_gradients_of_wide_ones_to_their_precision():
         )
         for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(near), strict=True):
             assert a.dtype == b.dtype and np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)
+
+
+@pytest.mark.parametrize("outputs", [3, 9])  # fewer than the 6 inputs, more
+def test_a_linear_map_has_the_gradients_of_a_plain_product(outputs):
+    module = Projection(((6, None),), ((outputs, None),), "float32")
+    x = jax.random.normal(jax.random.key(0), (4, 5, 6))
+    params = nn.unbox(module.init(jax.random.key(1), x))["params"]
+
+    def plain(params, x):
+        return (
+            jnp.einsum("btd,do->bto", x, params["kernel"], precision="highest") + params["bias"][None, None]
+        )
+
+    def loss(apply, params, x):
+        return jnp.sum(jnp.sin(apply(params, x)))
+
+    wanted = jax.grad(functools.partial(loss, plain), (0, 1))(params, x)
+    found = jax.grad(functools.partial(loss, lambda p, x: module.apply({"params": p}, x)), (0, 1))(params, x)
+    chex.assert_trees_all_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
