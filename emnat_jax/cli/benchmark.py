@@ -7,12 +7,14 @@ searches for the N best. BLEU is of the sentences that were timed. Compilation a
 systems take turns (A B C A B C ...), so that a busy machine slows all of them alike.
 
 A system is MODEL[:BACKEND[:PRECISION]][:OPTION=VALUE...]. MODEL is teacher or student, or the folder of a
-trained or exported model; BACKEND jax (the default), onnx or ctranslate2; PRECISION int8 or float32, of an
-exported model; an OPTION decoder, round, length_candidates or rescore. An exported model of a role lies in
-WORKDIR/exports and is made first where it is missing. Without --systems it is the model of --role or --model.
+trained or exported model (StableHLO by its folder alone); BACKEND jax (the default), onnx or ctranslate2;
+PRECISION int8 or float32, of an exported model; an OPTION decoder, round, length_candidates, rescore, or the
+shortlist of an export as ONNX in int8. An exported model of a role lies in WORKDIR/exports and is made first
+where it is missing. Without --systems it is the model of --role or --model.
 
 --random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
-and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1) or dtype.
+and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1), dtype or
+shortlist.
 Without --systems and --families it compares what README's table has; `latency --random` takes 32 sentences,
 --batch=1,32 and --vocab=32000 unless told.
 
@@ -42,7 +44,7 @@ from emnat_jax.cli.benchmark_growth import BASE, ONLY_GROWTH, add_growth, run_gr
 from emnat_jax.cli.benchmark_systems import Measured, measured_systems
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import add_model
-from emnat_jax.cli.options import add_json, add_workdir
+from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.config import SIZES
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
 
 COUNTS = ("rows", "length", "repeats", "sentences", "passes")
+NOT_OF_GROWTH = {"workdir": DEFAULT_WORKDIR, "rows": 64, "repeats": 10, "passes": 5}  # with their defaults
 _OF_GROWTH = {"growth": BASE["sentences"]}
 SENTENCES = {"latency": 128, "throughput": 1_000, "distill": 1_000}  # timed unless told
 # Of the options whose default depends on what is measured; `growth` has its own.
@@ -76,10 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_sample(parser)
     _add_random(parser)
     group = parser.add_argument_group("train")
-    group.add_argument("--rows", type=int, default=64, metavar="N", help="default: 64")
-    group.add_argument("--repeats", type=int, default=10, metavar="N", help="steps; default: 10")
+    group.add_argument("--rows", type=int, metavar="N", help="default: 64")
+    group.add_argument("--repeats", type=int, metavar="N", help="steps; default: 10")
     add_growth(parser)
     add_json(parser, "the timings")
+    parser.set_defaults(**NOT_OF_GROWTH)
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +91,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", metavar="N[,N]", help=f"latency: sizes; {_default('batch')}")
     counts = ", ".join(f"{name} {count}" for name, count in (SENTENCES | _OF_GROWTH).items())
     group.add_argument("--sentences", type=int, metavar="N", help=f"default: {counts}")
-    group.add_argument("--passes", type=int, default=5, metavar="N", help="not latency: timed; default: 5")
+    group.add_argument("--passes", type=int, metavar="N", help="not latency: timed; default: 5")
     text = f"distill: translations of each source; {_default('num_candidates')}"
     group.add_argument("--num-candidates", metavar="N[,N]", help=text)
 
@@ -151,6 +155,9 @@ def _check_kinds(args: argparse.Namespace, processes: Processes) -> None:
     for what, measured in (("train", "a role's configuration"), ("growth", "its stages with random weights")):
         no_systems = args.what != what or not (args.systems or args.random)
         require(no_systems, f"{what} times {measured}: leave out --systems and --random.")
+    for name, value in NOT_OF_GROWTH.items() if args.what == "growth" else ():
+        text = f"--{name}: growth makes its models, texts and runs itself; leave it out."
+        require(getattr(args, name) == value, text)
     for name in ONLY_GROWTH:
         require(args.what == "growth" or getattr(args, name) is None, f"--{name} is of growth: leave it out.")
     without = args.random or args.what == "growth"

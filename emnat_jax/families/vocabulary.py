@@ -5,9 +5,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
-from emnat_jax.losses.output_layer import Sums, Targets, smoothed_loss_sums
+from emnat_jax.losses.output_layer import ROWS, Sums, Targets, smoothed_loss_sums
 from emnat_jax.models.embedding import padded_vocab
 from emnat_jax.models.output_layer import OutputLayer
+from emnat_jax.models.sharding import spread_over
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD
 
 
@@ -38,5 +39,12 @@ def output_loss(
     `scored` are the states of all positions and the layer over them; `eos` says whether EOS can be generated.
     """
     states, output = scored
-    targets = Targets(target, weight, generable(spec, eos=eos))
-    return smoothed_loss_sums(states, output.table, output.bias, targets, spec.label_smoothing, output.dtype)
+    return smoothed_loss_sums(
+        states,
+        output.table,
+        output.bias,
+        Targets(target, weight, generable(spec, eos=eos)),
+        smoothing=spec.label_smoothing,
+        dtype=output.dtype,
+        rows=ROWS * spread_over("batch"),
+    )

@@ -4,7 +4,8 @@ A batch is padded with PAD and every sentence ends in EOS (`emnat_jax.types`); a
 stands for probability zero. All functions are differentiable by their float arguments where that makes sense,
 and can be compiled and mapped.
 
-- token by token: `token_log_probs`, `smoothed_cross_entropy`
+- token by token: `token_log_probs`, `smoothed_cross_entropy`; their sums, from the states and the output
+  layer that the logits come from: `smoothed_loss_sums` over `Targets`
 - summed over alignments or paths: `ctc_log_prob`, `dag_log_prob`; the best of them: `ctc_alignment`,
   `dag_alignment`; their input: `emission_log_probs`
 - what a model is shown while it trains: `glancing_ratio`, `glanced`, `random_subset`, `uniform_count`
@@ -14,9 +15,11 @@ from emnat_jax.losses.cross_entropy import emission_log_probs, smoothed_cross_en
 from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
 from emnat_jax.losses.dag import NO_VERTEX, dag_alignment, dag_log_prob
 from emnat_jax.losses.glance import glanced, glancing_ratio, random_subset, uniform_count
+from emnat_jax.losses.output_layer import Targets, smoothed_loss_sums
 
 __all__ = [
     "NO_VERTEX",
+    "Targets",
     "ctc_alignment",
     "ctc_log_prob",
     "dag_alignment",
@@ -26,6 +29,7 @@ __all__ = [
     "glancing_ratio",
     "random_subset",
     "smoothed_cross_entropy",
+    "smoothed_loss_sums",
     "token_log_probs",
     "uniform_count",
 ]

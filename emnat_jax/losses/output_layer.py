@@ -1,8 +1,8 @@
 """The output layer and its label-smoothed cross-entropy in one pass over the vocabulary.
 
 Logits of all positions, kept for the backward pass, are the largest arrays of training, and their gradient is
-as large again. Here some positions after the other get their logits, their loss and its gradient at once,
-so that neither is ever whole (the idea of Liger Kernel's fused linear cross-entropy, Hsu et al. 2024, 3.2).
+as large again. Here a few thousand positions after the other get their logits, their loss and its gradient at
+once, and neither is kept (the idea of Liger Kernel's fused linear cross-entropy, Hsu et al. 2024, 3.2).
 """
 
 import functools
@@ -14,11 +14,11 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-ROWS = 4_096  # positions whose logits exist at once; enough to keep an accelerator's matrix units busy
+ROWS = 4_096  # positions on a device whose logits exist at once; enough to keep its matrix units busy
 
 
 class Targets(NamedTuple):
-    """What the model should say at each position, and how much that counts."""
+    """What the model should say at each position, and how much that counts; without a gradient."""
 
     tokens: jax.Array  # i32[B, T]
     weight: jax.Array  # f32[B, T]
@@ -50,56 +50,69 @@ class _Part(NamedTuple):
     weight: jax.Array
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+class _Options(NamedTuple):
+    smoothing: float
+    dtype: str
+    rows: int
+
+
 def smoothed_loss_sums(
     states: Float[Array, "B T D"],
     table: Float[Array, "V D"],
     bias: Float[Array, " V"],
     targets: Targets,
+    *,
     smoothing: float,
-    dtype: str,
+    dtype: str = "float32",
+    rows: int = ROWS,
 ) -> Sums:
     """Sums of `smoothed_cross_entropy` and of -log p over the logits states . table^T + bias.
 
     The products are computed in `dtype` and summed in float32. Differentiable by states, table and bias.
-    Classes that are not allowed have a bias of about NEG_INF.
+    Classes that are not allowed have a bias of about NEG_INF. About `rows` positions, of all devices
+    together, get their logits at once.
     """
-    layer = _layer(table, bias, targets.allowed, dtype)
+    return _loss_sums(states, table, bias, targets, _Options(smoothing, dtype, rows))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _loss_sums(states: Array, table: Array, bias: Array, targets: Targets, options: _Options) -> Sums:
+    layer = _layer(table, bias, targets.allowed, options.dtype)
 
     def add(sums: Sums, part: _Part) -> tuple[Sums, None]:
-        return _added(sums, _sums(layer, _logits(layer, part.states), part, smoothing)[0]), None
+        return _added(sums, _sums(layer, _logits(layer, part.states), part, options.smoothing)[0]), None
 
-    return jax.lax.scan(add, _zero(), _parts(states, targets))[0]
+    return jax.lax.scan(add, _zero(), _parts(states, targets, options.rows))[0]
 
 
-def _forward(states, table, bias, targets, smoothing, dtype):
+def _forward(states, table, bias, targets, options):
     """The sums, and the gradients of the loss by states, table and bias."""
-    layer = _layer(table, bias, targets.allowed, dtype)
+    layer = _layer(table, bias, targets.allowed, options.dtype)
 
     def add(carry: tuple, part: _Part) -> tuple[tuple, jax.Array]:
         sums, by_dimension, of_bias = carry
         logits = _logits(layer, part.states)
-        new, normaliser = _sums(layer, logits, part, smoothing)
-        change = _change(layer, logits, normaliser, part, smoothing).astype(dtype)
+        new, normaliser = _sums(layer, logits, part, options.smoothing)
+        change = _change(layer, logits, normaliser, part, options.smoothing).astype(options.dtype)
         of_states = _dot(change, layer.table)
-        # Transposed before the product: a product over rows is a slow one on a CPU. The same for [V, D].
-        columns = jax.lax.optimization_barrier(_rows(part.states).astype(dtype).T)
+        # The small operand is transposed, and the sum of all parts: never the gradient of the logits.
+        columns = jax.lax.optimization_barrier(_rows(part.states).astype(options.dtype).T)
         by_dimension += _dot(columns, change)
         of_bias += jnp.sum(change, axis=0, dtype=jnp.float32)
         return (_added(sums, new), by_dimension, of_bias), of_states.reshape(part.states.shape)
 
     start = _zero(), jnp.zeros(table.T.shape, jnp.float32), jnp.zeros(bias.shape, jnp.float32)
-    (sums, by_dimension, of_bias), of_states = jax.lax.scan(add, start, _parts(states, targets))
+    (sums, by_dimension, of_bias), of_states = jax.lax.scan(add, start, _parts(states, targets, options.rows))
     whole = jnp.moveaxis(of_states, 0, 1).reshape(states.shape[0], -1, states.shape[2])
     of_states = whole[:, : states.shape[1]].astype(states.dtype)
     return sums, (of_states, jax.lax.optimization_barrier(by_dimension).T, of_bias)
 
 
-def _backward(smoothing, dtype, gradients, cotangent):
+def _backward(options, gradients, cotangent):
     return (*(cotangent.loss * gradient for gradient in gradients), None)
 
 
-smoothed_loss_sums.defvjp(_forward, _backward)
+_loss_sums.defvjp(_forward, _backward)
 
 
 def _layer(table: Array, bias: Array, allowed: Array | np.ndarray, dtype: str) -> _Layer:
@@ -108,13 +121,13 @@ def _layer(table: Array, bias: Array, allowed: Array | np.ndarray, dtype: str) -
     return _Layer(table.astype(dtype), bias, uniform, mean_row, jnp.sum(uniform * bias))
 
 
-def _parts(states: Array, targets: Targets) -> _Part:
+def _parts(states: Array, targets: Targets, rows: int) -> _Part:
     """All parts, filled up with positions of weight 0.
 
     They are of positions, not of rows: the rows may be spread over devices.
     """
     batch, length = targets.tokens.shape
-    count = max(1, -(-batch * length // ROWS))
+    count = max(1, -(-batch * length // rows))
     size = -(-length // count)
     count = -(-length // size)
 

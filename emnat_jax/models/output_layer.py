@@ -15,8 +15,8 @@ from emnat_jax.models.sharding import constrain
 class OutputLayer:
     """Scores of the padded vocabulary are states . table^T + bias.
 
-    A training loss takes it together with the states, and never makes the scores of all positions
-    (`losses/output_layer.py`).
+    The losses of `ar`, `vanilla`, `cmlm` and `glat` on `vanilla` take it together with the states and do not
+    keep the scores of all positions (`losses/output_layer.py`); those of `ctc` and `dag` ask for `logits`.
     """
 
     table: Any  # f32[V, D]; the embedding

@@ -1,5 +1,7 @@
 """Where activations lie on the devices."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -18,6 +20,13 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
 def constrain_rows(x: jax.Array) -> jax.Array:
     """`x` with its rows, the first axis, spread and all others whole."""
     return constrain(x, "batch", *(None,) * (x.ndim - 1))
+
+
+def spread_over(axis: str) -> int:
+    """How many devices an axis of this logical name is spread over, as the rules say; 1 outside of them."""
+    mesh, axes = jax.sharding.get_abstract_mesh(), nn.logical_to_mesh_axes((axis,))
+    names = None if mesh.empty or axes is None else axes[0]
+    return math.prod(mesh.shape[name] for name in ((names,) if isinstance(names, str) else names or ()))
 
 
 def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:

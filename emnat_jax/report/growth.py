@@ -78,9 +78,15 @@ def series(stage: str, quantity: str, costs: Sequence[tuple[int, Cost]]) -> Seri
     )
 
 
+LEAST = 1e-6  # seconds or bytes
+
+
 def exponent(values: Sequence[Number], costs: Sequence[Number]) -> float:
-    """The p with which costs ~ values^p fits best: the slope of a line through their logarithms."""
-    across, up = [math.log(value) for value in values], [math.log(cost) for cost in costs]
+    """The p with which costs ~ values^p fits best: the slope of a line through their logarithms.
+
+    A cost of 0, less than a clock shows, counts as the smallest that is shown.
+    """
+    across, up = [math.log(value) for value in values], [math.log(cost or LEAST) for cost in costs]
     middle, height = sum(across) / len(across), sum(up) / len(up)
     covariance = sum((x - middle) * (y - height) for x, y in zip(across, up, strict=True))
     return covariance / sum((x - middle) ** 2 for x in across)
@@ -130,8 +136,8 @@ def _notes(growth: Growth) -> list[str]:
         f"Size {growth.size} with a layer a side, student {growth.family}, random weights.",
         f"What does not grow stays at: {base}; record files have {growth.shard_rows:,} sentences.",
         "~ is the exponent: where the quantity doubles, the cost is 2^~ times as much.",
-        "ms: processor time of a run, without compilation.",
-        "MB: what the stage holds and a run adds at its peak.",
+        "ms: of a run without compilation; processor time where a CPU computes, else time on the clock.",
+        "MB of the host's memory: what the stage holds and a run adds at its peak.",
         *about_machine(growth.machine),
         *(f"not measured: {text}" for text in growth.failed),
     ]

@@ -7,6 +7,7 @@ page by page, each cleared first: a sixth of a training step.
 
 import ctypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 # Of mallopt(3).
@@ -26,10 +27,23 @@ def computes_on_cpu(devices: Path = Path("/dev")) -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library so for this process; whether it did. Only glibc can be told.
+    """Tells the C library so for this process; whether it did.
 
-    To be called before there are threads: an arena that one of them has would be used by the others too. The
+    Only glibc can be told, and only where the environment (MALLOC_..., GLIBC_TUNABLES) says nothing of it. To
+    be called before there are threads: an arena that one of them has would be used by the others too. The
     process then keeps the memory of its largest moment until it ends.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(name, value) for name, value in _SETTINGS)
+    if mallopt is None or _has_settings(os.environ):
+        return False
+    return all(mallopt(name, value) for name, value in _SETTINGS)
+
+
+def _has_settings(environment: Mapping[str, str]) -> bool:
+    """Whether whoever started the process has set what is set here."""
+    tunables = environment.get("GLIBC_TUNABLES", "")
+    return any(
+        any(f"MALLOC_{name.upper()}{end}" in environment for end in ("", "_"))
+        or f"glibc.malloc.{name}=" in tunables
+        for name in ("arena_max", "mmap_max", "mmap_threshold", "trim_threshold")
+    )

@@ -28,7 +28,8 @@ def loss():
 @jax.jit
 def predict(params, batch, revealed):
     parts = parallel_parts(MODEL)
-    return parts.predict(params, parts.encode(params, batch, None), batch, revealed, None)
+    found = parts.predict(params, parts.encode(params, batch, None), batch, revealed, None)
+    return found.tokens(), found.lengths
 
 
 def prediction(batch, revealed):
@@ -117,7 +118,7 @@ def test_hidden_tokens_do_not_leak_and_shown_ones_matter():
                 tiny.params("cmlm"), batch.replace(target=target), jax.random.key(key), 0
             )
             others = [t for t in range(3) if t != place]
-            change = np.abs(after.tokens - before.tokens)[0, others][:, GENERABLE].max()
+            change = np.abs(after.tokens() - before.tokens())[0, others][:, GENERABLE].max()
             assert change == 0 if revealed[0, place] == HIDDEN else change > 1e-3
 
 

@@ -1,17 +1,17 @@
 """The output layer and its loss in one pass, against the logits of all positions."""
 
-import functools
-
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.losses import output_layer
-from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
+from emnat_jax.config import MeshConfig
+from emnat_jax.losses import Targets, smoothed_cross_entropy, smoothed_loss_sums, token_log_probs
+from emnat_jax.runtime.mesh import batch_sharding, make_layout, param_shardings, use_layout
 from emnat_jax.types import NEG_INF
 
-BATCH, LENGTH, WIDTH, VOCAB, SMOOTHING = 3, 7, 4, 11, 0.1
+BATCH, LENGTH, WIDTH, VOCAB, SMOOTHING = 4, 7, 4, 12, 0.1
 ALLOWED = np.arange(VOCAB) % 4 != 0
 
 
@@ -33,55 +33,65 @@ def at_once(states, table, bias, tokens, weight):
     return loss, -jnp.sum(weight * token_log_probs(logits, tokens))
 
 
-def in_parts(dtype, states, table, bias, tokens, weight):
-    targets = output_layer.Targets(tokens, weight, ALLOWED)
-    return output_layer.smoothed_loss_sums(states, table, bias, targets, SMOOTHING, dtype)
+def in_parts(rows, dtype="float32"):
+    """As `at_once`, with so many positions at a time."""
+
+    def sums(states, table, bias, tokens, weight):
+        targets = Targets(tokens, weight, ALLOWED)
+        return smoothed_loss_sums(states, table, bias, targets, smoothing=SMOOTHING, dtype=dtype, rows=rows)
+
+    return sums
 
 
-@pytest.mark.parametrize("rows", [1, 6, 9, 12, 100])  # positions at once: one, two, three (one is left), all
-@pytest.mark.parametrize("scale", [1.0, -2.5])
-def test_loss_and_gradients_are_those_of_all_logits(monkeypatch, rows, scale):
-    monkeypatch.setattr(output_layer, "ROWS", rows)
-    floats, (tokens, weight) = example()
+def with_gradients(function, scale=1.0):
+    """((scaled loss, nll), gradients by states, table and bias)."""
 
-    def scaled(function, *args):
+    def scaled(*args):
         loss, nll = function(*args)
         return scale * loss, nll
 
-    results = []
-    for function in (at_once, functools.partial(in_parts, "float32")):
-        step = jax.value_and_grad(functools.partial(scaled, function), argnums=(0, 1, 2), has_aux=True)
-        (loss, nll), gradients = jax.jit(step)(*floats, tokens, weight)
-        alone = jax.jit(function)(*floats, tokens, weight)
-        np.testing.assert_allclose([scale * alone[0], alone[1]], [loss, nll], rtol=1e-6)
-        results.append((loss, nll, *gradients))
-    for wanted, found in zip(*results, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-6)
+    return jax.value_and_grad(scaled, argnums=(0, 1, 2), has_aux=True)
 
 
-def test_bfloat16_rounds_the_products_and_keeps_float32_gradients(monkeypatch):
-    monkeypatch.setattr(output_layer, "ROWS", 6)
-    floats, (tokens, weight) = example()
+@pytest.mark.parametrize("rows", [1, 8, 12, 16, 100])  # of 7 positions 1, 2, 3, 4 or all at once
+@pytest.mark.parametrize("scale", [1.0, -2.5])
+def test_loss_and_gradients_are_those_of_all_logits(rows, scale):
+    floats, given = example()
+    parts = in_parts(rows)
+    wanted = jax.jit(with_gradients(at_once, scale))(*floats, *given)
+    found = jax.jit(with_gradients(parts, scale))(*floats, *given)
+    chex.assert_trees_all_close(found, wanted, rtol=2e-5, atol=1e-6)
+    chex.assert_trees_all_close(tuple(jax.jit(parts)(*floats, *given)), at_once(*floats, *given), rtol=1e-6)
+
+
+@pytest.mark.parametrize("mesh", [{"model": 2}, {"fsdp": 2}, {}])
+def test_parts_do_not_depend_on_the_layout(mesh):
+    floats, given = example()
+    step = with_gradients(in_parts(8))
+    layout = make_layout(MeshConfig(**mesh), jax.devices()[:4])
+    rows = batch_sharding(layout.mesh)
+    weights = param_shardings(layout, {"table": ("vocab", "embed"), "bias": ("vocab",)})
+    places = (rows, weights["table"], weights["bias"], rows, rows)
+    with use_layout(layout):
+        found = jax.jit(step, in_shardings=places)(*jax.device_put((*floats, *given), places))
+    chex.assert_trees_all_close(found, step(*floats, *given), rtol=2e-5, atol=1e-6)
+
+
+def test_bfloat16_rounds_the_products_and_keeps_float32_gradients():
+    floats, given = example()
     rounded = [x.astype(jnp.bfloat16).astype(jnp.float32) for x in floats[:2]]
-    step = jax.value_and_grad(lambda *args: in_parts("bfloat16", *args)[0], argnums=(0, 1, 2))
-    loss, gradients = step(*floats, tokens, weight)
-    wanted, wanted_gradients = jax.value_and_grad(lambda *args: at_once(*args)[0], argnums=(0, 1, 2))(
-        *rounded, floats[2], tokens, weight
-    )
+    (loss, _), gradients = with_gradients(in_parts(8, "bfloat16"))(*floats, *given)
+    (wanted, _), wanted_gradients = with_gradients(at_once)(*rounded, floats[2], *given)
     np.testing.assert_allclose(loss, wanted, rtol=1e-2)
     for found, expected in zip(gradients, wanted_gradients, strict=True):
         assert found.dtype == jnp.float32
         np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
 
 
-def test_no_array_holds_the_logits_of_all_positions(monkeypatch):
-    monkeypatch.setattr(output_layer, "ROWS", 3)
+def test_no_array_holds_the_logits_of_all_positions():
     floats, given = example()
-    step = jax.grad(lambda *args: in_parts("float32", *args)[0], argnums=(0, 1, 2))
-    sizes = {
-        int(np.prod(value.aval.shape)) for value in values_of(jax.make_jaxpr(step)(*floats, *given).jaxpr)
-    }
-    assert max(sizes) < BATCH * LENGTH * VOCAB
+    traced = jax.make_jaxpr(with_gradients(in_parts(4)))(*floats, *given)
+    assert max(np.prod(value.aval.shape) for value in values_of(traced.jaxpr)) < BATCH * LENGTH * VOCAB
 
 
 def values_of(jaxpr):

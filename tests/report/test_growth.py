@@ -29,6 +29,10 @@ def test_an_exponent_is_that_of_the_power_and_no_factor_matters(power):
     assert exponent(values, [7 * value**power for value in values]) == pytest.approx(power, abs=1e-12)
 
 
+def test_a_cost_that_the_clock_does_not_show_counts_as_a_small_one():
+    assert exponent((1, 2), (0.0, 1.0)) > 10
+
+
 def test_exponents_have_words():
     words = [kind_of_growth(found) for found in (-0.3, 0.0, 0.5, 0.9, 1.1, 1.5, 2.0, 3.0)]
     linear = ["linear", "linear", "above linear"]

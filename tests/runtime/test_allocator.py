@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from emnat_jax.runtime.allocator import computes_on_cpu
+from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 
 # A block of 64 MB is filled and freed again and again, in a thread that is not the first one.
 PROGRAM = """
@@ -65,3 +65,11 @@ def test_which_device_computes_is_known_before_jax_is_imported(monkeypatch, tmp_
     for name in files:
         (tmp_path / name).touch()
     assert computes_on_cpu(tmp_path) == on_cpu
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_ARENA_MAX", "4"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=1000000")]
+)
+def test_what_the_user_has_set_stays(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert not keep_freed_memory()
