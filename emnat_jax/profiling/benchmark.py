@@ -92,8 +92,9 @@ def measure_training(
 def measure_loss(model: ModelSpec, shape: BatchShape, repeats: int) -> float | None:
     """Mean milliseconds of what a step of a parallel family does behind its network: loss and gradient.
 
-    That is the softmax over the vocabulary and, for `ctc` and `dag`, the dynamic program. None for a family
-    that is not parallel.
+    That is the softmax over the vocabulary and, for `ctc` and `dag`, the dynamic program; for the others,
+    whose loss never keeps the logits, the products of the output layer too. None for a family that is not
+    parallel.
     """
     parts = parallel_parts(model)
     if parts is None:
