@@ -59,14 +59,27 @@ def _backward(smoothing, saved, gradient):
     """softmax - wanted distribution, in one pass: automatic differentiation scatters into [B, T, V]."""
     logits, tokens, allowed, normaliser = saved
     rows = _rows(logits)
-    wanted = smoothing / jnp.sum(allowed) * jnp.asarray(allowed)[None]
-    is_token = jax.lax.broadcasted_iota(jnp.int32, rows.shape, 1) == tokens.reshape(-1, 1)
-    wanted = jnp.where(is_token, wanted + (1.0 - smoothing), wanted)
-    change = gradient.reshape(-1, 1) * (jnp.exp(rows - normaliser[:, None]) - wanted)
+    uniform = jnp.asarray(allowed) / jnp.sum(allowed)
+    change = gradient.reshape(-1, 1) * change_of_logits(
+        rows, normaliser, tokens.reshape(-1), uniform, smoothing
+    )
     return change.reshape(logits.shape), None, None
 
 
 smoothed_cross_entropy.defvjp(_forward, _backward)
+
+
+def change_of_logits(
+    rows: Float[Array, "N V"],
+    normaliser: Float[Array, " N"],
+    tokens: Int[Array, " N"],
+    uniform: Float[Array, " V"],
+    smoothing: float,
+) -> Float[Array, "N V"]:
+    """Gradient of the smoothed cross-entropy by the logits: softmax - wanted distribution."""
+    is_token = jax.lax.broadcasted_iota(jnp.int32, rows.shape, 1) == tokens[:, None]
+    wanted = smoothing * uniform[None] + jnp.where(is_token, 1.0 - smoothing, 0.0)
+    return jnp.exp(rows - normaliser[:, None]) - wanted
 
 
 def _rows(logits: Array) -> jax.Array:

@@ -14,6 +14,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from emnat_jax.losses.cross_entropy import change_of_logits
+
 ROWS = 4_096  # positions on a device whose logits exist at once; enough to keep its matrix units busy
 
 
@@ -93,7 +95,9 @@ def _forward(states, table, bias, targets, options):
         sums, by_dimension, of_bias = carry
         logits = _logits(layer, part.states)
         new, normaliser = _sums(layer, logits, part, options.smoothing)
-        change = _change(layer, logits, normaliser, part, options.smoothing).astype(options.dtype)
+        tokens, weight = part.tokens.reshape(-1), part.weight.reshape(-1, 1)
+        change = change_of_logits(logits, normaliser, tokens, layer.uniform, options.smoothing)
+        change = (weight * change).astype(options.dtype)
         of_states = _dot(change, layer.table)
         # The small operand is transposed, and the sum of all parts: never the gradient of the logits.
         columns = jax.lax.optimization_barrier(_rows(part.states).astype(options.dtype).T)
@@ -152,15 +156,6 @@ def _sums(layer: _Layer, logits: Array, part: _Part, smoothing: float) -> tuple[
     wanted = (1.0 - smoothing) * chosen + smoothing * uniform
     weight = part.weight.reshape(-1)
     return Sums(jnp.sum(weight * (normaliser - wanted)), jnp.sum(weight * (normaliser - chosen))), normaliser
-
-
-def _change(
-    layer: _Layer, logits: Array, normaliser: Array, part: _Part, smoothing: float
-) -> Float[Array, "N V"]:
-    """Gradient by the logits: weight x (softmax - wanted distribution)."""
-    is_token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) == part.tokens.reshape(-1, 1)
-    wanted = smoothing * layer.uniform[None] + jnp.where(is_token, 1.0 - smoothing, 0.0)
-    return part.weight.reshape(-1, 1) * (jnp.exp(logits - normaliser[:, None]) - wanted)
 
 
 def _dot(a: Array, b: Array, over: tuple[int, int] = (1, 0)) -> jax.Array:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import TransformerSpec
 from emnat_jax.models.dropout import dropout, place_key
+from emnat_jax.models.products import product
 from emnat_jax.models.sharding import constrain
 from emnat_jax.types import NEG_INF, Key
 
@@ -133,7 +134,8 @@ class Projection(nn.Module):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _times_kernel(x: Array, kernel: Array, axes: int, dtype: str) -> Array:
     """x . kernel over the last `axes` axes of `x` and the first of `kernel`, in `dtype`."""
-    return _dot(x, kernel, (tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))), dtype, dtype)
+    contract = tuple(range(x.ndim - axes, x.ndim)), tuple(range(axes))
+    return product(x, kernel, contract, dtype, kept=dtype)
 
 
 def _times_kernel_forward(x, kernel, axes, dtype):
@@ -146,7 +148,7 @@ def _times_kernel_backward(axes, dtype, saved, gradient):
     x, kernel, like = saved
     rows = tuple(range(x.ndim - axes))
     outputs = tuple(range(len(rows), gradient.ndim)), tuple(range(axes, kernel.ndim))
-    change = _dot(gradient, kernel, outputs, dtype, dtype).astype(like.dtype)
+    change = product(gradient, kernel, outputs, dtype, kept=dtype).astype(like.dtype)
     return change, _over_rows(x, gradient, rows, dtype)
 
 
@@ -156,28 +158,13 @@ def _over_rows(x: Array, gradient: Array, rows: tuple[int, ...], dtype: str) -> 
     The first operand of a product over rows is copied transposed on a CPU, so the smaller one goes first.
     """
     if x.size <= gradient.size:
-        return _dot(x, gradient, (rows, rows), dtype, "float32")
-    by_output = jax.lax.optimization_barrier(_dot(gradient, x, (rows, rows), dtype, "float32"))
+        return product(x, gradient, (rows, rows), dtype)
+    by_output = jax.lax.optimization_barrier(product(gradient, x, (rows, rows), dtype))
     outputs = gradient.ndim - len(rows)
     return jnp.moveaxis(by_output, range(outputs), range(-outputs, 0))
 
 
 _times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
-
-
-def _dot(a: Array, b: Array, contract: tuple, dtype: str, kept: str) -> Array:
-    """Product over the axes `contract` of two arrays in `dtype`, summed in float32, kept as `kept`."""
-
-    def product(a: Array, b: Array, result: str = kept) -> Array:
-        return jax.lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=jnp.dtype(result))
-
-    a, b = a.astype(dtype), b.astype(dtype)
-    if kept == "float32":
-        return product(a, b)
-    # The matrix units of a CPU are used for bfloat16 only where the result is float32.
-    return jax.lax.platform_dependent(
-        a, b, cpu=lambda a, b: product(a, b, "float32").astype(kept), default=product
-    )
 
 
 def _glorot(inputs: int, parts: int) -> nn.initializers.Initializer:

@@ -4,10 +4,10 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
+from emnat_jax.models.products import product
 from emnat_jax.models.sharding import constrain
 
 
@@ -33,7 +33,7 @@ class OutputLayer:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _times_table(x: Float[Array, "N D"], table: Float[Array, "V D"], dtype: str) -> Float[Array, "N V"]:
     """x . table^T in `dtype`, summed in float32."""
-    return _dot(x, table, (1, 1), dtype)
+    return product(x, table, ((1,), (1,)), dtype)
 
 
 def _times_table_forward(x, table, dtype):
@@ -44,14 +44,8 @@ def _times_table_backward(dtype, saved, gradient):
     """As automatic differentiation has it, but the large [N, V] gradient is never transposed."""
     x, table = saved
     by_dimension = jax.lax.optimization_barrier(x.astype(dtype).T)
-    by_column = jax.lax.optimization_barrier(_dot(by_dimension, gradient, (1, 0), dtype))  # [D, V]
-    return _dot(gradient, table, (1, 0), dtype), by_column.T
+    by_column = jax.lax.optimization_barrier(product(by_dimension, gradient, ((1,), (0,)), dtype))  # [D, V]
+    return product(gradient, table, ((1,), (0,)), dtype), by_column.T
 
 
 _times_table.defvjp(_times_table_forward, _times_table_backward)
-
-
-def _dot(a: Array, b: Array, axes: tuple[int, int], dtype: str) -> Array:
-    """Matrix product over one axis of each."""
-    contract = ((axes[:1], axes[1:]), ((), ()))
-    return jax.lax.dot_general(a.astype(dtype), b.astype(dtype), contract, preferred_element_type=jnp.float32)
