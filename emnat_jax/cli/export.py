@@ -1,4 +1,4 @@
-"""Write a trained model for runtimes without JAX, with what it is worth there.
+"""Write a trained model for other runtimes (ONNX, CTranslate2, StableHLO), with what it is worth there.
 
 A student becomes ONNX files (float32, int8) for ONNX Runtime, a teacher a model of CTranslate2, and with
 --format=stablehlo either becomes programs of its search, which JAX runs on any device. The folder holds the
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sentences", type=int, default=1_000, metavar="N", help=text)
     text = (
         "int8 looks for words of the output among the N that go best with each word of the source and the N "
-        "most frequent ones; faster, hardly ever different; default: among all"
+        "most frequent ones; faster, and the export measures how often the output differs; default: among all"
     )
     parser.add_argument("--shortlist", type=int, metavar="N", help=text)
     add_json(parser, "what was measured")

@@ -24,7 +24,7 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
     "select": "candidates with scores -> chosen records (the E-step)",
     "translate": "stdin or a file -> stdout or a file, with any trained model",
     "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
-    "export": "a trained model for runtimes without JAX: a student as ONNX, a teacher for CTranslate2",
+    "export": "a trained model for ONNX Runtime (student), CTranslate2 (teacher) or as StableHLO (any)",
     "report": "(re)build the workdir's HTML page and JSON",
     "compile": "compile the programs of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings side by side: latency, throughput, distillation, training steps; growth",

@@ -11,8 +11,9 @@ from emnat_jax.em.shortlist import make_shortlist
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
 from emnat_jax.export.folder import About
-from emnat_jax.export.make import Job, export_model
+from emnat_jax.export.make import Job, check_shortlist, export_model
 from emnat_jax.export.parity import Sample
+from emnat_jax.export.shortlist import require_words
 from emnat_jax.inference.model import TrainedModel
 
 SENTENCES = 1_000  # that are compared
@@ -32,14 +33,17 @@ def make_export(
 
     `shortlist`: words for each word of the source (export/shortlist.py), where int8 is to have a shortlist.
     """
-    listed = None
+    if shortlist is not None:
+        require_words(shortlist, model.vocabulary.size)
+        check_shortlist(model, work.config.data.buckets, directory, format)
+    sample, listed = export_sample(work, sentences), None
     if shortlist is not None:
         listed, learned_from = make_shortlist(work, model, shortlist)
         log(f"a shortlist of {shortlist}, learned from {', '.join(learned_from)}")
     job = Job(
         model=model,
         buckets=work.config.data.buckets,
-        sample=export_sample(work, sentences),
+        sample=sample,
         scoring=work.config.scoring,
         seed=work.config.seed,
         log=log,

@@ -1,5 +1,6 @@
 """The shortlist of a trained student, learned from the pairs that the student has learned from."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 
@@ -10,11 +11,11 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import SETS, is_finished, load_manifest, read_dataset
 from emnat_jax.artifacts.records import Row, overlay
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import require
+from emnat_jax.errors import UserError
 from emnat_jax.export.shortlist import Shortlist, learn_shortlist
 from emnat_jax.inference.model import TrainedModel
 
-_SETS = ("source", "base", "mono")  # names of what a training reads, as its manifest has them
+_TRAINED_ON = ("source", "base", "mono")  # names of what a training reads, as its manifest has them
 _FOLDERS = ("*", "data/*", "rounds/*/*")  # of a workdir, where they may lie
 
 
@@ -23,7 +24,6 @@ def make_shortlist(work: Workspace, model: TrainedModel, count: int) -> tuple[Sh
 
     They are the model's training sets, or the workdir's training text where one of them is not there.
     """
-    require(count >= 1, f"--shortlist={count}: use 1 or more.")
     folders = training_sets(work, model) or [work.directory / paths.TRAIN]
     rows = overlay(*(read_dataset(folder) for folder in folders))
     found = learn_shortlist(_pairs(rows), model.vocabulary.size, count)
@@ -31,14 +31,17 @@ def make_shortlist(work: Workspace, model: TrainedModel, count: int) -> tuple[Sh
 
 
 def training_sets(work: Workspace, model: TrainedModel) -> list[epath.Path]:
-    """Folders of the workdir with the sets that the model was trained on; none where one is missing."""
-    wanted = [model.made_of[name] for name in _SETS if name in model.made_of]
+    """Folders of the workdir with the sets that the model was trained on; none where one is missing.
+
+    Folders that cannot be read are none of them.
+    """
+    wanted = [model.made_of[name] for name in _TRAINED_ON if name in model.made_of]
     folders = itertools.chain(*(sorted(work.directory.glob(pattern)) for pattern in _FOLDERS))
     there: dict[str, epath.Path] = {}
     for folder in folders:
-        if folder.name != paths.VOCABULARY and is_finished(folder):
-            manifest = load_manifest(folder, verify_shards=False)
-            if manifest.kind in SETS:
+        with contextlib.suppress(UserError, OSError):
+            if folder.name != paths.VOCABULARY and is_finished(folder):
+                manifest = load_manifest(folder, verify_shards=False, kinds=SETS)
                 there.setdefault(manifest.content_hash, folder)
     return [there[content] for content in wanted] if set(wanted) <= set(there) else []
 

@@ -1,1 +1,1 @@
-"""Trained models in folders of their own, for runtimes without JAX: ONNX and CTranslate2."""
+"""Trained models in folders of their own: ONNX and CTranslate2, which need no JAX, and StableHLO."""

@@ -9,16 +9,16 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.manifest import is_finished
-from emnat_jax.config import Scoring
+from emnat_jax.config import ModelSpec, Scoring
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import corpus_bleu
 from emnat_jax.export.ctranslate2_teacher import write_ctranslate2
 from emnat_jax.export.folder import PRECISIONS, About, Exported, finish_export
 from emnat_jax.export.load import OPENERS
-from emnat_jax.export.onnx_student import Student, write_float32, write_int8
+from emnat_jax.export.onnx_student import Student, require_graph, write_float32, write_int8
 from emnat_jax.export.parity import LOSS, Outputs, Sample, loses, outputs, parity
-from emnat_jax.export.shortlist import Shortlist
+from emnat_jax.export.shortlist import Shortlist, most_words
 from emnat_jax.export.stablehlo import write_stablehlo
 from emnat_jax.inference.model import TrainedModel
 
@@ -61,13 +61,8 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
     where the folder is taken, and for a family, decoder or detail that the format does not have.
     """
     directory = epath.Path(directory)
-    require(not is_finished(directory), f"{directory} is finished; delete it, or export to another --output.")
+    format = _settled_format(job.model.config, directory, format, is_listed=job.shortlist is not None)
     directory.mkdir(parents=True, exist_ok=True)
-    format = format or ("onnx" if job.model.config.options.is_parallel else "ctranslate2")
-    require(
-        format == "onnx" or job.shortlist is None,
-        f"--shortlist is of the format onnx, not {format}; leave it out.",
-    )
     found = _MAKERS[format](
         job, directory
     )  # first: it refuses what has no graph, before anything is translated
@@ -84,10 +79,33 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
     return about
 
 
+def check_shortlist(
+    model: TrainedModel, buckets: tuple[int, ...], directory: epath.PathLike, format: str | None
+) -> None:
+    """UserError for what `export_model` with a shortlist would refuse: to ask before the list is learned."""
+    _settled_format(model.config, epath.Path(directory), format, is_listed=True)
+    require_graph(_student(model, buckets))
+
+
+def _settled_format(model: ModelSpec, directory: epath.Path, format: str | None, *, is_listed: bool) -> str:
+    """The format, that of the model where none is asked for; UserError as `export_model` says."""
+    require(not is_finished(directory), f"{directory} is finished; delete it, or export to another --output.")
+    format = format or ("onnx" if model.options.is_parallel else "ctranslate2")
+    require(
+        format == "onnx" or not is_listed,
+        f"--shortlist is of the format onnx, not {format}; leave it out.",
+    )
+    return format
+
+
+def _student(model: TrainedModel, buckets: tuple[int, ...]) -> Student:
+    return Student(model.config, jax.tree.map(np.asarray, model.params), buckets)
+
+
 def _make_onnx(job: Job, directory: epath.Path) -> dict[str, Outputs]:
     """Writes the files; outputs by precision."""
     paths = {name: directory / f"{name}.onnx" for name in PRECISIONS}
-    student = Student(job.model.config, jax.tree.map(np.asarray, job.model.params), job.buckets)
+    student = _student(job.model, job.buckets)
     write_float32(paths["float32"], student)
     found = {"float32": _outputs(job, directory, "onnx", "float32")}
     reference = job.bleu(found["float32"])
@@ -95,6 +113,9 @@ def _make_onnx(job: Job, directory: epath.Path) -> dict[str, Outputs]:
         with tempfile.TemporaryDirectory() as folder:  # to tell what it costs from what int8 does
             write_float32(epath.Path(folder) / paths["float32"].name, student, job.shortlist)
             found["shortlist"] = _outputs(job, epath.Path(folder), "onnx", "float32")
+            alone = job.bleu(found["shortlist"])
+            # Where it costs too much alone, no output layer wins that back: what int8 adds then decides.
+            reference = alone if reference - alone > LOSS else reference
     for floats in KEPT_FLOAT:
         write_int8(paths["int8"], student, job.shortlist, floats)
         found["int8"] = _outputs(job, directory, "onnx", "int8")
@@ -138,14 +159,15 @@ def _mean_words(shortlist: Shortlist, pairs: Pairs) -> float:
 
 def _loss(job: Job, measured: dict[str, Any], precision: str) -> str:
     """What to say of a precision that is not good enough."""
-    said = f"{precision} loses {loses(measured, precision):.2f} BLEU"
+    said, default = f"{precision} loses {loses(measured, precision):.2f} BLEU", "the default of this export"
     if job.shortlist is None:
-        return f"{said}; float32 is the default of this export"
+        return f"{said}; float32 is {default}"
     alone = loses(measured, "shortlist")
-    return (
-        f"{said}, {alone:.2f} by the shortlist alone; float32, which has none, is the default of this "
-        f"export; a longer one loses less: --shortlist={2 * job.shortlist.per_word}, to another --output."
-    )
+    said = f"{said}, {alone:.2f} by the shortlist alone; float32, which has none, is {default}"
+    longer = min(2 * job.shortlist.per_word, most_words(job.model.vocabulary.size))
+    if alone <= loses(measured, precision) - alone or longer == job.shortlist.per_word:
+        return said
+    return f"{said}; a longer one loses less: --shortlist={longer}, to another --output"
 
 
 def _require_identical(measured: dict[str, Any]) -> None:

@@ -63,12 +63,12 @@ def open_onnx(exported: Exported, precision: str | None = None, threads: int = 0
     return OnnxTranslator(exported, chosen, session)
 
 
-def batches(lengths: np.ndarray, tokens: int) -> list[list[int]]:
-    """Rows of each batch, of like length: as many as have `tokens` with padding, at least one."""
+def batches(lengths: np.ndarray, tokens: int, most: int | None = None) -> list[list[int]]:
+    """Rows of each batch, of like length: as many as have `tokens` with padding, 1 to `most`."""
     found: list[list[int]] = []
     width = 0
     for row in np.argsort(-lengths, kind="stable").tolist():
-        if not found or (len(found[-1]) + 1) * width > tokens:
+        if not found or (len(found[-1]) + 1) * width > tokens or len(found[-1]) == most:
             found.append([])
             width = int(lengths[row])
         found[-1].append(row)

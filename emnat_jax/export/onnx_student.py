@@ -9,7 +9,7 @@ from etils import epath
 
 from emnat_jax.config import FAMILIES, ModelSpec
 from emnat_jax.errors import UserError
-from emnat_jax.export.graph import Graph
+from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.head import OUTPUT, Head, Inputs, listed_words
 from emnat_jax.export.packages import need
 from emnat_jax.export.shortlist import Shortlist
@@ -23,6 +23,11 @@ class Student(NamedTuple):
     model: ModelSpec
     params: Params
     buckets: Sequence[int]
+
+
+def require_graph(student: Student) -> None:
+    """UserError for a family or a decoder without a graph; nothing is written."""
+    _graph(student, None, int8_head=False)
 
 
 def write_float32(path: epath.PathLike, student: Student, shortlist: Shortlist | None = None) -> None:
@@ -61,6 +66,12 @@ def write_int8(
 
 
 def _write(path: epath.PathLike, student: Student, shortlist: Shortlist | None, *, int8_head: bool) -> None:
+    graph, tokens = _graph(student, shortlist, int8_head=int8_head)
+    need("onnx").save(graph.model("tokens", tokens, ["B", "T"]), str(path))
+
+
+def _graph(student: Student, shortlist: Shortlist | None, *, int8_head: bool) -> tuple[Graph, Value]:
+    """With its output i32[B, T]."""
     model = student.model
     translate = FAMILIES[model.family].graph
     if translate is None:
@@ -71,8 +82,7 @@ def _write(path: epath.PathLike, student: Student, shortlist: Shortlist | None, 
     limit = limits.take((~source.equals(PAD)).cast("int64").sum(1))
     head = Head() if shortlist is None else Head(listed_words(graph, shortlist, source), int8_head)
     inputs = Inputs(source, limit, head)
-    tokens = translate(graph, model.transformer, model.options, student.params, inputs)
-    need("onnx").save(graph.model("tokens", tokens, ["B", "T"]), str(path))
+    return graph, translate(graph, model.transformer, model.options, student.params, inputs)
 
 
 def _uses(node: Any, weights: Sequence[str]) -> bool:

@@ -1,15 +1,17 @@
 """Shortlists: which words of the vocabulary the translation of a source may use."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
 from scipy import sparse
 
+from emnat_jax.errors import require
 from emnat_jax.tokens import NUM_SPECIAL, PAD
 
 _BLOCK = 512  # words of the source whose co-occurrences are held at once
+_LEAST_LISTS = 8  # lists of words that are together as long as the vocabulary, at least
 
 
 class Shortlist(NamedTuple):
@@ -30,14 +32,31 @@ class Shortlist(NamedTuple):
         return np.union1d(self.always, self.by_source[source])
 
 
+def most_words(vocab_size: int) -> int:
+    """The most for each word of the source, N, that a shortlist may have."""
+    return max(1, vocab_size // _LEAST_LISTS)
+
+
+def require_words(count: int, vocab_size: int) -> None:
+    """UserError for a shortlist of none, and for one that would be of no use."""
+    most = most_words(vocab_size)
+    require(
+        1 <= count <= most,
+        f"--shortlist={count}: use 1 to {most}; with more, the lists of {_LEAST_LISTS} words of a sentence "
+        f"would be as long as the vocabulary, {vocab_size}.",
+    )
+
+
 def learn_shortlist(pairs: Iterable[tuple[np.ndarray, np.ndarray]], vocab_size: int, count: int) -> Shortlist:
     """The `count` most frequent words, and for each word of the source the `count` that go with it best.
 
     That is, among words that occur together more often than by chance, those of the highest log-likelihood
     ratio (G squared; Dunning, Computational Linguistics 19(1), 1993), counted in pairs of sentences; lower
-    ids first in ties.
+    ids first in ties. UserError where there are no pairs.
     """
-    source, target = _occurrences(pairs, vocab_size)
+    sides = [(np.unique(source), np.unique(target)) for source, target in pairs]
+    require(bool(sides), "there are no pairs of sentences to learn a shortlist from; export without one.")
+    source, target = (_occurrences(words, vocab_size) for words in zip(*sides, strict=True))
     frequency = np.asarray(target.sum(axis=0)).ravel()
     frequency[:NUM_SPECIAL] = 0
     frequent = np.argsort(-frequency, kind="stable")[:count]
@@ -57,15 +76,11 @@ def random_shortlist(vocab_size: int, count: int, seed: int) -> Shortlist:
     return Shortlist(np.union1d(np.arange(NUM_SPECIAL), drawn[-1]).astype(np.int32), drawn[:-1])
 
 
-def _occurrences(pairs: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> tuple[Any, Any]:
-    """Sparse f64[pairs, V] of both sides: 1 where the sentence has the word."""
-    sides = zip(*((np.unique(source), np.unique(target)) for source, target in pairs), strict=True)
-    return tuple(_rows(words, size) for words in sides)
-
-
-def _rows(words: tuple[np.ndarray, ...], size: int) -> Any:
+def _occurrences(words: Sequence[np.ndarray], size: int) -> Any:
+    """Sparse f64[pairs, V] of one side: 1 where the sentence has the word."""
     ends = np.cumsum([0, *map(len, words)])
     columns = np.concatenate(words)
+    assert columns.max(initial=0) < size, "ids of the vocabulary, which SciPy does not check"
     return sparse.csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(words), size))
 
 

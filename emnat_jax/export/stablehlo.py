@@ -1,7 +1,7 @@
 """The search of any family as StableHLO programs, one for each width of sources, for all that XLA runs on."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -67,6 +67,17 @@ def _decode(model: ModelSpec, count: int) -> Any:
     return jax.jit(decode)
 
 
+def fill_up(source: Int[np.ndarray, "B S"], widths: Collection[int]) -> Int[np.ndarray, "B W"]:
+    """Sources padded with PAD to the next of these widths of programs; UserError for wider ones."""
+    fits = [width for width in sorted(widths) if source.shape[1] <= width]
+    require(
+        bool(fits),
+        f"sources of {source.shape[1]} tokens: the programs take {max(widths)} at most.",
+    )
+    filled = np.pad(source, ((0, 0), (0, fits[0] - source.shape[1])), constant_values=PAD)
+    return filled.astype(np.int32)
+
+
 class Programs(NamedTuple):
     """What `write_stablehlo` has written."""
 
@@ -78,13 +89,8 @@ class Programs(NamedTuple):
 
         UserError for wider sources than there is a program for.
         """
-        fits = [width for width in sorted(self.by_width) if source.shape[1] <= width]
-        require(
-            bool(fits),
-            f"sources of {source.shape[1]} tokens: the programs take {max(self.by_width)} at most.",
-        )
-        padded = np.pad(source, ((0, 0), (0, fits[0] - source.shape[1])), constant_values=PAD)
-        return Hypotheses(*self.by_width[fits[0]].call(self.params, padded.astype(np.int32)))
+        padded = fill_up(source, self.by_width)
+        return Hypotheses(*self.by_width[padded.shape[1]].call(self.params, padded))
 
 
 def read_stablehlo(directory: epath.PathLike) -> Programs:

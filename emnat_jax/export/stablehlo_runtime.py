@@ -11,11 +11,12 @@ from emnat_jax.data.pairs import Pairs
 from emnat_jax.errors import require
 from emnat_jax.export.folder import Exported, chosen_precision
 from emnat_jax.export.onnx_runtime import BATCH_TOKENS, batches, padded
-from emnat_jax.export.stablehlo import read_stablehlo
+from emnat_jax.export.stablehlo import fill_up, read_stablehlo
 from emnat_jax.export.translator import ExportedTranslator
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import candidates_of
-from emnat_jax.types import PAD, Hypotheses, Params
+from emnat_jax.runtime.memory import most_rows
+from emnat_jax.types import Hypotheses, Params
 
 Program = Callable[[Params, np.ndarray], Any]
 
@@ -30,7 +31,7 @@ class StablehloTranslator(ExportedTranslator):
 
     @property
     def batch_rows(self) -> int:
-        return self.batch_tokens
+        return min(self.batch_tokens, most_rows(jax.default_backend()))
 
     def decode(self, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best translation of every source, in the order of the data set."""
@@ -40,13 +41,11 @@ class StablehloTranslator(ExportedTranslator):
             "--backend).",
         )
         found: dict[int, Candidates] = {}
-        for rows in batches(pairs.source_lengths, self.batch_tokens):
+        for rows in batches(pairs.source_lengths, self.batch_tokens, self.batch_rows):
             # Programs are compiled for each number of rows: only powers of two are asked for.
             missing = 2 ** (len(rows) - 1).bit_length() - len(rows)
-            source = padded(pairs, [*rows, *rows[:1] * missing])
-            width = min(width for width in self.programs if source.shape[1] <= width)
-            source = np.pad(source, ((0, 0), (0, width - source.shape[1])), constant_values=PAD)
-            parts = jax.device_get(self.programs[width](self.params, source))
+            source = fill_up(padded(pairs, [*rows, *rows[:1] * missing]), self.programs)
+            parts = jax.device_get(self.programs[source.shape[1]](self.params, source))
             found.update(candidates_of(np.array([*rows, *[-1] * missing]), Hypotheses(*parts)))
         return [found[row] for row in range(pairs.size)]
 

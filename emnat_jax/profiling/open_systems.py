@@ -1,5 +1,6 @@
 """Systems of a workdir by their names: its models, trained or exported, and models in other folders."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +12,8 @@ from emnat_jax.config import ROLES, ModelSpec
 from emnat_jax.em.export import make_export
 from emnat_jax.em.open_model import last_round, open_model
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import require
-from emnat_jax.export.folder import chosen_precision, is_exported, open_export
+from emnat_jax.errors import UserError, require
+from emnat_jax.export.folder import Exported, chosen_precision, is_exported, open_export
 from emnat_jax.export.load import load_exported
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.profiling.system_names import JAX, SHORTLIST, SystemName
@@ -43,7 +44,8 @@ def _open(opener: Opener, name: SystemName) -> System:
         return _exported_role(opener, name) if name.is_exported else _trained(opener, name)
     folder = epath.Path(name.model).expanduser()
     if is_exported(folder):
-        require(name.backend != JAX, f"{name}: it is an exported model, which JAX does not run.")
+        if name.backend == JAX:
+            raise UserError(f"{name}: {_not_for_jax(folder)}")
         asked = ", ".join(f"{option}={value}" for option, value in name.options.items())
         require(not asked, f"{name}: an exported model decodes as it was exported; leave out {asked}.")
         return _exported(opener, name, folder)
@@ -54,6 +56,12 @@ def _open(opener: Opener, name: SystemName) -> System:
         f"{name}: a round is of a role, and this is the folder of a model.",
     )
     return _trained(opener, name)
+
+
+def _not_for_jax(folder: epath.Path) -> str:
+    if open_export(folder).about.format == "stablehlo":
+        return "its programs are run by JAX as they were exported; leave out :jax."
+    return "it is an exported model, which JAX does not run."
 
 
 def _trained(opener: Opener, name: SystemName) -> System:
@@ -88,12 +96,29 @@ def _exported_role(opener: Opener, name: SystemName) -> System:
         make_export(work, model, folder, name.backend, shortlist=name.shortlist, log=opener.note)
     exported = open_export(folder, name.precision)
     require(
-        (exported.model, exported.about.model, exported.about.shortlist)
-        == (model.fingerprint, model.config, name.shortlist),
+        (exported.model, exported.about.model) == (model.fingerprint, model.config),
         f"{name}: {folder} is of another model or decodes otherwise; delete it, and it is made anew, or name "
         "it by its folder.",
     )
+    _require_shortlist(name, exported)
     return _exported(opener, name, folder)
+
+
+def _require_shortlist(name: SystemName, exported: Exported) -> None:
+    """UserError for an export with another shortlist than the name says."""
+    about = exported.about
+    # float32 always has the whole vocabulary.
+    found = about.shortlist if chosen_precision(about, name.precision) == "int8" else None
+    if found == name.shortlist:
+        return
+    was, remedy = "without a shortlist", ""
+    if found is not None:
+        with_it = dataclasses.replace(name, precision="int8", options={**name.options, SHORTLIST: str(found)})
+        was, remedy = f"with --shortlist={found}", f"name {with_it}, "
+    raise UserError(
+        f"{name}: {exported.directory} was exported {was}; {remedy}name it by its folder, or delete it, "
+        "and it is made anew."
+    )
 
 
 def _exported(opener: Opener, name: SystemName, folder: epath.Path) -> System:

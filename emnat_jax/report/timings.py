@@ -45,7 +45,7 @@ class Timing:
     bleu_signature: str | None  # None for random weights
     changes: dict[str, str | int]  # options of decoding that the round did not have
     batches: tuple[BatchTiming, ...]
-    backend: str = "jax"  # what ran it: jax, onnx or ctranslate2
+    backend: str = "jax"  # what ran it: jax, onnx, ctranslate2 or stablehlo
     precision: str | None = None  # of its matrix products
     machine: Machine | None = None
 

@@ -61,8 +61,13 @@ def device_memory(layout: Layout) -> Memory:
     sizes = [(device.memory_stats() or {}).get("bytes_limit") for device in here]
     known = [size for size in sizes if size is not None]
     kind = here[0].platform
-    lanes, rows = TPU_LANES if kind == "tpu" else 1, CPU_ROWS if kind == "cpu" else MOST_ROWS
-    return Memory(min(known, default=None), lanes, rows)
+    lanes = TPU_LANES if kind == "tpu" else 1
+    return Memory(min(known, default=None), lanes, most_rows(kind))
+
+
+def most_rows(platform: str) -> int:
+    """Rows of a decoding or scoring batch on a device, more than which gain nothing."""
+    return CPU_ROWS if platform == "cpu" else MOST_ROWS
 
 
 def estimated_bytes(step: Callable, *arguments: Any, lanes: int = 1) -> int:

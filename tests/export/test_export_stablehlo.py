@@ -1,7 +1,9 @@
 """`emnat export --format=stablehlo`: a folder as of the other formats, which JAX runs."""
 
+import dataclasses
 import json
 
+import jax
 import jaxtyping
 import pytest
 
@@ -11,6 +13,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.export.load import OPENERS
 from emnat_jax.export.make import _MAKERS
 from emnat_jax.export.packages import FORMATS
+from emnat_jax.runtime.memory import most_rows
 from tests.cli.commands import error_of, run
 
 
@@ -40,6 +43,23 @@ def test_translations_and_scores_are_those_of_the_trained_model(workdir, exporte
         assert found.translate(lines) == trained.translate(lines)
     (ours,), (theirs,) = found.n_best(lines[:1], 1)[0], trained.n_best(lines[:1], 1)[0]
     assert ours.text == theirs.text and ours.log_prob == pytest.approx(theirs.log_prob, rel=1e-4)
+
+
+def test_a_batch_has_no_more_rows_than_the_device_gains_from(exported):
+    found, seen = em.load(exported[1]), []
+
+    def watched(program):
+        return lambda params, source: (seen.append(len(source)), program(params, source))[1]
+
+    programs = {width: watched(program) for width, program in found.programs.items()}
+    most, model = most_rows(jax.default_backend()), dataclasses.replace(found, programs=programs)
+    assert model.translate(["s1"] * (most + 3)) == found.translate(["s1"]) * (most + 3)
+    assert seen == [most, 4] and model.batch_rows == most
+
+
+def test_a_benchmark_takes_it_as_it_is(workdir, exported, capsys):
+    command = ("benchmark", "latency", f"--workdir={workdir}", f"--systems={exported[1]}:jax")
+    assert "run by JAX as they were exported; leave out :jax" in error_of(capsys, *command)
 
 
 def test_translate_takes_it_by_folder(workdir, exported, tmp_path):

@@ -202,3 +202,4 @@ def test_batches_are_of_like_length_and_hold_each_row_once():
     assert sorted(itertools.chain(*found)) == list(range(7))
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= 20 for rows in found)
     assert [lengths[rows].max() for rows in found] == [30, 9, 4]
+    assert max(map(len, found)) == 4 and max(map(len, batches(lengths, 20, most=3))) == 3

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from emnat_jax.config import DAGOptions
 from emnat_jax.decoding.top import CHUNK
+from emnat_jax.errors import UserError
 from emnat_jax.export.graph import Graph
 from emnat_jax.export.head import Head, Listed
 from emnat_jax.export.onnx_student import Student, write_float32, write_int8
@@ -78,6 +79,13 @@ def test_more_pairs_than_one_block_of_words_give_the_same():
     near, moved = learn_shortlist(pairs, 30, 3), learn_shortlist(far, 30 + shift, 3)
     assert (moved.by_source[NUM_SPECIAL + shift :] == near.by_source[NUM_SPECIAL:]).all()
     assert (near.by_source[NUM_SPECIAL:] != PAD).any()
+
+
+def test_what_it_cannot_be_learned_from_is_refused():
+    with pytest.raises(UserError, match="no pairs of sentences"):
+        learn_shortlist([], 30, 3)
+    with pytest.raises(AssertionError, match="ids of the vocabulary"):
+        learn_shortlist([(np.array([5]), np.array([30]))], 30, 3)
 
 
 def test_the_ratio_is_nothing_for_words_that_are_independent():
