@@ -113,7 +113,13 @@ def rows_of(folder):
     return [(one["kind"], one["rows_out"], len(one["shards"])) for one in found]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+COMPILED = ("train-teacher", "train-student", "greedy", "beam", "n-best", "score")  # models, seconds each
+each_stage = pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=pytest.mark.slow) if stage in COMPILED else stage for stage in STAGES]
+)
+
+
+@each_stage
 def test_a_stage_runs_on_what_was_made_for_it(stage, tmp_path):
     ready = MAKE[stage](Bench(Task(stage, BASE, MODELS), tmp_path))
     ready.first()
