@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the launch scripts: make_environment DIR REQUIREMENT
 
-# Large pages: XLA's buffers on a CPU come from malloc. (That memory stays with the process is for `emnat` itself
-# to say: emnat_jax/runtime/allocator.py.) Linux with glibc; elsewhere the variable means nothing.
-export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
+# Large pages, kept by the process: XLA's buffers on a CPU come from malloc, and without this every step
+# pays for fresh pages. Linux with glibc; elsewhere the variable means nothing.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000}
 
 # A Python of at least 3.11, or an explanation.
 find_python() {

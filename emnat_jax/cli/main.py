@@ -11,6 +11,7 @@ from collections.abc import Callable
 from emnat_jax import __version__
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
+from emnat_jax.runtime.cores import available_cores
 from emnat_jax.runtime.processes import Processes, start
 from emnat_jax.runtime.signals import EndOnSignal
 
@@ -37,7 +38,7 @@ ALONE = ("prepare", "compile")
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns 0, or 2 for a mistake that the user can mend, or 141 if nobody reads on."""
     _open_what_is_closed()
-    if argv is None and computes_on_cpu():  # a caller's process is his own
+    if argv is None and available_cores() == 1 and computes_on_cpu():  # a caller's process is his own
         keep_freed_memory()
     status, ended = 0, None
     try:

@@ -2,8 +2,8 @@
 
 On a CPU each run of a compiled step allocates one block for all its intermediate values, hundreds of MB,
 and frees it at its end. The C library hands such a block back to the system at once, which gives it out again
-page by page, each cleared first: a sixth of a training step. Compiling, which allocates small blocks in many
-threads at once, takes up to 1.4 times as long for it.
+page by page, each cleared first: a sixth of a training step on one core. On several cores keeping it does not
+pay: large blocks stay in the one arena of the first thread alone, for which all threads would have to wait.
 """
 
 import ctypes
