@@ -25,9 +25,9 @@ class OutputLayer:
 
     def logits(self, states: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """Scores of the padded vocabulary; ids that are not allowed get about `NEG_INF`."""
-        product = _times_table(states.reshape(-1, states.shape[-1]), self.table, self.dtype)
+        rows = _times_table(states.reshape(-1, states.shape[-1]), self.table, self.dtype)
         # Rows, and only then [B, T, V]: the losses take the rows, and nothing is copied into another shape.
-        return constrain(product + self.bias[None], "batch", "vocab").reshape(*states.shape[:-1], -1)
+        return constrain(rows + self.bias[None], "batch", "vocab").reshape(*states.shape[:-1], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
