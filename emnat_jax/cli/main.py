@@ -38,7 +38,7 @@ ALONE = ("prepare", "compile")
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns 0, or 2 for a mistake that the user can mend, or 141 if nobody reads on."""
     _open_what_is_closed()
-    if argv is None and available_cores() == 1 and computes_on_cpu():  # a caller's process is his own
+    if argv is None and available_cores() == 1 and computes_on_cpu():  # not of a program that calls this
         keep_freed_memory()
     status, ended = 0, None
     try:

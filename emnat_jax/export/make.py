@@ -63,9 +63,8 @@ def export_model(job: Job, directory: epath.PathLike, format: str | None = None)
     directory = epath.Path(directory)
     format = _settled_format(job.model.config, directory, format, is_listed=job.shortlist is not None)
     directory.mkdir(parents=True, exist_ok=True)
-    found = _MAKERS[format](
-        job, directory
-    )  # first: it refuses what has no graph, before anything is translated
+    # First: it refuses what has no graph, before anything is translated.
+    found = _MAKERS[format](job, directory)
     measured = parity(outputs(job.model, job.sample), found, job.sample, job.scoring)
     if job.shortlist is not None:
         measured["shortlist"]["words"] = _mean_words(job.shortlist, job.sample.pairs)

@@ -8,6 +8,7 @@ pay: large blocks stay in the one arena of the first thread alone, for which all
 
 import ctypes
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def keep_freed_memory() -> bool:
     be called before there are threads: an arena that one of them has would be used by the others too. The
     process then keeps the memory of its largest moment until it ends.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None or _has_settings(os.environ):
         return False
     return all(mallopt(name, value) for name, value in _SETTINGS)
