@@ -24,9 +24,16 @@ def constrain_rows(x: jax.Array) -> jax.Array:
 
 def spread_over(axis: str) -> int:
     """How many devices an axis of this logical name is spread over, as the rules say; 1 outside of them."""
-    mesh, axes = jax.sharding.get_abstract_mesh(), nn.logical_to_mesh_axes((axis,))
-    names = None if mesh.empty or axes is None else axes[0]
-    return math.prod(mesh.shape[name] for name in ((names,) if isinstance(names, str) else names or ()))
+    mesh = jax.sharding.get_abstract_mesh()
+    return math.prod(mesh.shape[name] for name in _mesh_axes(axis))
+
+
+def _mesh_axes(axis: str) -> tuple[str, ...]:
+    """The axes of the mesh that an axis of this logical name is spread over."""
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = None if mesh.empty else nn.logical_to_mesh_axes((axis,))
+    over = None if axes is None else axes[0]
+    return () if over is None else (over,) if isinstance(over, str) else tuple(over)
 
 
 def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:
@@ -35,10 +42,8 @@ def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:
     Where the rules spread these rows over devices, each looks up what it has and the results are summed: as
     many numbers as are asked for travel, and never the table, which the compiler by itself would gather.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    axes = None if mesh.empty else nn.logical_to_mesh_axes((axis,))
-    over = None if axes is None else axes[0]
-    if over is None or mesh.shape[over] == 1:
+    over = _mesh_axes(axis)
+    if spread_over(axis) == 1:
         return table[index]
 
     def part(rows: jax.Array, index: jax.Array) -> jax.Array:
@@ -48,6 +53,6 @@ def rows_of(table: jax.Array, index: jax.Array, axis: str) -> jax.Array:
         return jax.lax.psum(jnp.where(here[..., None], found, 0), over)
 
     everywhere = PartitionSpec()
-    spread_over = PartitionSpec(over)
-    lookup = jax.shard_map(part, in_specs=(spread_over, everywhere), out_specs=everywhere, axis_names={over})
+    by_rows = PartitionSpec(over)
+    lookup = jax.shard_map(part, in_specs=(by_rows, everywhere), out_specs=everywhere, axis_names=set(over))
     return lookup(table, index)

@@ -1,11 +1,13 @@
 """Memory that a process keeps: where it is asked for, and that the system is not asked again."""
 
+import contextlib
 import ctypes
 import subprocess
 import sys
 
 import pytest
 
+from emnat_jax.cli.main import main
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 
 # A block of 64 MB is filled and freed again and again, in a thread that is not the first one.
@@ -73,3 +75,17 @@ def test_which_device_computes_is_known_before_jax_is_imported(monkeypatch, tmp_
 def test_what_the_user_has_set_stays(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     assert not keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "asks"), [(1, None, True), (2, None, False), (1, ["--version"], False)]
+)
+def test_the_command_keeps_memory_on_one_core_and_in_no_process_of_another(monkeypatch, cores, given, asks):
+    asked = []
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr("emnat_jax.cli.main.available_cores", lambda: cores)
+    monkeypatch.setattr("emnat_jax.cli.main.keep_freed_memory", lambda: asked.append(True))
+    monkeypatch.setattr("sys.argv", ["emnat", "--version"])
+    with contextlib.suppress(SystemExit):
+        main(given)
+    assert bool(asked) == asks
