@@ -10,7 +10,9 @@ from emnat_jax.config.convert import load_sibling
 
 
 def get_config():
-    return load_sibling(__file__, "modes").get_config()
+    config = load_sibling(__file__, "modes").get_config()
+    config.em.control = False  # the cells are each other's controls
+    return config
 
 
 def get_grid():

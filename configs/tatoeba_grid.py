@@ -27,6 +27,7 @@ def get_config():
         train.eval_every = train.checkpoint_every = 500
         train.optim.warmup_steps = 200
     config.em.rows = None
+    config.em.control = False  # the cells are each other's controls
     config.em.candidates = 12
     config.em.rounds = 1
     config.em.later_steps_ratio = LATER
@@ -58,6 +59,8 @@ def get_grid():
         # themselves. With the student's score alone, and with the quality alone (sequence-level
         # interpolation, Kim & Rush 2016).
         "frozen_teacher": frozen_teacher | {"select.rule": "posterior", "select.quality_weight": 5.0},
+        # The control of the frozen cells: the same lists and steps, without a choice.
+        "frozen_teacher_top1": frozen_teacher | {"select.rule": "teacher_top1"},
         "frozen_teacher_student_top1": frozen_teacher
         | {"select.rule": "student_top1", "select.normalise_length": False},
         "frozen_teacher_quality": frozen_teacher

@@ -42,7 +42,7 @@ def round_folder(index: int) -> str:
 
 
 def model(index: int, role: str) -> str:
-    """The teacher or the student that round `index` trains."""
+    """The teacher, the student or the control that round `index` trains."""
     return f"{round_folder(index)}/{role}"
 
 

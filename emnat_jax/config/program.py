@@ -153,7 +153,9 @@ class EMConfig:
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
     # The teacher's; ("teacher", "student"): the student's own after them; ("student",): the student's alone.
     candidates_from: tuple[str, ...] = ("teacher",)
-    update_teacher: bool = True  # False: a frozen teacher; later students learn from what was selected
+    # False: a frozen teacher, whose lists of round 0 serve all E-steps; their first is what the student of
+    # round 0 learns from, later ones learn from what was selected.
+    update_teacher: bool = True
     rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
     # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or
     # candidates: the teacher's N best, the E-step inside the loss (docs/method.md, section 6.7).
@@ -164,6 +166,9 @@ class EMConfig:
     warm_start: bool = True  # later rounds start from the last round's weights
     later_steps_ratio: float = 0.1  # steps of later rounds, as a share of round 0's
     later_lr_ratio: float = 0.25  # peak rate of later rounds, as a share of round 0's
+    # Beside each later student a second one with as many steps on what the student of round 0 learned from:
+    # what the E-steps are worth is the difference. It costs what the later students cost.
+    control: bool = True
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     # Stop if choices fall this many nats per token below round 0's best in log p_teacher0, e.g. 0.05.
     stop_max_drift: float | None = None
@@ -185,9 +190,10 @@ class EMConfig:
             ),
         )
         check(
-            self.update_teacher or self.student_data == "selected",
+            self.update_teacher or self.student_data in ("selected", "candidates"),
             lambda at: (
-                f"{at}update_teacher=False leaves students no newer teacher; set {at}student_data=selected."
+                f"{at}update_teacher=False leaves students no newer teacher; set {at}student_data=selected, "
+                "or candidates for the E-step inside the loss."
             ),
         )
         each(self, ("rounds", "prior_beta"), lambda value: value >= 0, "0 or more")

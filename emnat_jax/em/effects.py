@@ -1,6 +1,6 @@
-"""Whether the rounds helped: each system of the last round against that of round 0."""
+"""Whether the rounds helped: the last student against its control, each system against that of round 0."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from emnat_jax.config import Scoring
 from emnat_jax.evaluation.bleu import References, paired_significance
@@ -21,10 +21,20 @@ def effects_of_rounds(
     first, *_, last = sorted(outputs)
     effects = []
     for split, lines in references.items():
-        for system, after in outputs[last][split].items():
-            before = outputs[first][split][system]
+        for system, over, before, after in _compared(outputs[first][split], outputs[last][split]):
             found = paired_significance(after, before, lines, scoring, names=("BLEU",))["BLEU"]
             effects.append(
-                Effect(system, split, last, found.baseline, found.system, found.p_value, found.signature)
+                Effect(system, split, last, over, found.baseline, found.system, found.p_value, found.signature)
             )
     return tuple(effects)
+
+
+def _compared(
+    first: Mapping[str, list[str]], last: Mapping[str, list[str]]
+) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """(system, over, the lines that it is compared with, its lines) of one split."""
+    if "control" in last:
+        yield "student", "control", last["control"], last["student"]
+    for system in first:
+        if system in last:
+            yield system, "round_0", first[system], last[system]

@@ -29,6 +29,7 @@ from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pair
 from emnat_jax.report.convert import dumps
 from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.record import (
+    SYSTEMS,
     Cut,
     Evaluation,
     Multimodality,
@@ -80,6 +81,14 @@ class RoundModels(NamedTuple):
     teacher: epath.PathLike
     student: epath.PathLike
     teacher0: epath.PathLike  # round 0's, which rescores
+    control: epath.PathLike | None = None  # a student without E-steps
+
+
+class StudentData(NamedTuple):
+    """What the student of a round learned from."""
+
+    folder: epath.PathLike  # of the set
+    targets: int  # of each row, between which it chooses
 
 
 class Texts(NamedTuple):
@@ -104,14 +113,15 @@ def evaluate_round(
     options: EvaluationOptions,
     index: int,
     folders: RoundModels,
-    student_data: epath.PathLike,
+    student_data: StudentData,
 ) -> None:
-    """Writes rounds/N/outputs and rounds/N/eval.json; `student_data` is what the student learned from.
+    """Writes rounds/N/outputs and rounds/N/eval.json.
 
     All processes decode and score together; the first has the sentences, and writes.
     """
-    loaded = {path: context.load_model(path, options.buckets) for path in dict.fromkeys(folders)}
-    models = {name: loaded[path] for name, path in folders._asdict().items()}
+    named = {name: path for name, path in folders._asdict().items() if path is not None}
+    loaded = {path: context.load_model(path, options.buckets) for path in dict.fromkeys(named.values())}
+    models = {name: loaded[path] for name, path in named.items()}
     has_part = context.workers.part.index == 0
     texts = read_texts(context, options, has_part=has_part)
     decoded = {
@@ -119,7 +129,12 @@ def evaluate_round(
         for name, decode in _decoders(models, options.rescored_candidates).items()
         for split, pairs in texts.pairs.items()
     }
-    learned = learned_pairs(student_data, options.ncm_rows if has_part else 0, models["student"])
+    learned = learned_pairs(
+        student_data.folder,
+        options.ncm_rows if has_part else 0,
+        models["student"],
+        targets=student_data.targets,
+    )
     held_out = held_out_pairs(texts, decoded["teacher", "valid"], options)
     ncm = {
         "train": measure_multimodality(models, learned),
@@ -165,7 +180,8 @@ def _decoders(
     models: Mapping[str, TrainedModel], rescored_candidates: int
 ) -> dict[str, Callable[[Pairs], list[Candidates]]]:
     """The systems that a round reports, by name; the first teacher rescores (docs/method.md, 10.5)."""
-    decoders: dict[str, Callable[[Pairs], list[Candidates]]] = {role: models[role].decode for role in ROLES}
+    single = [name for name in (*ROLES, "control") if name in models]
+    decoders: dict[str, Callable[[Pairs], list[Candidates]]] = {name: models[name].decode for name in single}
     if rescored_candidates:
         rescored = models["student"].rescored_by(models["teacher0"], rescored_candidates)
         decoders["student_rescored"] = rescored.decode
@@ -248,7 +264,8 @@ def _samples(
     options: EvaluationOptions,
 ) -> tuple[Sample, ...]:
     """Reported sentences with what each system made of them and what the student chose between."""
-    by_system = {name: lines for (name, split), lines in outputs.items() if split == options.splits[-1]}
+    shown = [(name, options.splits[-1]) for name in SYSTEMS if name != "control"]
+    by_system = {name: outputs[name, split] for name, split in shown if (name, split) in outputs}
     buckets = buckets_of([rows[i].target_text for i in alternatives], options.scoring)
     return tuple(
         Sample(

@@ -60,14 +60,16 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
     return sentence_pairs(sources, targets)._replace(weight=pairs.weight[index])
 
 
-def learned_pairs(directory: epath.PathLike, count: int, student: TrainedModel) -> Pairs:
+def learned_pairs(
+    directory: epath.PathLike, count: int, student: TrainedModel, *, targets: int = 1
+) -> Pairs:
     """The first `count` sources of a set with what the student learns; the corpus is in no particular order.
 
-    Targets with weights are pairs with these weights. Of several targets without weights it is the one that
-    the student finds likeliest: the E-step inside the loss ends with that one alone.
+    Targets with weights are pairs with these weights. Of `targets` without weights it is the one that the
+    student finds likeliest: the E-step inside the loss ends with that one alone.
     """
     rows = list(itertools.islice(read_dataset(directory), count))
-    if rows and "weight" in rows[0].scores:
+    if targets == 1 or (rows and "weight" in rows[0].scores):
         return make_pairs(rows)
     rows = add_scores(rows, {"student": student})
     chosen = (row.targets[int(np.argmax(row.scores["student"]))] for row in rows)

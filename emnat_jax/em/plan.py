@@ -1,5 +1,7 @@
 """The stages of an EM run, in order, as pure data; `driver` runs them."""
 
+from typing import NamedTuple
+
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
 from emnat_jax.data.prepare import set_names
@@ -25,19 +27,38 @@ def make_plan(config: Config) -> list[Stage]:
 
 
 def _round(config: Config, index: int) -> list[Stage]:
-    """Teacher, what the student learns from, student, evaluation."""
+    """Teacher, what the student learns from, student and its control, evaluation."""
     teacher, student = _teacher(config, index), paths.model(index, "student")
-    evaluated = {"teacher": teacher, "student": student, "teacher0": _teacher(config, 0)}
-    (data, base, made), targets = _student_data(config, index), _targets(config)
+    learned, targets = _student_data(config, index), _targets(config)
     mono, made_of_mono = _mono(config, index)
-    judge = teacher if config.student_train.chosen_by == "distilled_loss" else None
     start = _student_start(config, index)
+    control = _control(config, index)
     return [
         *_train_teacher(config, index),
-        *made,
+        *learned.made,
         *made_of_mono,
-        Train(student, index, "student", data, base, start, targets, teacher=judge, mono=mono),
-        Evaluate(paths.evaluation(index), index, data, **evaluated, targets=targets),
+        Train(
+            student,
+            index,
+            "student",
+            learned.data,
+            learned.base,
+            start,
+            targets,
+            teacher=_judge(config, teacher),
+            mono=mono,
+        ),
+        *control,
+        Evaluate(
+            paths.evaluation(index),
+            index,
+            learned.data,
+            teacher=teacher,
+            student=student,
+            teacher0=_teacher(config, 0),
+            control=control[0].output if control else None,
+            targets=targets,
+        ),
     ]
 
 
@@ -56,26 +77,75 @@ def _train_teacher(config: Config, index: int) -> list[Stage]:
     return [Train(_teacher(config, index), index, "teacher", paths.selected(index - 1), base, start)]
 
 
-def _student_data(config: Config, index: int) -> tuple[str, str | None, list[Stage]]:
-    """(what the student of a round learns from, where the other rows come from, the stages that make it)."""
+class _Learned(NamedTuple):
+    """What a student learns from."""
+
+    data: str
+    base: str | None  # where the rows that `data` does not have come from
+    made: list[Stage]  # the stages that make both, as far as no round before did
+
+
+def _student_data(config: Config, index: int) -> _Learned:
     # An E-step on some rows leaves the others with the targets that they had (incremental EM, Neal & Hinton
     # 1998; docs/method.md, section 4). Without them a model forgets what a small set does not show.
     is_partial = config.em.rows is not None
-    base = paths.distilled(0) if is_partial and index else None
     distill = Distill(paths.distilled(index), index, paths.TRAIN, _teacher(config, index))
     match config.em.student_data:
         case "raw":
-            return paths.TRAIN, None, []
-        case "candidates":
-            n_best = _n_best(config, index)
-            others: list[Stage] = (
-                [distill] if is_partial and index == 0 else []
-            )  # for the rows without a list
-            return n_best.output, paths.distilled(0) if is_partial else None, [*others, n_best]
+            return _Learned(paths.TRAIN, None, [])
         case "selected" if index:
-            return paths.selected(index - 1), base, []
+            return _Learned(paths.selected(index - 1), paths.distilled(0) if is_partial else None, [])
+        case "candidates":
+            return _lists(config, index)
+        case "selected" if _has_one_list(config):  # plain distillation is the first of each list
+            return _lists(config, index)
         case _:
-            return distill.output, base, [distill]
+            return _Learned(distill.output, paths.distilled(0) if is_partial and index else None, [distill])
+
+
+def _has_one_list(config: Config) -> bool:
+    """Whether all E-steps choose from the lists that a frozen teacher makes in round 0."""
+    return not config.em.update_teacher and config.em.candidates_from == ("teacher",)
+
+
+def _lists(config: Config, index: int) -> _Learned:
+    """The teacher's N best of each source, and of the rows without a list its translation."""
+    n_best, made = _n_best(config, index), list[Stage]()
+    base = paths.distilled(0) if config.em.rows is not None else None
+    if index == 0 and base is not None:
+        made.append(Distill(base, 0, paths.TRAIN, _teacher(config, 0)))
+    if n_best.round == index:
+        made.append(n_best)
+    return _Learned(n_best.output, base, made)
+
+
+def _control(config: Config, index: int) -> list[Stage]:
+    """A student with as many steps as the round's, on what the student of round 0 learned from.
+
+    Nothing where that is what the round's own student learns from.
+    """
+    first = _student_data(config, 0)
+    if index == 0 or not config.em.control or _student_data(config, index).data == first.data:
+        return []
+    before = paths.model(0, "student") if index == 1 else paths.model(index - 1, "control")
+    return [
+        Train(
+            paths.model(index, "control"),
+            index,
+            "student",
+            first.data,
+            first.base,
+            before if config.em.warm_start else None,
+            _targets(config),
+            teacher=_judge(config, _teacher(config, 0)),
+            mono=_mono(config, 0)[0],
+        )
+    ]
+
+
+def _judge(config: Config, teacher: str) -> str | None:
+    """The teacher, where the student's training looks at its translations of the valid split."""
+    return teacher if config.student_train.chosen_by == "distilled_loss" else None
 
 
 def _mono(config: Config, index: int) -> tuple[str | None, list[Stage]]:
@@ -105,11 +175,13 @@ def _targets(config: Config) -> int:
 
 
 def _n_best(config: Config, index: int) -> NBest:
-    return NBest(paths.n_best(index), index, paths.TRAIN, _teacher(config, index))
+    """The newest teacher's lists: those of round 0, where it is frozen."""
+    made_in = index if config.em.update_teacher else 0
+    return NBest(paths.n_best(made_in), made_in, paths.TRAIN, _teacher(config, index))
 
 
 def _e_step(config: Config, index: int) -> list[Stage]:
-    """From the models of a round to the next teacher's targets."""
+    """From the models of a round to the next round's targets."""
     candidates, student, teacher0 = (
         paths.candidates(index),
         paths.model(index, "student"),
@@ -120,7 +192,8 @@ def _e_step(config: Config, index: int) -> list[Stage]:
         # A list that does not depend on the student is a stage of its own, so that students can share it.
         n_best = _n_best(config, index)
         made = [Score(candidates, index, n_best.output, student, teacher0)]
-        if config.em.student_data != "candidates":  # else it is there already
+        is_there = config.em.student_data == "candidates" or _has_one_list(config)
+        if not is_there:
             made.insert(0, n_best)
     else:
         teacher = _teacher(config, index) if "teacher" in config.em.candidates_from else None

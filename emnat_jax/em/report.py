@@ -95,10 +95,12 @@ def _round(work: Workspace, index: int) -> RoundReport:
     """The evaluation, how the models were trained, and the E-step that followed."""
     found = read_evaluation(work.directory, index)
     _require_scored_so(work, found)
+    control = work.directory / paths.model(index, "control")
     return RoundReport(
         round=index,
         teacher=_trained(work.round_folder(index, "teacher"), found.teacher),
         student=_trained(work.round_folder(index, "student"), found.student),
+        control=_trained(control, found.control) if found.control else None,
         student_rescored=found.student_rescored,
         ncm=found.ncm,
         samples=found.samples,

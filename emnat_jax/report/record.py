@@ -9,7 +9,8 @@ import dataclasses
 from emnat_jax.config import Config, SelectConfig
 from emnat_jax.report.timings import Throughput, Timing
 
-SYSTEMS = ("teacher", "student", "student_rescored")  # what a round evaluates
+SYSTEMS = ("teacher", "student", "control", "student_rescored")  # what a round evaluates
+TRAINED = ("teacher", "student", "control")  # those of them that are models of their own
 SPLITS = ("valid", "test", "test_multi")  # the last: sentences with several references, data.test_multi
 
 
@@ -122,6 +123,7 @@ class Evaluation:
     round: int
     teacher: SystemScores
     student: SystemScores
+    control: SystemScores | None = None  # a student with as many steps and no E-step; None in round 0
     student_rescored: SystemScores | None = None  # the student's hypotheses, the first teacher's choice
     ncm: MultimodalityBySplit
     samples: tuple[Sample, ...] = ()
@@ -161,7 +163,14 @@ class RoundReport(Evaluation):
 
     teacher: TrainedScores
     student: TrainedScores
+    control: TrainedScores | None = None
     selection: Selection | None = None  # None after the last
+
+    @property
+    def trained(self) -> dict[str, TrainedScores]:
+        """Those of TRAINED that there are, by name."""
+        found = {name: getattr(self, name) for name in TRAINED}
+        return {name: model for name, model in found.items() if model is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,12 +216,13 @@ class ComparedSample:
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """BLEU of a system in the last round against round 0, with paired bootstrap."""
+    """BLEU of a system in the last round against what it is compared with, with paired bootstrap."""
 
     system: str  # one of SYSTEMS
     split: str  # test (valid, where there is none) or test_multi
     round: int  # the last
-    before: float  # percent, round 0
+    over: str  # round_0: the same system then; control: the student without E-steps
+    before: float  # percent, of what it is compared with
     after: float  # percent, the last round
     p_value: float  # one-sided
     signature: str

@@ -4,11 +4,12 @@ import itertools
 
 from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.markup import columns_of_text, table, text
-from emnat_jax.report.record import Report, RoundReport, Scores, SystemScores
+from emnat_jax.report.record import TRAINED, Report, RoundReport, Scores, SystemScores
 
 NAMES = {  # of systems, as pages call them
     "teacher": "teacher",
     "student": "student (one pass)",
+    "control": "control (no E-step)",
     "student_rescored": "student, rescored",
 }
 SPLITS = {"test": "Test split", "valid": "Valid split, for there is no test split"}
@@ -20,7 +21,8 @@ NOTE = (
     "Tokens are those that BLEU counts. Length ratio: tokens of the output over tokens of the reference; 1 "
     "is best. Repeats: share of tokens equal to the token before; longer loops are not counted. Type/token: "
     "distinct tokens over tokens; lower means a poorer vocabulary. Rescored: the teacher of round 0 picks "
-    "the best of the student's outputs."
+    "the best of the student's outputs. Control: a student with as many steps that went on learning what the "
+    "student of round 0 learned from."
 )
 
 
@@ -42,11 +44,11 @@ def rounds(report: Report) -> str:
         "training pairs",
         "steps",
     )
-    steps = {role: _steps(report, role) for role in ("teacher", "student")}
+    steps = {name: _steps(report, name) for name in TRAINED}
     lines = []
     for place, found in enumerate(report.rounds):
         trained = {
-            role: (f"{getattr(found, role).training.rows:,}", column[place]) for role, column in steps.items()
+            name: (f"{model.training.rows:,}", steps[name][place]) for name, model in found.trained.items()
         }
         for name, system in found.systems.items():
             others = (f"{system.test_multi.bleu:.2f}",) if system.test_multi else () if not multi else ("",)
@@ -85,15 +87,17 @@ def _fine(test: Scores) -> tuple[str, ...]:
     )
 
 
-def _steps(report: Report, role: str) -> list[str]:
+def _steps(report: Report, name: str) -> list[str]:
     """Optimizer steps of each round; where a model goes on from the last round's, how many that makes."""
-    first, *later = [getattr(found, role).training.step for found in report.rounds]
-    if role == "teacher" and not report.config.em.update_teacher:
-        return [f"{first:,}", *("none, frozen" for _ in later)]
+    first, *later = report.rounds
+    begun = first.trained["student" if name == "control" else name].training.step
+    if name == "teacher" and not report.config.em.update_teacher:
+        return [f"{begun:,}", *("none, frozen" for _ in later)]
+    more = [found.trained[name].training.step for found in later if name in found.trained]
     if not report.config.em.warm_start:
-        return [f"{step:,}" for step in (first, *later)]
-    totals = itertools.islice(itertools.accumulate((first, *later)), 1, None)
-    return [f"{first:,}", *(f"+{step:,} ({total:,} in all)" for step, total in zip(later, totals))]
+        return [f"{step:,}" for step in (begun, *more)]
+    totals = itertools.islice(itertools.accumulate((begun, *more)), 1, None)
+    return [f"{begun:,}", *(f"+{step:,} ({total:,} in all)" for step, total in zip(more, totals))]
 
 
 def text_table(report: Report) -> str:
@@ -102,6 +106,7 @@ def text_table(report: Report) -> str:
         "round",
         "teacher BLEU",
         "student BLEU",
+        *(("control BLEU",) if _has_control(report) else ()),
         "rescored",
         "teacher chrF++",
         "student chrF++",
@@ -115,7 +120,7 @@ def text_table(report: Report) -> str:
     checked = any(found.student.reported.share_valid is not None for found in report.rounds)
     if checked:
         head += ("teacher valid %", "student valid %", "choices valid %")
-    lines = [head, *(_line(found) + (_valid(found) if checked else ()) for found in report.rounds)]
+    lines = [head, *(_line(report, found) + (_valid(found) if checked else ()) for found in report.rounds)]
     notes = [
         f"{SPLITS[found.split].lower()}; {_signatures(found.teacher.reported)}" for found in report.rounds[:1]
     ]
@@ -128,13 +133,18 @@ def _has_ter(report: Report) -> bool:
     return any(found.student.reported.ter is not None for found in report.rounds)
 
 
-def _line(found: RoundReport) -> tuple[str, ...]:
+def _has_control(report: Report) -> bool:
+    return any(found.control is not None for found in report.rounds)
+
+
+def _line(report: Report, found: RoundReport) -> tuple[str, ...]:
     teacher, student, ncm = found.teacher.reported, found.student.reported, found.ncm.train
     agreement = f"{found.selection.agreement:.2f}" if found.selection else "-"
     return (
         str(found.round),
         f"{teacher.bleu:.2f}",
         f"{student.bleu:.2f}",
+        *((_bleu(found.control),) if _has_control(report) else ()),
         _bleu(found.student_rescored),
         f"{teacher.chrf:.2f}",
         f"{student.chrf:.2f}",

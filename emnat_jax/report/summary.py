@@ -79,15 +79,15 @@ def _distance(gap: float) -> str:
 
 
 def _verdict(report: Report) -> tuple[str, str]:
-    """Verdict on the one-pass student on the split that is reported."""
+    """Verdict on the one-pass student on the split that is reported: over its control, where there is one."""
     reported = ("student", report.rounds[0].split)
     found = [effect for effect in report.effects if (effect.system, effect.split) == reported]
     if not found:
         return "not asked", "no round after the first"
-    effect = found[0]
+    effect = min(found, key=lambda effect: effect.over != "control")
     gain = effect.after - effect.before
     note = (
-        f"student of round {effect.round} against round 0, {_more_steps(report)}; p = {effect.p_value:.3f}, "
+        f"student of round {effect.round} against {_compared(report, effect)}; p = {effect.p_value:.3f}, "
         "paired bootstrap; one seed"
     )
     if effect.p_value >= SURE:
@@ -95,23 +95,26 @@ def _verdict(report: Report) -> tuple[str, str]:
     return f"{'yes' if gain > 0 else 'no, it hurt'}: {gain:+.2f} BLEU", note
 
 
-def _more_steps(report: Report) -> str:
-    """The extra steps of the last student."""
+def _compared(report: Report, effect: Effect) -> str:
+    """What the last student is compared with, and how many steps both had."""
+    if effect.over == "control":
+        return "its control, which had as many steps without an E-step"
     steps = [found.student.training.step for found in report.rounds]
     if not report.config.em.warm_start:
-        return f"trained from scratch, {steps[-1]:,} steps against {steps[0]:,}"
-    return f"with {sum(steps[1:]):,} more steps than its {steps[0]:,}"
+        return f"round 0, trained from scratch, {steps[-1]:,} steps against {steps[0]:,}"
+    return f"round 0, with {sum(steps[1:]):,} more steps than its {steps[0]:,}"
 
 
 def _effects(report: Report) -> str:
-    """Every difference between the last round and the first."""
+    """Every difference between the last round and what it is compared with."""
     if not report.effects:
         return ""
-    head = ("system", "BLEU on", "round 0", f"round {report.effects[0].round}", "change", "p value")
+    head = ("system", "BLEU on", "compared with", "its BLEU", f"round {report.effects[0].round}", "change")
     lines = [
         (
             NAMES[effect.system],
             _test_name(report, effect.split),
+            "the control" if effect.over == "control" else "itself in round 0",
             f"{effect.before:.2f}",
             f"{effect.after:.2f}",
             f"{effect.after - effect.before:+.2f}",
@@ -121,11 +124,21 @@ def _effects(report: Report) -> str:
     ]
     note = (
         f"Paired bootstrap of one seed's outputs; the p value is one-sided, and below {SURE} a change counts "
-        "as real. It is the effect of the E-steps and of the additional training steps together; a control "
-        "run without E-steps tells them apart (emnat sweep). BLEU on "
-        f"{'; '.join(_signatures(report.effects))}."
+        f"as real. {_meaning(report)} BLEU on {'; '.join(_signatures(report.effects))}."
     )
-    return f'<h2>What the rounds changed</h2>{table(head, lines)}<p class="note">{text(note)}</p>'
+    lines_of = table((*head, "p value"), lines)
+    return f'<h2>What the rounds changed</h2>{lines_of}<p class="note">{text(note)}</p>'
+
+
+def _meaning(report: Report) -> str:
+    """What a difference is the effect of."""
+    together = "is the effect of the E-steps and of the additional training steps together"
+    if any(effect.over == "control" for effect in report.effects):
+        return (
+            "Over the control, a student with as many steps on what the student of round 0 learned from, it "
+            f"is the effect of the E-steps alone; over round 0 it {together}."
+        )
+    return f"It {together}; a control tells them apart (em.control=True)."
 
 
 def _p_value(effect: Effect) -> str:

@@ -11,6 +11,7 @@ NAMES = {
     "student": "student",
     "teacher_multi": "teacher, several references",
     "student_multi": "student, several references",
+    "control": "control (no E-step)",
     "rescored": "student, rescored",
     "chrf": "student chrF++",
     "share_valid": "valid share",
@@ -21,7 +22,7 @@ NAMES = {
     "type_token_ratio": "type/token",
 }
 GAINS = {"test": "gain", "valid": "gain, valid split", "test_multi": "gain, several references"}
-_IN_TEXT = ("teacher", "student", "rescored", "student_multi", "share_valid", "ncm")
+_IN_TEXT = ("teacher", "student", "control", "rescored", "student_multi", "share_valid", "ncm")
 _FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
 
 

@@ -38,6 +38,7 @@ MEASURED = {"test": "student", "valid": "student", MULTI: "student_multi"}  # wh
 MEASUREMENTS = {  # name -> place in the evaluation of the last round
     "teacher": "teacher.reported.bleu",
     "student": "student.reported.bleu",
+    "control": "control.reported.bleu",
     "rescored": "student_rescored.reported.bleu",
     "teacher_multi": "teacher.test_multi.bleu",
     "student_multi": "student.test_multi.bleu",
@@ -221,7 +222,9 @@ def _cell(runs: Sequence[Run]) -> CellSummary:
         seeds=tuple(run.seed for run in runs),
         steps=first.steps,
         measurements={
-            name: over_seeds([run.measurements[name] for run in runs]) for name in first.measurements
+            name: over_seeds([run.measurements[name] for run in runs])
+            for name in first.measurements
+            if all(name in run.measurements for run in runs)  # rounds that ended early have no control
         },
         gains={split: gain for split in MEASURED if (gain := _gain_over_seeds(runs, split)) is not None},
     )

@@ -44,6 +44,25 @@ def test_a_student_can_be_its_own_proposer(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_student_whose_e_steps_choose_the_first_is_its_control(tmp_path):
+    """One list for all rounds; whatever a control is given to learn is what a choice of the first is."""
+    frozen = {"student_data": "selected", "update_teacher": False, "rounds": 2}
+    config = dataclasses.replace(small_config(**frozen), select=SelectConfig(rule="teacher_top1"))
+    report = run_em(tmp_path / "run", config)
+    for found in report["rounds"][1:]:
+        assert found["student"]["training"] == found["control"]["training"]
+        assert found["student"]["test"] == found["control"]["test"]
+    assert report["rounds"][1]["student"]["training"] != report["rounds"][2]["student"]["training"]
+    over = [effect for effect in report["effects"] if effect["over"] == "control"]
+    assert [(effect["system"], effect["after"] - effect["before"]) for effect in over] == [("student", 0.0)]
+    first = {row.row: row.targets[0] for row in read_dataset(tmp_path / "run/rounds/0/n_best")}
+    for index in (0, 1):
+        for row in read_dataset(tmp_path / f"run/rounds/{index}/candidates"):
+            np.testing.assert_array_equal(row.targets[0], first[row.row])
+            np.testing.assert_array_equal(row.scores["teacher0_log_prob"], row.scores["teacher_log_prob"])
+
+
+@pytest.mark.slow
 def test_an_e_step_inside_the_loss_runs_through(tmp_path):
     report = run_em(tmp_path / "run", small_config(student_data="candidates"))
     assert [item["round"] for item in report["rounds"]] == [0, 1]

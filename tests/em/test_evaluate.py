@@ -109,11 +109,13 @@ def test_ncm_is_the_pooled_score_of_the_students_targets(finished):
 def test_of_several_targets_the_student_learns_the_likeliest(finished):
     directory, _ = finished
     student = round_model(workspace(directory), 0, "student")
-    pairs = learned_pairs(directory / "rounds/0/n_best", 20, student)
+    pairs = learned_pairs(directory / "rounds/0/n_best", 20, student, targets=2)
     rows = list(read_dataset(directory / "rounds/0/candidates"))[:20]
     best = [row.targets[int(np.argmax(row.scores["student_log_prob"]))] for row in rows]
     assert any(target is not row.targets[0] for target, row in zip(best, rows, strict=True))
     np.testing.assert_array_equal(pairs.target_tokens, np.concatenate(best))
+    plain = learned_pairs(directory / "rounds/0/n_best", 20, student)
+    np.testing.assert_array_equal(plain.target_tokens, np.concatenate([row.targets[0] for row in rows]))
 
 
 def test_targets_out_of_reach_count_for_neither_model(finished):

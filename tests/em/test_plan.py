@@ -23,6 +23,7 @@ def test_every_stage_of_the_plan_is_finished(finished):
         "train",
         "distill",
         "train",
+        "train",
         "evaluate",
     ]
     lines = describe(directory, small_config()).splitlines()
@@ -41,9 +42,10 @@ def test_students_learn_from_the_candidates_when_asked():
     kinds = [stage.kind for stage in plan if stage.round == 0]
     assert kinds == ["train", "distill", "n_best", "train", "evaluate", "score", "select"]
     students = trainings(plan, "student")
-    assert [(s.data, s.base, s.targets) for s in students] == [
-        ("rounds/0/n_best", "rounds/0/distilled", 2),
-        ("rounds/1/n_best", "rounds/0/distilled", 2),
+    assert [(s.output, s.data, s.base, s.targets) for s in students] == [
+        ("rounds/0/student", "rounds/0/n_best", "rounds/0/distilled", 2),
+        ("rounds/1/student", "rounds/1/n_best", "rounds/0/distilled", 2),
+        ("rounds/1/control", "rounds/0/n_best", "rounds/0/distilled", 2),
     ]
     whole = make_plan(small_config(student_data="candidates", rows=None))
     assert "distill" not in {stage.kind for stage in whole}
@@ -68,15 +70,57 @@ def test_a_frozen_teacher_is_trained_once():
     )
     plan = make_plan(config)
     assert [stage.output for stage in trainings(plan, "teacher")] == ["rounds/0/teacher"]
-    assert [stage.data for stage in trainings(plan, "student")][1:] == [
-        "rounds/0/selected",
-        "rounds/1/selected",
-    ]
-    assert [stage.kind for stage in plan if stage.round == 1] == ["train", "evaluate", "candidates", "select"]
+    assert {stage.output: stage.data for stage in trainings(plan, "student")} == {
+        "rounds/0/student": "rounds/0/distilled",
+        "rounds/1/student": "rounds/0/selected",
+        "rounds/1/control": "rounds/0/distilled",
+        "rounds/2/student": "rounds/1/selected",
+        "rounds/2/control": "rounds/0/distilled",
+    }
+    kinds = [stage.kind for stage in plan if stage.round == 1]
+    assert kinds == ["train", "train", "evaluate", "candidates", "select"]
     with pytest.raises(UserError, match="set student_data=selected"):
         small_config(update_teacher=False)
     with pytest.raises(UserError, match="select.rule=teacher_top1 looks at the teacher's best"):
         dataclasses.replace(config, select=SelectConfig(rule="teacher_top1"))
+
+
+def test_one_list_of_a_frozen_teacher_serves_every_e_step():
+    frozen = {"student_data": "selected", "update_teacher": False, "rounds": 2}
+    plan = make_plan(small_config(**frozen, rows=None))
+    searches = [stage.output for stage in plan if stage.kind in ("distill", "n_best")]
+    assert searches == ["rounds/0/n_best"]
+    scored = {stage.output: stage.data for stage in plan if stage.kind == "score"}
+    assert scored == {"rounds/0/candidates": "rounds/0/n_best", "rounds/1/candidates": "rounds/0/n_best"}
+    config = small_config(**frozen)
+    assert all(stage.options(config).has_teacher0 for stage in plan if stage.kind == "score")
+    students = {s.output: (s.data, s.base, s.targets) for s in trainings(plan, "student")}
+    assert students == {
+        "rounds/0/student": ("rounds/0/n_best", None, 1),
+        "rounds/1/student": ("rounds/0/selected", None, 1),
+        "rounds/1/control": ("rounds/0/n_best", None, 1),
+        "rounds/2/student": ("rounds/1/selected", None, 1),
+        "rounds/2/control": ("rounds/0/n_best", None, 1),
+    }
+    # The rows without a list have the teacher's translation.
+    partial = make_plan(config)
+    assert [s.output for s in partial if s.kind == "distill"] == ["rounds/0/distilled"]
+    assert {s.base for s in trainings(partial, "student")} == {"rounds/0/distilled"}
+
+
+def test_the_e_step_inside_the_loss_has_one_list_of_a_frozen_teacher():
+    plan = make_plan(small_config(student_data="candidates", update_teacher=False, rounds=2, rows=None))
+    assert [stage.output for stage in plan if stage.kind == "n_best"] == ["rounds/0/n_best"]
+    assert {stage.data for stage in trainings(plan, "student")} == {"rounds/0/n_best"}
+
+
+@pytest.mark.parametrize(
+    "em", [{"student_data": "raw"}, {"student_data": "candidates", "update_teacher": False}, {"control": False}]
+)
+def test_there_is_no_control_where_it_would_be_the_student_or_is_not_asked_for(em):
+    plan = make_plan(small_config(**em))
+    assert not any(stage.output.endswith("control") for stage in plan)
+    assert all("control" not in stage.inputs() for stage in plan)
 
 
 def test_each_model_starts_from_the_one_that_the_options_name():
@@ -88,6 +132,9 @@ def test_each_model_starts_from_the_one_that_the_options_name():
         "rounds/0/student": "rounds/0/teacher",
         "rounds/1/teacher": "rounds/0/teacher",
         "rounds/1/student": "rounds/0/student",
+        "rounds/1/control": "rounds/0/student",
     }
+    assert starts(rounds=2)["rounds/2/control"] == "rounds/1/control"
     assert starts(share_encoder=False)["rounds/0/student"] is None
-    assert starts(warm_start=False)["rounds/1/student"] is None
+    cold = starts(warm_start=False)
+    assert cold["rounds/1/student"] is cold["rounds/1/control"] is None

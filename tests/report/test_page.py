@@ -168,6 +168,30 @@ def test_a_difference_counts_where_the_test_can_tell(after, p_value, says):
     assert says in page(changed(effects=(dataclasses.replace(EFFECT, after=after, p_value=p_value),)))
 
 
+def with_control():
+    """The made report with a control in the second round, half a point below the student."""
+    first, last = report().rounds
+    scores = dataclasses.replace(SCORES, bleu=20.5)
+    control = dataclasses.replace(last.student, valid=scores, test=scores)
+    over = dataclasses.replace(EFFECT, over="control", before=20.5, p_value=0.01)
+    return changed(
+        rounds=(first, dataclasses.replace(last, control=control)), effects=(over, *report().effects)
+    )
+
+
+def test_the_verdict_is_over_the_control_where_there_is_one():
+    text = page(with_control())
+    assert "yes: +0.50 BLEU" in text and "against its control, which had as many steps" in text
+    assert "cannot tell" in text and "em.control=True" not in text  # over round 0, in the table
+    assert text.count("<td>the control</td>") == 1 and text.count("<td>itself in round 0</td>") == 2
+    assert text.count("<td>+40 (80 in all)</td>") == 3 and "<td>control (no E-step)</td>" in text
+    assert "em.control=True" in page(report()) and "the control</td>" not in page(report())
+    head, first, last, *_ = text_table(with_control()).splitlines()
+    place = head.index("control BLEU")
+    assert first[place:].split()[0] == "-" and last[place:].split()[0] == "20.50"
+    assert "control" not in text_table(report())
+
+
 def test_examples_show_every_round_and_what_the_last_student_chose_between():
     found = report().samples
     assert [sample.source for sample in found][:2] == ["s1", "s2"]
@@ -189,6 +213,16 @@ def test_effects_are_of_the_last_round_on_the_first_for_every_system_and_test():
     student = effects[1]
     assert student.round == 1 and student.after > student.before and 0 <= student.p_value <= 1
     assert effects_of_rounds({0: outputs[0]}, {"test": [REFERENCES]}) == ()
+
+
+def test_the_last_student_is_compared_with_its_control_first():
+    lines = {index: {"test": dict(found)} for index, found in OUTPUTS.items()}
+    lines[1]["test"]["control"] = OUTPUTS[0]["student"]
+    over, *others = effects_of_rounds(lines, {"test": [REFERENCES]})
+    assert (over.system, over.over) == ("student", "control")
+    same = next(effect for effect in others if effect.system == "student")
+    assert same.over == "round_0" and (over.before, over.after) == (same.before, same.after)
+    assert [effect.over for effect in others] == ["round_0", "round_0"]
 
 
 def test_words_of_any_teacher_shown_are_not_the_students_own():

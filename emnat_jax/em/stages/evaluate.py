@@ -9,7 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
 from emnat_jax.em.context import Context
-from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round
+from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, StudentData, evaluate_round
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import (
     Program,
@@ -32,6 +32,7 @@ class Evaluate(Stage[EvaluationOptions]):
     teacher: str
     student: str
     teacher0: str
+    control: str | None = None
     targets: int = 1  # of each row of `data`, between which the student chooses
 
     kind: ClassVar[str] = "evaluate"
@@ -39,6 +40,7 @@ class Evaluate(Stage[EvaluationOptions]):
 
     def inputs(self) -> dict[str, str]:
         models = {"teacher": self.teacher, "student": self.student, "teacher0": self.teacher0}
+        models |= {"control": self.control} if self.control else {}
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models}
 
     def options(self, config: Config) -> EvaluationOptions:
@@ -54,8 +56,10 @@ class Evaluate(Stage[EvaluationOptions]):
 
     def run(self, options: EvaluationOptions, context: Context) -> None:
         here = context.directory
-        folders = RoundModels(here / self.teacher, here / self.student, here / self.teacher0)
-        evaluate_round(context, options, self.round, folders, here / self.data)
+        control = here / self.control if self.control else None
+        folders = RoundModels(here / self.teacher, here / self.student, here / self.teacher0, control)
+        learned = StudentData(here / self.data, self.targets)
+        evaluate_round(context, options, self.round, folders, learned)
 
     def programs(self, options: EvaluationOptions, target: Target) -> list[Program]:
         """Sentences with several references are cut to the same widths, and so need no others."""

@@ -39,7 +39,7 @@ class Score(Stage[ScoreOptions]):
         reference = config.select.include_reference  # which no model gave a score
         return ScoreOptions(
             targets=config.em.candidates + reference,
-            has_teacher0=self.round == 0 and not reference,
+            has_teacher0=self.data == paths.n_best(0) and not reference,
             buckets=config.data.buckets,
         )
 

@@ -1,6 +1,7 @@
 """The stage that trains a teacher or a student."""
 
 import dataclasses
+import posixpath
 from typing import Any, ClassVar
 
 from emnat_jax.artifacts import paths
@@ -14,10 +15,10 @@ from emnat_jax.em.train_options import TrainOptions, training_options
 
 @dataclasses.dataclass(frozen=True)
 class Train(Stage[TrainOptions]):
-    """Makes the teacher or the student of a round."""
+    """Makes the teacher or the student of a round, or its control."""
 
     round: int
-    role: str
+    role: str  # whose configuration; a control has the student's
     data: str
     base: str | None = None
     start: str | None = None
@@ -49,7 +50,7 @@ class Train(Stage[TrainOptions]):
         here = context.directory
         others = (path and here / path for path in (self.base, self.start, self.teacher, self.mono))
         sources = Sources(here / self.data, *others)
-        label = f"round {self.round} {self.role}"
+        label = f"round {self.round} {posixpath.basename(self.output)}"
         train_model(context, options, sources, here / self.output, label=label, remedy=self._remedy())
 
     def _remedy(self) -> str:
