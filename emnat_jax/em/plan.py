@@ -105,7 +105,7 @@ def _student_data(config: Config, index: int) -> _Learned:
 
 def _has_one_list(config: Config) -> bool:
     """Whether all E-steps choose from the lists that a frozen teacher makes in round 0."""
-    return not config.em.update_teacher and config.em.candidates_from == ("teacher",)
+    return not config.em.update_teacher and "teacher" in config.em.candidates_from
 
 
 def _lists(config: Config, index: int) -> _Learned:
@@ -187,15 +187,15 @@ def _e_step(config: Config, index: int) -> list[Stage]:
         paths.model(index, "student"),
         _teacher(config, 0),
     )
-    made: list[Stage]
+    n_best, made = _n_best(config, index), list[Stage]()
+    is_listed = config.em.student_data == "candidates" or _has_one_list(config)
     if config.em.candidates_from == ("teacher",):
         # A list that does not depend on the student is a stage of its own, so that students can share it.
-        n_best = _n_best(config, index)
-        made = [Score(candidates, index, n_best.output, student, teacher0)]
-        is_there = config.em.student_data == "candidates" or _has_one_list(config)
-        if not is_there:
-            made.insert(0, n_best)
+        made += [] if is_listed else [n_best]
+        made.append(Score(candidates, index, n_best.output, student, teacher0))
+    elif is_listed:
+        made.append(Candidates(candidates, index, n_best.output, None, student, teacher0, extends=True))
     else:
         teacher = _teacher(config, index) if "teacher" in config.em.candidates_from else None
-        made = [Candidates(candidates, index, paths.TRAIN, teacher, student, teacher0)]
+        made.append(Candidates(candidates, index, paths.TRAIN, teacher, student, teacher0))
     return [*made, Select(paths.selected(index), index, candidates)]

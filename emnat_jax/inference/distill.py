@@ -29,6 +29,7 @@ def distill(
     num_candidates: int,
     vocabulary: Vocabulary,
     include_reference: bool = False,
+    extends: bool = False,
     scorers: Mapping[str, TrainedModel] | None = None,
     first_rows: int | None = None,
     seed: int = 0,
@@ -41,6 +42,8 @@ def distill(
       `proposer` says which one it was (from 0). There is no column of a proposer without scores.
     include_reference: the corpus' own target becomes the last candidate, marked in the column from_reference,
       unless one of the others reads like it.
+    extends: the source set holds lists (of a frozen teacher), which come first, as of one more proposer before
+      the others. The reference, where it is asked for, is the one that they were made with.
     scorers: column -> model whose scores of all candidates it holds.
     first_rows: lines of the corpus from this number on are left out.
 
@@ -54,17 +57,19 @@ def distill(
     fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
     fingerprints |= {column: model.fingerprint for column, model in scorers.items()}
     options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
-    options["include_reference"] = include_reference
+    options |= {"include_reference": include_reference, "extends": extends}
     options |= {
         _numbered("decoding", index): model.decoding_options() for index, model in enumerate(proposers)
     }
     provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 
     def make_rows(rows: list[Row]) -> list[Row]:
-        made = _propose(proposers, rows, num_candidates, vocabulary)
+        listed = [_listed(row) for row in rows] if extends else None
+        made = _propose(proposers, rows, num_candidates, vocabulary, listed)
         if include_reference:
-            pairs = zip(made, rows, strict=True)
-            made = [_with_reference(row, old.targets[0], vocabulary) for row, old in pairs]
+            references = (_listed_reference(row) if extends else row.targets[0] for row in rows)
+            pairs = zip(made, references, strict=True)
+            made = [_with_reference(row, reference, vocabulary) for row, reference in pairs]
         return add_scores([row for row in made if row.targets], scorers)
 
     made_of = _Source(source, read)
@@ -146,12 +151,31 @@ def _derive(
     return derive_dataset(read, output, provenance, make_shard=make_shard, conclude=conclude, workers=workers)
 
 
+def _listed(row: Row) -> Candidates:
+    """The candidates that a row of a list has, without a reference that no model proposed."""
+    mark = row.scores.get(REFERENCE, np.zeros(len(row.targets)))
+    tokens = [target for target, is_reference in zip(row.targets, mark, strict=True) if not is_reference]
+    unknown = np.full(len(tokens), np.nan, np.float32)
+    return Candidates(tokens, unknown, unknown)
+
+
+def _listed_reference(row: Row) -> np.ndarray | None:
+    """The reference of a row of a list; None where a candidate reads like it, and where there is none."""
+    marked = np.flatnonzero(row.scores.get(REFERENCE, ()))
+    return row.targets[marked[0]] if marked.size else None
+
+
 def _propose(
-    proposers: Sequence[Translator], rows: list[Row], count: int, vocabulary: Vocabulary
+    proposers: Sequence[Translator],
+    rows: list[Row],
+    count: int,
+    vocabulary: Vocabulary,
+    listed: list[Candidates] | None = None,
 ) -> list[Row]:
-    """Each row with the `count` best translations of all proposers as its targets."""
+    """Each row with what is listed and the `count` best translations of all proposers as its targets."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
     decoded = [model.decode(sources, count) for model in proposers]
+    decoded = decoded if listed is None else [listed, *decoded]
     column = "teacher_log_prob" if not proposers[0].config.options.is_parallel else "student_log_prob"
     return [
         _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
@@ -183,10 +207,10 @@ def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabul
     )
 
 
-def _with_reference(row: Row, reference: np.ndarray, vocabulary: Vocabulary) -> Row:
+def _with_reference(row: Row, reference: np.ndarray | None, vocabulary: Vocabulary) -> Row:
     """The row with the reference as its last candidate, without a score, unless a candidate reads like it."""
-    text, known = vocabulary.decode(reference), [vocabulary.decode(target) for target in row.targets]
-    added = [] if text in known else [reference]
+    known = [vocabulary.decode(target) for target in row.targets]
+    added = [] if reference is None or vocabulary.decode(reference) in known else [reference]
     mark = np.array([0.0] * len(known) + [1.0] * len(added), np.float32)
     filler = np.full(len(added), NEG_INF, np.float32)
     scores = {name: np.append(column, filler) for name, column in row.scores.items()}

@@ -167,6 +167,31 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
         np.testing.assert_allclose(np.concatenate([row.scores[column] for row in rows]), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("include_reference", [False, True])
+def test_what_a_student_adds_to_a_list_is_what_both_propose_together(include_reference, finished, tmp_path):
+    """A frozen teacher's list is searched for once, and the students of all rounds add to it."""
+    directory, _ = finished
+    work = workspace(directory)
+    teacher, student = (round_model(work, 0, role) for role in ("teacher", "student"))
+    shared = {
+        "num_candidates": 2,
+        "include_reference": include_reference,
+        "vocabulary": work.vocabulary,
+    }
+    source, scorers = directory / "data/valid", {"student_log_prob": student}
+    distill([teacher], source, tmp_path / "list", **shared)
+    distill([student], tmp_path / "list", tmp_path / "extended", extends=True, scorers=scorers, **shared)
+    distill([teacher, student], source, tmp_path / "both", scorers=scorers, **shared)
+    extended, both = (list(read_dataset(tmp_path / name)) for name in ("extended", "both"))
+    assert any(1 in row.scores["proposer"] for row in both)
+    assert include_reference == any(1 in row.scores.get("from_reference", ()) for row in both)
+    for ours, theirs in zip(extended, both, strict=True):
+        assert [target.tolist() for target in ours.targets] == [target.tolist() for target in theirs.targets]
+        assert ours.scores.keys() == theirs.scores.keys()
+        for name, column in ours.scores.items():
+            np.testing.assert_allclose(column, theirs.scores[name], rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cmlm", "glat", "ctc", "dag"])
 def test_any_family_is_the_student(name, tmp_path):

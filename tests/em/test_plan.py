@@ -108,6 +108,16 @@ def test_one_list_of_a_frozen_teacher_serves_every_e_step():
     assert {s.base for s in trainings(partial, "student")} == {"rounds/0/distilled"}
 
 
+def test_students_add_to_the_one_list_of_a_frozen_teacher():
+    both = {"candidates_from": ("teacher", "student"), "student_data": "selected", "update_teacher": False}
+    config = small_config(**both, rounds=2, rows=None)
+    plan = make_plan(config)
+    assert [stage.output for stage in plan if stage.kind == "n_best"] == ["rounds/0/n_best"]
+    made = [stage for stage in plan if stage.kind == "candidates"]
+    assert [(stage.data, stage.teacher, stage.extends) for stage in made] == [("rounds/0/n_best", None, True)] * 2
+    assert {stage.options(config).proposers for stage in made} == {("student",)}
+
+
 def test_the_e_step_inside_the_loss_has_one_list_of_a_frozen_teacher():
     plan = make_plan(small_config(student_data="candidates", update_teacher=False, rounds=2, rows=None))
     assert [stage.output for stage in plan if stage.kind == "n_best"] == ["rounds/0/n_best"]

@@ -1,4 +1,4 @@
-"""The N best of the student, or of teacher and student together, with the scores of all models."""
+"""The N best of the student, alone or beside the teacher's, with the scores of all models."""
 
 import dataclasses
 from typing import ClassVar
@@ -24,9 +24,10 @@ class Candidates(Stage[CandidatesOptions]):
 
     round: int
     data: str
-    teacher: str | None  # None: it proposes nothing
+    teacher: str | None  # None: it proposes nothing, or has in the lists that `data` holds
     student: str
     teacher0: str
+    extends: bool = False  # `data` holds lists, to which the student's candidates are added
 
     kind: ClassVar[str] = "candidates"
 
@@ -35,7 +36,8 @@ class Candidates(Stage[CandidatesOptions]):
         return read | {"teacher0": self.teacher0} | ({"teacher": self.teacher} if self.teacher else {})
 
     def options(self, config: Config) -> CandidatesOptions:
-        return CandidatesOptions(proposers=config.em.candidates_from, **vars(list_options(config)))
+        proposers = ("student",) if self.extends else config.em.candidates_from
+        return CandidatesOptions(proposers=proposers, **vars(list_options(config)))
 
     def run(self, options: CandidatesOptions, context: Context) -> None:
         models = {
@@ -51,11 +53,19 @@ class Candidates(Stage[CandidatesOptions]):
         if self.teacher is not None:
             scorers["teacher_log_prob"] = models["teacher"]
         proposers = [models[role] for role in options.proposers]
-        propose(context, options, proposers, source=self.data, output=self.output, scorers=scorers)
+        propose(
+            context,
+            options,
+            proposers,
+            source=self.data,
+            output=self.output,
+            extends=self.extends,
+            scorers=scorers,
+        )
 
     def programs(self, options: CandidatesOptions, target: Target) -> list[Program]:
         width, count = options.buckets[-1], options.num_candidates
-        targets = count * len(options.proposers) + options.include_reference
+        targets = count * (len(options.proposers) + self.extends) + options.include_reference
         return [
             *(
                 decode_program(f"{count} candidates of", role, target, width=width, count=count)

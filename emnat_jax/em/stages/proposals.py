@@ -38,15 +38,17 @@ def propose(
     *,
     source: str,
     output: str,
+    extends: bool = False,
     scorers: Mapping[str, TrainedModel] | None = None,
 ) -> None:
-    """Makes the set `output` of what the proposers translate `source` to."""
+    """Makes the set `output` of what the proposers translate `source` to, beside the lists that it holds."""
     distill(
         proposers,
         context.directory / source,
         context.directory / output,
         num_candidates=options.num_candidates,
         include_reference=options.include_reference,
+        extends=extends,
         vocabulary=context.vocabulary,
         scorers=scorers,
         first_rows=options.first_rows,
