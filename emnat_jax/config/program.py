@@ -166,8 +166,7 @@ class EMConfig:
     warm_start: bool = True  # later rounds start from the last round's weights
     later_steps_ratio: float = 0.1  # steps of later rounds, as a share of round 0's
     later_lr_ratio: float = 0.25  # peak rate of later rounds, as a share of round 0's
-    # Beside each later student a second one with as many steps on what the student of round 0 learned from:
-    # what the E-steps are worth is the difference. It costs what the later students cost.
+    # Beside each later student a second one with as many steps on what the student of round 0 learned from.
     control: bool = True
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     # Stop if choices fall this many nats per token below round 0's best in log p_teacher0, e.g. 0.05.
@@ -191,10 +190,7 @@ class EMConfig:
         )
         check(
             self.update_teacher or self.student_data in ("selected", "candidates"),
-            lambda at: (
-                f"{at}update_teacher=False leaves students no newer teacher; set {at}student_data=selected, "
-                "or candidates for the E-step inside the loss."
-            ),
+            lambda at: f"{at}update_teacher=False: set {at}student_data=selected, or candidates.",
         )
         each(self, ("rounds", "prior_beta"), lambda value: value >= 0, "0 or more")
         positive(self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio")

@@ -24,7 +24,9 @@ def effects_of_rounds(
         for system, over, before, after in _compared(outputs[first][split], outputs[last][split]):
             found = paired_significance(after, before, lines, scoring, names=("BLEU",))["BLEU"]
             effects.append(
-                Effect(system, split, last, over, found.baseline, found.system, found.p_value, found.signature)
+                Effect(
+                    system, split, last, over, found.baseline, found.system, found.p_value, found.signature
+                )
             )
     return tuple(effects)
 

@@ -88,7 +88,7 @@ class StudentData(NamedTuple):
     """What the student of a round learned from."""
 
     folder: epath.PathLike  # of the set
-    targets: int  # of each row, between which it chooses
+    targets: int = 1  # of each row, between which it chooses
 
 
 class Texts(NamedTuple):

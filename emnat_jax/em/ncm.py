@@ -60,9 +60,7 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
     return sentence_pairs(sources, targets)._replace(weight=pairs.weight[index])
 
 
-def learned_pairs(
-    directory: epath.PathLike, count: int, student: TrainedModel, *, targets: int = 1
-) -> Pairs:
+def learned_pairs(directory: epath.PathLike, count: int, student: TrainedModel, *, targets: int = 1) -> Pairs:
     """The first `count` sources of a set with what the student learns; the corpus is in no particular order.
 
     Targets with weights are pairs with these weights. Of `targets` without weights it is the one that the

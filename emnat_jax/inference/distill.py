@@ -42,47 +42,45 @@ def distill(
       `proposer` says which one it was (from 0). There is no column of a proposer without scores.
     include_reference: the corpus' own target becomes the last candidate, marked in the column from_reference,
       unless one of the others reads like it.
-    extends: the source set holds lists (of a frozen teacher), which come first, as of one more proposer before
-      the others. The reference, where it is asked for, is the one that they were made with.
+    extends: the source set holds lists, which come first, as of one more proposer before the others. The
+      reference, where it is asked for, is the one that they were made with.
     scorers: column -> model whose scores of all candidates it holds.
     first_rows: lines of the corpus from this number on are left out.
 
     One output shard per source shard, each made by one process; finished ones are kept on a rerun.
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
-    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
-    _require_vocabulary(proposers, source, vocabulary)
-    single = num_candidates == len(proposers) == 1 and not include_reference
+    read = _load_for(proposers, source, vocabulary)
+    single = num_candidates == len(proposers) == 1 and not (include_reference or extends)
     fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash}
-    fingerprints |= {_numbered("model", index): model.fingerprint for index, model in enumerate(proposers)}
     fingerprints |= {column: model.fingerprint for column, model in scorers.items()}
     options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
     options |= {"include_reference": include_reference, "extends": extends}
-    options |= {
-        _numbered("decoding", index): model.decoding_options() for index, model in enumerate(proposers)
-    }
+    for index, model in enumerate(proposers):
+        fingerprints[_numbered("model", index)] = model.fingerprint
+        options[_numbered("decoding", index)] = model.decoding_options()
     provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 
     def make_rows(rows: list[Row]) -> list[Row]:
         listed = [_listed(row) for row in rows] if extends else None
         made = _propose(proposers, rows, num_candidates, vocabulary, listed)
         if include_reference:
-            references = (_listed_reference(row) if extends else row.targets[0] for row in rows)
-            pairs = zip(made, references, strict=True)
-            made = [_with_reference(row, reference, vocabulary) for row, reference in pairs]
+            references = map(_listed_reference if extends else _first, rows)
+            made = [_with_reference(*pair, vocabulary) for pair in zip(made, references, strict=True)]
         return add_scores([row for row in made if row.targets], scorers)
 
-    made_of = _Source(source, read)
-    return _derive(made_of, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers)
+    of = _Source(source, read)
+    return _derive(of, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers)
 
 
-def _require_vocabulary(proposers: Sequence[Translator], source: epath.Path, vocabulary: Vocabulary) -> None:
-    """UserError for a proposer with another vocabulary."""
+def _load_for(proposers: Sequence[Translator], source: epath.Path, vocabulary: Vocabulary) -> Manifest:
+    """The manifest of a set; UserError where it or a proposer has another vocabulary."""
     for model in proposers:
         require(
             model.vocabulary.fingerprint == vocabulary.fingerprint,
             f"{model!r} has another vocabulary than {source}; take a model of the same workdir.",
         )
+    return load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
 
 
 def add_score_columns(
@@ -149,6 +147,10 @@ def _derive(
         return Conclusion({"left_out": read.rows_out - used, "no_candidate": used - rows}, {})
 
     return derive_dataset(read, output, provenance, make_shard=make_shard, conclude=conclude, workers=workers)
+
+
+def _first(row: Row) -> np.ndarray:
+    return row.targets[0]
 
 
 def _listed(row: Row) -> Candidates:

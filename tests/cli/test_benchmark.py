@@ -30,6 +30,7 @@ def timings_of(capsys, *arguments):
     return {timing["name"]: timing for timing in found}, output.err
 
 
+@pytest.mark.slow
 def test_benchmark_of_an_update_needs_no_workdir(tmp_path, capsys):
     sizes = ("--rows=4", "--length=6", "--vocab=50", "--repeats=2", f"--workdir={tmp_path / 'none'}")
     models = [
@@ -57,6 +58,7 @@ def test_benchmark_of_translation(workdir, capsys):
     assert "onnxruntime" not in machine["versions"]  # it did not run
 
 
+@pytest.mark.slow
 def test_a_time_stands_beside_the_bleu_of_its_own_sentences_and_decoder(workdir, capsys):
     options = ("--role=teacher", "--round=0", "--batch=4", "--sentences=2")
     for changes in ((), ("--decoder=beam",)):
@@ -98,6 +100,7 @@ def test_systems_stand_side_by_side_and_an_export_is_made_where_it_is_missing(wo
     assert "exports it" not in said
 
 
+@pytest.mark.slow
 def test_throughput_is_of_all_sentences_with_the_bleu_of_these(workdir, capsys):
     arguments = ("throughput", f"--workdir={workdir}", "--sentences=5", "--passes=2")
     found, _ = timings_of(capsys, *arguments, "--systems=teacher:round=0,student:onnx:float32")
@@ -126,6 +129,7 @@ def test_distillation_is_of_training_sources_greedy_and_with_lists(workdir, caps
     assert [{**rate, "schema_version": ANY} for rate in found] == kept[-2:]
 
 
+@pytest.mark.slow
 def test_an_exported_teacher_stands_beside_the_own_search(workdir, capsys):
     systems = "--systems=teacher,teacher:ctranslate2:float32,teacher:ctranslate2:int8"
     arguments = (f"--workdir={workdir}", systems, "--sentences=4")
@@ -142,6 +146,7 @@ def test_an_exported_teacher_stands_beside_the_own_search(workdir, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_a_student_with_a_shortlist_is_exported_beside_the_other(workdir, capsys):
     arguments = ("latency", f"--workdir={workdir}", "--sentences=2", "--batch=1")
     systems = "--systems=student:round=0:onnx:int8:shortlist=3"
@@ -151,6 +156,7 @@ def test_a_student_with_a_shortlist_is_exported_beside_the_other(workdir, capsys
     assert "exports it" in said and "exports it" not in timings_of(capsys, *arguments, systems)[1]
 
 
+@pytest.mark.slow
 def test_random_weights_need_no_workdir_and_are_not_kept(tmp_path, capsys):
     systems = "--systems=ar:layers=1+1,vanilla:layers=1+1:onnx:int8"
     arguments = ("latency", *TINY, f"--workdir={tmp_path / 'none'}", "--batch=2", systems)

@@ -13,6 +13,7 @@ SMALL = ("--sentences=20", "--length=5", "--vocab=40", "--points=2")
 WITHOUT_JAX = "import sys, emnat_jax.profiling.growth; assert 'jax' not in sys.modules"
 
 
+@pytest.mark.slow
 def test_stages_are_measured_in_processes_of_their_own_and_kept(tmp_path, capsys):
     arguments = ("benchmark", "growth", *SMALL, f"--output={tmp_path / 'new'}", "--json")
     code, output = run(*arguments, "--stages=read,evaluate", "--vary=sentences", capsys=capsys)

@@ -47,6 +47,7 @@ def test_every_command_has_help_with_an_example(name, capsys):
     assert f"emnat {name} " in output and "--workdir" in output and "Example" in output
 
 
+@pytest.mark.slow
 def test_training_needs_no_evaluation_libraries(workdir, tmp_path):
     """`emnat train` runs where tensorflow-datasets, sacrebleu and tensorboardX are not installed."""
     code = (

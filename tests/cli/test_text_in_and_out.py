@@ -74,6 +74,7 @@ def test_a_line_that_shows_nothing_is_empty(translate, sentence):
     assert lines == [lines[0], *[""] * len(odd), lines[0]] and lines[0]
 
 
+@pytest.mark.slow
 def test_the_same_bytes_give_the_same_from_a_pipe_and_standard_input(workdir, sentence):
     data = gzip.compress(f"\ufeff{sentence}\n".encode())
     command = ("translate", f"--workdir={workdir}")
@@ -83,6 +84,7 @@ def test_the_same_bytes_give_the_same_from_a_pipe_and_standard_input(workdir, se
     assert emnat(*command, "--input=/dev/stdin").communicate(data)[0] == plain
 
 
+@pytest.mark.slow
 def test_n_best_and_scores_are_one_format(translate, workdir, tmp_path, capsys, sentence):
     for role in ("teacher", "student"):
         best, _ = translate(f"{sentence}\n\n{sentence}\n", f"--role={role}")
@@ -203,7 +205,8 @@ def test_output_into_a_closed_pipe(words, unbuffered):
     )  # argparse itself hears of no unbuffered failure
 
 
-@pytest.mark.parametrize("ending", ["", pytest.param(".gz", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["", ".gz"])
 def test_a_killed_translation_goes_on(workdir, tmp_path, sentence, ending):
     words = sentence.split()
     source = [f"{words[i % len(words)]} {words[i // 7 % len(words)]}" for i in range(4_000)]
@@ -229,6 +232,7 @@ def test_a_killed_translation_goes_on(workdir, tmp_path, sentence, ending):
     assert not list(tmp_path.glob(".out*"))
 
 
+@pytest.mark.slow
 def test_another_input_starts_where_it_differs(workdir, tmp_path, sentence):
     """An unfinished output of other lines is used as far as they are the same."""
     (tmp_path / "in").write_bytes((f"{sentence}\n" * 1_024).encode() + b"\xff\n")

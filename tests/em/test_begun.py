@@ -122,6 +122,7 @@ OTHER = {
 }
 
 
+@pytest.mark.slow
 def test_a_model_is_not_said_to_be_another(finished, tmp_path, capsys):
     """Neither finished nor half done; and what the message advises works."""
     model = tmp_path / "m"

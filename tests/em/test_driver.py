@@ -44,25 +44,6 @@ def test_a_student_can_be_its_own_proposer(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_student_whose_e_steps_choose_the_first_is_its_control(tmp_path):
-    """One list for all rounds; whatever a control is given to learn is what a choice of the first is."""
-    frozen = {"student_data": "selected", "update_teacher": False, "rounds": 2}
-    config = dataclasses.replace(small_config(**frozen), select=SelectConfig(rule="teacher_top1"))
-    report = run_em(tmp_path / "run", config)
-    for found in report["rounds"][1:]:
-        assert found["student"]["training"] == found["control"]["training"]
-        assert found["student"]["test"] == found["control"]["test"]
-    assert report["rounds"][1]["student"]["training"] != report["rounds"][2]["student"]["training"]
-    over = [effect for effect in report["effects"] if effect["over"] == "control"]
-    assert [(effect["system"], effect["after"] - effect["before"]) for effect in over] == [("student", 0.0)]
-    first = {row.row: row.targets[0] for row in read_dataset(tmp_path / "run/rounds/0/n_best")}
-    for index in (0, 1):
-        for row in read_dataset(tmp_path / f"run/rounds/{index}/candidates"):
-            np.testing.assert_array_equal(row.targets[0], first[row.row])
-            np.testing.assert_array_equal(row.scores["teacher0_log_prob"], row.scores["teacher_log_prob"])
-
-
-@pytest.mark.slow
 def test_an_e_step_inside_the_loss_runs_through(tmp_path):
     report = run_em(tmp_path / "run", small_config(student_data="candidates"))
     assert [item["round"] for item in report["rounds"]] == [0, 1]
@@ -165,31 +146,6 @@ def test_candidates_of_both_models_are_joined_and_scored_alike(finished, tmp_pat
     for column, model in scorers.items():
         expected = model.score_pairs(sentence_pairs(*zip(*flat)))
         np.testing.assert_allclose(np.concatenate([row.scores[column] for row in rows]), expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize("include_reference", [False, True])
-def test_what_a_student_adds_to_a_list_is_what_both_propose_together(include_reference, finished, tmp_path):
-    """A frozen teacher's list is searched for once, and the students of all rounds add to it."""
-    directory, _ = finished
-    work = workspace(directory)
-    teacher, student = (round_model(work, 0, role) for role in ("teacher", "student"))
-    shared = {
-        "num_candidates": 2,
-        "include_reference": include_reference,
-        "vocabulary": work.vocabulary,
-    }
-    source, scorers = directory / "data/valid", {"student_log_prob": student}
-    distill([teacher], source, tmp_path / "list", **shared)
-    distill([student], tmp_path / "list", tmp_path / "extended", extends=True, scorers=scorers, **shared)
-    distill([teacher, student], source, tmp_path / "both", scorers=scorers, **shared)
-    extended, both = (list(read_dataset(tmp_path / name)) for name in ("extended", "both"))
-    assert any(1 in row.scores["proposer"] for row in both)
-    assert include_reference == any(1 in row.scores.get("from_reference", ()) for row in both)
-    for ours, theirs in zip(extended, both, strict=True):
-        assert [target.tolist() for target in ours.targets] == [target.tolist() for target in theirs.targets]
-        assert ours.scores.keys() == theirs.scores.keys()
-        for name, column in ours.scores.items():
-            np.testing.assert_allclose(column, theirs.scores[name], rtol=1e-5)
 
 
 @pytest.mark.slow

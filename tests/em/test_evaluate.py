@@ -11,7 +11,14 @@ import pytest
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.pairs import load_pairs
-from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, evaluate_round, held_out_pairs, read_texts
+from emnat_jax.em.evaluate import (
+    EvaluationOptions,
+    RoundModels,
+    StudentData,
+    evaluate_round,
+    held_out_pairs,
+    read_texts,
+)
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
@@ -80,7 +87,11 @@ def test_several_references_are_scored_in_every_round(finished, tmp_path):
     work.check()
     folders = RoundModels(*(work.round_folder(0, role) for role in ("teacher", "student", "teacher")))
     evaluate_round(
-        work.context, EvaluationOptions.of(work.config), 0, folders, directory / "rounds/0/distilled"
+        work.context,
+        EvaluationOptions.of(work.config),
+        0,
+        folders,
+        StudentData(directory / "rounds/0/distilled"),
     )
     result = json.loads((tmp_path / "run/rounds/0/eval.json").read_text())
     for role in ("teacher", "student", "student_rescored"):

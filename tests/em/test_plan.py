@@ -114,7 +114,9 @@ def test_students_add_to_the_one_list_of_a_frozen_teacher():
     plan = make_plan(config)
     assert [stage.output for stage in plan if stage.kind == "n_best"] == ["rounds/0/n_best"]
     made = [stage for stage in plan if stage.kind == "candidates"]
-    assert [(stage.data, stage.teacher, stage.extends) for stage in made] == [("rounds/0/n_best", None, True)] * 2
+    assert [(stage.data, stage.teacher, stage.extends) for stage in made] == [
+        ("rounds/0/n_best", None, True)
+    ] * 2
     assert {stage.options(config).proposers for stage in made} == {("student",)}
 
 
@@ -125,7 +127,8 @@ def test_the_e_step_inside_the_loss_has_one_list_of_a_frozen_teacher():
 
 
 @pytest.mark.parametrize(
-    "em", [{"student_data": "raw"}, {"student_data": "candidates", "update_teacher": False}, {"control": False}]
+    "em",
+    [{"student_data": "raw"}, {"student_data": "candidates", "update_teacher": False}, {"control": False}],
 )
 def test_there_is_no_control_where_it_would_be_the_student_or_is_not_asked_for(em):
     plan = make_plan(small_config(**em))

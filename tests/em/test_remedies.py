@@ -242,6 +242,7 @@ def test_scores_that_are_missing_are_added_as_the_message_says(finished, tmp_pat
     assert run(*select, f"--candidates={candidates}", capsys=capsys)[0] == 0
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_divide_are_made_to(copy, tmp_path, capsys):
     train = ["train", "--role=student", f"--workdir={copy}", f"--output={tmp_path / 'model'}"]
     train += ["--config.student_train.steps=2", "--config.student_train.accumulate=3"]

@@ -41,6 +41,7 @@ def copy(finished, tmp_path):
     return directory
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_with_more_rounds_and_other_settings(finished, copy):
     config = changed(em__rounds=2, **FREE)
     report = run_em(copy, config)

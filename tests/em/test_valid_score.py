@@ -44,6 +44,7 @@ def valid_rows(work):
     return list(read_dataset(work.directory / "data/valid"))[:ROWS]
 
 
+@pytest.mark.slow
 def test_bleu_is_that_of_the_models_own_outputs(finished, tmp_path):
     work, manifest, figures = trained(finished, tmp_path / "model", config_with(best_by="bleu"))
     chosen = manifest.options["chosen"]

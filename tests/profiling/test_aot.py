@@ -32,6 +32,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 @NEEDS_LIBTPU
 def test_a_train_step_is_compiled_for_eight_chips():
     status, output, errors = compile_for(

@@ -81,6 +81,7 @@ def test_places_that_fail_are_named_and_the_others_count(tmp_path, monkeypatch):
         measure_growth(few, [sys.executable, str(child)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not reset_peak(), reason="the system does not let the peak start anew")
 def test_the_memory_is_that_of_a_run_and_of_the_arrays_before_it(monkeypatch):
     monkeypatch.setattr(growth_point, "_array_bytes", lambda: 1000)

@@ -81,6 +81,7 @@ def test_the_vocabulary_has_as_many_pieces():
     assert RandomSize("tiny", 1234, LENGTH).vocabulary().size == 1234
 
 
+@pytest.mark.slow
 def test_systems_are_named_by_family_with_a_choice_of_layers(tmp_path):
     systems = RandomSystems(SIZE, make_layout(MeshConfig()), tmp_path, threads=1)
     named = [

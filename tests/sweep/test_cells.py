@@ -79,7 +79,7 @@ def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
         assert main(["sweep", f"--workdir={tmp_path}", *options]) == 2
         assert says in capsys.readouterr().err
     assert main(["sweep", f"--workdir={tmp_path}", f"--config={grid}", "--plan"]) == 0
-    assert "to do  vanilla/posterior, seed 1: 0 of 12 stages" in capsys.readouterr().out
+    assert "to do  vanilla/posterior, seed 1: 0 of 13 stages" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -69,7 +69,8 @@ def test_the_mean_of_the_best_is_used(tmp_path):
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 8]
 
 
-@pytest.mark.parametrize("steps", [9, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 13))])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [3, 9, 13])
 def test_resumed_equals_unbroken_with_patience_and_averaging(tmp_path, steps):
     """Bit for bit; the best is that of step 10, and with the two beside it the mean, at step 16 of 40."""
     config = runs.with_config(steps=40, eval_every=2, checkpoint_every=5, patience=3, average_best=3)
