@@ -62,7 +62,7 @@ SENTENCES = {"latency": 128, "throughput": 1_000, "distill": 1_000}  # timed unl
 # Of the options whose default depends on what is measured; `growth` has its own.
 DEFAULTS = {"batch": "1,8,32,128", "num_candidates": "1,8", "length": 25, "vocab": 10_000, "size": "base"}
 # `latency --random` as README has it: sentences of 25 tokens, one at a time and in batches.
-SPEED_TABLE = {"batch": "1,32", "sentences": 32, "vocab": 32_000}
+SPEED_TABLE_OPTIONS = {"batch": "1,32", "sentences": 32, "vocab": 32_000}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +145,7 @@ def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     if args.what == "growth":
         return BASE
     found = {**DEFAULTS, "sentences": SENTENCES.get(args.what, 1)}
-    return {**found, **SPEED_TABLE} if args.random and args.what == "latency" else found
+    return {**found, **SPEED_TABLE_OPTIONS} if args.random and args.what == "latency" else found
 
 
 def _check_kinds(args: argparse.Namespace, processes: Processes) -> None:

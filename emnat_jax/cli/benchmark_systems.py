@@ -73,7 +73,7 @@ def _random(
     work: Workspace, args: argparse.Namespace, folder: str, threads: int
 ) -> tuple[list[System], Sample]:
     from emnat_jax.profiling.random_models import RandomSize
-    from emnat_jax.profiling.random_systems import SPEED_TABLE, RandomSystems, default_names
+    from emnat_jax.profiling.random_systems import SPEED_TABLE_SYSTEMS, RandomSystems, default_names
     from emnat_jax.profiling.system_names import RANDOM_OPTIONS, Known, parse_systems
 
     require(
@@ -84,7 +84,7 @@ def _random(
     if args.families:
         names = default_names(args.families.split(","))
     else:
-        names = parse_systems(args.systems or SPEED_TABLE, known)
+        names = parse_systems(args.systems or SPEED_TABLE_SYSTEMS, known)
     systems = RandomSystems(size, work.layout, folder, threads).open(names)
     return systems, size.sample(args.sentences)
 

@@ -100,7 +100,7 @@ def _forward(states, table, bias, targets, options):
         change = (weight * change).astype(options.dtype)
         of_states = _dot(change, layer.table)
         # The small operand is transposed, and the sum of all parts: never the gradient of the logits.
-        columns = jax.lax.optimization_barrier(_rows(part.states).astype(options.dtype).T)
+        columns = jax.lax.optimization_barrier(_positions_of(part.states).astype(options.dtype).T)
         by_dimension += _dot(columns, change)
         of_bias += jnp.sum(change, axis=0, dtype=jnp.float32)
         return (_added(sums, new), by_dimension, of_bias), of_states.reshape(part.states.shape)
@@ -143,7 +143,7 @@ def _parts(states: Array, targets: Targets, rows: int) -> _Part:
 
 
 def _logits(layer: _Layer, states: Array) -> Float[Array, "N V"]:
-    logits = _dot(_rows(states).astype(layer.table.dtype), layer.table, (1, 1)) + layer.bias[None]
+    logits = _dot(_positions_of(states).astype(layer.table.dtype), layer.table, (1, 1)) + layer.bias[None]
     return nn.with_logical_constraint(logits, ("batch", "vocab"))
 
 
@@ -151,7 +151,7 @@ def _sums(layer: _Layer, logits: Array, part: _Part, smoothing: float) -> tuple[
     """The sums over these positions, and each one's normaliser f32[N]."""
     normaliser = jax.nn.logsumexp(logits, axis=-1)
     chosen = jnp.take_along_axis(logits, part.tokens.reshape(-1, 1), axis=1)[:, 0]
-    states = _rows(part.states).astype(jnp.float32)
+    states = _positions_of(part.states).astype(jnp.float32)
     uniform = jnp.dot(states, layer.mean_row, precision="highest") + layer.mean_bias
     wanted = (1.0 - smoothing) * chosen + smoothing * uniform
     weight = part.weight.reshape(-1)
@@ -163,7 +163,7 @@ def _dot(a: Array, b: Array, over: tuple[int, int] = (1, 0)) -> jax.Array:
     return jax.lax.dot_general(a, b, ((over[:1], over[1:]), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _rows(x: Array) -> jax.Array:
+def _positions_of(x: Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1])
 
 

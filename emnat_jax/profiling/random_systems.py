@@ -19,7 +19,7 @@ from emnat_jax.runtime.mesh import Layout
 TEACHER = "ar"
 # What README compares: an engine's greedy search, the same with few decoder layers, students in one pass,
 # without and with a shortlist of the target vocabulary.
-SPEED_TABLE = (
+SPEED_TABLE_SYSTEMS = (
     "ar:ctranslate2:int8,ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8,vanilla:onnx:int8:shortlist=50,"
     "ctc:onnx:int8:decoder=greedy,ctc:onnx:int8:decoder=greedy:shortlist=50,"
     "dag:onnx:int8:decoder=lookahead,dag:onnx:int8:decoder=lookahead:shortlist=50"
