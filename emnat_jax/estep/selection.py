@@ -18,7 +18,7 @@ from emnat_jax.estep.constraints import constrained_weights
 from emnat_jax.estep.posterior import posterior_weights, sample
 from emnat_jax.estep.rules import choose, rule_scores
 from emnat_jax.estep.scores import Scores, Weights, padded
-from emnat_jax.estep.statistics import count_choices, summarise_choices
+from emnat_jax.estep.statistics import COMPARED_ROWS, compare_choices, count_choices, summarise_choices
 from emnat_jax.evaluation.bleu import sentence_quality
 from emnat_jax.types import NEG_INF
 
@@ -52,32 +52,46 @@ def select(
 
     Each process makes its own shards. The manifest's options hold the rule, the weights (also one that a
     constraint has raised) and statistics: ranks chosen, agreement with the teacher's best, log p_teacher0 a
-    token of the choices and of the teacher's best. Raises UserError for missing columns and for a constraint
-    that no weight meets.
+    token and sentence chrF++ of the choices and of the teacher's best. Raises UserError for missing columns
+    and for a constraint that no weight meets.
     """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
     selector = Selector(config, vocabulary, seed, source, scoring)
-    compared = {"scoring": dataclasses.asdict(scoring)} if config.needs_quality else {}
+    scored_by = {"scoring": dataclasses.asdict(scoring)} if config.needs_quality else {}
     weights, constraint = constrained_weights(config, _tables(read, selector, workers), workers.processes)
     provenance = Provenance(
         "selected",
         fingerprints={**read.fingerprints, "source": read.content_hash},
-        options={"select": to_dict(config), **compared, "weights": weights._asdict(), **constraint},
+        options={"select": to_dict(config), **scored_by, "weights": weights._asdict(), **constraint},
         seed=seed,
     )
+
+    compared = _compared_rows(read)
 
     def make_shard(name: str | None) -> Mapping[str, int | float]:
         if name is None or not workers.part.writes:
             return {}
-        candidates = offered(read_shard(source / name), config)
+        rows = list(read_shard(source / name))
+        candidates = offered(rows, config)
         chosen = read_or_make(output / name, lambda: choose_rows(candidates, selector, weights))
-        return count_choices(candidates, chosen)
+        first = offered(rows[: compared[name]], config)
+        found = compare_choices(first, chosen[: len(first)], vocabulary)
+        return {**count_choices(candidates, chosen), **found}
 
     def conclude(rows: int, counts: Mapping[str, int | float]) -> Conclusion:
         return Conclusion({"no_candidate": read.rows_out - rows}, {"statistics": summarise_choices(counts)})
 
     return derive_dataset(read, output, provenance, make_shard=make_shard, conclude=conclude, workers=workers)
+
+
+def _compared_rows(read: Manifest) -> dict[str, int]:
+    """Of each shard how many rows are compared with references: the first of the whole set."""
+    left, found = COMPARED_ROWS, {}
+    for shard in read.shards:
+        found[shard["name"]] = min(left, shard["rows"])
+        left -= found[shard["name"]]
+    return found
 
 
 def _tables(read: Manifest, selector: Selector, workers: ShardWorkers) -> dict[str, Scores]:

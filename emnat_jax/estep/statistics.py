@@ -1,4 +1,4 @@
-"""Statistics of the choices: which ranks were taken, how often the teacher's best, how likely they are."""
+"""Statistics of the choices: which ranks were taken, how likely they are, how near to the references."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 
 from emnat_jax.artifacts.records import REFERENCE, Row
+from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.evaluation.bleu import sentence_quality
+
+COMPARED_ROWS = 1_000  # the first of a set are compared with their references, whatever the rule
 
 
 def count_choices(candidates: list[Row], chosen: list[Row]) -> dict[str, float]:
@@ -30,11 +34,29 @@ def count_choices(candidates: list[Row], chosen: list[Row]) -> dict[str, float]:
     return sums
 
 
+def compare_choices(candidates: list[Row], chosen: list[Row], vocabulary: Vocabulary) -> dict[str, float]:
+    """Sums of sentence chrF++, from 0 to 1, over the rows of one shard that have a reference.
+
+    Of the choices, each by its weight, and of the first places.
+    """
+    sums: defaultdict[str, float] = defaultdict(float)
+    quality = sentence_quality("chrf")
+    for row, choice in zip(candidates, chosen, strict=True):
+        if not row.target_text:
+            continue
+        texts = [vocabulary.decode(target) for target in (row.targets[0], *choice.targets)]
+        first, *others = quality(texts, row.target_text)
+        sums["quality"] += float(np.dot(others, choice.scores.get("weight", np.ones(1))))
+        sums["rank1_quality"] += first
+        sums["compared"] += 1
+    return sums
+
+
 def summarise_choices(sums: Mapping[str, float | int]) -> dict[str, Any]:
-    """Histogram of ranks, agreement with the best ranked, and nats a token under round 0's teacher."""
+    """The figures of `report.record.Selection` out of the sums over all shards."""
     sums = defaultdict(float, sums)
     ranks = {int(name.split()[1]): count for name, count in sums.items() if name.startswith("rank ")}
-    rows = max(sums["rows"], 1)
+    rows, compared = max(sums["rows"], 1), int(sums["compared"])
     return {
         "rank_histogram": [ranks.get(rank, 0) for rank in range(max(ranks, default=-1) + 1)],
         "agreement": ranks.get(0, 0) / rows,
@@ -44,4 +66,7 @@ def summarise_choices(sums: Mapping[str, float | int]) -> dict[str, Any]:
         "teacher0_log_prob_per_token": sums["teacher0"] / max(sums["tokens"], 1),
         "rank1_teacher0_log_prob_per_token": sums["rank1_teacher0"] / max(sums["teacher_tokens"], 1),
         "tokens_per_target": sums["tokens"] / rows,
+        "compared_rows": compared,
+        "quality": sums["quality"] / compared if compared else None,
+        "rank1_quality": sums["rank1_quality"] / compared if compared else None,
     }

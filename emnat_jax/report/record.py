@@ -155,6 +155,9 @@ class Selection:
     rank1_teacher0_log_prob_per_token: float  # of the first places
     tokens_per_target: float
     share_valid: float | None = None  # as in Scores
+    compared_rows: int = 0  # the first sources, whose candidates were compared with their references
+    quality: float | None = None  # mean sentence chrF++ of the choices, from 0 to 1; None: not measured
+    rank1_quality: float | None = None  # of the first places
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The E-step over a set: soft outputs, references as candidates, constraints. The set is one of made rows."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -23,6 +24,7 @@ from emnat_jax.data.shard_workers import ShardWorkers
 from emnat_jax.errors import UserError
 from emnat_jax.estep.scores import Weights
 from emnat_jax.estep.selection import Selector, choose_rows, score_table, select
+from emnat_jax.estep.statistics import compare_choices, summarise_choices
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
 from tests.estep.candidates import REFERENCES, STUDENT, TEACHER0, Letters, chosen, tokens
@@ -215,3 +217,53 @@ def test_many_light_candidates_weigh_together(tmp_path):
     config = SelectConfig(output="weighted", beta=0.0, normalise_length=False)
     (found,) = choose_rows([row], Selector(config), Weights(1, 0))
     assert len(found.targets) == 120 and found.scores["weight"].max() == pytest.approx(0.0242, abs=1e-3)
+
+
+# Sentence chrF++: n-grams of up to six characters and two words, recall counts twice. "a b c" for "a b" has 2
+# of 3 characters and 1 of 2 pairs right, words alike: P = 7/12, R = 1, F = 5 P R / (4 P + R) = 7/8.
+FIRST = [7 / 8, 5 / 14, 5 / 13, 0.0]  # of the first candidates; "b a" for "a b c": P = 1/2, R = 1/3
+TAKEN = [7 / 8, 1.0, 1.0, 1.0]  # of those that the student likes best
+
+
+@pytest.mark.parametrize("rows", [4, 3, 1])
+def test_choices_are_compared_with_the_references_of_the_first_rows(rows, candidates, tmp_path, monkeypatch):
+    """Of the whole set, which has two shards."""
+    monkeypatch.setattr("emnat_jax.estep.selection.COMPARED_ROWS", rows)
+    found = chosen(candidates, tmp_path / "out", rule="student_top1")[1]["statistics"]
+    assert found["compared_rows"] == rows and sum(found["rank_histogram"]) == 4
+    assert found["quality"] == pytest.approx(sum(TAKEN[:rows]) / rows)
+    assert found["rank1_quality"] == pytest.approx(sum(FIRST[:rows]) / rows)
+
+
+def test_a_weighted_choice_is_compared_by_its_weights_and_a_row_without_a_reference_not_at_all():
+    row = Row(0, tokens("a"), [tokens("a b c"), tokens("c"), tokens("a b")], "a", "a b")
+    weights = {"weight": np.array([0.25, 0.75])}
+    choice = dataclasses.replace(row, targets=[row.targets[0], row.targets[2]], scores=weights)
+    unknown = dataclasses.replace(row, target_text="")
+    found = summarise_choices(compare_choices([row, unknown], [choice, unknown], Letters()))
+    assert found["quality"] == pytest.approx(0.25 * 7 / 8 + 0.75)
+    assert found["rank1_quality"] == pytest.approx(7 / 8) and found["compared_rows"] == 1
+    nothing = summarise_choices(compare_choices([unknown], [unknown], Letters()))
+    assert nothing["quality"] is nothing["rank1_quality"] is None
+
+
+def test_two_processes_compare_the_rows_that_one_does(candidates, tmp_path, monkeypatch):
+    """Each makes one shard; what the first gathers is given to the second."""
+    monkeypatch.setattr("emnat_jax.estep.selection.COMPARED_ROWS", 3)
+    _, alone = chosen(candidates, tmp_path / "alone", rule="student_top1")
+    heard = []
+
+    class First(Processes):
+        def gather(self, name, value):
+            heard.append(json.loads(json.dumps(value)))
+            raise InterruptedError
+
+    class Second(Processes):
+        def gather(self, name, value):
+            return [*heard, value]
+
+    for index, processes in enumerate((First(), Second())):
+        workers = ShardWorkers(processes, DataPart(index, 2, True), lambda text: None)
+        with contextlib.suppress(InterruptedError):
+            _, both = chosen(candidates, tmp_path / "both", workers=workers, rule="student_top1")
+    assert both["statistics"] == alone["statistics"] and both["statistics"]["compared_rows"] == 3

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from emnat_jax.errors import UserError
-from emnat_jax.report.convert import dumps, loads
-from emnat_jax.report.record import Report, SystemScores
+from emnat_jax.report.convert import dumps, from_json, loads, to_json
+from emnat_jax.report.record import Report, Selection, SystemScores
 from emnat_jax.report.sweep_record import (
     CellSummary,
     Gain,
@@ -19,7 +19,7 @@ from emnat_jax.report.sweep_record import (
     SweepReport,
 )
 from emnat_jax.report.timings import BatchTiming, Machine, Throughput, Timing
-from tests.report.made import EFFECT, SCORES, report
+from tests.report.made import EFFECT, SCORES, SELECTION, report
 
 TIMING = Timing(
     "student",
@@ -190,3 +190,12 @@ def test_another_schema_version_is_refused_with_a_sentence(version, says):
 def test_a_whole_number_is_a_number():
     text = dumps(EFFECT).replace("20.0", "20")
     assert read(type(EFFECT), text) == EFFECT
+
+
+def test_choices_that_were_never_compared_with_references_are_read():
+    """As in the workdir of a version that did not measure it."""
+    values = to_json(SELECTION)
+    for name in ("compared_rows", "quality", "rank1_quality"):
+        del values[name]
+    found = from_json(Selection, values, "MANIFEST.json", "make it again")
+    assert found == SELECTION and found.quality is found.rank1_quality is None

@@ -75,6 +75,17 @@ def test_the_page_says_what_was_trained_how_good_and_whether_em_helped():
         assert part in text, part
 
 
+def test_the_nearness_of_choices_to_references_has_columns_where_it_was_measured():
+    assert "chrF++, choices" not in page(report())
+    first, last = report().rounds
+    found = dataclasses.replace(first.selection, compared_rows=1_000, quality=0.615, rank1_quality=0.58)
+    old = dataclasses.replace(last, selection=first.selection)
+    rounds = (dataclasses.replace(first, selection=found), old)
+    text = page(changed(rounds=rounds))
+    assert "<th>chrF++, choices</th><th>chrF++, rank 1</th>" in text and "in the mean of the first 1,000." in text
+    assert "<td>61.50</td><td>58.00</td>" in text and "<td>-</td><td>-</td>" in text
+
+
 def test_steps_add_up_where_a_model_goes_on():
     assert page(report()).count("<td>+40 (80 in all)</td>") == 2
     frozen = page(trained_with(update_teacher=False, student_data="selected"))
