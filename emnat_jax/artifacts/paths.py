@@ -42,8 +42,13 @@ def round_folder(index: int) -> str:
 
 
 def model(index: int, role: str) -> str:
-    """The teacher, the student or the control that round `index` trains."""
+    """The teacher, the student, the control or the student of a fold that round `index` trains."""
     return f"{round_folder(index)}/{role}"
+
+
+def fold(index: int) -> str:
+    """What the student that does not learn from fold `index` is called in the folder of a round."""
+    return f"fold_{index}"
 
 
 def distilled(index: int) -> str:

@@ -1,6 +1,7 @@
 """Every configuration option and its default, the quickstart's. A default is written nowhere else."""
 
 from emnat_jax.config.data import DataConfig, VocabConfig
+from emnat_jax.config.em import EMConfig, SelectConfig
 from emnat_jax.config.families import (
     FAMILIES,
     AROptions,
@@ -18,12 +19,10 @@ from emnat_jax.config.model import SIZES, ModelConfig, ModelSpec, TransformerSpe
 from emnat_jax.config.program import (
     ROLES,
     Config,
-    EMConfig,
     EvaluationConfig,
     MeshConfig,
     OptimConfig,
     Role,
-    SelectConfig,
     TrainConfig,
 )
 from emnat_jax.config.rules import RULES, RuleSpec

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
+from emnat_jax.data.folds import Fold
 from emnat_jax.data.prepare import set_names
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.candidates import Candidates
@@ -29,25 +30,12 @@ def make_plan(config: Config) -> list[Stage]:
 def _round(config: Config, index: int) -> list[Stage]:
     """Teacher, what the student learns from, student and its control, evaluation."""
     teacher, student = _teacher(config, index), paths.model(index, "student")
-    learned, targets = _student_data(config, index), _targets(config)
-    mono, made_of_mono = _mono(config, index)
-    start = _student_start(config, index)
-    control = _control(config, index)
+    learned, control = _student_data(config, index), _control(config, index)
     return [
         *_train_teacher(config, index),
         *learned.made,
-        *made_of_mono,
-        Train(
-            student,
-            index,
-            "student",
-            learned.data,
-            learned.base,
-            start,
-            targets,
-            teacher=_judge(config, teacher),
-            mono=mono,
-        ),
+        *_mono(config, index)[1],
+        _train_student(config, index, "student"),
         *control,
         Evaluate(
             paths.evaluation(index),
@@ -57,7 +45,7 @@ def _round(config: Config, index: int) -> list[Stage]:
             student=student,
             teacher0=_teacher(config, 0),
             control=control[0].output if control else None,
-            targets=targets,
+            targets=_targets(config),
         ),
     ]
 
@@ -119,6 +107,33 @@ def _lists(config: Config, index: int) -> _Learned:
     return _Learned(n_best.output, base, made)
 
 
+def _train_student(config: Config, index: int, name: str, left_out: Fold | None = None) -> Stage:
+    """The student of a round, or its like that leaves out a fold; `name` is that of its folder."""
+    learned = _student_data(config, index)
+    start = _teacher(config, 0) if config.em.share_encoder else None
+    if index > 0:
+        start = paths.model(index - 1, name) if config.em.warm_start else None
+    return Train(
+        paths.model(index, name),
+        index,
+        "student",
+        learned.data,
+        learned.base,
+        start,
+        _targets(config),
+        teacher=_judge(config, _teacher(config, index)),
+        mono=_mono(config, index)[0],
+        left_out=left_out,
+    )
+
+
+def _fold_students(config: Config, index: int) -> list[Stage]:
+    """A student for each fold that it leaves out, for the E-step of the round; none without cross-fitting."""
+    count = config.em.folds
+    folds = [Fold(fold, count) for fold in range(count)] if count > 1 else []
+    return [_train_student(config, index, paths.fold(fold.index), fold) for fold in folds]
+
+
 def _control(config: Config, index: int) -> list[Stage]:
     """A student with as many steps as the round's, on what the student of round 0 learned from.
 
@@ -162,12 +177,6 @@ def _mono(config: Config, index: int) -> tuple[str | None, list[Stage]]:
     return output, [*made]
 
 
-def _student_start(config: Config, index: int) -> str | None:
-    if index and config.em.warm_start:
-        return paths.model(index - 1, "student")
-    return _teacher(config, 0) if index == 0 and config.em.share_encoder else None
-
-
 def _targets(config: Config) -> int:
     """Of each row, for a student."""
     is_inside = config.em.student_data == "candidates"
@@ -192,7 +201,9 @@ def _e_step(config: Config, index: int) -> list[Stage]:
     if config.em.candidates_from == ("teacher",):
         # A list that does not depend on the student is a stage of its own, so that students can share it.
         made += [] if is_listed else [n_best]
-        made.append(Score(candidates, index, n_best.output, student, teacher0))
+        folds = _fold_students(config, index)
+        outputs = tuple(stage.output for stage in folds)
+        made += [*folds, Score(candidates, index, n_best.output, student, teacher0, outputs)]
     elif is_listed:
         made.append(Candidates(candidates, index, n_best.output, None, student, teacher0, extends=True))
     else:

@@ -13,6 +13,7 @@ from emnat_jax.artifacts.records import overlay
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.batches import BatchStream, sequential_batches
+from emnat_jax.data.folds import without
 from emnat_jax.data.pairs import Pairs, load_pairs, make_groups, make_pairs
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.begun import begin
@@ -24,6 +25,7 @@ from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import Layout, local_rows, require_rows_divide, row_shares
+from emnat_jax.runtime.progress import Log
 from emnat_jax.training.loop import TrainingRun, fit
 from emnat_jax.training.manifest import finish_model
 from emnat_jax.types import Batch, Params
@@ -77,7 +79,7 @@ def train_model(
     if broadcast(f"{label}: begin", begun):
         context.log(f"{label}: finished before")
         return load_manifest(output)
-    pairs = _training_pairs(options, sets)
+    pairs = _training_pairs(options, sets, lambda text: context.log(f"{label}: {text}"))
     run = _run_of(context, options, pairs, others, output, label)
     result = fit(dataclasses.replace(run, remedy=remedy))
     finish = functools.partial(
@@ -153,9 +155,14 @@ def _load_sets(context: Context, sources: Sources) -> Sets:
     return sets
 
 
-def _training_pairs(options: TrainOptions, sets: Sets) -> Pairs:
-    """The rows of `source`, and of `base` and `mono` those that it does not have."""
-    rows = overlay(*(read_dataset(folder, manifest) for folder, manifest in sets.values()))
+def _training_pairs(options: TrainOptions, sets: Sets, log: Log) -> Pairs:
+    """The rows of `source`, and of `base` and `mono` those that it does not have; without `left_out`."""
+    of_set = {name: read_dataset(folder, manifest) for name, (folder, manifest) in sets.items()}
+    others = [of_set.pop("mono")] if "mono" in of_set else []
+    rows = overlay(*of_set.values())
+    if options.left_out is not None:
+        rows = without(rows, options.left_out, log)
+    rows = overlay(rows, *others)
     if options.targets > 1:
         return make_groups(rows, options.targets, options.prior_beta)
     return make_pairs(rows)

@@ -12,6 +12,7 @@ from emnat_jax.config import (
     Scoring,
     TrainConfig,
 )
+from emnat_jax.data.folds import Fold
 from emnat_jax.em.context import Intervals, derived_seed
 
 
@@ -29,6 +30,7 @@ class TrainOptions:
     prior_beta: float  # of those; 0 where there is one
     scoring: Scoring | None  # of BLEU, where evaluations are compared by it
     seed: int
+    left_out: Fold | None = None  # of the corpus, with its data and with its base; no line of `mono` is
 
     @property
     def data(self) -> DataConfig:
@@ -42,8 +44,10 @@ class TrainOptions:
         return self.model.resolve(vocabulary, self.buckets[-1])
 
 
-def training_options(config: Config, role: str, index: int = 0, targets: int = 1) -> TrainOptions:
-    """Options for training `role` in round `index` on `targets` targets per row."""
+def training_options(
+    config: Config, role: str, index: int = 0, targets: int = 1, *, left_out: Fold | None = None
+) -> TrainOptions:
+    """Options for training `role` in round `index` on `targets` targets per row of those outside a fold."""
     model, train = config.role(role)
     if index and config.em.warm_start:
         train = _shortened(train, config.em)
@@ -59,6 +63,7 @@ def training_options(config: Config, role: str, index: int = 0, targets: int = 1
         prior_beta=config.em.prior_beta if targets > 1 else 0.0,
         scoring=config.scoring if train.chosen_by == "bleu" else None,
         seed=derived_seed(config.seed, index, ROLES.index(role)),
+        left_out=left_out,
     )
 
 

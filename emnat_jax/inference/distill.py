@@ -10,6 +10,7 @@ from etils import epath
 from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard, write_shard
 from emnat_jax.artifacts.shards import is_whole
+from emnat_jax.data.folds import Fold
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
 from emnat_jax.data.vocab import Vocabulary
@@ -88,22 +89,29 @@ def add_score_columns(
     output: epath.PathLike,
     scorers: Mapping[str, TrainedModel],
     *,
+    of_folds: Mapping[str, Sequence[TrainedModel]] = {},
     copies: Mapping[str, str] = {},
     vocabulary: Vocabulary,
     workers: ShardWorkers = ShardWorkers(),
 ) -> Manifest:
     """A copy of a distilled, candidates or selected set with one more column for each of `scorers`.
 
+    `of_folds` gives a column several models, each of which scores the rows of its fold (`data/folds.py`).
     `copies` (new column -> present one) repeats a column under another name: the scores that the model which
     proposed the targets gave them.
     """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
+    for column, models in of_folds.items():
+        fingerprints |= {f"{column}_fold_{fold}": model.fingerprint for fold, model in enumerate(models)}
     fingerprints |= dict.fromkeys(copies, read.fingerprints["model"])
 
     def make_rows(rows: list[Row]) -> list[Row]:
-        return [_with_copies(row, copies) for row in add_scores(rows, scorers)]
+        scored = add_scores(rows, scorers)
+        for column, models in of_folds.items():
+            scored = add_fold_scores(scored, column, models)
+        return [_with_copies(row, copies) for row in scored]
 
     provenance = Provenance(read.kind, fingerprints, read.options, read.seed)
     return _derive(_Source(source, read), output, provenance, make_rows=make_rows, workers=workers)
@@ -230,3 +238,15 @@ def add_scores(rows: Sequence[Row], scorers: Mapping[str, TrainedModel]) -> list
         dataclasses.replace(row, scores=row.scores | {name: parts[i] for name, parts in columns.items()})
         for i, row in enumerate(rows)
     ]
+
+
+def add_fold_scores(rows: Sequence[Row], column: str, models: Sequence[TrainedModel]) -> list[Row]:
+    """The rows with log p of every target under the model of their fold.
+
+    All processes score with every model, also where none of their rows are in its fold.
+    """
+    scored: list[Row] = []
+    for index, model in enumerate(models):
+        fold = Fold(index, len(models))
+        scored += add_scores([row for row in rows if row in fold], {column: model})
+    return sorted(scored, key=lambda row: row.row)

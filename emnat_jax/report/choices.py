@@ -16,7 +16,6 @@ ABOUT = (
 COMPARED = " chrF++ is that of single sentences against their references, in the mean of the first {:,}."
 
 
-
 def choices(rounds: Sequence[RoundReport]) -> str:
     """The section; empty without an E-step."""
     steps = {found.round: found.selection for found in rounds if found.selection}

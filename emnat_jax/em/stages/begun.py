@@ -59,6 +59,8 @@ def _saved_steps(output: epath.Path) -> list[int]:
 def _key(name: str, role: str) -> str:
     """What a name of `made_from` is called in the configuration or on the command line."""
     group, _, rest = name.partition(".")
+    if group == "left_out":
+        return "em.folds"
     if group in ("fingerprints", "shards"):
         return "data" if rest == "source" else rest
     return {"model": f"{role}.{rest}", "train": f"{role}_train.{rest}"}.get(group, name)

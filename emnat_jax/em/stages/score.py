@@ -1,4 +1,4 @@
-"""The teacher's N best with the scores of the student and of round 0's teacher."""
+"""The teacher's N best with the scores of the student, or of those of the folds, and of round 0's teacher."""
 
 import dataclasses
 from typing import ClassVar
@@ -9,6 +9,7 @@ from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, score_program
 from emnat_jax.inference.distill import add_score_columns
+from emnat_jax.inference.model import TrainedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Score(Stage[ScoreOptions]):
     data: str
     student: str
     teacher0: str
+    fold_students: tuple[str, ...] = ()  # in place of `student`: of each fold the one that leaves it out
 
     kind: ClassVar[str] = "score"
 
     def inputs(self) -> dict[str, str]:
-        models = {"student": self.student, "teacher0": self.teacher0}
-        return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models}
+        folds = {f"student_{paths.fold(fold)}": path for fold, path in enumerate(self.fold_students)}
+        models = folds or {"student": self.student}
+        return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models, "teacher0": self.teacher0}
 
     def options(self, config: Config) -> ScoreOptions:
         reference = config.select.include_reference  # which no model gave a score
@@ -44,16 +47,18 @@ class Score(Stage[ScoreOptions]):
         )
 
     def run(self, options: ScoreOptions, context: Context) -> None:
-        scored = {"student_log_prob": self.student}
+        def load(path: str) -> TrainedModel:
+            return context.load_model(context.directory / path, options.buckets)
+
+        scored = {} if self.fold_students else {"student_log_prob": self.student}
         if not options.has_teacher0:
             scored["teacher0_log_prob"] = self.teacher0
+        folds = [load(path) for path in self.fold_students]
         add_score_columns(
             context.directory / self.data,
             context.directory / self.output,
-            {
-                column: context.load_model(context.directory / path, options.buckets)
-                for column, path in scored.items()
-            },
+            {column: load(path) for column, path in scored.items()},
+            of_folds={"student_log_prob": folds} if folds else {},
             copies={"teacher0_log_prob": "teacher_log_prob"} if options.has_teacher0 else {},
             vocabulary=context.vocabulary,
             workers=context.workers,

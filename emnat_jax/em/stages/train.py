@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
+from emnat_jax.data.folds import Fold
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, decode_program, loss_program, train_program
@@ -15,16 +16,17 @@ from emnat_jax.em.train_options import TrainOptions, training_options
 
 @dataclasses.dataclass(frozen=True)
 class Train(Stage[TrainOptions]):
-    """Makes the teacher or the student of a round, or its control."""
+    """Makes the teacher or the student of a round, its control, or a student that leaves out a fold."""
 
     round: int
-    role: str  # whose configuration; a control has the student's
+    role: str  # whose configuration; all but the teacher have the student's
     data: str
     base: str | None = None
     start: str | None = None
     targets: int = 1
     teacher: str | None = None  # only where the training looks at its translations of the valid split
     mono: str | None = None
+    left_out: Fold | None = None  # of the corpus
 
     kind: ClassVar[str] = "train"
 
@@ -39,7 +41,7 @@ class Train(Stage[TrainOptions]):
         return {"vocabulary": paths.DATA} | {name: maker_of(path) for name, path in read.items() if path}
 
     def options(self, config: Config) -> TrainOptions:
-        return training_options(config, self.role, self.round, self.targets)
+        return training_options(config, self.role, self.round, self.targets, left_out=self.left_out)
 
     def conditions(self, config: Config) -> dict[str, Any]:
         """Whether there is such a round at all: the rules that may end the rounds before it."""
