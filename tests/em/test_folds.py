@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 
 from emnat_jax.artifacts.manifest import (
     Provenance,
@@ -15,10 +16,12 @@ from emnat_jax.artifacts.manifest import (
 )
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.cli.configuration import read_config
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.folds import Fold, without
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.resume import describe, keep_config
 from emnat_jax.em.signature import signatures
+from emnat_jax.em.stages.begun import begin
 from emnat_jax.em.train_model import _training_pairs
 from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
@@ -70,7 +73,8 @@ def test_the_other_stages_are_those_of_a_run_without_folds(em):
     first = outputs.index("rounds/0/candidates")
     assert [name for name in after if "fold" not in name] == outputs
     assert all(before[name] == after[name] for name in outputs[:first])
-    assert not any(before[name] == after[name] for name in outputs[first:] if "control" not in name)
+    same = [name for name in outputs[first:] if before[name] == after[name]]
+    assert same == ["rounds/1/control"]
     assert [stage.output for stage in common_stages(crossed, small_config(folds=3, **em))][:first] == outputs[
         :first
     ]
@@ -171,6 +175,23 @@ def test_folds_may_be_changed_until_a_list_was_scored(finished, tmp_path):
     (line,) = (line for line in lines if "rounds/0/fold_1 " in line)
     assert line.startswith("to do  train") and "start: rounds/0/teacher" in line
     assert "would be refused: em.folds" in lines[-2]
+
+
+def test_a_training_that_was_begun_goes_on_only_with_its_fold(tmp_path):
+    """One of a version without folds has none."""
+    model, said = epath.Path(tmp_path / "model"), []
+    options = to_dict(training_options(small_config(), "student"))
+    of_fold = [{**options, "left_out": to_dict(Fold(0, count))} for count in (2, 3)]
+    assert options.pop("left_out") is None
+    assert not begin(model, options, said.append, starts_over=False)
+    (model / "checkpoints/3").mkdir(parents=True)
+    assert not begin(model, {**options, "left_out": None}, said.append, starts_over=False)
+    for other in of_fold:
+        with pytest.raises(UserError, match=r"other data or options \(em\.folds\), saved after step 3"):
+            begin(model, other, said.append, starts_over=False)
+        begin(model, other, said.append, starts_over=True)
+        (model / "checkpoints/3").mkdir(parents=True)
+    assert len(said) == 2
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from emnat_jax.artifacts.manifest import read_dataset
 from tests import joint
 from tests.em.test_kill import outcome
 
@@ -51,6 +53,19 @@ def test_any_number_of_processes_makes_the_same_run(alone, tmp_path, count, devi
     for name, lines in one["metrics"].items():
         for line, other in zip(lines, many["metrics"][name], strict=True):
             assert line == pytest.approx(other, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_scores_with_the_students_of_the_folds(tmp_path):
+    """Of the two shards one has a single row: its process has none for the student of the other fold."""
+    scores = []
+    for count, devices in ((1, 2), (2, 1)):
+        directory = tmp_path / str(count)
+        emnat(count, devices, "em", directory, "--config.em.folds=2", "--config.em.rows=65")
+        rows = list(read_dataset(directory / "rounds/0/candidates"))
+        scores.append(np.concatenate([row.scores["student_log_prob"] for row in rows]))
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
 @pytest.mark.slow
