@@ -30,7 +30,7 @@ class TrainOptions:
     prior_beta: float  # of those; 0 where there is one
     scoring: Scoring | None  # of BLEU, where evaluations are compared by it
     seed: int
-    left_out: Fold | None = None  # of the corpus, with its data and with its base; no line of `mono` is
+    left_out: Fold | None = None  # rows of data and base that are not learned; mono has none of them
 
     @property
     def data(self) -> DataConfig:
@@ -47,7 +47,7 @@ class TrainOptions:
 def training_options(
     config: Config, role: str, index: int = 0, targets: int = 1, *, left_out: Fold | None = None
 ) -> TrainOptions:
-    """Options for training `role` in round `index` on `targets` targets per row of those outside a fold."""
+    """Options for training `role` in round `index` on `targets` targets per row, without the rows left out."""
     model, train = config.role(role)
     if index and config.em.warm_start:
         train = _shortened(train, config.em)
