@@ -47,7 +47,7 @@ class TrainOptions:
 def training_options(
     config: Config, role: str, index: int = 0, targets: int = 1, *, left_out: Fold | None = None
 ) -> TrainOptions:
-    """Options for training `role` in round `index` on `targets` targets per row, without the rows left out."""
+    """Options for training `role` in round `index` on `targets` targets of each row that is not left out."""
     model, train = config.role(role)
     if index and config.em.warm_start:
         train = _shortened(train, config.em)
