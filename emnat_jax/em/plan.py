@@ -29,7 +29,7 @@ def make_plan(config: Config) -> list[Stage]:
 def _round(config: Config, index: int) -> list[Stage]:
     """Teacher, what the student learns from, student and its control, evaluation."""
     teacher, student = _teacher(config, index), paths.model(index, "student")
-    learned, targets = _student_data(config, index), _targets(config)
+    learned, targets = _student_data(config, index), _targets(config, index)
     mono, made_of_mono = _mono(config, index)
     start = _student_start(config, index)
     control = _control(config, index)
@@ -88,19 +88,21 @@ class _Learned(NamedTuple):
 def _student_data(config: Config, index: int) -> _Learned:
     # An E-step on some rows leaves the others with the targets that they had (incremental EM, Neal & Hinton
     # 1998; docs/method.md, section 4). Without them a model forgets what a small set does not show.
-    is_partial = config.em.rows is not None
+    base = paths.distilled(0) if config.em.rows is not None else None
     distill = Distill(paths.distilled(index), index, paths.TRAIN, _teacher(config, index))
     match config.em.student_data:
         case "raw":
             return _Learned(paths.TRAIN, None, [])
         case "selected" if index:
-            return _Learned(paths.selected(index - 1), paths.distilled(0) if is_partial else None, [])
+            return _Learned(paths.selected(index - 1), base, [])
+        case "candidates" if index and "student" in config.em.candidates_from:
+            return _Learned(paths.candidates(index - 1), base, [])  # to which the last student has added
         case "candidates":
             return _lists(config, index)
         case "selected" if _has_one_list(config):  # plain distillation is the first of each list
             return _lists(config, index)
         case _:
-            return _Learned(distill.output, paths.distilled(0) if is_partial and index else None, [distill])
+            return _Learned(distill.output, base if index else None, [distill])
 
 
 def _has_one_list(config: Config) -> bool:
@@ -136,7 +138,7 @@ def _control(config: Config, index: int) -> list[Stage]:
             first.data,
             first.base,
             before if config.em.warm_start else None,
-            _targets(config),
+            _targets(config, 0),
             teacher=_judge(config, _teacher(config, 0)),
             mono=_mono(config, 0)[0],
         )
@@ -168,10 +170,12 @@ def _student_start(config: Config, index: int) -> str | None:
     return _teacher(config, 0) if index == 0 and config.em.share_encoder else None
 
 
-def _targets(config: Config) -> int:
-    """Of each row, for a student."""
-    is_inside = config.em.student_data == "candidates"
-    return config.em.candidates + config.select.include_reference if is_inside else 1
+def _targets(config: Config, index: int) -> int:
+    """Of each row, for the student of a round."""
+    if config.em.student_data != "candidates":
+        return 1
+    proposers = len(config.em.candidates_from) if index else 1
+    return proposers * config.em.candidates + config.select.include_reference
 
 
 def _n_best(config: Config, index: int) -> NBest:
