@@ -78,9 +78,8 @@ def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
     """The first `count` targets of each row as neighbouring pairs, with weights that sum to 1 for each row.
 
     The weights are proportional to the column `weight`; without it to p_teacher^beta, where there is a
-    column teacher_log_prob or teacher0_log_prob (a reference, which has no score, gets the largest weight of the others); else
-    equal.
-    A row with fewer targets repeats its first one with weight 0.
+    column teacher_log_prob or teacher0_log_prob (a reference, which has no score, gets the largest weight of
+    the others); else equal. A row with fewer targets repeats its first one with weight 0.
     """
     return make_pairs(_group_of(row, count, beta) for row in rows)
 

@@ -135,7 +135,7 @@ def test_the_e_step_inside_the_loss_takes_what_students_have_added():
         "rounds/2/student": ("rounds/1/candidates", 4),
         "rounds/2/control": ("rounds/0/n_best", 2),
     }
-    with pytest.raises(UserError, match="student_data=candidates: set em.candidates_from"):
+    with pytest.raises(UserError, match="student_data=candidates: set candidates_from"):
         small_config(**both)
 
 
