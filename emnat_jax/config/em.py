@@ -115,11 +115,11 @@ class EMConfig:
             ),
         )
         one_of("student_data", self.student_data, ("distilled", "selected", "raw", "candidates"))
+        # Students add to a list that there is before them, that of a frozen teacher.
+        both = () if self.update_teacher else (("teacher", "student"),)
         check(
-            self.student_data != "candidates" or self.candidates_from == ("teacher",),
-            lambda at: (
-                f"{at}student_data=candidates takes the teacher's list; set {at}candidates_from=('teacher',)."
-            ),
+            self.student_data != "candidates" or self.candidates_from in (("teacher",), *both),
+            lambda at: f"{at}student_data=candidates: set {at}candidates_from=('teacher',).",
         )
         check(
             self.update_teacher or self.student_data in ("selected", "candidates"),

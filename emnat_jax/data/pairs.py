@@ -78,9 +78,8 @@ def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
     """The first `count` targets of each row as neighbouring pairs, with weights that sum to 1 for each row.
 
     The weights are proportional to the column `weight`; without it to p_teacher^beta, where there is a
-    column teacher_log_prob (a reference, which has no score, gets the largest weight of the others); else
-    equal.
-    A row with fewer targets repeats its first one with weight 0.
+    column teacher_log_prob or teacher0_log_prob (a reference, which has no score, gets the largest weight of
+    the others); else equal. A row with fewer targets repeats its first one with weight 0.
     """
     return make_pairs(_group_of(row, count, beta) for row in rows)
 
@@ -97,7 +96,8 @@ def _prior(row: Row, beta: float) -> np.ndarray:
     """The weight of each target before it is normalised."""
     if "weight" in row.scores:
         return row.scores["weight"]
-    log_prob = np.asarray(row.scores.get("teacher_log_prob", np.zeros(len(row.targets))), np.float64)
+    columns = [row.scores[name] for name in ("teacher_log_prob", "teacher0_log_prob") if name in row.scores]
+    log_prob = np.asarray(columns[0] if columns else np.zeros(len(row.targets)), np.float64)
     scored = ~is_impossible(log_prob)
     best = log_prob[scored].max(initial=NEG_INF)
     return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)

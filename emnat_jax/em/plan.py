@@ -45,7 +45,7 @@ def _round(config: Config, index: int) -> list[Stage]:
             student=student,
             teacher0=_teacher(config, 0),
             control=control[0].output if control else None,
-            targets=_targets(config),
+            targets=_targets(config, index),
         ),
     ]
 
@@ -76,19 +76,21 @@ class _Learned(NamedTuple):
 def _student_data(config: Config, index: int) -> _Learned:
     # An E-step on some rows leaves the others with the targets that they had (incremental EM, Neal & Hinton
     # 1998; docs/method.md, section 4). Without them a model forgets what a small set does not show.
-    is_partial = config.em.rows is not None
+    base = paths.distilled(0) if config.em.rows is not None else None
     distill = Distill(paths.distilled(index), index, paths.TRAIN, _teacher(config, index))
     match config.em.student_data:
         case "raw":
             return _Learned(paths.TRAIN, None, [])
         case "selected" if index:
-            return _Learned(paths.selected(index - 1), paths.distilled(0) if is_partial else None, [])
+            return _Learned(paths.selected(index - 1), base, [])
+        case "candidates" if index and "student" in config.em.candidates_from:
+            return _Learned(paths.candidates(index - 1), base, [])  # to which the last student has added
         case "candidates":
             return _lists(config, index)
         case "selected" if _has_one_list(config):  # plain distillation is the first of each list
             return _lists(config, index)
         case _:
-            return _Learned(distill.output, paths.distilled(0) if is_partial and index else None, [distill])
+            return _Learned(distill.output, base if index else None, [distill])
 
 
 def _has_one_list(config: Config) -> bool:
@@ -120,7 +122,7 @@ def _train_student(config: Config, index: int, name: str, left_out: Fold | None 
         learned.data,
         learned.base,
         start,
-        _targets(config),
+        _targets(config, index),
         teacher=_judge(config, _teacher(config, index)),
         mono=_mono(config, index)[0],
         left_out=left_out,
@@ -151,7 +153,7 @@ def _control(config: Config, index: int) -> list[Stage]:
             first.data,
             first.base,
             before if config.em.warm_start else None,
-            _targets(config),
+            _targets(config, 0),
             teacher=_judge(config, _teacher(config, 0)),
             mono=_mono(config, 0)[0],
         )
@@ -177,10 +179,12 @@ def _mono(config: Config, index: int) -> tuple[str | None, list[Stage]]:
     return output, [*made]
 
 
-def _targets(config: Config) -> int:
-    """Of each row, for a student."""
-    is_inside = config.em.student_data == "candidates"
-    return config.em.candidates + config.select.include_reference if is_inside else 1
+def _targets(config: Config, index: int) -> int:
+    """Of each row, for the student of a round."""
+    if config.em.student_data != "candidates":
+        return 1
+    proposers = len(config.em.candidates_from) if index else 1
+    return proposers * config.em.candidates + config.select.include_reference
 
 
 def _n_best(config: Config, index: int) -> NBest:

@@ -227,6 +227,8 @@ def test_prior_shares_are_the_teachers():
     np.testing.assert_allclose(
         make_groups([row], 3, 0.5).weight, np.array([1, half, 1]) / (2 + half), rtol=1e-6
     )
+    named = dataclasses.replace(row, scores={"teacher0_log_prob": row.scores["teacher_log_prob"]})
+    np.testing.assert_array_equal(make_groups([named], 3, 0.5).weight, make_groups([row], 3, 0.5).weight)
     np.testing.assert_allclose(make_groups([row], 4, 0.0).weight, [1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-6)
     np.testing.assert_allclose(make_groups([row], 2, 1.0).weight.sum(), 1.0, rtol=1e-6)
 

@@ -120,6 +120,25 @@ def test_students_add_to_the_one_list_of_a_frozen_teacher():
     assert {stage.options(config).proposers for stage in made} == {("student",)}
 
 
+def test_the_e_step_inside_the_loss_takes_what_students_have_added():
+    both = {
+        "candidates_from": ("teacher", "student"),
+        "student_data": "candidates",
+        "rounds": 2,
+        "rows": None,
+    }
+    plan = make_plan(small_config(**both, update_teacher=False))
+    assert {s.output: (s.data, s.targets) for s in trainings(plan, "student")} == {
+        "rounds/0/student": ("rounds/0/n_best", 2),
+        "rounds/1/student": ("rounds/0/candidates", 4),
+        "rounds/1/control": ("rounds/0/n_best", 2),
+        "rounds/2/student": ("rounds/1/candidates", 4),
+        "rounds/2/control": ("rounds/0/n_best", 2),
+    }
+    with pytest.raises(UserError, match="student_data=candidates: set candidates_from"):
+        small_config(**both)
+
+
 def test_the_e_step_inside_the_loss_has_one_list_of_a_frozen_teacher():
     plan = make_plan(small_config(student_data="candidates", update_teacher=False, rounds=2, rows=None))
     assert [stage.output for stage in plan if stage.kind == "n_best"] == ["rounds/0/n_best"]
