@@ -7,13 +7,13 @@ from emnat_jax.config.families import (
     CMLMOptions,
     CTCOptions,
     DAGOptions,
-    FamilyOptions,
     FamilySpec,
     GLATOptions,
     LengthOptions,
     UpsampledOptions,
     VanillaOptions,
 )
+from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.model import SIZES, ModelConfig, ModelSpec, TransformerSpec
 from emnat_jax.config.program import (
     ROLES,
@@ -21,14 +21,13 @@ from emnat_jax.config.program import (
     EMConfig,
     EvaluationConfig,
     MeshConfig,
-    OptimConfig,
     Role,
     SelectConfig,
-    TrainConfig,
 )
 from emnat_jax.config.rules import RULES, RuleSpec
 from emnat_jax.config.scoring import TOKENIZERS, UNSPACED, Scoring, tokenizer_for
 from emnat_jax.config.tasks import TASKS, ModesOptions, TaskSpec
+from emnat_jax.config.training import OptimConfig, TrainConfig
 
 __all__ = [
     "FAMILIES",
@@ -49,6 +48,7 @@ __all__ = [
     "FamilyOptions",
     "FamilySpec",
     "GLATOptions",
+    "LengthChoices",
     "LengthOptions",
     "MeshConfig",
     "ModelConfig",
