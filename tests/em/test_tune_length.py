@@ -14,7 +14,7 @@ from emnat_jax.em.load import load
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.train_model import Sources, train_model
 from emnat_jax.em.train_options import training_options
-from emnat_jax.em.tune_length import best_of
+from emnat_jax.em.tune_length import best_of, tune_length
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import quality
 from emnat_jax.inference.sentences import best_text
@@ -53,7 +53,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tuned(workdir):
-    """(the workdir, the folder of a model that was tuned with greedy decoding, its manifest, what was logged)."""
+    """(the workdir, the folder of a model tuned with greedy decoding, its manifest, what was logged)."""
     logged, folder, choices = [], workdir / "tuned", CTCOptions._length_choices
     with pytest.MonkeyPatch.context() as patch:  # each value is compiled for
         few = lambda self: choices(self, "length_reward", self.decoder, (0.0, 3.0))  # noqa: E731
@@ -132,6 +132,7 @@ def test_it_needs_a_valid_split(workdir, tmp_path):
         trained(tmp_path, tmp_path / "model", config_with(SHORT))
 
 
+@pytest.mark.slow
 def test_a_teacher_of_greedy_search_is_tuned_with_a_beam(workdir, tmp_path):
     """Its own search stays greedy; the value is for N-best lists, the beam, and rescoring."""
     config = config_with(None, "ar", "teacher")
@@ -147,11 +148,12 @@ def test_a_teacher_of_greedy_search_is_tuned_with_a_beam(workdir, tmp_path):
     assert quality_of(with_beam, work).bleu == pytest.approx(best)
 
 
-def test_where_nothing_moves_the_length_the_log_says_so(workdir, tmp_path):
+def test_where_nothing_moves_the_length_the_log_says_so(workdir):
     logged = []
-    config = config_with(VanillaOptions(), "vanilla", steps=1)
-    _, manifest = trained(workdir, tmp_path / "model", config, log=logged.append)
-    assert manifest.options["tuned_length"] is None
+    config = config_with(VanillaOptions(), "vanilla")
+    work = workspace(workdir, config)
+    work.context.log = logged.append
+    assert tune_length(work.context, training_options(config, "student"), {}, "test") is None
     assert sum("no option moves the length" in line for line in logged) == 1
 
 
@@ -201,7 +203,7 @@ def test_the_stage_compiles_the_decoding_that_it_does():
 
 
 def test_a_manifest_from_before_has_no_tuned_length(tuned, tmp_path):
-    work, folder, manifest, _ = tuned
+    work, _, manifest, _ = tuned
     old = dataclasses.replace(
         manifest, options={k: v for k, v in manifest.options.items() if k != "tuned_length"}
     )
