@@ -59,9 +59,11 @@ def best_of(tried: Sequence[Tried], configured: float) -> Tried:
 
 
 def _described(choices: LengthChoices, tried: Sequence[Tried], best: Tried) -> str:
-    """What was tried and what is taken, on one line."""
+    """What was tried and what is taken, on one line; an end of the list is not known to be the best."""
     each = ", ".join(f"{one.value:g} (BLEU {one.bleu:.2f}, length {one.length_ratio:.3f})" for one in tried)
+    at_end = best.value in (choices.values[0], choices.values[-1])
+    beyond = "; one beyond these is tried where it is the configured value" if at_end else ""
     return (
         f"{choices.option}={best.value:g} is best on the valid split with the decoder {choices.decoder}; "
-        f"tried: {each}"
+        f"tried: {each}{beyond}"
     )

@@ -83,6 +83,7 @@ def test_every_value_is_measured_and_the_best_is_kept(tuned):
     assert found["value"] == best["value"] != SHORT.length_reward and best["bleu"] > 0
     [line] = [line for line in logged if "length_reward" in line]
     assert f"length_reward={found['value']:g}" in line
+    assert ("beyond these" in line) == (found["value"] == 3.0)
     assert all(f"{one['value']:g} (BLEU {one['bleu']:.2f}" in line for one in found["tried"])
 
 
