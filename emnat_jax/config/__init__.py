@@ -8,26 +8,25 @@ from emnat_jax.config.families import (
     CMLMOptions,
     CTCOptions,
     DAGOptions,
-    FamilyOptions,
     FamilySpec,
     GLATOptions,
     LengthOptions,
     UpsampledOptions,
     VanillaOptions,
 )
+from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.model import SIZES, ModelConfig, ModelSpec, TransformerSpec
 from emnat_jax.config.program import (
     ROLES,
     Config,
     EvaluationConfig,
     MeshConfig,
-    OptimConfig,
     Role,
-    TrainConfig,
 )
 from emnat_jax.config.rules import RULES, RuleSpec
 from emnat_jax.config.scoring import TOKENIZERS, UNSPACED, Scoring, tokenizer_for
 from emnat_jax.config.tasks import TASKS, ModesOptions, TaskSpec
+from emnat_jax.config.training import OptimConfig, TrainConfig
 
 __all__ = [
     "FAMILIES",
@@ -48,6 +47,7 @@ __all__ = [
     "FamilyOptions",
     "FamilySpec",
     "GLATOptions",
+    "LengthChoices",
     "LengthOptions",
     "MeshConfig",
     "ModelConfig",

@@ -13,59 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
+from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.groups import chosen_options, named_by
-from emnat_jax.errors import require
 
 AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (docs/method.md, section 10.2)
-
-
-@dataclasses.dataclass(frozen=True)
-class FamilyOptions:
-    """Options that every family has, and what can be asked of it without JAX."""
-
-    is_parallel: ClassVar[bool] = True  # one pass over all positions; only such a family can be the student
-    is_glanceable: ClassVar[bool] = False  # `glat` can train it
-    extra_decoder_layers: ClassVar[int] = 1  # more than `decoder_layers` says (docs/method.md, section 8.3)
-
-    def decoder_positions(self, source: int, target: int) -> int:
-        """Positions that the decoder computes for padded widths of source and target."""
-        return target
-
-    @property
-    def length_penalty(self) -> float:
-        """alpha of ((5 + length) / 6)^alpha, which log-probabilities are divided by to rank outputs."""
-        return 0.0
-
-    @property
-    def length_candidates(self) -> int | None:
-        """Target lengths that are decoded side by side; None where the family has no such option."""
-        return None
-
-    def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
-        """The same with this many lengths; UserError where `family`, its name, has no such option."""
-        require(
-            self.length_candidates is not None,
-            f"length candidates: the family {family} decodes one length of its own.",
-        )
-        return dataclasses.replace(self, length_candidates=count)  # type: ignore[call-arg]
-
-    def continued(self) -> "FamilyOptions":
-        """Those of a training that goes on from a trained model of the same options, as later rounds do."""
-        return self
-
-    def decoders(self) -> dict[str, "FamilyOptions"]:
-        """The decoders by name, each as the same options with that decoder."""
-        return {}
-
-    def with_decoder(self, name: str, family: str) -> "FamilyOptions":
-        """The options with the decoder `name`; UserError for one that `family`, its name, does not have."""
-        known = self.decoders()
-        require(name in known, f"decoder {name!r}: the family {family} has {', '.join(known)}.")
-        return known[name]
-
-    def _named(self, names: tuple[str, ...]) -> dict[str, "FamilyOptions"]:
-        """Decoders that the option `decoder` chooses."""
-        return {name: dataclasses.replace(self, decoder=name) for name in names}  # type: ignore[call-arg]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +29,15 @@ class AROptions(FamilyOptions):
     is_parallel: ClassVar[bool] = False
     extra_decoder_layers: ClassVar[int] = 0
 
-    def decoders(self) -> dict[str, "FamilyOptions"]:
+    def decoders(self) -> dict[str, FamilyOptions]:
         widths = {"greedy": 1, "beam": max(self.beam, AR_BEAM)}
         return {name: dataclasses.replace(self, beam=beam) for name, beam in widths.items()}
+
+    def length_choices(self) -> LengthChoices:
+        """Those of a beam: greedy search has one hypothesis, its N-best lists and rescoring have several."""
+        found = self._length_choices("length_penalty", "beam", (0.0, 0.6, 1.0, 1.4, 1.8, 2.4))
+        beam = self.beam if self.beam > 1 else AR_BEAM
+        return found._replace(options=dataclasses.replace(self, beam=beam))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +47,12 @@ class LengthOptions(FamilyOptions):
     length_candidates: int = 1  # lengths decoded in parallel, chosen by the model's own score
     length_penalty: float = 0.0  # alpha in that choice
     length_loss_weight: float = 0.1
+
+    def _among_lengths(self, decoder: str) -> LengthChoices | None:
+        """What moves a choice among lengths; None where there is one length."""
+        if self.length_candidates == 1:
+            return None
+        return self._length_choices("length_penalty", decoder, (0.0, 0.5, 1.0, 1.5, 2.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +70,11 @@ class VanillaOptions(LengthOptions):
         positive(self, "length_candidates")
         each(self, ("odd_penalty",), lambda value: value >= 0, "None or a number of at least 0")
 
-    def decoders(self) -> dict[str, "FamilyOptions"]:
+    def decoders(self) -> dict[str, FamilyOptions]:
         return self._named(self.DECODERS)
+
+    def length_choices(self) -> LengthChoices | None:
+        return self._among_lengths(self.decoder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +88,11 @@ class CMLMOptions(LengthOptions):
     def __post_init__(self) -> None:
         positive(self, "iterations", "length_candidates")
 
-    def decoders(self) -> dict[str, "FamilyOptions"]:
+    def decoders(self) -> dict[str, FamilyOptions]:
         return {"mask_predict": self, "single_pass": dataclasses.replace(self, iterations=1)}
+
+    def length_choices(self) -> LengthChoices | None:
+        return self._among_lengths("single_pass" if self.iterations == 1 else "mask_predict")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +111,9 @@ class CTCOptions(UpsampledOptions):
 
     decoder: str = "beam"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
-    length_reward: float = 0.0  # nats a token in the order of a beam's hypotheses
+    # beam, and N-best lists: nats a token in the order of hypotheses; greedy: nats that the blank has less in
+    # each frame. Either makes outputs longer.
+    length_reward: float = 0.0
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
@@ -151,8 +122,12 @@ class CTCOptions(UpsampledOptions):
         one_of("decoder", self.decoder, self.DECODERS)
         positive(self, "factor", "beam")
 
-    def decoders(self) -> dict[str, "FamilyOptions"]:
+    def decoders(self) -> dict[str, FamilyOptions]:
         return self._named(self.DECODERS)
+
+    def length_choices(self) -> LengthChoices:
+        few, many = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+        return self._length_choices("length_reward", self.decoder, few if self.decoder == "beam" else many)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +160,19 @@ class DAGOptions(UpsampledOptions):
             ),
         )
 
-    def decoders(self) -> dict[str, "FamilyOptions"]:
+    def decoders(self) -> dict[str, FamilyOptions]:
         return self._named(self.DECODERS)
+
+    def length_choices(self) -> LengthChoices | None:
+        """None of greedy and lookahead, which compare no paths of different lengths."""
+        match self.decoder:
+            case "beam":
+                return self._length_choices("length_penalty", "beam", (0.0, 0.5, 1.0, 1.5, 2.0))
+            case "viterbi" | "joint_viterbi":
+                betas = (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
+                return self._length_choices("length_exponent", self.decoder, betas)
+            case _:
+                return None
 
 
 def glanceable() -> dict[str, "FamilySpec"]:
@@ -211,7 +197,7 @@ class GLATOptions(FamilyOptions):
         each(self, ("anneal_share",), lambda value: 0 < value <= 1, "more than 0, at most 1")
         each(self, ("start_ratio", "end_ratio"), lambda value: 0 <= value <= 1, "a share from 0 to 1")
 
-    def continued(self) -> "FamilyOptions":
+    def continued(self) -> FamilyOptions:
         """The ratio stays where the training before has brought it."""
         return dataclasses.replace(self, start_ratio=self.end_ratio, base_options=self.of_base.continued())
 
@@ -231,16 +217,23 @@ class GLATOptions(FamilyOptions):
     def decoder_positions(self, source: int, target: int) -> int:
         return self.of_base.decoder_positions(source, target)
 
-    def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
+    def with_length_candidates(self, count: int, family: str) -> FamilyOptions:
         changed = self.of_base.with_length_candidates(count, self.base)
         return dataclasses.replace(self, base_options=changed)
 
-    def decoders(self) -> dict[str, "FamilyOptions"]:
+    def decoders(self) -> dict[str, FamilyOptions]:
         found = self.of_base.decoders()
         return {name: dataclasses.replace(self, base_options=base) for name, base in found.items()}
 
-    def with_decoder(self, name: str, family: str) -> "FamilyOptions":
+    def with_decoder(self, name: str, family: str) -> FamilyOptions:
         return dataclasses.replace(self, base_options=self.of_base.with_decoder(name, self.base))
+
+    def length_choices(self) -> LengthChoices | None:
+        found = self.of_base.length_choices()
+        return found and found._replace(options=dataclasses.replace(self, base_options=found.options))
+
+    def with_length(self, value: float) -> FamilyOptions:
+        return dataclasses.replace(self, base_options=self.of_base.with_length(value))
 
 
 class FamilySpec(NamedTuple):

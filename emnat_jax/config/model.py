@@ -66,6 +66,10 @@ class ModelSpec:
         """The same with this many lengths side by side; UserError where its family has no such option."""
         return dataclasses.replace(self, options=self.options.with_length_candidates(count, self.family))
 
+    def with_length(self, value: float) -> "ModelSpec":
+        """The same with this value of the option that `options.length_choices` names."""
+        return dataclasses.replace(self, options=self.options.with_length(value))
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:

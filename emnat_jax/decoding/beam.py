@@ -61,7 +61,8 @@ def beam_search(
 
     Ranked by log_prob / ((5 + length) / 6)^length_penalty + length_reward x length; distinct, best first;
     ties go to the one that was finished first. At each position every alive prefix is finished with EOS, and
-    the best K continuations with another token stay alive; the last position is EOS. It stops as soon as no
+    the best K continuations with another token stay alive (they are of one length, so that penalty and reward
+    do not change which these are); the last position is EOS. It stops as soon as no
     alive prefix can still enter the result, so stopping early changes nothing.
 
     `reorder(cache, parents i32[B, K])` gives the cache in which slot k goes on from slot `parents[b, k]`;

@@ -14,13 +14,16 @@ from emnat_jax.decoding.top import top_1
 from emnat_jax.types import BLANK, EOS, NEG_INF, PAD, is_impossible
 
 
-def best_path(log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], width: int) -> Int[Array, "B T"]:
+def best_path(
+    log_probs: Float[Array, "B L V"], frames: Int[Array, " B"], width: int, reward: float = 0.0
+) -> Int[Array, "B T"]:
     """What the most probable alignment reads as, in `width` columns; cut where it is longer.
 
     Best path decoding (Graves et al., ICML 2006, 3.2), which is not the most probable output: several
-    alignments may read alike.
+    alignments may read alike. `reward` is added to every frame that is not blank (nats): outputs get longer.
     """
-    _, path = top_1(log_probs)
+    is_blank = jnp.arange(log_probs.shape[-1]) == BLANK
+    _, path = top_1(log_probs - reward * is_blank[None, None])
     return collapse(path, frames, width)
 
 

@@ -129,8 +129,8 @@ class Context:
         change: Callable[[ModelSpec], ModelSpec] | None = None,
     ) -> TrainedModel:
         """A finished model, for batches of these widths; `change` may alter how it decodes."""
-        manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint)
-        functions = self.compiled(change(model) if change else model, buckets)
+        manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint, change)
+        functions = self.compiled(model, buckets)
         params = load_params(epath.Path(directory), functions.family, self.layout)
         return TrainedModel(
             functions, params, self.vocabulary, manifest.content_hash, made_of=manifest.fingerprints

@@ -18,6 +18,7 @@ from emnat_jax.data.pairs import Pairs, load_pairs, make_groups, make_pairs
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.begun import begin
 from emnat_jax.em.train_options import TrainOptions
+from emnat_jax.em.tune_length import tune_length
 from emnat_jax.em.valid_score import make_valid_score
 from emnat_jax.errors import require
 from emnat_jax.families import in_loss_family
@@ -86,6 +87,7 @@ def train_model(
         finish_model,
         output,
         result,
+        tuned_length=tune_length(context, options, result.params, label),
         model=options.resolved(context.vocabulary.size),
         train=run.config,
         rows=pairs.size // options.targets,

@@ -28,7 +28,7 @@ class TrainOptions:
     row_multiple: int
     targets: int  # of each row; more than one: the E-step inside the loss
     prior_beta: float  # of those; 0 where there is one
-    scoring: Scoring | None  # of BLEU, where evaluations are compared by it
+    scoring: Scoring | None  # of BLEU, where evaluations are compared or a length is tuned by it
     seed: int
     left_out: Fold | None = None  # rows of data and base that are not learned; mono has none of them
 
@@ -61,7 +61,7 @@ def training_options(
         row_multiple=config.data.row_multiple,
         targets=targets,
         prior_beta=config.em.prior_beta if targets > 1 else 0.0,
-        scoring=config.scoring if train.chosen_by == "bleu" else None,
+        scoring=config.scoring if train.translates_valid else None,
         seed=derived_seed(config.seed, index, ROLES.index(role)),
         left_out=left_out,
     )

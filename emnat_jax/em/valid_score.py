@@ -31,7 +31,7 @@ def make_valid_score(
     What it needs is read and translated when it is first measured. UserError where the outputs of a teacher
     are asked for and there is none.
     """
-    rows = functools.cache(lambda: _valid_rows(context, train.best_rows))
+    rows = functools.cache(lambda: valid_rows(context, train.best_rows))
     match train.chosen_by:
         case "bleu":
             measure = _bleu(context, functions, rows, scoring or Scoring())
@@ -48,7 +48,7 @@ def make_valid_score(
             return None
 
 
-def _valid_rows(context: Context, count: int | None) -> list[Row]:
+def valid_rows(context: Context, count: int | None) -> list[Row]:
     """The first rows of the valid split; none in a process whose part of the work is another's."""
     if context.workers.part.index:
         return []

@@ -37,12 +37,11 @@ def quality(outputs: Sequence[str], references: References, scoring: Scoring = S
     scores = {name: _score(name, outputs, references, scoring) for name in make_metrics(scoring)}
     tokenize = make_tokenizer(scoring)
     tokens = [tokenize(output) for output in outputs]
-    reference_tokens = sum(len(tokenize(line or "")) for line in references[0])
     ter, ter_signature = scores.get("TER", (None, None))
     return Quality(
         *scores["BLEU"],
         *scores["chrF2++"],
-        length_ratio=sum(map(len, tokens)) / max(reference_tokens, 1),
+        length_ratio=_length_ratio(tokens, references, tokenize),
         repeat_rate=adjacent_repeat_rate(tokens),
         type_token_ratio=len({token for line in tokens for token in line}) / max(sum(map(len, tokens)), 1),
         sentences=len(outputs),
@@ -54,6 +53,19 @@ def quality(outputs: Sequence[str], references: References, scoring: Scoring = S
 def corpus_bleu(outputs: Sequence[str], references: References, scoring: Scoring = Scoring()) -> float:
     """The `bleu` of `quality` alone; chrF++ takes many times as long."""
     return signed_bleu(outputs, references, scoring)[0]
+
+
+def length_ratio(outputs: Sequence[str], references: References, scoring: Scoring = Scoring()) -> float:
+    """The `length_ratio` of `quality` alone."""
+    tokenize = make_tokenizer(scoring)
+    return _length_ratio([tokenize(output) for output in outputs], references, tokenize)
+
+
+def _length_ratio(
+    tokens: Sequence[Sequence[str]], references: References, tokenize: Callable[[str], Sequence[str]]
+) -> float:
+    reference_tokens = sum(len(tokenize(line or "")) for line in references[0])
+    return sum(map(len, tokens)) / max(reference_tokens, 1)
 
 
 def signed_bleu(

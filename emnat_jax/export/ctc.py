@@ -26,7 +26,9 @@ def translate(
     )
     layers = Layers(graph, spec, params, inputs.head)
     frames = Upsampled(layers, params, options.factor, inputs.source)
-    found = layers.scores(frames.states, generable(spec, eos=False, blank=True), log_probs=False)
+    allowed = generable(spec, eos=False, blank=True)
+    added = np.where(np.arange(len(allowed)) == BLANK, -options.length_reward, 0.0).astype(np.float32)
+    found = layers.scores(frames.states, allowed, log_probs=False, added=added)
     return _collapse(graph, found.words(top_1(found)), frames.keep, inputs.limit).cast("int32")
 
 

@@ -74,9 +74,21 @@ class Layers:
         """f32[n, D]: the first n positions, scaled as they are added."""
         return self.graph.weight("positions", self._position_table()).slice(0, 0, count)
 
-    def scores(self, states: Value, allowed: np.ndarray, *, copies: int = 1, log_probs: bool) -> Chunked:
-        """As `Head.scores`, to look for the best; ids that are not allowed are far below."""
+    def scores(
+        self,
+        states: Value,
+        allowed: np.ndarray,
+        *,
+        copies: int = 1,
+        log_probs: bool,
+        added: np.ndarray | None = None,
+    ) -> Chunked:
+        """As `Head.scores`, to look for the best; ids that are not allowed are far below.
+
+        `added` f32[V] is added to the logits.
+        """
         bias = np.where(allowed, np.asarray(self._own["embedding"]["output_bias"]), np.float32(NEG_INF))
+        bias = bias if added is None else bias + added
         return self._head.scores(states, self._output, bias, copies=copies, log_probs=log_probs)
 
     def projection(self, name: str, params: Params, x: Value) -> Value:

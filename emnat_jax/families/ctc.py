@@ -69,7 +69,7 @@ def _path(options: CTCOptions, log_probs: Array, prediction: Prediction, width: 
     """The tokens of one path."""
     match options.decoder:
         case "greedy":
-            return best_path(log_probs, prediction.frames, width)
+            return best_path(log_probs, prediction.frames, width, options.length_reward)
         case name:  # `beam` searches outputs and asks for no path
             raise AssertionError(f"no path is found for the decoder {name!r} of CTCOptions.DECODERS")
 

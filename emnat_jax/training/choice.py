@@ -38,12 +38,17 @@ class Chosen(NamedTuple):
 
 
 def require_valid_split(config: TrainConfig, has_one: bool, group: str) -> None:
-    """UserError where the best evaluation is asked for and there is nothing to evaluate on.
+    """UserError where what is asked for needs a valid split and there is none.
 
     `group` names the options of `config`.
     """
     names = ("patience", "average_best", "best_by")
     asked = [f"{group}.{name}={value}" for name in names if (value := getattr(config, name)) is not None]
+    require(
+        has_one or not config.tune_length,
+        f"{group}.tune_length=True: the length of outputs is tuned on a valid split; give one, or set "
+        f"{group}.tune_length=False.",
+    )
     require(
         has_one or not asked,
         f"{', '.join(asked)}: the best evaluation is one on a valid split; give one, or leave "

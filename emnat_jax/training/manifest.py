@@ -1,6 +1,7 @@
 """The folder of a finished model: checkpoints and, written last, a manifest that says what it is."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from etils import epath
 
@@ -10,23 +11,61 @@ from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.training.loop import FitResult
 
 
+class Tried(NamedTuple):
+    """What outputs on the valid split are with one value."""
+
+    value: float
+    bleu: float  # percent
+    length_ratio: float  # tokens of the outputs over tokens of the references
+
+
+class TunedLength(NamedTuple):
+    """The value of the option that moves the length of outputs (`FamilyOptions.length_choices`)."""
+
+    option: str
+    decoder: str  # it belongs to
+    value: float
+    tried: tuple[Tried, ...]
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "TunedLength":
+        """As `as_json` gives it."""
+        return cls(**values | {"tried": tuple(Tried(**tried) for tried in values["tried"])})
+
+    def as_json(self) -> dict[str, Any]:
+        """As a manifest holds it."""
+        return self._asdict() | {"tried": [tried._asdict() for tried in self.tried]}
+
+    def into(self, model: ModelSpec) -> ModelSpec:
+        """The model with this value; as it is where it has another decoder."""
+        choices = model.options.length_choices()
+        if choices is None or (choices.option, choices.decoder) != (self.option, self.decoder):
+            return model
+        return model.with_length(self.value)
+
+
 def finish_model(
     directory: epath.PathLike,
     result: FitResult,
     *,
     model: ModelSpec,
     train: TrainConfig,
+    tuned_length: TunedLength | None,
     rows: int,
     fingerprints: dict[str, str],
     seed: int,
 ) -> None:
-    """Writes the manifest, which declares the model finished. `rows` is the number it was trained on."""
+    """Writes the manifest, which declares the model finished. `rows` is the number it was trained on.
+
+    `model` is the configured one, with which `tuned_length` need not agree.
+    """
     options: dict[str, Any] = {
         "model": to_dict(model),
         "train": to_dict(train),
         "step": result.step,
         "valid_loss": result.valid_loss,
         "chosen": result.chosen and result.chosen._asdict(),
+        "tuned_length": tuned_length and tuned_length.as_json(),
     }
     manifest = Manifest(
         kind="model",
@@ -43,10 +82,16 @@ def finish_model(
     write_manifest(directory, manifest)
 
 
-def load_model_manifest(directory: epath.PathLike, vocabulary: str) -> tuple[Manifest, ModelSpec]:
-    """Manifest and resolved configuration of a finished model.
+def load_model_manifest(
+    directory: epath.PathLike, vocabulary: str, change: Callable[[ModelSpec], ModelSpec] | None = None
+) -> tuple[Manifest, ModelSpec]:
+    """Manifest and resolved configuration of a finished model; `change` may alter how it decodes.
 
+    The length of outputs is as it was tuned, unless another decoder takes the place of the configured one.
     Raises UserError when it is unfinished or was trained with another vocabulary.
     """
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary}, kinds=(MODEL,))
-    return manifest, from_dict(manifest.options["model"], ModelSpec, "model.")
+    model = from_dict(manifest.options["model"], ModelSpec, "model.")
+    model = change(model) if change else model
+    tuned = manifest.options.get("tuned_length")
+    return manifest, TunedLength.of(tuned).into(model) if tuned else model

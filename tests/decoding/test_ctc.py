@@ -46,6 +46,20 @@ def test_collapse(path, words):
     assert cut.tolist() == [[*words[:2], EOS, PAD, PAD][:3]]
 
 
+@pytest.mark.parametrize("reward", [0.0, 0.7, -0.7])
+def test_the_best_path_is_that_of_frames_with_the_reward(reward):
+    """Without one it is exactly the best of the frames, ties and impossible tokens included."""
+    tables = [np.round(frames_table(seed)) for seed in range(20)]
+    log_probs, frames = padded(tables)
+    shifted = np.stack(tables) + reward * (np.arange(VOCAB) != BLANK)
+    wanted = [brute_force.collapsed(tuple(path)) for path in np.argmax(shifted, axis=-1).tolist()]
+    found = best_path(log_probs, frames, FRAMES + 1, reward)
+    assert [tuple(row[row > EOS].tolist()) for row in np.asarray(found)] == wanted
+    if reward == 0:
+        assert found.tolist() == best_path(log_probs, frames, FRAMES + 1).tolist()
+        assert found.tolist() == collapse(jnp.argmax(log_probs, axis=-1), frames, FRAMES + 1).tolist()
+
+
 def test_greedy_and_best_output_of_the_specification():
     probs = np.array([[0.6, 0.3, 0.1], [0.1, 0.5, 0.4], [0.3, 0.2, 0.5], [0.2, 0.5, 0.3]])
     table = np.full((4, VOCAB), NEG_INF, np.float32)

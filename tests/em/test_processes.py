@@ -79,17 +79,22 @@ def test_any_number_of_processes_distills_the_same_set(alone, tmp_path, count, d
 
 @pytest.mark.slow
 def test_any_number_of_processes_chooses_the_same_checkpoint(alone, tmp_path):
-    """By BLEU of translations that the processes make together."""
+    """By BLEU of translations that the processes make together, with which lengths are tuned as well."""
     train = "--config.student_train"
     words = ["--role=student", f"--data={alone}/rounds/0/distilled", f"{train}.best_by=bleu"]
     words += [f"{train}.average_best=2", f"{train}.eval_every=10", "--config.evaluation.tokenizer=char"]
-    chosen = []
+    words += [f"{train}.tune_length=True", "--config.student.vanilla.length_candidates=3"]
+    chosen, tuned = [], []
     for count, devices in ((1, 4), (2, 2)):
         emnat(count, devices, "train", alone, *words, f"--output={tmp_path}/{count}")
         manifest = json.loads((tmp_path / f"{count}/MANIFEST.json").read_text())
         chosen.append(manifest["options"]["chosen"])
+        tuned.append(manifest["options"]["tuned_length"])
     assert chosen[0].pop("value") == pytest.approx(chosen[1].pop("value"), rel=1e-5) != 0
     assert chosen[0] == chosen[1] and chosen[0]["by"] == "bleu"
+    one, two = ([tuple(line.values()) for line in found.pop("tried")] for found in tuned)
+    assert np.array(one) == pytest.approx(np.array(two), rel=1e-5) and len(one) == 5
+    assert tuned[0] == tuned[1] and tuned[0]["option"] == "length_penalty"
 
 
 @pytest.mark.slow

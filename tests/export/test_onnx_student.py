@@ -47,6 +47,7 @@ CASES = [
     Case("five lengths", "vanilla", VanillaOptions(length_candidates=5, length_penalty=1.3), POST),
     Case("single pass", "cmlm", CMLMOptions(iterations=1)),
     Case("collapse", "ctc", CTCOptions(decoder="greedy"), {"scan_layers": True, "encoder_layers": 2}),
+    Case("shorter outputs", "ctc", CTCOptions(decoder="greedy", length_reward=-3.0)),
     Case("lookahead", "dag", DAGOptions(decoder="lookahead", factor=3), POST),
     Case("joint Viterbi", "dag", DAGOptions(max_jump=8, link_heads=2)),
 ]

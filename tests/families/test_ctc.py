@@ -10,7 +10,7 @@ import pytest
 from emnat_jax.config import CTCOptions
 from emnat_jax.errors import UserError
 from emnat_jax.families import make_family, parallel_parts
-from emnat_jax.types import EOS, NEG_INF, PAD
+from emnat_jax.types import BLANK, EOS, NEG_INF, PAD
 from tests import brute_force, tiny
 from tests.families import tables
 
@@ -63,15 +63,26 @@ def hypotheses(found, row):
     ]
 
 
-def test_greedy_collapses_the_best_token_of_each_frame():
-    found = decoded(tiny.model("ctc").with_decoder("greedy"))
+@pytest.mark.parametrize("reward", [0.0, 2.5, -2.5])
+def test_greedy_collapses_the_best_token_of_each_frame(reward):
+    """The reward is added to all tokens but the blank, and is no part of the score."""
+    found = decoded(tiny.model("ctc", CTCOptions(decoder="greedy", length_reward=reward)))
+    paths = {shift: [best_frames(row, shift) for row in range(len(SOURCES))] for shift in (0.0, reward)}
+    assert reward == 0 or paths[0.0] != paths[reward]
     for row in range(len(SOURCES)):
-        path = tuple(np.argmax(tables.frames(prediction(), row), axis=-1).tolist())
+        path = paths[reward][row]
         words = brute_force.collapsed(path)[: tiny.MAX_LENGTH - 1]
         [(tokens, log_prob, rank)] = hypotheses(found, row)
         assert tokens == (*words, EOS)
         np.testing.assert_allclose(log_prob, log_probs(row)[tokens], rtol=1e-4, atol=1e-5)
         assert rank == log_prob
+
+
+def best_frames(row, reward):
+    """The best token of each frame of a source."""
+    table = tables.frames(prediction(), row).copy()
+    table[:, np.arange(table.shape[1]) != BLANK] += reward
+    return tuple(np.argmax(table, axis=-1).tolist())
 
 
 @pytest.mark.parametrize("reward, count", [(1.5, len(OUTPUTS)), (0.0, 1)])

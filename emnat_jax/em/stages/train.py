@@ -70,4 +70,9 @@ class Train(Stage[TrainOptions]):
         ]
         if train.chosen_by == "bleu":
             programs.append(decode_program("evaluate", options.role, target, width=width))
+        choices = model.options.length_choices()
+        if train.tune_length and choices is not None:
+            decoding = dataclasses.replace(model, options=choices.options)
+            tuned = target._replace(models=target.models | {options.role: decoding})
+            programs.append(decode_program("tune the length of", options.role, tuned, width=width))
         return programs
