@@ -41,6 +41,11 @@ class FamilyOptions:
         """Target lengths that are decoded side by side; None where the family has no such option."""
         return None
 
+    @property
+    def deep_supervision(self) -> bool:
+        """Whether each decoder layer has a loss of its own; False where the family has no such option."""
+        return False
+
     def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
         """The same with this many lengths; UserError where `family`, its name, has no such option."""
         require(
@@ -98,6 +103,7 @@ class VanillaOptions(LengthOptions):
 
     decoder: str = "odd"  # odd or argmax
     odd_penalty: float | None = None  # nats taken off for two equal neighbours; None forbids them
+    deep_supervision: bool = False  # training: the token loss is the mean of those of all decoder layers
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("odd", "argmax")
@@ -118,6 +124,7 @@ class CMLMOptions(LengthOptions):
     length_candidates: int = 3  # lengths decoded in parallel, chosen by the model's own confidence
     length_penalty: float = 1.0  # alpha in that choice
     iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
+    deep_supervision: bool = False  # as of `vanilla`
 
     def __post_init__(self) -> None:
         positive(self, "iterations", "length_candidates")
@@ -143,6 +150,7 @@ class CTCOptions(UpsampledOptions):
     decoder: str = "beam"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
     length_reward: float = 0.0  # nats a token in the order of a beam's hypotheses
+    deep_supervision: bool = False  # training: the loss is the mean of those of all decoder layers
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
@@ -227,6 +235,10 @@ class GLATOptions(FamilyOptions):
     @property
     def length_candidates(self) -> int | None:
         return self.of_base.length_candidates
+
+    @property
+    def deep_supervision(self) -> bool:
+        return self.of_base.deep_supervision
 
     def decoder_positions(self, source: int, target: int) -> int:
         return self.of_base.decoder_positions(source, target)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
@@ -28,6 +29,15 @@ class Encoded(NamedTuple):
 
     states: jax.Array  # f32[B, S, D]
     keep: jax.Array  # bool[B, S]
+
+
+@struct.dataclass
+class Given:
+    """What every decoder layer is given besides its input."""
+
+    encoded: Encoded
+    visible: Visible
+    tells: bool = struct.field(pytree_node=False)  # a layer also gives its output to whoever runs the stack
 
 
 class Cache(NamedTuple):
@@ -104,13 +114,14 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(self.spec)
         self.residuals = [Residual(self.spec) for _ in range(3)]
 
-    def __call__(self, x, own, shared):
-        encoded, visible = shared
+    def __call__(self, x, own, given):
+        encoded = given.encoded
         first, *_ = self.residuals
-        x = first.after(x, self.attention(first.before(x), visible))
+        x = first.after(x, self.attention(first.before(x), given.visible))
         memory = self.cross.memory(encoded.states)
         cross = functools.partial(self.cross, memory=memory, visible=Visible(encoded.keep))
-        return self._rest(x, cross), own
+        x = self._rest(x, cross)
+        return x, (x if given.tells else own)
 
     def start(self, states, own, shared):
         """Cached cross-attention keys and values of encoder states."""
@@ -154,7 +165,10 @@ class Stack(nn.Module):
     def __call__(
         self, carry: Any, own: Any = None, shared: Any = None, method: str = "__call__"
     ) -> tuple[Any, Any]:
-        """(carry, list of each layer's own) after all layers; scanned ones have the first method, no own."""
+        """(carry, what each layer gives) after all layers; scanned ones have the first method, no own.
+
+        What they give is a list, of scanned ones an array with a leading axis of layers.
+        """
         if self.spec.scan_layers:
             return self.layers(carry, own, shared)
         outputs = []
@@ -217,9 +231,17 @@ class Transformer(nn.Module):
         self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Decoder output for embedded inputs; positions with keep False are unseen."""
-        shared = encoded, Visible(keep, self.causal)
-        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=shared)
+        given = Given(encoded, Visible(keep, self.causal), tells=False)
+        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=given)
         return self._leave(x, self.decoder_norm)
+
+    def decode_by_layer(
+        self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]
+    ) -> list[Float[Array, "B T D"]]:
+        """As `decode`, of each layer as if it were the last; the last of them is what `decode` returns."""
+        given = Given(encoded, Visible(keep, self.causal), tells=True)
+        _, outputs = self.decoder(self._enter(inputs, self.decoder_norm), shared=given)
+        return [self._leave(x, self.decoder_norm) for x in outputs]
 
     def start(self, encoded: Encoded, beams: int, length: int) -> Cache:
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""
