@@ -13,64 +13,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
+from emnat_jax.config.family_options import FamilyOptions
 from emnat_jax.config.groups import chosen_options, named_by
-from emnat_jax.errors import require
 
 AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (docs/method.md, section 10.2)
-
-
-@dataclasses.dataclass(frozen=True)
-class FamilyOptions:
-    """Options that every family has, and what can be asked of it without JAX."""
-
-    is_parallel: ClassVar[bool] = True  # one pass over all positions; only such a family can be the student
-    is_glanceable: ClassVar[bool] = False  # `glat` can train it
-    extra_decoder_layers: ClassVar[int] = 1  # more than `decoder_layers` says (docs/method.md, section 8.3)
-
-    def decoder_positions(self, source: int, target: int) -> int:
-        """Positions that the decoder computes for padded widths of source and target."""
-        return target
-
-    @property
-    def length_penalty(self) -> float:
-        """alpha of ((5 + length) / 6)^alpha, which log-probabilities are divided by to rank outputs."""
-        return 0.0
-
-    @property
-    def length_candidates(self) -> int | None:
-        """Target lengths that are decoded side by side; None where the family has no such option."""
-        return None
-
-    @property
-    def deep_supervision(self) -> bool:
-        """Whether each decoder layer has a loss of its own; False where the family has no such option."""
-        return False
-
-    def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
-        """The same with this many lengths; UserError where `family`, its name, has no such option."""
-        require(
-            self.length_candidates is not None,
-            f"length candidates: the family {family} decodes one length of its own.",
-        )
-        return dataclasses.replace(self, length_candidates=count)  # type: ignore[call-arg]
-
-    def continued(self) -> "FamilyOptions":
-        """Those of a training that goes on from a trained model of the same options, as later rounds do."""
-        return self
-
-    def decoders(self) -> dict[str, "FamilyOptions"]:
-        """The decoders by name, each as the same options with that decoder."""
-        return {}
-
-    def with_decoder(self, name: str, family: str) -> "FamilyOptions":
-        """The options with the decoder `name`; UserError for one that `family`, its name, does not have."""
-        known = self.decoders()
-        require(name in known, f"decoder {name!r}: the family {family} has {', '.join(known)}.")
-        return known[name]
-
-    def _named(self, names: tuple[str, ...]) -> dict[str, "FamilyOptions"]:
-        """Decoders that the option `decoder` chooses."""
-        return {name: dataclasses.replace(self, decoder=name) for name in names}  # type: ignore[call-arg]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +42,11 @@ class LengthOptions(FamilyOptions):
     length_penalty: float = 0.0  # alpha in that choice
     length_loss_weight: float = 0.1
 
+    @property
+    def copies_source(self) -> bool:
+        """Whether decoder positions start from tokens of the source; else from PAD."""
+        return False
+
 
 @dataclasses.dataclass(frozen=True)
 class VanillaOptions(LengthOptions):
@@ -103,6 +54,7 @@ class VanillaOptions(LengthOptions):
 
     decoder: str = "odd"  # odd or argmax
     odd_penalty: float | None = None  # nats taken off for two equal neighbours; None forbids them
+    decoder_input: str = "pad"  # what positions start from: pad (one vector) or source (its tokens, spread)
     deep_supervision: bool = False  # training: the token loss is the mean of those of all decoder layers
 
     is_glanceable: ClassVar[bool] = True
@@ -110,8 +62,13 @@ class VanillaOptions(LengthOptions):
 
     def __post_init__(self) -> None:
         one_of("decoder", self.decoder, self.DECODERS)
+        one_of("decoder_input", self.decoder_input, ("pad", "source"))
         positive(self, "length_candidates")
         each(self, ("odd_penalty",), lambda value: value >= 0, "None or a number of at least 0")
+
+    @property
+    def copies_source(self) -> bool:
+        return self.decoder_input == "source"
 
     def decoders(self) -> dict[str, "FamilyOptions"]:
         return self._named(self.DECODERS)

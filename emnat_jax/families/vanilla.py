@@ -109,10 +109,11 @@ def _predict(
     """Layers below the last have a loss in training alone: evaluation measures the model that decodes."""
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
+    copied = batch.source if options.copies_source else None
     is_deep = options.deep_supervision and spec.decoder_layers > 1 and key is not None
     method = "states_by_layer" if is_deep else "states"
     apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method=method)
-    states, output = cast(Any, apply({"params": params}, encoded, lengths, width, revealed))
+    states, output = cast(Any, apply({"params": params}, encoded, lengths, width, revealed, copied=copied))
     length_logits = mask(length_logits, _allowed_lengths(spec))
     if not is_deep:
         return Prediction(states, output, length_logits)
@@ -173,7 +174,14 @@ class Trials(NamedTuple):
     predict: Callable[[jax.Array | None], jax.Array]  # revealed i32[N, T] -> log_probs f32[N, T, V]
 
 
-def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S"], count: int) -> Trials:
+def length_trials(
+    spec: TransformerSpec,
+    params: Params,
+    source: Int[Array, "B S"],
+    count: int,
+    *,
+    copies_source: bool = False,
+) -> Trials:
     """`count` lengths around the most likely one, and the log-probabilities of tokens given each."""
     module, width = LengthThenTokens(spec), spec.output_length(source.shape[1])
     found: Any = module.apply({"params": params}, source, method="encode")
@@ -183,10 +191,11 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
     log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
     repeated, flat = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded), lengths.reshape(-1)
     last = jnp.arange(width)[None] == flat[:, None] - 1
+    copied = jnp.repeat(source, count, axis=0) if copies_source else None
+    apply = functools.partial(module.apply, {"params": params}, copied=copied, method="states")
 
     def predict(revealed):
-        found: Any = module.apply({"params": params}, repeated, flat, width, revealed, method="states")
-        states, output = found
+        states, output = cast(Any, apply(repeated, flat, width, revealed))
         return only_eos(masked_log_softmax(output.logits(states), generable(spec, eos=False)), last)
 
     return Trials(lengths, log_prob, width, predict)
@@ -219,7 +228,8 @@ def _decode(
     `key` is not used.
     """
     del key
-    trials = length_trials(spec, params, source, max(num_candidates, options.length_candidates))
+    count, copies_source = max(num_candidates, options.length_candidates), options.copies_source
+    trials = length_trials(spec, params, source, count, copies_source=copies_source)
     tokens, log_prob = _best_tokens(options, trials.predict(None), trials.lengths.reshape(-1))
     alpha = options.length_penalty
     return best_of_lengths(trials, tokens, log_prob, log_prob, alpha=alpha, count=num_candidates)

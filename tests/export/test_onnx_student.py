@@ -49,6 +49,7 @@ CASES = [
     Case("collapse", "ctc", CTCOptions(decoder="greedy"), {"scan_layers": True, "encoder_layers": 2}),
     Case("lookahead", "dag", DAGOptions(decoder="lookahead", factor=3), POST),
     Case("joint Viterbi", "dag", DAGOptions(max_jump=8, link_heads=2)),
+    Case("copied source", "vanilla", VanillaOptions(decoder_input="source", length_candidates=3)),
 ]
 MORE = [
     Case("argmax", "vanilla", VanillaOptions(decoder="argmax")),
