@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
 from emnat_jax.families.vocabulary import generable
+from emnat_jax.models import initial
 from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.transformer import Encoded, Transformer
@@ -22,7 +23,7 @@ class LengthThenTokens(nn.Module):
     def setup(self) -> None:
         self.transformer = Transformer(self.spec, causal=False)
         self.length_head = LengthHead(self.spec)
-        init = nn.with_logical_partitioning(nn.initializers.normal(self.spec.width**-0.5), ("embed",))
+        init = nn.with_logical_partitioning(initial.vectors(self.spec), ("embed",))
         self.length_slot: Any = self.param("length_slot", init, (self.spec.width,), jnp.float32)
 
     def __call__(self, source: Array, lengths: Array, width: int) -> tuple[Any, Any]:

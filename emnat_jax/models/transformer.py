@@ -6,6 +6,7 @@ a final layer norm to each stack and drops the one on the embeddings.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,10 @@ from emnat_jax.models.sharding import constrain, constrain_rows
 from emnat_jax.types import PAD, Params
 
 NORM_EPSILON = 1e-6  # what layer norm adds to the variance
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "gelu": functools.partial(nn.gelu, approximate=False),
+}
 
 
 class Encoded(NamedTuple):
@@ -60,7 +65,7 @@ def layer_norm(name: str | None = None) -> nn.LayerNorm:
 
 
 class FeedForward(nn.Module):
-    """ReLU layer between two linear maps."""
+    """A layer of ReLU or GELU between two linear maps."""
 
     spec: TransformerSpec
 
@@ -68,9 +73,9 @@ class FeedForward(nn.Module):
     def __call__(self, x):
         spec = self.spec
         width, hidden = ((spec.width, "embed"),), ((spec.ff_width, "mlp"),)
-        x = nn.relu(Projection(width, hidden, spec.dtype, name="up")(x))
+        x = ACTIVATIONS[spec.activation](Projection(width, hidden, spec, name="up")(x))
         x = constrain(x, "batch", None, "mlp")
-        return Projection(hidden, width, spec.dtype, name="down")(_drop(self, x, spec.ff_dropout))
+        return Projection(hidden, width, spec, name="down")(_drop(self, x, spec.ff_dropout))
 
 
 class Residual(nn.Module):

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
+from emnat_jax.models import initial
 from emnat_jax.models.attention import Projection
 from emnat_jax.models.embedding import sinusoids
 from emnat_jax.models.output_layer import OutputLayer
@@ -29,10 +30,9 @@ class UpsampledDecoder(nn.Module):
         spec = self.spec
         self.transformer = Transformer(spec, causal=False)
         inputs, outputs = ((spec.width, "embed"),), ((spec.width, None),)
-        self.split = Projection(inputs, outputs, spec.dtype, parts=self.factor)
+        self.split = Projection(inputs, outputs, spec, parts=self.factor)
         if spec.positions == "learned":
-            normal = nn.initializers.normal(spec.width**-0.5)
-            init = nn.with_logical_partitioning(normal, ("position", "embed"))
+            init = nn.with_logical_partitioning(initial.vectors(spec), ("position", "embed"))
             shape = (self.factor * spec.max_length, spec.width)
             self.positions: Any = self.param("positions", init, shape, jnp.float32)
 
