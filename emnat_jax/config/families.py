@@ -129,6 +129,7 @@ class DAGOptions(UpsampledOptions):
     link_heads: int = 4  # attention-like heads whose mixture is the link distribution
     decoder: str = "joint_viterbi"  # greedy, lookahead, viterbi, joint_viterbi or beam
     length_exponent: float = 1.0  # beta of the Viterbi decoders: score / length^beta
+    collapse_repeats: bool = False  # of equal neighbours only the first is kept; not by the beam
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
     length_penalty: float = 0.0  # alpha of ((5 + length) / 6)^alpha in the order of a beam's hypotheses
 
