@@ -48,6 +48,11 @@ class LengthOptions(FamilyOptions):
     length_penalty: float = 0.0  # alpha in that choice
     length_loss_weight: float = 0.1
 
+    @property
+    def copies_source(self) -> bool:
+        """Whether decoder positions start from tokens of the source; else from PAD."""
+        return False
+
     def _among_lengths(self, decoder: str) -> LengthChoices | None:
         """What moves a choice among lengths; None where there is one length."""
         if self.length_candidates == 1:
@@ -61,14 +66,21 @@ class VanillaOptions(LengthOptions):
 
     decoder: str = "odd"  # odd or argmax
     odd_penalty: float | None = None  # nats taken off for two equal neighbours; None forbids them
+    decoder_input: str = "pad"  # what positions start from: pad (one vector) or source (its tokens, spread)
+    deep_supervision: bool = False  # training: the token loss is the mean of those of all decoder layers
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("odd", "argmax")
 
     def __post_init__(self) -> None:
         one_of("decoder", self.decoder, self.DECODERS)
+        one_of("decoder_input", self.decoder_input, ("pad", "source"))
         positive(self, "length_candidates")
         each(self, ("odd_penalty",), lambda value: value >= 0, "None or a number of at least 0")
+
+    @property
+    def copies_source(self) -> bool:
+        return self.decoder_input == "source"
 
     def decoders(self) -> dict[str, FamilyOptions]:
         return self._named(self.DECODERS)
@@ -84,6 +96,7 @@ class CMLMOptions(LengthOptions):
     length_candidates: int = 3  # lengths decoded in parallel, chosen by the model's own confidence
     length_penalty: float = 1.0  # alpha in that choice
     iterations: int = 4  # passes of mask-predict; 1 is the fully masked pass alone
+    deep_supervision: bool = False  # as of `vanilla`
 
     def __post_init__(self) -> None:
         positive(self, "iterations", "length_candidates")
@@ -114,6 +127,7 @@ class CTCOptions(UpsampledOptions):
     # beam, and N-best lists: nats a token in the order of hypotheses; greedy: nats that the blank has less in
     # each frame. Either makes outputs longer.
     length_reward: float = 0.0
+    deep_supervision: bool = False  # training: the loss is the mean of those of all decoder layers
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
@@ -139,6 +153,7 @@ class DAGOptions(UpsampledOptions):
     link_heads: int = 4  # attention-like heads whose mixture is the link distribution
     decoder: str = "joint_viterbi"  # greedy, lookahead, viterbi, joint_viterbi or beam
     length_exponent: float = 1.0  # beta of the Viterbi decoders: score / length^beta
+    collapse_repeats: bool = False  # of equal neighbours only the first is kept; not by the beam
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
     length_penalty: float = 0.0  # alpha of ((5 + length) / 6)^alpha in the order of a beam's hypotheses
 
@@ -213,6 +228,10 @@ class GLATOptions(FamilyOptions):
     @property
     def length_candidates(self) -> int | None:
         return self.of_base.length_candidates
+
+    @property
+    def deep_supervision(self) -> bool:
+        return self.of_base.deep_supervision
 
     def decoder_positions(self, source: int, target: int) -> int:
         return self.of_base.decoder_positions(source, target)

@@ -38,6 +38,11 @@ class FamilyOptions:
         """Target lengths that are decoded side by side; None where the family has no such option."""
         return None
 
+    @property
+    def deep_supervision(self) -> bool:
+        """Whether each decoder layer has a loss of its own; False where the family has no such option."""
+        return False
+
     def with_length_candidates(self, count: int, family: str) -> "FamilyOptions":
         """The same with this many lengths; UserError where `family`, its name, has no such option."""
         require(

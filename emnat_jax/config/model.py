@@ -38,6 +38,8 @@ class TransformerSpec:
     scan_layers: bool
     remat: bool
     extra_length: int
+    activation: str = "relu"  # models of before do not name it
+    init: str = "glorot"
 
     def __post_init__(self) -> None:
         _require_whole_heads(self.width, self.heads)
@@ -100,12 +102,16 @@ class ModelConfig:
     scan_layers: bool = False  # one compiled layer body instead of one a layer
     remat: bool = False  # recompute activations in the backward pass
     extra_length: int = 6  # outputs are at most this much longer than the padded source
+    activation: str = TransformerSpec.activation  # of the feed-forward layers: relu or gelu
+    init: str = TransformerSpec.init  # of matrices and embeddings: glorot, or normal (deviation 0.02)
 
     def __post_init__(self) -> None:
         chosen_options("family", self.family, self.options, FAMILIES)
         one_of("size", self.size, tuple(SIZES))
         one_of("norm", self.norm, ("pre", "post"))
         one_of("positions", self.positions, ("learned", "sinusoidal"))
+        one_of("activation", self.activation, ("relu", "gelu"))
+        one_of("init", self.init, ("glorot", "normal"))
         one_of("dtype", self.dtype, ("float32", "bfloat16"))
         one_of("attention", self.attention, ("xla", "cudnn"))
         check(

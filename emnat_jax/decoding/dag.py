@@ -73,6 +73,25 @@ def joint_viterbi(
     return _best_path(tokens, links + values[:, None, :], values[:, 0], last, width, beta)
 
 
+def without_repeats(
+    tokens: Int[Array, "B T"], last: Int[Array, " B"], max_jump: int | None
+) -> Int[Array, "B T"]:
+    """`tokens` without those that equal the token before them, filled up with PAD.
+
+    They stand behind vertex 0, at one vertex each. Where a link goes `max_jump` vertices ahead at most, fewer
+    tokens may not reach `last`: no path emits them, and the row stays as it is.
+    """
+    before = jnp.pad(tokens, ((0, 0), (1, 0)), constant_values=PAD)[:, :-1]
+    keep = (tokens != before) & (tokens != PAD)
+    count = jnp.sum(keep, axis=1)
+    place = jnp.where(keep, jnp.cumsum(keep, axis=1) - 1, tokens.shape[1])
+    rows = jnp.arange(tokens.shape[0])[:, None]
+    kept = jnp.full_like(tokens, PAD).at[rows, place].set(tokens, mode="drop")
+    if max_jump is None:
+        return kept
+    return jnp.where((count * max_jump >= last)[:, None], kept, tokens)
+
+
 def _follow(tokens: jax.Array, scores: jax.Array, last: jax.Array, width: int) -> jax.Array:
     """Tokens along the path that takes the highest of `scores` [B, from, to] at each vertex."""
     _, best = top_1(scores)

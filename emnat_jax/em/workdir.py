@@ -19,7 +19,10 @@ from emnat_jax.inference.model import TrainedModel
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 
-ENCODER_OPTIONS = ("encoder_layers", "width", "ff_width", "heads", "norm", "positions", "scan_layers")
+ENCODER_OPTIONS = (
+    *("encoder_layers", "width", "ff_width", "heads"),
+    *("norm", "positions", "activation", "scan_layers"),
+)
 
 
 class Workspace(Context):

@@ -8,7 +8,7 @@ from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.head import Inputs
 from emnat_jax.export.layers import Layers
 from emnat_jax.export.top import top_1
-from emnat_jax.export.upsampled import Upsampled
+from emnat_jax.export.upsampled import Upsampled, kept_tokens
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.types import BLANK, EOS, PAD, Params
 
@@ -36,15 +36,8 @@ def _collapse(graph: Graph, path: Value, real: Value, limit: Value) -> Value:
     """As `decoding.ctc.collapse`: i64[B, T], T the longest output."""
     before = graph.concat([path.slice(1, 0, 1) * 0 + BLANK, path.slice(1, 0, -1)], axis=1)
     keep = real & ~path.equals(BLANK) & ~path.equals(before)
-    counted = graph.op("CumSum", keep.cast("int64"), np.array(1), dtype="int64")
-    length = graph.minimum(counted.max(1), limit - 1)
+    length = graph.minimum(keep.cast("int64").sum(1), limit - 1)
     width = length.max(0, keepdims=True) + 1
-    # What is not kept, or is beyond the output, goes to one more column, which is cut off.
-    place = graph.where(keep, graph.minimum(counted - 1, width), width)
-    empty = graph.op("ConstantOfShape", graph.shape_of([path.size(0), width + 1]), dtype="int64", value=_ZERO)
-    tokens = graph.op("ScatterElements", empty, place, path, axis=1, dtype="int64").slice(1, 0, width)
+    tokens = kept_tokens(path, keep, width)
     column, end = graph.arange(width).unsqueeze(0), length.unsqueeze(1)
     return graph.where(column < end, tokens, graph.where(column.equals(end), np.array(EOS), np.array(PAD)))
-
-
-_ZERO = Graph.tensor(np.zeros(1, np.int64))

@@ -53,11 +53,13 @@ def _spec(transformer: TransformerSpec, params: Params) -> Any:
     """The filled description (ctranslate2.specs.TransformerSpec)."""
     transformer, params = unscanned(transformer, params)
     own = params["transformer"]
-    spec = need("ctranslate2.specs").TransformerSpec.from_config(
+    specs = need("ctranslate2.specs")
+    spec = specs.TransformerSpec.from_config(
         (transformer.encoder_layers, transformer.decoder_layers),
         transformer.heads,
         pre_norm=transformer.norm == "pre",
         layernorm_embedding=transformer.norm == "post",
+        activation={"relu": specs.Activation.RELU, "gelu": specs.Activation.GELU}[transformer.activation],
     )
     positions = _positions(transformer, own)
     tokens = _array(own["embedding"]["tokens"])[: transformer.vocab_size]

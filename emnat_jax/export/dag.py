@@ -10,7 +10,7 @@ from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.head import Inputs
 from emnat_jax.export.layers import Layers
 from emnat_jax.export.top import top_1
-from emnat_jax.export.upsampled import Upsampled
+from emnat_jax.export.upsampled import Upsampled, kept_tokens
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.types import EOS, NEG_INF, PAD, Params
 
@@ -41,7 +41,10 @@ def translate(
             path = _best_path(graph, links, found.last, limit, width, options.length_exponent)
         case _:
             path = _best_path(graph, joint, found.last, limit, width, options.length_exponent)
-    return _read(graph, found, path, limit).cast("int32")
+    tokens = _read(graph, found, path, limit)
+    if options.collapse_repeats:
+        tokens = _without_repeats(graph, tokens, found.last, options.max_jump)
+    return tokens.cast("int32")
 
 
 class _Vertices(NamedTuple):
@@ -165,3 +168,14 @@ def _read(graph: Graph, found: _Vertices, path: _Path, limit: Value) -> Value:
     if path.possible is not None:
         none = none | ~path.possible
     return graph.where(none, np.array(PAD), tokens).after_first(1)
+
+
+def _without_repeats(graph: Graph, tokens: Value, last: Value, max_jump: int | None) -> Value:
+    """As `decoding.dag.without_repeats`."""
+    before = graph.concat([tokens.slice(1, 0, 1) * 0 + PAD, tokens.slice(1, 0, -1)], axis=1)
+    keep = ~tokens.equals(before) & ~tokens.equals(PAD)
+    kept = kept_tokens(tokens, keep, tokens.size(1))
+    if max_jump is None:
+        return kept
+    count = keep.cast("int64").sum(1, keepdims=True)
+    return graph.where(last <= count * max_jump, kept, tokens)

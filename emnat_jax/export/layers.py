@@ -13,6 +13,8 @@ from emnat_jax.models.transformer import NORM_EPSILON, unscanned
 from emnat_jax.tokens import NEG_INF, PAD
 from emnat_jax.types import Params
 
+_ACTIVATIONS = {"relu": "Relu", "gelu": "Gelu"}  # operators of ONNX, with their defaults
+
 
 class Encoded(NamedTuple):
     """What the decoder sees of the source."""
@@ -137,7 +139,7 @@ class Layers:
     def _feed_forward(self, layer: "_Named", x: Value) -> Value:
         params = layer.params["feed_forward"]
         hidden = self.projection(f"{layer.name}.up", params["up"], x)
-        hidden = self.graph.op("Relu", hidden, dtype="float32")
+        hidden = self.graph.op(_ACTIVATIONS[self.spec.activation], hidden, dtype="float32")
         return self.projection(f"{layer.name}.down", params["down"], hidden)
 
     def _residual(self, layer: "_Named", index: int, x: Value, change: Any) -> Value:

@@ -21,7 +21,8 @@ def translate(
     """i32[B, T]: what `families.vanilla` decodes."""
     layers = Layers(graph, spec, params, inputs.head)
     trials = _lengths(layers, params, inputs, options.length_candidates)
-    scores, free = _predict(layers, trials)
+    copied = inputs.source.repeat(trials.candidates) if options.copies_source else None
+    scores, free = _predict(layers, trials, copied)
     if options.decoder == "odd":
         tokens = odd(graph, scores, free, options.odd_penalty, spec.output_length(spec.max_length))
     else:
@@ -78,19 +79,33 @@ def _lengths(layers: Layers, params: Params, inputs: Inputs, count: int) -> _Tri
     return _Trials(Encoded(*(part.repeat(count) for part in words)), lengths.reshape(-1), log_prob, count)
 
 
-def _predict(layers: Layers, trials: _Trials) -> tuple[Chunked, Value]:
-    """Scores of each position, and which are not EOS or behind it; T is the longest length."""
+def _predict(layers: Layers, trials: _Trials, copied: Value | None) -> tuple[Chunked, Value]:
+    """Scores of each position, and which are not EOS or behind it; T is the longest length.
+
+    Positions start from the sources `copied` i32[N, S], or from PAD.
+    """
     graph, spec, lengths = layers.graph, layers.spec, trials.lengths
     width = lengths.max(0, keepdims=True)
     place = graph.arange(width).unsqueeze(0)
-    inputs = (layers.positions(width) + layers.embedding_of(PAD)).unsqueeze(0)
-    inputs = inputs.expand(lengths.size(0), width, spec.width)
+    if copied is not None:
+        inputs = layers.embed(_spread(graph, copied, lengths, place))
+    else:
+        inputs = (layers.positions(width) + layers.embedding_of(PAD)).unsqueeze(0)
+        inputs = inputs.expand(lengths.size(0), width, spec.width)
     states = layers.decode(inputs, trials.memory, place < lengths.unsqueeze(1))
     # Only a choice among lengths needs log-probabilities: with one, all scores of a position shift alike.
     several = trials.log_prob is not None
     allowed = generable(spec, eos=False)
     scores = layers.scores(states, allowed, copies=trials.candidates, log_probs=several)
     return scores, place < (lengths - 1).unsqueeze(1)
+
+
+def _spread(graph: Graph, source: Value, lengths: Value, place: Value) -> Value:
+    """As `families.length_network.spread`; what stands behind a length is not seen."""
+    last_token = (~source.equals(PAD)).cast("int64").sum(1, keepdims=True) - 1
+    last = lengths.unsqueeze(1) - 1
+    index = (place * last_token * 2 + last) / graph.maximum(last * 2, np.array(1))
+    return source.take_along(graph.minimum(index, last_token), 1)
 
 
 def _best(graph: Graph, trials: _Trials, found: _Found, alpha: float) -> Value:

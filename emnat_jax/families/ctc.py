@@ -7,6 +7,7 @@ without blanks. EOS is in no frame and follows the last of them by rule. A targe
 words, and one blank between each two equal ones, are more than there are frames.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -17,14 +18,15 @@ from jaxtyping import Array, Bool, Float, Int
 from emnat_jax.config import CTCOptions, TransformerSpec
 from emnat_jax.decoding.ctc import best_path, prefix_search
 from emnat_jax.families.base import Family
-from emnat_jax.families.parallel import Parallel
+from emnat_jax.families.parallel import Parallel, marginal_loss
 from emnat_jax.families.upsampled import Beam, Decoder, upsampled_family, upsampled_parts
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
 from emnat_jax.models.masking import masked_log_softmax
+from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.transformer import Encoded
 from emnat_jax.models.upsample import UpsampledDecoder
-from emnat_jax.types import PAD, Batch
+from emnat_jax.types import PAD, Batch, Metrics
 
 
 class Prediction(NamedTuple):
@@ -32,6 +34,14 @@ class Prediction(NamedTuple):
 
     logits: jax.Array  # f32[B, L, V]; masked, PAD is the blank
     frames: jax.Array  # i32[B]; real ones
+    lower: "Lower | None" = None  # where the layers below have a loss too
+
+
+class Lower(NamedTuple):
+    """The decoder layers below the last, and what scores tokens at their frames."""
+
+    states: jax.Array  # f32[N - 1, B, L, D]
+    output: OutputLayer
 
 
 class Frames(UpsampledDecoder):
@@ -39,7 +49,18 @@ class Frames(UpsampledDecoder):
 
     def predict(self, encoded: Encoded, revealed: Int[Array, "B L"] | None = None) -> Prediction:
         """One pass, in which the decoder is shown what is `revealed`."""
-        logits = self.logits(self.states(encoded, revealed), _emitted(self.spec))
+        return self._prediction(self.states(encoded, revealed), encoded)
+
+    def predict_by_layer(self, encoded: Encoded, revealed: Int[Array, "B L"] | None = None) -> Prediction:
+        """As `predict`, with the states of the layers below."""
+        *lower, last = self.states_by_layer(encoded, revealed)
+        found = self._prediction(last, encoded)
+        if not lower:
+            return found
+        return found._replace(lower=Lower(jnp.stack(lower), self.output(_emitted(self.spec))))
+
+    def _prediction(self, states: Float[Array, "B L D"], encoded: Encoded) -> Prediction:
+        logits = self.logits(states, _emitted(self.spec))
         return Prediction(logits, self.factor * jnp.sum(encoded.keep, axis=-1))
 
 
@@ -62,7 +83,31 @@ def make(spec: TransformerSpec, options: CTCOptions) -> Family:
 
 def parts(spec: TransformerSpec, options: CTCOptions) -> Parallel:
     """Decoder positions are frames; the reference lies on them along its best alignment, blanks included."""
-    return upsampled_parts(Frames(spec, options.factor), _log_prob, _reference)
+    module, is_deep = Frames(spec, options.factor), options.deep_supervision
+    return upsampled_parts(module, _log_prob, _reference, is_deep=is_deep)._replace(loss=_loss)
+
+
+def _loss(prediction: Prediction, batch: Batch, hidden: Array | None) -> tuple[Array, Metrics]:
+    """The mean of the losses of the layers that have one; the other metrics are the last layer's."""
+    last = _log_prob(prediction, batch.target)
+    loss, metrics = marginal_loss(last, batch)
+    if prediction.lower is None:
+        return loss, metrics
+    below = _lower_log_probs(prediction, prediction.lower, batch.target)
+    every = (last + jnp.sum(below, axis=0)) / (below.shape[0] + 1)
+    loss, deep = marginal_loss(every, batch)
+    return loss, metrics | {"loss": deep["loss"]}
+
+
+def _lower_log_probs(prediction: Prediction, lower: Lower, target: Int[Array, "B T"]) -> Float[Array, "N B"]:
+    """Of each layer below the last, as `_log_prob`."""
+
+    # One layer after the other, its logits made again for the gradient: never those of all layers.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def of_layer(states):
+        return _log_prob(prediction._replace(logits=lower.output.logits(states)), target)
+
+    return jax.lax.map(of_layer, lower.states)
 
 
 def _path(options: CTCOptions, log_probs: Array, prediction: Prediction, width: int) -> Int[Array, "B T"]:

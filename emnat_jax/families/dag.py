@@ -131,6 +131,8 @@ def _path(options: DAGOptions, log_probs: Array, prediction: Prediction, width: 
             found = decoding.joint_viterbi(tokens, values, links, last, width=width + 1, beta=beta)
         case name:  # `beam` searches outputs and asks for no path
             raise AssertionError(f"no path is found for the decoder {name!r} of DAGOptions.DECODERS")
+    if options.collapse_repeats:
+        return decoding.without_repeats(found[:, 1:], last, options.max_jump)
     return found[:, 1:]
 
 

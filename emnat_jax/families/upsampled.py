@@ -47,14 +47,17 @@ def upsampled_parts(
     module: UpsampledDecoder,
     log_prob: Callable[[Prediction, jax.Array], jax.Array],
     reference: Callable[[Prediction, Batch], jax.Array],
+    *,
+    is_deep: bool = False,
 ) -> Parallel:
     """The parts of a family with the network `module`, which has a method `predict(encoded, revealed)`.
 
-    `log_prob` and `reference` as in Parallel; a prediction has the field `logits`.
+    `log_prob` and `reference` as in Parallel; a prediction has the field `logits`. With `is_deep` training
+    asks the module's method `predict_by_layer` in its place.
     """
     return Parallel(
         encode=functools.partial(_encode, module),
-        predict=functools.partial(_predict, module),
+        predict=functools.partial(_predict, module, is_deep=is_deep),
         reference=reference,
         logits=lambda prediction: prediction.logits,
         log_prob=log_prob,
@@ -73,9 +76,18 @@ def _encode(module: UpsampledDecoder, params: Params, batch: Batch, key: Key | N
 
 
 def _predict(
-    module: UpsampledDecoder, params: Params, memory: Any, batch: Batch, revealed: Any, key: Key | None
+    module: UpsampledDecoder,
+    params: Params,
+    memory: Any,
+    batch: Batch,
+    revealed: Any,
+    key: Key | None,
+    *,
+    is_deep: bool,
 ) -> Any:
-    return module.apply({"params": params}, memory, revealed, rngs=dropout_rngs(key), method="predict")
+    """Layers below the last have a loss in training alone: evaluation measures the model that decodes."""
+    method = "predict_by_layer" if is_deep and key is not None else "predict"
+    return module.apply({"params": params}, memory, revealed, rngs=dropout_rngs(key), method=method)
 
 
 def _decode(

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import LengthOptions, TransformerSpec, VanillaOptions
@@ -20,14 +19,14 @@ from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
 from emnat_jax.families.base import Family
+from emnat_jax.families.length_network import LengthThenTokens
 from emnat_jax.families.parallel import Parallel, parallel_family
 from emnat_jax.families.vocabulary import generable, only_eos, output_loss
 from emnat_jax.losses.cross_entropy import smoothed_cross_entropy, token_log_probs
+from emnat_jax.losses.output_layer import Sums
 from emnat_jax.models.dropout import dropout_rngs
-from emnat_jax.models.heads import LengthHead
 from emnat_jax.models.masking import mask, masked_log_softmax
 from emnat_jax.models.output_layer import OutputLayer
-from emnat_jax.models.transformer import Encoded, Transformer
 from emnat_jax.types import (
     EOS,
     HIDDEN,
@@ -43,49 +42,13 @@ from emnat_jax.types import (
 )
 
 
-class LengthThenTokens(nn.Module):
-    """Encoder with a length slot, length head, and a decoder that sees positions only."""
-
-    spec: TransformerSpec
-
-    def setup(self) -> None:
-        self.transformer = Transformer(self.spec, causal=False)
-        self.length_head = LengthHead(self.spec)
-        init = nn.with_logical_partitioning(nn.initializers.normal(self.spec.width**-0.5), ("embed",))
-        self.length_slot: Any = self.param("length_slot", init, (self.spec.width,), jnp.float32)
-
-    def __call__(self, source: Array, lengths: Array, width: int) -> tuple[Any, Any]:
-        encoded, length_logits = self.encode(source)
-        return self.states(encoded, lengths, width), length_logits
-
-    def encode(self, source: Int[Array, "B S"]) -> tuple[Encoded, Float[Array, "B L"]]:
-        """What the decoder sees of the source, and scores of each target length."""
-        slot = self.length_slot * self.spec.width**0.5  # scaled as the words and positions beside it
-        states, keep = self.transformer.encode(source, slot=slot)
-        return Encoded(states[:, 1:], keep[:, 1:]), self.length_head(states[:, 0])
-
-    def states(
-        self,
-        encoded: Encoded,
-        lengths: Int[Array, " B"],
-        width: int,
-        revealed: Int[Array, "B T"] | None = None,
-    ) -> tuple[Float[Array, "B T D"], OutputLayer]:
-        """States at each of `width` positions for targets of given lengths, EOS counted; what scores them."""
-        keep = jnp.arange(width)[None] < lengths[:, None]
-        shown = jnp.full(keep.shape, PAD, jnp.int32)
-        if revealed is not None:
-            shown = jnp.where(revealed == HIDDEN, PAD, revealed)
-        states = self.transformer.decode(self.transformer.embedding(shown), encoded, keep)
-        return states, self.transformer.embedding.output(generable(self.spec, eos=False))
-
-
 class Prediction(NamedTuple):
     """The decoder's output at each position, the layer that scores tokens there, masked scores of lengths."""
 
     states: jax.Array  # f32[B, T, D]
     output: OutputLayer
     lengths: jax.Array  # f32[B, L]
+    lower: jax.Array | None = None  # f32[B, (N - 1) T, D]; of the layers below that have a loss too, in turn
 
     def tokens(self) -> Float[Array, "B T V"]:
         """Masked scores of the token at each position."""
@@ -107,7 +70,7 @@ def parts(spec: TransformerSpec, options: LengthOptions) -> Parallel:
     """Decoder positions are those of the target; each free one, all but EOS, has its own loss."""
     return Parallel(
         encode=functools.partial(_encode, spec),
-        predict=functools.partial(_predict, spec),
+        predict=functools.partial(_predict, spec, options=options),
         reference=lambda prediction, batch: jnp.where(free_positions(batch.target), batch.target, HIDDEN),
         logits=Prediction.tokens,
         log_prob=functools.partial(_log_prob, spec),
@@ -134,13 +97,28 @@ def _encode(spec: TransformerSpec, params: Params, batch: Batch, key: Key | None
 
 
 def _predict(
-    spec: TransformerSpec, params: Params, memory: Any, batch: Batch, revealed: Array | None, key: Key | None
+    spec: TransformerSpec,
+    params: Params,
+    memory: Any,
+    batch: Batch,
+    revealed: Array | None,
+    key: Key | None,
+    *,
+    options: LengthOptions,
 ) -> Prediction:
+    """Layers below the last have a loss in training alone: evaluation measures the model that decodes."""
     encoded, length_logits = memory
     width, lengths = batch.target.shape[1], _lengths(batch.target)
-    apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method="states")
-    states, output = cast(Any, apply({"params": params}, encoded, lengths, width, revealed))
-    return Prediction(states, output, mask(length_logits, _allowed_lengths(spec)))
+    copied = batch.source if options.copies_source else None
+    is_deep = options.deep_supervision and spec.decoder_layers > 1 and key is not None
+    method = "states_by_layer" if is_deep else "states"
+    apply = functools.partial(LengthThenTokens(spec).apply, rngs=dropout_rngs(key), method=method)
+    states, output = cast(Any, apply({"params": params}, encoded, lengths, width, revealed, copied=copied))
+    length_logits = mask(length_logits, _allowed_lengths(spec))
+    if not is_deep:
+        return Prediction(states, output, length_logits)
+    *lower, last = states
+    return Prediction(last, output, length_logits, jnp.concatenate(lower, axis=1))
 
 
 def _loss(
@@ -155,8 +133,7 @@ def _loss(
     length = smoothed_cross_entropy(prediction.lengths, lengths, smoothing, _allowed_lengths(spec))
     counted = free_positions(batch.target) if hidden is None else free_positions(batch.target) & hidden
     weight = counted * batch.weight[:, None]
-    scored = prediction.states, prediction.output
-    token = output_loss(spec, scored, batch.target, weight, eos=False)
+    token = _token_loss(spec, prediction, batch.target, weight)
     of_row = jnp.maximum(jnp.sum(counted, axis=-1), 1) * batch.weight
     loss = Mean(token.loss + length_weight * jnp.sum(length * of_row), jnp.sum(of_row))
     length_nll = -token_log_probs(prediction.lengths, lengths)
@@ -165,6 +142,19 @@ def _loss(
         "nll": Mean(token.nll, jnp.sum(weight)),
         "length_nll": Mean(jnp.sum(length_nll * batch.weight), jnp.sum(batch.weight)),
     }
+
+
+def _token_loss(spec: TransformerSpec, prediction: Prediction, target: Array, weight: Array) -> Sums:
+    """Sums over positions; of the loss the mean over the layers that have one, of -log p the last layer's."""
+    states, output, lower = prediction.states, prediction.output, prediction.lower
+    last = output_loss(spec, (states, output), target, weight, eos=False)
+    if lower is None:
+        return last
+    # Layers side by side like more positions: there is one gradient of the table, and never all logits.
+    below = lower.shape[1] // target.shape[1]
+    tokens, weight = (jnp.tile(x, (1, below)) for x in (target, weight))
+    loss = last.loss + output_loss(spec, (lower, output), tokens, weight, eos=False).loss
+    return Sums(loss / (below + 1), last.nll)
 
 
 def _log_prob(spec: TransformerSpec, prediction: Prediction, target: Array) -> Float[Array, " B"]:
@@ -184,7 +174,14 @@ class Trials(NamedTuple):
     predict: Callable[[jax.Array | None], jax.Array]  # revealed i32[N, T] -> log_probs f32[N, T, V]
 
 
-def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S"], count: int) -> Trials:
+def length_trials(
+    spec: TransformerSpec,
+    params: Params,
+    source: Int[Array, "B S"],
+    count: int,
+    *,
+    copies_source: bool = False,
+) -> Trials:
     """`count` lengths around the most likely one, and the log-probabilities of tokens given each."""
     module, width = LengthThenTokens(spec), spec.output_length(source.shape[1])
     found: Any = module.apply({"params": params}, source, method="encode")
@@ -194,10 +191,11 @@ def length_trials(spec: TransformerSpec, params: Params, source: Int[Array, "B S
     log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
     repeated, flat = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded), lengths.reshape(-1)
     last = jnp.arange(width)[None] == flat[:, None] - 1
+    copied = jnp.repeat(source, count, axis=0) if copies_source else None
+    apply = functools.partial(module.apply, {"params": params}, copied=copied, method="states")
 
     def predict(revealed):
-        found: Any = module.apply({"params": params}, repeated, flat, width, revealed, method="states")
-        states, output = found
+        states, output = cast(Any, apply(repeated, flat, width, revealed))
         return only_eos(masked_log_softmax(output.logits(states), generable(spec, eos=False)), last)
 
     return Trials(lengths, log_prob, width, predict)
@@ -230,7 +228,8 @@ def _decode(
     `key` is not used.
     """
     del key
-    trials = length_trials(spec, params, source, max(num_candidates, options.length_candidates))
+    count, copies_source = max(num_candidates, options.length_candidates), options.copies_source
+    trials = length_trials(spec, params, source, count, copies_source=copies_source)
     tokens, log_prob = _best_tokens(options, trials.predict(None), trials.lengths.reshape(-1))
     alpha = options.length_penalty
     return best_of_lengths(trials, tokens, log_prob, log_prob, alpha=alpha, count=num_candidates)

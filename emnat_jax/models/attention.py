@@ -1,7 +1,6 @@
 """Multi-head attention: the mathematics as pure functions, the weights as thin modules."""
 
 import functools
-import math
 from typing import Literal
 
 import jax
@@ -11,6 +10,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import TransformerSpec
+from emnat_jax.models import initial
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.products import product
 from emnat_jax.models.sharding import constrain
@@ -114,16 +114,16 @@ class Projection(nn.Module):
 
     inputs: tuple[tuple[int, str | None], ...]  # (size, logical axis) of each contracted axis
     outputs: tuple[tuple[int, str | None], ...]
-    dtype: str
+    spec: TransformerSpec
     parts: int = 1
 
     @nn.compact
     def __call__(self, x):
         parts = ((self.parts, None),) if self.parts > 1 else ()
         axes = (*self.inputs, *parts, *self.outputs)
-        kernel = self._param("kernel", _glorot(len(self.inputs), len(parts)), axes)
+        kernel = self._param("kernel", initial.linear_map(self.spec, len(self.inputs), len(parts)), axes)
         bias = self._param("bias", nn.initializers.zeros_init(), (*parts, *self.outputs))
-        product = _times_kernel(x, kernel, len(self.inputs), self.dtype)
+        product = _times_kernel(x, kernel, len(self.inputs), self.spec.dtype)
         return product + bias.reshape((1,) * (product.ndim - bias.ndim) + bias.shape)
 
     def _param(self, name, init, axes):
@@ -167,17 +167,6 @@ def _over_rows(x: Array, gradient: Array, rows: tuple[int, ...], dtype: str) -> 
 _times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
 
 
-def _glorot(inputs: int, parts: int) -> nn.initializers.Initializer:
-    """Glorot uniform over one part's fan-in and fan-out (docs/method.md, section 8.1)."""
-
-    def init(key, shape, dtype):
-        fan_in, fan_out = math.prod(shape[:inputs]), math.prod(shape[inputs + parts :])
-        limit = (6.0 / (fan_in + fan_out)) ** 0.5
-        return jax.random.uniform(key, shape, dtype, -limit, limit)
-
-    return init
-
-
 class SelfAttention(nn.Module):
     """Attention of a sequence to itself; `step` extends cached keys by one position."""
 
@@ -185,8 +174,8 @@ class SelfAttention(nn.Module):
 
     def setup(self) -> None:
         width, heads = _width(self.spec), _heads(self.spec)
-        self.qkv = Projection(width, heads, self.spec.dtype, parts=3)
-        self.out = Projection(heads, width, self.spec.dtype)
+        self.qkv = Projection(width, heads, self.spec, parts=3)
+        self.out = Projection(heads, width, self.spec)
 
     def __call__(self, x: Float[Array, "B T D"], visible: Visible) -> Float[Array, "B T D"]:
         query, key, value = self._split(x)
@@ -217,9 +206,9 @@ class CrossAttention(nn.Module):
 
     def setup(self) -> None:
         width, heads = _width(self.spec), _heads(self.spec)
-        self.query = Projection(width, heads, self.spec.dtype)
-        self.key_value = Projection(width, heads, self.spec.dtype, parts=2)
-        self.out = Projection(heads, width, self.spec.dtype)
+        self.query = Projection(width, heads, self.spec)
+        self.key_value = Projection(width, heads, self.spec, parts=2)
+        self.out = Projection(heads, width, self.spec)
 
     def memory(self, encoded: Float[Array, "B S D"]) -> tuple[Array, Array]:
         """Keys and values [B, S, H, C] of a sentence."""

@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
+from emnat_jax.models import initial
 from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.sharding import rows_of
 from emnat_jax.types import NEG_INF
@@ -25,7 +26,7 @@ class Embedding(nn.Module):
 
     def setup(self) -> None:
         spec = self.spec
-        init = nn.initializers.normal(spec.width**-0.5)
+        init = initial.vectors(spec)
         vocab = padded_vocab(spec)
         self.tokens = self._param("tokens", init, ("vocab", "embed"), vocab, spec.width)
         self.output_bias = self._param("output_bias", nn.initializers.zeros_init(), ("vocab",), vocab)

@@ -22,4 +22,6 @@ def training_flops(
     cross = 2 * width**2 * (source + target) + 2 * source * target * width
     decoder = spec.decoder_layers * (target * (layer + 2 * target * width) + cross)
     softmax = target * width * padded_vocab(spec)
+    if model.options.deep_supervision:
+        softmax *= spec.decoder_layers
     return 6.0 * rows * (encoder / targets_per_source + decoder + softmax)

@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from emnat_jax.config import TransformerSpec
+from emnat_jax.models import initial
 from emnat_jax.models.attention import Projection
 from emnat_jax.models.masking import mask, masked_log_softmax
 
@@ -17,7 +18,7 @@ class LengthHead(nn.Module):
 
     @nn.compact
     def __call__(self, state: Float[Array, "B D"]) -> Float[Array, "B L"]:
-        init = nn.with_logical_partitioning(nn.initializers.normal(self.spec.width**-0.5), (None, "embed"))
+        init = nn.with_logical_partitioning(initial.vectors(self.spec), (None, "embed"))
         table = self.param("table", init, (self.spec.max_length + 1, self.spec.width), jnp.float32)
         # float32 at full precision: [B, 1] rows cost nothing and lengths decide the whole output.
         return jnp.einsum("bd,ld->bl", state, table, precision=jax.lax.Precision.HIGHEST)
@@ -42,12 +43,12 @@ class LinkHead(nn.Module):
         x = jnp.concatenate([states, jnp.broadcast_to(place[None], states.shape)], axis=-1)
         inputs = ((2 * spec.width, "embed"),)
         outputs = ((heads, "heads"), (spec.width // spec.heads, None))
-        pair = Projection(inputs, outputs, spec.dtype, parts=2, name="query_key")(x)
+        pair = Projection(inputs, outputs, spec, parts=2, name="query_key")(x)
         query, key = pair[:, :, 0] * pair.shape[-1] ** -0.5, pair[:, :, 1]
         scores = jnp.einsum("blhc,bmhc->bhlm", query, key, preferred_element_type=jnp.float32)
         allowed = successors(keep, self.max_jump)
         by_head = masked_log_softmax(scores, allowed[:, None])
-        gate = jax.nn.log_softmax(Projection(inputs, ((heads, None),), spec.dtype, name="gate")(x))
+        gate = jax.nn.log_softmax(Projection(inputs, ((heads, None),), spec, name="gate")(x))
         mixed = jax.nn.logsumexp(by_head + gate.swapaxes(1, 2)[..., None], axis=1)
         return mask(mixed, allowed)
 

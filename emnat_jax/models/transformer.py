@@ -6,11 +6,13 @@ a final layer norm to each stack and drops the one on the embeddings.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
@@ -21,6 +23,10 @@ from emnat_jax.models.sharding import constrain, constrain_rows
 from emnat_jax.types import PAD, Params
 
 NORM_EPSILON = 1e-6  # what layer norm adds to the variance
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "gelu": functools.partial(nn.gelu, approximate=False),
+}
 
 
 class Encoded(NamedTuple):
@@ -28,6 +34,15 @@ class Encoded(NamedTuple):
 
     states: jax.Array  # f32[B, S, D]
     keep: jax.Array  # bool[B, S]
+
+
+@struct.dataclass
+class Given:
+    """What every decoder layer is given besides its input."""
+
+    encoded: Encoded
+    visible: Visible
+    tells: bool = struct.field(pytree_node=False)  # a layer also gives its output to whoever runs the stack
 
 
 class Cache(NamedTuple):
@@ -50,7 +65,7 @@ def layer_norm(name: str | None = None) -> nn.LayerNorm:
 
 
 class FeedForward(nn.Module):
-    """ReLU layer between two linear maps."""
+    """A layer of ReLU or GELU between two linear maps."""
 
     spec: TransformerSpec
 
@@ -58,9 +73,9 @@ class FeedForward(nn.Module):
     def __call__(self, x):
         spec = self.spec
         width, hidden = ((spec.width, "embed"),), ((spec.ff_width, "mlp"),)
-        x = nn.relu(Projection(width, hidden, spec.dtype, name="up")(x))
+        x = ACTIVATIONS[spec.activation](Projection(width, hidden, spec, name="up")(x))
         x = constrain(x, "batch", None, "mlp")
-        return Projection(hidden, width, spec.dtype, name="down")(_drop(self, x, spec.ff_dropout))
+        return Projection(hidden, width, spec, name="down")(_drop(self, x, spec.ff_dropout))
 
 
 class Residual(nn.Module):
@@ -104,13 +119,14 @@ class DecoderLayer(nn.Module):
         self.feed_forward = FeedForward(self.spec)
         self.residuals = [Residual(self.spec) for _ in range(3)]
 
-    def __call__(self, x, own, shared):
-        encoded, visible = shared
+    def __call__(self, x, own, given):
+        encoded = given.encoded
         first, *_ = self.residuals
-        x = first.after(x, self.attention(first.before(x), visible))
+        x = first.after(x, self.attention(first.before(x), given.visible))
         memory = self.cross.memory(encoded.states)
         cross = functools.partial(self.cross, memory=memory, visible=Visible(encoded.keep))
-        return self._rest(x, cross), own
+        x = self._rest(x, cross)
+        return x, (x if given.tells else own)
 
     def start(self, states, own, shared):
         """Cached cross-attention keys and values of encoder states."""
@@ -154,7 +170,10 @@ class Stack(nn.Module):
     def __call__(
         self, carry: Any, own: Any = None, shared: Any = None, method: str = "__call__"
     ) -> tuple[Any, Any]:
-        """(carry, list of each layer's own) after all layers; scanned ones have the first method, no own."""
+        """(carry, what each layer gives) after all layers; scanned ones have the first method, no own.
+
+        What they give is a list, of scanned ones an array with a leading axis of layers.
+        """
         if self.spec.scan_layers:
             return self.layers(carry, own, shared)
         outputs = []
@@ -217,9 +236,17 @@ class Transformer(nn.Module):
         self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         """Decoder output for embedded inputs; positions with keep False are unseen."""
-        shared = encoded, Visible(keep, self.causal)
-        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=shared)
+        given = Given(encoded, Visible(keep, self.causal), tells=False)
+        x, _ = self.decoder(self._enter(inputs, self.decoder_norm), shared=given)
         return self._leave(x, self.decoder_norm)
+
+    def decode_by_layer(
+        self, inputs: Float[Array, "B T D"], encoded: Encoded, keep: Bool[Array, "B T"]
+    ) -> list[Float[Array, "B T D"]]:
+        """As `decode`, of each layer as if it were the last; the last of them is what `decode` returns."""
+        given = Given(encoded, Visible(keep, self.causal), tells=True)
+        _, outputs = self.decoder(self._enter(inputs, self.decoder_norm), shared=given)
+        return [self._leave(x, self.decoder_norm) for x in outputs]
 
     def start(self, encoded: Encoded, beams: int, length: int) -> Cache:
         """An empty cache for `beams` outputs of at most `length` tokens for each source."""

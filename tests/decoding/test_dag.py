@@ -106,6 +106,22 @@ def test_viterbi_is_the_best_of_all_paths(options, width):
     assert width < VERTICES or len(seen) > len(BETAS)
 
 
+@pytest.mark.parametrize("max_jump", [None, 3])
+def test_of_equal_neighbours_the_first_is_left_where_a_path_still_has_room(max_jump):
+    rows = [(*words, EOS) for n in range(5) for words in itertools.product((4, 5), repeat=n)]
+    rows += [(), (4, 4, 4, 4, 5)]  # no path at all; what a decoder gives has EOS, but nothing depends on it
+    last = np.random.default_rng(0).integers(1, 13, len(rows))
+    wanted = [[token for token, _ in itertools.groupby(row)] for row in rows]
+    if max_jump is not None:  # so many links go no further
+        too_short = [len(short) * max_jump < end for short, end in zip(wanted, last)]
+        assert any(too_short) and not all(too_short)
+        wanted = [list(row) if stays else short for row, short, stays in zip(rows, wanted, too_short)]
+    found = decoding.without_repeats(
+        jnp.asarray([padded(row, 6) for row in rows]), jnp.asarray(last), max_jump
+    )
+    np.testing.assert_array_equal(found, [padded(row, 6) for row in wanted])
+
+
 def test_a_row_without_a_path_is_padding_alone():
     dags = random_dags(3, VERTICES, bound=1)  # vertex after vertex: `last` + 1 tokens
     found = jax.jit(decoding.viterbi, static_argnames="width")(

@@ -57,10 +57,11 @@ def test_an_e_step_inside_the_loss_runs_through(tmp_path):
     assert 0.5 <= shares[0] <= shares[-1] <= 1 + 1e-6
 
 
-def test_an_encoder_of_another_shape_is_refused_before_anything_is_trained(tmp_path):
+@pytest.mark.parametrize(("option", "value"), [("encoder_layers", 2), ("activation", "gelu")])
+def test_another_encoder_is_refused_before_anything_is_trained(tmp_path, option, value):
     config = small_config()
-    config = dataclasses.replace(config, student=dataclasses.replace(config.student, encoder_layers=2))
-    with pytest.raises(UserError, match=r"student\.encoder_layers=2 .*em\.share_encoder=False"):
+    config = dataclasses.replace(config, student=dataclasses.replace(config.student, **{option: value}))
+    with pytest.raises(UserError, match=rf"student\.{option}={value} .*em\.share_encoder=False"):
         run_em(tmp_path, config)
     assert not any(tmp_path.iterdir())
 

@@ -17,9 +17,9 @@ from emnat_jax.types import BOS, EOS, NUM_SPECIAL, PAD, Batch, is_impossible
 VOCAB, MAX_LENGTH, BUCKETS, ROWS = 40, 16, (6, 12), 60
 EMPTY = np.zeros(0, np.int32)
 TOLERANCE = 1e-3  # of a log-probability
-SHAPES = [  # every norm, every kind of positions, layers one by one and scanned
+SHAPES = [  # every norm, every kind of positions, every activation, layers one by one and scanned
     {"norm": "pre", "positions": "learned"},
-    {"norm": "post", "positions": "sinusoidal"},
+    {"norm": "post", "positions": "sinusoidal", "activation": "gelu"},
     {"norm": "post", "positions": "learned", "scan_layers": True, "encoder_layers": 2},
     {"norm": "pre", "positions": "sinusoidal", "scan_layers": True, "decoder_layers": 2},
 ]

@@ -41,7 +41,7 @@ class Case(NamedTuple):
     sizes: Mapping[str, Any] = MappingProxyType({})
 
 
-POST = {"norm": "post", "positions": "sinusoidal", "decoder_layers": 2}
+POST = {"norm": "post", "positions": "sinusoidal", "decoder_layers": 2, "activation": "gelu"}
 CASES = [
     Case("odd", "vanilla", VanillaOptions()),
     Case("five lengths", "vanilla", VanillaOptions(length_candidates=5, length_penalty=1.3), POST),
@@ -50,6 +50,8 @@ CASES = [
     Case("shorter outputs", "ctc", CTCOptions(decoder="greedy", length_reward=-3.0)),
     Case("lookahead", "dag", DAGOptions(decoder="lookahead", factor=3), POST),
     Case("joint Viterbi", "dag", DAGOptions(max_jump=8, link_heads=2)),
+    Case("no repeats", "dag", DAGOptions(decoder="lookahead", max_jump=8, collapse_repeats=True)),
+    Case("copied source", "vanilla", VanillaOptions(decoder_input="source", length_candidates=3)),
 ]
 MORE = [
     Case("argmax", "vanilla", VanillaOptions(decoder="argmax")),
@@ -58,6 +60,7 @@ MORE = [
     Case("three frames a token", "ctc", CTCOptions(decoder="greedy", factor=3), POST),
     Case("greedy", "dag", DAGOptions(decoder="greedy")),
     Case("Viterbi", "dag", DAGOptions(decoder="viterbi", length_exponent=0.7)),
+    Case("no repeats, Viterbi", "dag", DAGOptions(max_jump=8, collapse_repeats=True)),
     Case("glancing", "glat", GLATOptions(base="ctc", base_options=CTCOptions(decoder="greedy"))),
 ]
 

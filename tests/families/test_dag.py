@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.config import DAGOptions
+from emnat_jax.decoding.top import top_1
 from emnat_jax.errors import UserError
 from emnat_jax.families import make_family, parallel_parts
 from emnat_jax.types import EOS, NEG_INF, PAD
@@ -130,6 +132,26 @@ def test_each_decoder_of_paths_takes_its_path_and_reports_the_score(name):
         [(tokens, log_prob, rank)] = hypotheses(found, row)
         assert tokens == target and rank == log_prob
         np.testing.assert_allclose(log_prob, graphs()[row].log_prob(target), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["viterbi", "joint_viterbi"])
+def test_collapsed_outputs_have_no_equal_neighbours_and_the_score_of_what_is_left(name, monkeypatch):
+    def repeated(*args, **options):
+        """Vertices of all graphs emit one word, so that each path repeats it."""
+        values, tokens = top_1(*args, **options)
+        return values, jnp.where(tokens == EOS, EOS, 5)
+
+    monkeypatch.setattr("emnat_jax.families.dag.top_1", repeated)
+    plain, found = (
+        decoded(model(collapse_repeats=c, length_exponent=2.0).with_decoder(name)) for c in (False, True)
+    )
+    several = []
+    for row, graph in enumerate(graphs()):
+        [(before, *_)], [(tokens, log_prob, rank)] = hypotheses(plain, row), hypotheses(found, row)
+        assert tokens == tuple(token for token, _ in itertools.groupby(before)) and rank == log_prob
+        np.testing.assert_allclose(log_prob, graph.log_prob(tokens), rtol=1e-4, atol=1e-5)
+        several.append(len(before) > len(tokens))
+    assert any(several)
 
 
 @pytest.mark.parametrize("alpha, count", [(1.4, len(OUTPUTS)), (0.0, 1)])

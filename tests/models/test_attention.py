@@ -63,7 +63,10 @@ def test_narrow_products_have_the_gradients_of_wide_ones_to_their_precision():
         (((6, None),), ((2, None), (3, None)), 3),
         (((2, None), (3, None)), ((6, None),), 1),
     ):
-        wide, narrow = (Projection(inputs, outputs, dtype, parts) for dtype in ("float32", "bfloat16"))
+        wide, narrow = (
+            Projection(inputs, outputs, tiny.model("ar", dtype=dtype).transformer, parts)
+            for dtype in ("float32", "bfloat16")
+        )
         x = jax.random.normal(jax.random.key(0), (4, 5, *(size for size, _ in inputs)))
         params = wide.init(jax.random.key(1), x)
 
@@ -79,7 +82,7 @@ def test_narrow_products_have_the_gradients_of_wide_ones_to_their_precision():
 
 @pytest.mark.parametrize("outputs", [3, 9])  # fewer than the 6 inputs, more
 def test_a_linear_map_has_the_gradients_of_a_plain_product(outputs):
-    module = Projection(((6, None),), ((outputs, None),), "float32")
+    module = Projection(((6, None),), ((outputs, None),), tiny.model("ar").transformer)
     x = jax.random.normal(jax.random.key(0), (4, 5, 6))
     params = nn.unbox(module.init(jax.random.key(1), x))["params"]
 
