@@ -52,6 +52,8 @@ def training_options(
     if index and config.em.warm_start:
         train = _shortened(train, config.em)
         model = dataclasses.replace(model, options=model.family_options.continued())
+    if left_out is not None:  # its model scores, and decodes nothing
+        train = dataclasses.replace(train, tune_length=False)
     return TrainOptions(
         role=role,
         model=model,

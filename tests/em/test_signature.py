@@ -54,12 +54,15 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "vocab.user_symbols": ("<2de>",),
 }
 BY_NAME = {
+    "activation": "gelu",
     "attention": "cudnn",
     "best_by": "loss",
     "attention_dropout": 0.1,
+    "decoder_input": "source",
     "dtype": "bfloat16",
     "ema_decay": 0.5,
     "ff_dropout": 0.1,
+    "init": "normal",
     "norm": "post",
     "odd_penalty": 1.0,
     "positions": "sinusoidal",
