@@ -53,6 +53,16 @@ def test_options_stand_under_the_name_of_their_family(options):
     assert "options" not in json.dumps(values) + json.dumps(to_dict(model))
 
 
+def test_a_model_of_before_activation_and_init_could_be_chosen_has_the_defaults():
+    model = ModelConfig(family="vanilla").resolve(vocab_size=100, max_length=8)
+    values = to_dict(model)
+    values["transformer"] = {
+        name: value for name, value in values["transformer"].items() if name not in ("activation", "init")
+    }
+    assert from_dict(values, ModelSpec) == model
+    assert (model.transformer.activation, model.transformer.init) == ("relu", "glorot")
+
+
 def test_a_config_file_may_set_the_options_of_any_family():
     values = to_config_dict()
     values.student.family, values.student.glat.base, values.student.glat.dag.factor = "glat", "dag", 3

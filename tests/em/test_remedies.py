@@ -73,7 +73,7 @@ def test_a_change_that_is_refused_names_what_is_to_be_deleted_for_it(copy, confi
 
 def test_the_plan_names_what_would_start_from_the_beginning(copy):
     (copy / "rounds/1/teacher/MANIFEST.json").unlink()  # as if it had been killed
-    for output in ("distilled", "student", "eval.json"):
+    for output in ("distilled", "student", "control", "eval.json"):
         delete(copy / "rounds/1" / output)
     config = with_option("em", later_lr_ratio=0.1)
     lines = describe(copy, config).splitlines()
@@ -115,7 +115,8 @@ def test_a_later_round_advises_the_rate_of_later_rounds(copy):
     for stage in stages:
         assert "lower em.later_lr_ratio" in stage._remedy() and "emnat em --plan" in stage._remedy()
     cold = [stage for stage in make_plan(small_config(warm_start=False)) if isinstance(stage, Train)]
-    assert "lower teacher_train.optim.peak_lr" in cold[-2]._remedy()
+    remedies = {stage.output: stage._remedy() for stage in cold}
+    assert "lower teacher_train.optim.peak_lr" in remedies["rounds/1/teacher"]
 
 
 VOCABULARY = {

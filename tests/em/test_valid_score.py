@@ -114,15 +114,18 @@ def test_what_a_best_evaluation_is_by_default():
 def test_a_plan_gives_the_students_teacher_only_where_it_is_asked():
     def teachers(config):
         students = [stage for stage in make_plan(config) if getattr(stage, "role", "") == "student"]
-        return [stage.inputs().get("teacher") for stage in students]
+        return {stage.output: stage.inputs().get("teacher") for stage in students}
 
-    assert teachers(config_with(best_by="bleu")) == [None, None]
-    asked = config_with(best_by="distilled_loss")
-    assert teachers(asked) == ["rounds/0/teacher", "rounds/1/teacher"]
+    def of_round_1(teacher):
+        return {"rounds/0/student": zero, "rounds/1/student": teacher, "rounds/1/control": zero}
+
+    assert set(teachers(config_with(best_by="bleu")).values()) == {None}
+    zero, asked = "rounds/0/teacher", config_with(best_by="distilled_loss")
+    assert teachers(asked) == of_round_1("rounds/1/teacher")
     raw = dataclasses.replace(
         asked, em=dataclasses.replace(asked.em, update_teacher=False, student_data="selected")
     )
-    assert teachers(raw) == ["rounds/0/teacher", "rounds/0/teacher"]
+    assert teachers(raw) == of_round_1(zero)
 
 
 def test_the_report_shows_bleu_by_step_where_it_was_measured(finished, tmp_path):

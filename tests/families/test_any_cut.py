@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from emnat_jax.config import CTCOptions, VanillaOptions
 from emnat_jax.families import FAMILIES, in_loss_family, make_family
 from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.training.state import TrainState, state_shardings
@@ -18,8 +19,12 @@ from tests.training import runs
 
 OFF = {"dropout": 0.0}  # where a mask falls depends on the shape of the batch
 GROUPS = "vanilla, E-step inside the loss"
-NAMES = [*FAMILIES, GROUPS]
-LEFT_OUT = ("ar", "dag", "cmlm", "glat")  # `ctc` and `vanilla` have the parts of their losses
+DEEP = {  # a loss after each of two layers
+    "vanilla, deep": VanillaOptions(deep_supervision=True, decoder_input="source"),
+    "ctc, deep": CTCOptions(deep_supervision=True),
+}
+NAMES = [*FAMILIES, GROUPS, *DEEP]
+LEFT_OUT = ("ar", "dag", "cmlm", "glat", *DEEP)  # `ctc` and `vanilla` have the parts of their losses
 CUTS = [  # micro-batches, devices
     (4, 4),
     *(pytest.param(*cut, marks=pytest.mark.slow) for cut in ((1, 4), (2, 1), (2, 4), (4, 1))),
@@ -54,11 +59,11 @@ def rows():
 def family_of(name):
     if name == GROUPS:
         return in_loss_family(tiny.model("vanilla", **OFF), 2)
-    return make_family(tiny.model(name, **OFF))
+    return make_family(tiny.model(name.removesuffix(", deep"), DEEP.get(name), **OFF))
 
 
 def params_of(name):
-    return tiny.params("vanilla" if name == GROUPS else name, **OFF)
+    return tiny.params("vanilla" if name == GROUPS else name.removesuffix(", deep"), **OFF)
 
 
 def stepped(name, accumulate, devices):
