@@ -24,7 +24,14 @@ DEEP = {  # a loss after each of two layers
     "ctc, deep": CTCOptions(deep_supervision=True),
 }
 NAMES = [*FAMILIES, GROUPS, *DEEP]
-LEFT_OUT = ("ar", "dag", "cmlm", "glat", *DEEP)  # `ctc` and `vanilla` have the parts of their losses
+LEFT_OUT = (
+    "ar",
+    "dag",
+    "cmlm",
+    "glat",
+    "vanilla",
+    *DEEP,
+)  # `ctc` and the groups have the parts of their losses
 CUTS = [  # micro-batches, devices
     (4, 4),
     *(pytest.param(*cut, marks=pytest.mark.slow) for cut in ((1, 4), (2, 1), (2, 4), (4, 1))),

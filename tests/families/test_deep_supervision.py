@@ -110,7 +110,10 @@ def stacked(params):
 
 @pytest.mark.parametrize(
     ("name", "norm"),
-    [("vanilla", "pre"), ("ctc", "pre"), pytest.param("vanilla", "post", marks=pytest.mark.slow)],
+    [
+        ("vanilla", "pre"),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in (("ctc", "pre"), ("vanilla", "post"))),
+    ],
 )
 def test_loss_and_gradient_are_the_mean_of_those_after_each_layer(name, norm):
     values, spec = params(name, norm=norm), model(name, norm=norm)
@@ -126,7 +129,8 @@ def test_loss_and_gradient_are_the_mean_of_those_after_each_layer(name, norm):
         chex.assert_trees_all_close(of_deep[other], metrics[other], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vanilla", pytest.param("ctc", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vanilla", "ctc"])
 def test_scanned_and_recomputed_layers_have_the_same_loss_and_gradient(name):
     values = params(name)
     (plain, _), gradient = measured(model(name), values)

@@ -69,7 +69,9 @@ def grouped():
     return jax.tree.map(jnp.asarray, batch)
 
 
-@pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
+@pytest.mark.parametrize(
+    "name", ["vanilla", *(pytest.param(x, marks=pytest.mark.slow) for x in ("ctc", "dag"))]
+)
 def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
     """Against automatic differentiation of -log sum_k w_k p(y_k | x), smoothing and dropout off."""
     off = {"dropout": 0.0, "attention_dropout": 0.0, "ff_dropout": 0.0, "label_smoothing": 0.0}

@@ -35,7 +35,9 @@ def length_log_prob(params, source: np.ndarray, length: int) -> float:
     return float(trials.log_prob[0, place])
 
 
-@pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
+@pytest.mark.parametrize(
+    "name", ["ctc", *(pytest.param(x, marks=pytest.mark.slow) for x in ("vanilla", "dag"))]
+)
 def test_the_output_lies_on_the_positions_and_never_beats_the_likeliest(name):
     data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=2)
     system, params = CompiledModel(tiny.model(name), data, make_layout(MeshConfig())), tiny.params(name)
