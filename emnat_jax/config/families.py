@@ -37,7 +37,7 @@ class AROptions(FamilyOptions):
         """Those of a beam: greedy search has one hypothesis, its N-best lists and rescoring have several."""
         found = self._length_choices("length_penalty", "beam", (0.0, 0.6, 1.0, 1.4, 1.8, 2.4))
         beam = self.beam if self.beam > 1 else AR_BEAM
-        return found._replace(options=dataclasses.replace(self, beam=beam))
+        return dataclasses.replace(found, options=dataclasses.replace(self, beam=beam))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +249,9 @@ class GLATOptions(FamilyOptions):
 
     def length_choices(self) -> LengthChoices | None:
         found = self.of_base.length_choices()
-        return found and found._replace(options=dataclasses.replace(self, base_options=found.options))
+        return found and dataclasses.replace(
+            found, options=dataclasses.replace(self, base_options=found.options)
+        )
 
     def with_length(self, value: float) -> FamilyOptions:
         return dataclasses.replace(self, base_options=self.of_base.with_length(value))

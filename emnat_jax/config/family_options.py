@@ -1,12 +1,13 @@
 """What every family says of itself by its options, without JAX."""
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from emnat_jax.errors import require
 
 
-class LengthChoices(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LengthChoices:
     """The option that moves the length of a decoder's outputs, and what may be tried for it."""
 
     option: str  # its name among the options of the family, e.g. length_reward
