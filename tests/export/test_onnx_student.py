@@ -63,6 +63,7 @@ MORE = [
     Case("no repeats, Viterbi", "dag", DAGOptions(max_jump=8, collapse_repeats=True)),
     Case("glancing", "glat", GLATOptions(base="ctc", base_options=CTCOptions(decoder="greedy"))),
 ]
+NAMED = {case.name: case for case in (*CASES, *MORE)}
 
 
 def spec_of(case: Case, vocab: int = VOCAB) -> ModelSpec:
@@ -144,7 +145,7 @@ def test_the_graph_gives_the_tokens_of_the_family(case, tmp_path):
 
 def test_some_outputs_need_the_search_for_repeats_and_some_do_not(tmp_path):
     """Of the case above: without these both branches of its graph would not be run."""
-    plain, odd = (outputs_of(spec_of(case)) for case in (MORE[0], CASES[0]))
+    plain, odd = (outputs_of(spec_of(case)) for case in (NAMED["argmax"], NAMED["odd"]))
     repeats = [any(a == b for a, b in itertools.pairwise(row)) for row in plain]
     assert any(repeats) and not all(repeats)
     assert [a == b for a, b in zip(plain, odd)] == [not repeat for repeat in repeats]
@@ -152,7 +153,7 @@ def test_some_outputs_need_the_search_for_repeats_and_some_do_not(tmp_path):
 
 def test_outputs_are_as_long_as_the_bucket_of_their_source_allows(tmp_path):
     """As in JAX, where a source is padded to its bucket and the output may be `extra_length` longer."""
-    spec = spec_of(CASES[3]._replace(sizes={"extra_length": 1}))
+    spec = spec_of(NAMED["collapse"]._replace(sizes={"extra_length": 1}))
     write_float32(tmp_path / "float32.onnx", student_of(spec, (4, MAX_LENGTH)))
     sources = random_sources()
     found = run(tmp_path / "float32.onnx", sources)
@@ -161,7 +162,7 @@ def test_outputs_are_as_long_as_the_bucket_of_their_source_allows(tmp_path):
 
 
 def test_int8_keeps_what_it_is_told_to_in_float(tmp_path):
-    spec = spec_of(CASES[0])
+    spec = spec_of(NAMED["odd"])
     student, rounded = student_of(spec), []
     for name, floats in (("all", ()), ("most", ("output",))):
         write_int8(tmp_path / name, student, floats=floats)
@@ -192,7 +193,7 @@ def test_a_family_from_outside_brings_its_own_graph(tmp_path, monkeypatch):
         return inputs.source
 
     monkeypatch.setitem(FAMILIES, "mine", FamilySpec(VanillaOptions, FAMILIES["vanilla"].make, graph=copy))
-    spec = dataclasses.replace(spec_of(CASES[0]), family="mine")
+    spec = dataclasses.replace(spec_of(NAMED["odd"]), family="mine")
     write_float32(tmp_path / "float32.onnx", Student(spec, {}, (MAX_LENGTH,)))
     source = padded(random_sources(), MAX_LENGTH)
     assert (session_of(tmp_path / "float32.onnx").run(None, {"source": source})[0] == source).all()

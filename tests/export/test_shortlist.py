@@ -19,9 +19,9 @@ from emnat_jax.export.shortlist import Shortlist, learn_shortlist, log_likelihoo
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, NEG_INF, NUM_SPECIAL, PAD
 from tests.export.test_onnx_student import (
-    CASES,
     MAX_LENGTH,
     MORE,
+    NAMED,
     Case,
     padded,
     random_params,
@@ -104,8 +104,11 @@ def whole_vocabulary() -> Shortlist:
 SHORT_JUMPS = Case("lookahead", "dag", DAGOptions(decoder="lookahead", factor=2, max_jump=4))
 each_case = pytest.mark.parametrize(
     "case",
-    [CASES[0], CASES[1], CASES[3], SHORT_JUMPS]
-    + [pytest.param(case, marks=pytest.mark.slow) for case in (CASES[2], CASES[5], *MORE)],
+    [*(NAMED[name] for name in ("odd", "five lengths", "collapse")), SHORT_JUMPS]
+    + [
+        pytest.param(case, marks=pytest.mark.slow)
+        for case in (NAMED["single pass"], NAMED["joint Viterbi"], *MORE)
+    ],
     ids=lambda case: case.name,
 )
 
@@ -141,7 +144,7 @@ def with_words(params, words):
 
 
 def test_a_shortlist_of_all_words_is_none(tmp_path):
-    spec, sources = spec_of(CASES[0], VOCAB), padded(random_sources(VOCAB), MAX_LENGTH)
+    spec, sources = spec_of(NAMED["odd"], VOCAB), padded(random_sources(VOCAB), MAX_LENGTH)
     student = Student(spec, random_params(make_family(spec)), (MAX_LENGTH,))
     found = []
     for name, shortlist in (("none", None), ("all", whole_vocabulary())):
@@ -185,7 +188,7 @@ def test_rounded_products_are_as_near_as_rounding_allows(tmp_path):
 
 @pytest.mark.parametrize("floats", [(), ("output",)])
 def test_int8_keeps_its_output_layer_once_and_in_the_type_that_it_is_told_to(tmp_path, floats):
-    spec = spec_of(CASES[0], VOCAB)
+    spec = spec_of(NAMED["odd"], VOCAB)
     student = Student(spec, random_params(make_family(spec)), (MAX_LENGTH,))
     write_int8(tmp_path / "int8.onnx", student, random_shortlist(VOCAB, 12, seed=3), floats)
     model = onnx.load(tmp_path / "int8.onnx")
