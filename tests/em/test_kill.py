@@ -49,7 +49,7 @@ def unbroken(tmp_path_factory):
 def test_the_unbroken_run_has_something_to_lose(unbroken):
     assert (
         len(unbroken["manifests"]) == 3 + 1 + 2 * 2 + 1 + 2 + 3
-    )  # data, vocab, models, control, distilled, E-step
+    )  # data, vocab, models, control, sets, E-step
     assert [item["round"] for item in unbroken["report"]["rounds"]] == [0, 1]
     assert all(len(lines) >= 3 for lines in unbroken["metrics"].values())
 
