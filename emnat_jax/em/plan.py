@@ -74,6 +74,7 @@ class _Learned(NamedTuple):
 
 
 def _student_data(config: Config, index: int) -> _Learned:
+    """What the student of a round learns from (docs/method.md, section 5.2)."""
     # An E-step on some rows leaves the others with the targets that they had (incremental EM, Neal & Hinton
     # 1998; docs/method.md, section 4). Without them a model forgets what a small set does not show.
     base = paths.distilled(0) if config.em.rows is not None else None
@@ -109,31 +110,41 @@ def _lists(config: Config, index: int) -> _Learned:
     return _Learned(n_best.output, base, made)
 
 
-def _train_student(config: Config, index: int, name: str, left_out: Fold | None = None) -> Stage:
-    """The student of a round, or its like that leaves out a fold; `name` is that of its folder."""
-    learned = _student_data(config, index)
-    start = _teacher(config, 0) if config.em.share_encoder else None
-    if index > 0:
-        start = paths.model(index - 1, name) if config.em.warm_start else None
+def _train_student(
+    config: Config, index: int, name: str, *, learns: int | None = None, left_out: Fold | None = None
+) -> Stage:
+    """The student of a round, its control, or its like that leaves out a fold; `name` is that of its folder.
+
+    It learns what the student of round `learns` learns; None: of its own.
+    """
+    of = index if learns is None else learns
+    learned = _student_data(config, of)
     return Train(
         paths.model(index, name),
         index,
         "student",
         learned.data,
         learned.base,
-        start,
-        _targets(config, index),
-        teacher=_judge(config, _teacher(config, index)),
-        mono=_mono(config, index)[0],
+        _student_start(config, index, name),
+        _targets(config, of),
+        teacher=_judge(config, _teacher(config, of)),
+        mono=_mono(config, of)[0],
         left_out=left_out,
     )
+
+
+def _student_start(config: Config, index: int, name: str) -> str | None:
+    if index == 0:
+        return _teacher(config, 0) if config.em.share_encoder else None
+    before = "student" if (name, index) == ("control", 1) else name  # round 0 has no control
+    return paths.model(index - 1, before) if config.em.warm_start else None
 
 
 def _fold_students(config: Config, index: int) -> list[Stage]:
     """A student for each fold that it leaves out, for the E-step of the round; none without cross-fitting."""
     count = config.em.folds
     folds = [Fold(fold, count) for fold in range(count)] if count > 1 else []
-    return [_train_student(config, index, paths.fold(fold.index), fold) for fold in folds]
+    return [_train_student(config, index, paths.fold(fold.index), left_out=fold) for fold in folds]
 
 
 def _control(config: Config, index: int) -> list[Stage]:
@@ -141,23 +152,11 @@ def _control(config: Config, index: int) -> list[Stage]:
 
     Nothing where that is what the round's own student learns from.
     """
-    first = _student_data(config, 0)
-    if index == 0 or not config.em.control or _student_data(config, index).data == first.data:
+    if index == 0 or not config.em.control:
         return []
-    before = paths.model(0, "student") if index == 1 else paths.model(index - 1, "control")
-    return [
-        Train(
-            paths.model(index, "control"),
-            index,
-            "student",
-            first.data,
-            first.base,
-            before if config.em.warm_start else None,
-            _targets(config, 0),
-            teacher=_judge(config, _teacher(config, 0)),
-            mono=_mono(config, 0)[0],
-        )
-    ]
+    if _student_data(config, index).data == _student_data(config, 0).data:
+        return []
+    return [_train_student(config, index, "control", learns=0)]
 
 
 def _judge(config: Config, teacher: str) -> str | None:
