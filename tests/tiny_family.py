@@ -17,7 +17,7 @@ VOCAB, WIDTH, LENGTH = 24, 8, 6
 AXES = {
     "tokens": ("vocab", "embed"),
     "positions": ("position", "embed"),
-    "output": {"kernel": ("embed", "vocab"), "bias": ("vocab",)},
+    "output": {"kernel": ("embed", "mlp"), "bias": ("mlp",)},  # as of a layer, which Muon trains
 }
 
 

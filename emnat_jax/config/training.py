@@ -9,18 +9,22 @@ BEST_BY = ("bleu", "loss", "distilled_loss")
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and its schedule."""
+    """The optimiser and its schedule."""
 
+    # adamw, or muon: orthogonal updates for the matrices of the layers, AdamW's for the rest (docs/method.md,
+    # section 11.1).
+    method: str = "adamw"
     schedule: str = "inverse_sqrt"  # inverse_sqrt, cosine or paper (docs/method.md, section 11.2)
     peak_lr: float = 3e-3  # reached after warmup_steps; for `paper` the base rate, e.g. 0.1
     warmup_steps: int = 150
-    b1: float = 0.9
+    b1: float = 0.9  # of AdamW, as b2 and eps
     b2: float = 0.98
     eps: float = 1e-9
     weight_decay: float = 0.01  # on matrices only
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
+        one_of("method", self.method, ("adamw", "muon"))
         one_of("schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
         positive(self, "peak_lr", "warmup_steps")
 

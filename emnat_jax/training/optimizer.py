@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from emnat_jax.config import OptimConfig
+from emnat_jax.training.muon import make_muon
 from emnat_jax.types import Params
 
 Number = float | int | jax.Array
@@ -70,10 +71,11 @@ def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig, total_steps: int, axes: Params) -> optax.GradientTransformation:
-    """Clipping of the global norm, then bias-corrected AdamW that decays matrices only."""
+    """Clipping of the global norm, then bias-corrected AdamW or Muon, decaying matrices only."""
+    adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
+        make_muon(adam, axes) if config.method == "muon" else adam,
         optax.add_decayed_weights(config.weight_decay, decay_mask(axes)),
         _scale_by_rate(config, total_steps),
     )

@@ -91,12 +91,18 @@ def state_shardings(
     )
     opt_state = optax.tree.map_params(
         tx,
-        lambda _, sharding: sharding,
+        lambda leaf, sharding: leaf if _is_left_out(leaf) else sharding,
         jax.eval_shape(tx.init, shapes),
         params,
         transform_non_params=lambda _: replicated(layout.mesh),
+        is_leaf=_is_left_out,
     )
     return TrainState(replicated(layout.mesh), params, opt_state, params if ema else None)
+
+
+def _is_left_out(leaf: Any) -> bool:
+    """Whether it stands for a parameter that a part of the optimiser does not see."""
+    return isinstance(leaf, optax.MaskedNode)
 
 
 def abstract_params(family: Family, layout: Layout) -> Params:

@@ -34,7 +34,7 @@ def test_mesh_that_does_not_divide(config):
 
 def test_parameters_and_moments_follow_the_rules():
     layout = runs.layout(4, data=1, fsdp=2, model=2)
-    tx = make_optimizer(OptimConfig(), 10, tiny_family.AXES)
+    tx = make_optimizer(OptimConfig(method="muon"), 10, tiny_family.AXES)
     shardings = state_shardings(tiny_family.AXES, tx, layout, ema=True)
     assert shardings.params["tokens"].spec == PartitionSpec("model", "fsdp")
     assert shardings.params["positions"].spec == PartitionSpec(None, "fsdp")
@@ -43,8 +43,12 @@ def test_parameters_and_moments_follow_the_rules():
     placed = {
         jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(abstract.opt_state)
     }
-    moments = [leaf for name, leaf in placed.items() if name.endswith("['tokens']")]
-    assert [leaf.sharding.spec for leaf in moments] == [PartitionSpec("model", "fsdp")] * 2
+    moments = {
+        of: [leaf.sharding.spec for name, leaf in placed.items() if name.endswith(of)]
+        for of in ("['tokens']", "['kernel']")
+    }
+    assert moments["['tokens']"] == [PartitionSpec("model", "fsdp")] * 2  # two of AdamW
+    assert moments["['kernel']"] == [PartitionSpec("fsdp", "model")]  # one of Muon
 
 
 def test_parameter_that_does_not_divide():

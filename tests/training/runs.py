@@ -11,7 +11,7 @@ from emnat_jax.training.loop import TrainingRun, fit
 from tests import tiny_family
 
 TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run
-OPTIM = OptimConfig(peak_lr=0.05, warmup_steps=3)
+OPTIM = OptimConfig(method="muon", peak_lr=0.05, warmup_steps=3)  # with AdamW for all but one matrix
 CONFIG = TrainConfig(steps=8, log_every=3, eval_every=4, checkpoint_every=2, ema_decay=0.9, optim=OPTIM)
 VALID = [tiny_family.batch(1_000), tiny_family.batch(1_001)]
 
