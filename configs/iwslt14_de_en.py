@@ -38,14 +38,15 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     for train in (config.teacher_train, config.student_train):
         train.steps = steps
         train.ema_decay = None
-        train.optim.schedule = "paper"
+        train.optim.method, train.optim.schedule = "adamw", "paper"
         train.optim.peak_lr = base_lr
         train.optim.warmup_steps = 4_000
         train.optim.weight_decay = 1e-4
         train.eval_every = train.checkpoint_every = 2_000
     config.em.rounds = 3
     config.em.candidates = 20
-    config.em.rows = None
+    config.em.update_teacher = True
+    config.em.student_data = "distilled"
     config.em.share_encoder = False
     config.em.later_steps_ratio = 0.25
     config.em.later_lr_ratio = 1.0

@@ -24,10 +24,11 @@ def get_config():
     config.student.label_smoothing = 0.1
     config.data.modes.words = 12
     config.data.modes.train_rows = 8_000
-    config.teacher_train.steps = config.student_train.steps = 500
+    for train in (config.teacher_train, config.student_train):
+        train.steps = 500
+        train.optim.method = "adamw"
     config.em.candidates = 8
     config.em.rounds = 4
-    config.em.rows = None
-    config.em.later_steps_ratio = 0.5
-    config.em.later_lr_ratio = 0.5
+    config.em.update_teacher = True  # the paper's loop
+    config.em.student_data = "distilled"
     return config

@@ -32,7 +32,7 @@ def get_config():
         train.steps = 1_200
         train.log_every, train.eval_every, train.checkpoint_every = 100, 600, 1_200
         train.ema_decay = 0.995
-        train.optim.peak_lr = 1e-3
+        train.optim.method, train.optim.peak_lr = "adamw", 1e-3
         train.optim.warmup_steps = 300
     config.em.rounds = 0
     return config

@@ -26,12 +26,11 @@ def get_config():
     for train in (config.teacher_train, config.student_train):
         train.eval_every = train.checkpoint_every = 500
         train.optim.warmup_steps = 200
-    config.em.rows = None
+    config.em.update_teacher = True  # but where a cell says otherwise
+    config.em.student_data = "distilled"
     config.em.control = False  # the cells are each other's controls
     config.em.candidates = 12
-    config.em.rounds = 1
     config.em.later_steps_ratio = LATER
-    config.em.later_lr_ratio = 0.5
     return config
 
 

@@ -79,23 +79,24 @@ class SelectConfig:
 class EMConfig:
     """The rounds (docs/method.md, section 5)."""
 
-    rounds: int = 2  # EM rounds after round 0
+    rounds: int = 1  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
     # The teacher's; ("teacher", "student"): the student's own after them; ("student",): the student's alone.
     candidates_from: tuple[str, ...] = ("teacher",)
     # False: a frozen teacher, whose lists of round 0 serve all E-steps; their first is what the student of
     # round 0 learns from, later ones learn from what was selected.
-    update_teacher: bool = True
-    rows: int | None = 3_000  # E-steps take the first lines, the others keep their targets; None: all
-    # What students learn from: distilled (the teacher's outputs), selected (later ones), raw (the corpus), or
-    # candidates: the teacher's N best, the E-step inside the loss (docs/method.md, section 6.7).
-    student_data: str = "distilled"
+    update_teacher: bool = False
+    rows: int | None = None  # E-steps take the first lines, the others keep their targets; None: all
+    # What students learn from: selected (the choices; of round 0 the teacher's first), distilled (the newest
+    # teacher's outputs), raw (the corpus), or candidates: the teacher's N best, the E-step inside the loss
+    # (docs/method.md, section 6.7). The paper's loop is distilled with update_teacher.
+    student_data: str = "selected"
     # student_data=candidates: a target's prior share is proportional to p_teacher^prior_beta; 0: equal.
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 0.1  # steps of later rounds, as a share of round 0's
-    later_lr_ratio: float = 0.25  # peak rate of later rounds, as a share of round 0's
+    later_steps_ratio: float = 0.5  # steps of later rounds, as a share of round 0's
+    later_lr_ratio: float = 0.5  # peak rate of later rounds, as a share of round 0's
     # Beside each later student a second one with as many steps on what the student of round 0 learned from.
     control: bool = True
     # F > 1: cross-fitting. F more students each learn without a share of the lines, and E-steps score each
@@ -122,8 +123,11 @@ class EMConfig:
             lambda at: f"{at}student_data=candidates: set {at}candidates_from=('teacher',).",
         )
         check(
-            self.update_teacher or self.student_data in ("selected", "candidates"),
-            lambda at: f"{at}update_teacher=False: set {at}student_data=selected, or candidates.",
+            self.update_teacher or self.rounds == 0 or self.student_data != "distilled",
+            lambda at: (
+                f"{at}student_data=distilled: a teacher that does not learn gives the same targets again; "
+                f"set {at}update_teacher=True, or {at}student_data=selected."
+            ),
         )
         each(self, ("rounds", "prior_beta"), lambda value: value >= 0, "0 or more")
         positive(self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio", "folds")

@@ -9,7 +9,7 @@ from emnat_jax.config.em import EMConfig, SelectConfig
 from emnat_jax.config.model import ModelConfig
 from emnat_jax.config.rules import RULES
 from emnat_jax.config.scoring import TOKENIZERS, Scoring, tokenizer_for
-from emnat_jax.config.training import TrainConfig
+from emnat_jax.config.training import OptimConfig, TrainConfig
 from emnat_jax.errors import require
 
 AXES = ("data", "fsdp", "model")  # of the mesh
@@ -79,8 +79,8 @@ class Config:
     student: ModelConfig = ModelConfig(
         family="vanilla", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
     )
-    teacher_train: TrainConfig = TrainConfig()
-    student_train: TrainConfig = TrainConfig(steps=950)
+    teacher_train: TrainConfig = TrainConfig(optim=OptimConfig(method="muon"))
+    student_train: TrainConfig = TrainConfig(steps=950, optim=OptimConfig(method="muon"))
     em: EMConfig = EMConfig()
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -139,6 +139,23 @@ def sequential_batches(
             yield _make_batch(pairs, local(index), width, width if by == "both" else target_width)
 
 
+def list_batches(
+    pairs: Pairs, count: int, buckets: Sequence[int], rows: Callable[[int], int]
+) -> Iterator[Batch]:
+    """Batches of sources with their targets side by side, every source exactly once, narrow buckets first.
+
+    `pairs` are groups of `count` neighbours with one source (`make_groups`). Shapes are (rows, width) and
+    (rows, count x width); `Batch.row` is the number of the group.
+    """
+    longest = np.maximum(pairs.source_lengths, pairs.target_lengths).reshape(-1, count).max(axis=1)
+    widths = _with_overflow(buckets, int(longest.max(initial=0)))
+    for group, width in zip(_bucket_groups(longest, widths), widths, strict=True):
+        for index in _cut(group, rows(width)) if len(group) else ():
+            members = _make_batch(pairs, _members(index, count), width, width)
+            source, weight = members.source[::count], members.weight[::count]
+            yield Batch(source, members.target.reshape(len(index), -1), weight, index.astype(np.int32))
+
+
 def _bucket_groups(lengths: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
     """Indices of the rows of every bucket; a row is in the narrowest that holds it, or in none."""
     bucket = np.searchsorted(widths, lengths)

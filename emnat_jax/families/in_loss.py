@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from emnat_jax.families.parallel import LossFn, Parallel
+from emnat_jax.families.target_lists import list_log_probs, repeat_rows
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Progress
 
 SOFT = 2 / 3  # share of training from the mean to the log-sum-exp; the rest goes to the minimum (DDRS)
@@ -66,13 +67,17 @@ def responsibilities(
 
 
 def _log_prob(parts: Parallel, count: int, params: Params, batch: Batch) -> Float[Array, "B K"]:
-    """log p(target | source) of every target under the model as it is, without dropout."""
-    memory = _encode_once(parts.encode, count, params, batch, None)
-    prediction = parts.predict(params, memory, batch, None, None)
-    return jax.lax.stop_gradient(parts.log_prob(prediction, batch.target)).reshape(-1, count)
+    """log p(target | source) of every target under the model as it is."""
+    sources = _firsts(batch, count)
+    lists = sources.replace(target=batch.target.reshape(sources.target.shape[0], -1))
+    return jax.lax.stop_gradient(list_log_probs(parts, count, params, lists))
 
 
 def _encode_once(encode: Callable, count: int, params: Params, batch: Batch, key: Key | None) -> Any:
     """The memory of the sources, computed for the first row of each group and given to all of it."""
-    firsts = jax.tree.map(lambda leaf: leaf[::count], batch)
-    return jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0), encode(params, firsts, key))
+    return repeat_rows(encode(params, _firsts(batch, count), key), count)
+
+
+def _firsts(batch: Batch, count: int) -> Batch:
+    """The first row of each group."""
+    return jax.tree.map(lambda leaf: leaf[::count], batch)

@@ -42,6 +42,8 @@ class Parallel(NamedTuple):
       A family with a loss for each position counts only those where `hidden` bool[B, L] is True
       (None: all); one with a loss for the whole target has no use for it.
     - `make_loss(parts)`: `Family.loss` built from these or substituted parts.
+    - `predicts_from_source`: whether `predict` looks at the memory and `revealed` alone, so that one pass
+      serves all targets of a source. False where positions are those of the target.
     """
 
     encode: Callable[[Params, Batch, Key | None], Memory]
@@ -51,6 +53,7 @@ class Parallel(NamedTuple):
     log_prob: Callable[[Prediction, jax.Array], jax.Array]
     loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
     make_loss: Callable[[Any], LossFn] = plain_loss  # of a Parallel
+    predicts_from_source: bool = False
 
 
 def parallel_family(

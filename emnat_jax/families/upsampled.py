@@ -62,6 +62,7 @@ def upsampled_parts(
         logits=lambda prediction: prediction.logits,
         log_prob=log_prob,
         loss=lambda prediction, batch, hidden: marginal_loss(log_prob(prediction, batch.target), batch),
+        predicts_from_source=True,
     )
 
 

@@ -27,22 +27,41 @@ class Machine(NamedTuple):
     processes: Processes
 
     def rows(
-        self, step: Callable, params: Any, *, target: int | None = None, most: int | None = None
+        self,
+        step: Callable,
+        params: Any,
+        *,
+        target: int | None = None,
+        most: int | None = None,
+        targets: int = 1,
     ) -> Callable[[int], int]:
         """Width -> rows of a batch of that width that this process provides; as `each`."""
-        rows = self.each(step, params, target=target, most=most)
+        rows = self.each(step, params, target=target, most=most, targets=targets)
         return lambda width: own_rows(self.layout, rows(width))
 
     def each(
-        self, step: Callable, params: Any, *, target: int | None = None, most: int | None = None
+        self,
+        step: Callable,
+        params: Any,
+        *,
+        target: int | None = None,
+        most: int | None = None,
+        targets: int = 1,
     ) -> Callable[[int], int]:
         """Width -> rows of a batch of that width on each device; all processes call it together.
 
-        They are `device_rows`; `target` is the width of the targets (None: that of the sources).
+        They are `device_rows`; `target` is the width of the targets (None: that of the sources). Where a row
+        has several `targets` side by side, the rows have as many targets in all as else.
         """
         given = self.data.decode_rows
         memory = Memory(None) if given else self._memory()
-        return lambda width: device_rows(given, step, params, (width, target or width), memory, most=most)
+        most = most if targets == 1 else max(1, (given or memory.rows) // targets)
+
+        def rows(width: int) -> int:
+            widths = width, targets * (target or width)
+            return device_rows(given, step, params, widths, memory, most=most)
+
+        return rows
 
     def _memory(self) -> Memory:
         """The least that a device of any process has, so that all take the same rows."""

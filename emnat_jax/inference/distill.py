@@ -17,7 +17,6 @@ from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
-from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.inference.translator import Translator
 from emnat_jax.types import NEG_INF
 
@@ -229,13 +228,9 @@ def _with_reference(row: Row, reference: np.ndarray | None, vocabulary: Vocabula
 
 def add_scores(rows: Sequence[Row], scorers: Mapping[str, TrainedModel]) -> list[Row]:
     """The rows with log p(target | source) of every target under each model."""
-    sources = [row.source for row in rows for _ in row.targets]
-    pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
-    ends = np.cumsum([len(row.targets) for row in rows])[:-1]
-    scores = {name: model.score_pairs(pairs) for name, model in scorers.items()}
-    columns = {name: np.split(column, ends) for name, column in scores.items()} if rows else {}
+    columns = {name: model.score_lists(rows) for name, model in scorers.items()}
     return [
-        dataclasses.replace(row, scores=row.scores | {name: parts[i] for name, parts in columns.items()})
+        dataclasses.replace(row, scores=row.scores | {name: lists[i] for name, lists in columns.items()})
         for i, row in enumerate(rows)
     ]
 

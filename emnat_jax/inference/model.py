@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig, ModelSpec
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
@@ -32,7 +33,15 @@ from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import DecodeStep, decode_pairs, make_decode_step
 from emnat_jax.inference.long_lines import LongLines
 from emnat_jax.inference.rescore import make_rescored_step
-from emnat_jax.inference.score import make_loss_step, make_score_step, score_pairs, summed_metrics
+from emnat_jax.inference.score import (
+    ScoreStep,
+    make_list_score_step,
+    make_loss_step,
+    make_score_step,
+    score_lists,
+    score_pairs,
+    summed_metrics,
+)
 from emnat_jax.inference.sentences import require_lines, sentence_pairs
 from emnat_jax.inference.translator import Translator
 from emnat_jax.runtime.memory import device_memory
@@ -129,6 +138,13 @@ class TrainedModel(Translator):
         """log p(target | source) f32[n] in nats, in the order of the data set."""
         return self.functions.score(self.params, pairs)
 
+    def score_lists(self, rows: Sequence[Row]) -> list[np.ndarray]:
+        """log p(target | source) f32[k] in nats of the k targets of each row.
+
+        A student sees each source once for all of its targets.
+        """
+        return self.functions.score_lists(self.params, rows)
+
     def metrics(self, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""
         return self.functions.metrics(self.params, pairs)
@@ -160,8 +176,12 @@ class CompiledModel:
         def alternatives(count: int) -> AlternativesStep:
             return make_alternatives_step(self.require_parallel(), layout, count)
 
+        def list_scores(count: int) -> ScoreStep:
+            return make_list_score_step(self.require_parallel(), layout, count)
+
         self._decode_step = functools.cache(lambda count: make_decode_step(family, layout, count))
         self._score_step = functools.cache(lambda: make_score_step(family, layout))
+        self._list_score_step: Callable[[int], ScoreStep] = functools.cache(list_scores)
         self._loss_step = functools.cache(lambda: make_loss_step(family, layout))
         self._rescored_step: Callable[[CompiledModel, int], DecodeStep] = functools.cache(rescored)
         self._alternatives_step: Callable[[int], AlternativesStep] = functools.cache(alternatives)
@@ -189,6 +209,17 @@ class CompiledModel:
     def score(self, params: Params, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set."""
         return score_pairs(self._score_step(), params, pairs, self._machine)
+
+    def score_lists(self, params: Params, rows: Sequence[Row]) -> list[np.ndarray]:
+        """log p(target | source) f32[k] in nats of the k targets of each row."""
+        counts = [len(row.targets) for row in rows]
+        most = max(self._machine.processes.gather("targets", max(counts, default=1)))
+        parts = parallel_parts(self.model)
+        if parts is not None and most > 1:
+            return score_lists(self._list_score_step(most), params, rows, most, self._machine)
+        sources = [row.source for row in rows for _ in row.targets]
+        pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
+        return np.split(self.score(params, pairs), np.cumsum(counts)[:-1]) if rows else []
 
     def metrics(self, params: Params, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""

@@ -1,14 +1,17 @@
 """Run `score` and the unsmoothed losses over pairs."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
-from emnat_jax.data.batches import sequential_batches
-from emnat_jax.data.pairs import Pairs, numbered
+from emnat_jax.artifacts.records import Row
+from emnat_jax.data.batches import list_batches, sequential_batches
+from emnat_jax.data.pairs import Pairs, make_groups, numbered
 from emnat_jax.families.base import Family
+from emnat_jax.families.parallel import Parallel
+from emnat_jax.families.target_lists import list_log_probs
 from emnat_jax.inference.batching import Machine, each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding, replicated
 from emnat_jax.types import Batch, Mean, Metrics, Params
@@ -29,6 +32,29 @@ def score_pairs(score: ScoreStep, params: Params, pairs: Pairs, machine: Machine
         real = batch.row >= 0
         log_prob[batch.row[real]] = values[real]
     return log_prob
+
+
+def score_lists(
+    step: ScoreStep, params: Params, rows: Sequence[Row], count: int, machine: Machine
+) -> list[np.ndarray]:
+    """log p(target | source) f32[k] in nats of the k targets of each row, k at most `count`.
+
+    `step` is of `make_list_score_step`. All processes call it together, each with its own rows, or with none.
+    """
+    sources = machine.rows(step, params, targets=count)
+    batches = list_batches(make_groups(rows, count), count, machine.data.buckets, sources)
+    log_prob = np.zeros((len(rows), count), np.float32)
+    for batch, values in each_batch(functools.partial(step, params), batches, machine):
+        real = batch.row >= 0
+        log_prob[batch.row[real]] = values[real]
+    return [scores[: len(row.targets)] for row, scores in zip(rows, log_prob, strict=True)]
+
+
+def make_list_score_step(parts: Parallel, layout: Layout, count: int) -> ScoreStep:
+    """Compiled (params, batch) -> log p f32[B, K] in nats of `count` targets a source, side by side."""
+    rows = batch_sharding(layout.mesh)
+    scores = functools.partial(list_log_probs, parts, count)
+    return jax.jit(scores, in_shardings=(None, rows), out_shardings=rows)
 
 
 def make_score_step(family: Family, layout: Layout) -> ScoreStep:

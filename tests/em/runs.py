@@ -32,6 +32,11 @@ TRAIN = TrainConfig(
 MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "ff_width": 32, "heads": 2, "extra_length": 2}
 
 
+# The paper's loop: all stages there are. test_frozen_teacher.py has the default, one list for all E-steps.
+PAPER_LOOP = {"update_teacher": True, "student_data": "distilled"}
+EM = PAPER_LOOP | {"rounds": 1, "candidates": 2, "rows": 80, "later_steps_ratio": 0.5}
+
+
 def small_config(**em) -> Config:
     """Two shards of training rows, one EM round, two candidates for each of the first 80 rows."""
     return Config(
@@ -48,7 +53,7 @@ def small_config(**em) -> Config:
         student=ModelConfig(family="vanilla", **MODEL),
         teacher_train=TRAIN,
         student_train=TRAIN,
-        em=EMConfig(**({"rounds": 1, "candidates": 2, "rows": 80, "later_steps_ratio": 0.5} | em)),
+        em=EMConfig(**(EM | em)),
         select=SelectConfig(rule="posterior"),
         evaluation=EvaluationConfig(ncm_rows=64, samples=2),
     )

@@ -152,9 +152,9 @@ class Constant(TrainedModel):
     def __init__(self, value: float):
         self.value, self.calls = value, 0
 
-    def score_pairs(self, pairs) -> np.ndarray:
+    def score_lists(self, rows) -> list[np.ndarray]:
         self.calls += 1
-        return np.full(pairs.size, self.value, np.float32)
+        return [np.full(len(row.targets), self.value, np.float32) for row in rows]
 
 
 @pytest.mark.parametrize("numbers", [(), (4,), (1, 3, 4, 5, 9)])

@@ -14,7 +14,7 @@ from emnat_jax.em.evaluate import EvaluationOptions
 from emnat_jax.em.stages.select import SelectOptions
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import to_json
-from tests.em.runs import run_em, small_config, workspace
+from tests.em.runs import PAPER_LOOP, run_em, small_config, workspace
 
 WORDS = {"zh": "我你他她有是看吃喝去", "th": "กขคงจชดตนม"}
 LONG = 4  # test sentences longer than the bucket
@@ -44,7 +44,7 @@ def config_of(folder, language: str, rounds: int = 0):
         small_config(),
         data=data,
         vocab=VocabConfig(size=60, model="char"),
-        em=EMConfig(rounds=rounds, candidates=2, rows=40),
+        em=EMConfig(rounds=rounds, candidates=2, rows=40, **PAPER_LOOP),
     )
 
 

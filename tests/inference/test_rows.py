@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig, MeshConfig
 from emnat_jax.errors import UserError
 from emnat_jax.inference import batching
@@ -128,3 +129,20 @@ def test_other_failures_of_a_device_are_not_explained_away():
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         list(each_batch(step, [batch(4, 8, 8, 0)], Machine(DataConfig(), ONE, Processes())))
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_lists_have_the_scores_of_their_targets(rows):
+    """Rows of one to three targets, of one that is longer than the buckets, and none at all."""
+    source, (first, second, third) = sentences(7, 0), (sentences(7, seed) for seed in (1, 2, 3))
+    second[3] = np.array([*tiny.WORDS * 2, EOS], np.int32)
+    lists = [Row(n, source[n], [first[n], second[n], third[n]][: 1 + n % 3], "", "") for n in range(7)]
+    params = tiny.params("ctc")
+    data = DataConfig(buckets=(2, tiny.MAX_LENGTH), decode_rows=rows)
+    model = CompiledModel(tiny.model("ctc"), data, ONE)
+    found = model.score_lists(params, lists)
+    assert [len(scores) for scores in found] == [1, 2, 3, 1, 2, 3, 1]
+    for row, scores in zip(lists, found, strict=True):
+        pairs = sentence_pairs([row.source] * len(row.targets), row.targets)
+        np.testing.assert_allclose(scores, model.score(params, pairs), rtol=2e-5, atol=2e-5)
+    assert model.score_lists(params, []) == []

@@ -14,7 +14,7 @@ from emnat_jax.inference.alternatives import ROWS, make_alternatives_step
 from emnat_jax.inference.batching import abstract_batch, device_rows, fewer_rows
 from emnat_jax.inference.decode import make_decode_step
 from emnat_jax.inference.rescore import make_rescored_step
-from emnat_jax.inference.score import make_loss_step, make_score_step
+from emnat_jax.inference.score import make_list_score_step, make_loss_step, make_score_step
 from emnat_jax.runtime.memory import Memory
 from emnat_jax.runtime.mesh import (
     Layout,
@@ -134,11 +134,16 @@ def decode_program(verb: str, role: str, target: Target, *, width: int, count: i
 def score_program(role: str, target: Target, *, width: int, targets: int = 1) -> Program:
     """log p of this many targets a source under the model of a role."""
 
-    def step(family: Family) -> Any:
-        return make_score_step(family, target.layout)
-
     model = target.models[role]
-    make = _inference(step, [model], target, (width, width))
+    parts = parallel_parts(model)
+    together = 1 if parts is None else targets  # of a source in one batch
+
+    def step(family: Family) -> Any:
+        if parts is None or together == 1:
+            return make_score_step(family, target.layout)
+        return make_list_score_step(parts, target.layout, together)
+
+    make = _inference(step, [model], target, (width, width), together=together)
     return Program(f"score with {model.family}", make, width, None, targets)
 
 
@@ -185,8 +190,15 @@ def _inference(
     widths: tuple[int, int],
     *,
     most: int | None = None,
+    together: int = 1,
 ) -> Callable[[], Call]:
-    """A step on the parameters of these models and a batch of sources and targets of these widths."""
+    """A step on the parameters of these models and a batch of sources and targets of these widths.
+
+    A row may have several targets `together`, side by side.
+    """
+    if together > 1:
+        most = max(1, (target.decode_rows or target.memory.rows) // together)
+        widths = widths[0], together * widths[1]
 
     def make() -> Call:
         layout, families = target.layout, [make_family(model) for model in models]
@@ -201,7 +213,7 @@ def _inference(
         def surely_fits() -> bool:
             return target.memory.holds(step, params, abstract_batch(rows, *widths))
 
-        return Call(lower, surely_fits, rows * row_shares(layout), fewer_rows(rows))
+        return Call(lower, surely_fits, together * rows * row_shares(layout), fewer_rows(rows))
 
     return make
 
