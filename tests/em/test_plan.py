@@ -79,7 +79,7 @@ def test_a_frozen_teacher_is_trained_once():
     }
     kinds = [stage.kind for stage in plan if stage.round == 1]
     assert kinds == ["train", "train", "evaluate", "candidates", "select"]
-    with pytest.raises(UserError, match="set student_data=selected"):
+    with pytest.raises(UserError, match="set update_teacher=True, or student_data=selected"):
         small_config(update_teacher=False)
     with pytest.raises(UserError, match="select.rule=teacher_top1 looks at the teacher's best"):
         dataclasses.replace(config, select=SelectConfig(rule="teacher_top1"))

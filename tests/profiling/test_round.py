@@ -48,7 +48,8 @@ def test_rows_are_chosen_by_the_memory_of_a_chip():
             ["4 candidates of vanilla"],
             4,
         ),
-        ({"rounds": 0}, [], 1),
+        ({"rounds": 0}, ["4 candidates of ar"], 1),
+        ({"rounds": 0, "update_teacher": True, "student_data": "distilled"}, [], 1),
         ({"rounds": 0, "student_data": "candidates"}, ["4 candidates of ar"], 4),
     ],
 )

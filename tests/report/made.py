@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from emnat_jax.config import Config, DataConfig, ModelConfig, SelectConfig
+from emnat_jax.config import Config, DataConfig, EMConfig, ModelConfig, SelectConfig
 from emnat_jax.evaluation import lengths
 from emnat_jax.report.record import (
     Curve,
@@ -23,6 +23,7 @@ from emnat_jax.report.record import (
 )
 from emnat_jax.report.sentences import compare_samples
 
+PAPER_LOOP = EMConfig(update_teacher=True, student_data="distilled")
 REFERENCES = ["a b c", "d e f g h i j", "k l m n o p q r s t u v"]
 OUTPUTS = {0: {"teacher": ["a b c", "d e e g", "k <b> l"], "student": ["a a c", "d e x x", "k l"]}}
 OUTPUTS[1] = {"teacher": ["a b c", "d e f g h i j", "k l m"], "student": ["a b c", "d e f g x", "k l m n o"]}
@@ -90,7 +91,7 @@ def report(rounds: int = 2) -> Report:
         latency=(),
         stopped=None,
         provenance={"data/train": Provenance("f" * 64, {"corpus": "e" * 64}, 100, {"empty_line": 2})},
-        config=Config(data=data, student=ModelConfig(family="vanilla")),
+        config=Config(data=data, student=ModelConfig(family="vanilla"), em=PAPER_LOOP),
         environment=Environment("1 x cpu", "p", "3", {"jax": "0"}),
         seconds={"data/train": 3.0},
     )

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from emnat_jax.config import Config, DataConfig, EMConfig
+from emnat_jax.config import Config, DataConfig
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.report import charts
 from emnat_jax.report.charts import strip_chart
@@ -15,7 +15,7 @@ from emnat_jax.report.page import page
 from emnat_jax.report.record import ComparedSample, Cut, RoundOutputs
 from emnat_jax.report.rounds import text_table
 from tests.browser import NEEDS_BROWSER, shown
-from tests.report.made import EFFECT, OUTPUTS, REFERENCES, SCORES, report
+from tests.report.made import EFFECT, OUTPUTS, PAPER_LOOP, REFERENCES, SCORES, report
 
 
 def changed(**changes):
@@ -25,7 +25,7 @@ def changed(**changes):
 
 def trained_with(**em):
     """The made report of a run with other options of its rounds."""
-    return changed(config=dataclasses.replace(report().config, em=EMConfig(**em)))
+    return changed(config=dataclasses.replace(report().config, em=dataclasses.replace(PAPER_LOOP, **em)))
 
 
 class Well(html.parser.HTMLParser):
