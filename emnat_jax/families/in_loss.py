@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from emnat_jax.families.parallel import LossFn, Parallel
+from emnat_jax.families.parallel import LossFn, Parallel, plain_loss
 from emnat_jax.families.target_lists import list_log_probs, repeat_rows
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Progress
 
@@ -27,12 +27,12 @@ SOFT = 2 / 3  # share of training from the mean to the log-sum-exp; the rest goe
 def in_loss_e_step(parts: Parallel, count: int) -> LossFn:
     """`Family.loss` of batches whose rows are groups of `count` targets.
 
-    The encoder sees each source once. `batch.weight` holds the targets' prior shares, 0 for none. Evaluation
-    (key None) measures the family's loss of single targets.
+    The encoder sees each source once, the decoder too where its pass does not depend on the target: then
+    the targets of a source share the dropout. `batch.weight` holds the targets' prior shares, 0 for none.
+    Evaluation (key None) measures the family's loss of single targets.
     """
     alone = parts.make_loss(parts)
-    of_groups = parts._replace(encode=functools.partial(_encode_once, parts.encode, count))
-    loss_of_groups = parts.make_loss(of_groups)
+    loss_of_groups = _loss_of_groups(parts, count)
 
     def loss(params: Params, batch: Batch, key: Key | None, progress: Progress) -> tuple[jax.Array, Metrics]:
         if key is None:
@@ -46,6 +46,28 @@ def in_loss_e_step(parts: Parallel, count: int) -> LossFn:
         return value, metrics | {"largest_share": sharpness}
 
     return loss
+
+
+def _loss_of_groups(parts: Parallel, count: int) -> LossFn:
+    """`Family.loss`, in training, of batches whose rows are groups of `count` targets."""
+    if parts.predicts_from_source and parts.make_loss is plain_loss:
+        return functools.partial(_one_pass_loss, parts, count)
+    return parts.make_loss(parts._replace(encode=functools.partial(_encode_once, parts.encode, count)))
+
+
+def _one_pass_loss(
+    parts: Parallel, count: int, params: Params, batch: Batch, key: Key | None, progress: Progress
+) -> tuple[jax.Array, Metrics]:
+    """`plain_loss` where one pass serves all targets of a source."""
+    assert key is not None, "evaluation has single targets"
+    encode_key, decode_key = jax.random.split(key)
+    sources = _firsts(batch, count)
+    memory = parts.encode(params, sources, encode_key)
+    prediction = parts.predict(params, memory, sources, None, decode_key)
+    groups = jax.tree.map(lambda leaf: leaf.reshape(-1, count, *leaf.shape[1:]), batch)
+    of_each = jax.vmap(lambda target: parts.loss(prediction, target, None)[1], in_axes=1)(groups)
+    metrics = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), of_each)
+    return metrics["loss"].ratio(), metrics
 
 
 def responsibilities(
