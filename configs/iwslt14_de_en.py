@@ -33,6 +33,8 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
         model.dtype = "bfloat16"
         model.encoder_layers = model.decoder_layers = None  # those of `size`
         model.extra_length = 20
+    config.student.family = "vanilla"
+    config.student_train.tune_length = False
     config.teacher.ar.beam = 5
     config.teacher.ar.length_penalty = length_penalty
     for train in (config.teacher_train, config.student_train):

@@ -22,11 +22,13 @@ def get_config():
         model.width, model.ff_width = 64, 256
     config.teacher.dropout = config.student.dropout = 0.1
     config.student.label_smoothing = 0.1
+    config.student.family = "vanilla"
     config.data.modes.words = 12
     config.data.modes.train_rows = 8_000
     for train in (config.teacher_train, config.student_train):
         train.steps = 500
         train.optim.method = "adamw"
+    config.select.quality_weight = 0.0
     config.em.candidates = 8
     config.em.rounds = 4
     config.em.update_teacher = True  # the paper's loop

@@ -20,7 +20,7 @@ def get_config():
     data.buckets = (18, 28, 48)
     data.batch_tokens = 2_048
     config.teacher.dropout = config.student.dropout = 0.1
-    config.student.label_smoothing = 0.1
+    config.student.family, config.student.label_smoothing = "vanilla", 0.1
     config.teacher_train.steps = 2_000
     config.student_train.steps = 2_500
     for train in (config.teacher_train, config.student_train):

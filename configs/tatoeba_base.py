@@ -22,6 +22,7 @@ def get_config():
     data.batch_tokens = 32_768
     data.decode_rows = 1_024
     config.vocab.size = 12_000
+    config.student.family = "vanilla"
     for model in (config.teacher, config.student):
         model.size = "base"
         model.encoder_layers = model.decoder_layers = 6

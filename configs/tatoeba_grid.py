@@ -23,6 +23,7 @@ def get_config():
     config.vocab.size = 4_000
     config.teacher_train.steps = 2_000
     config.student_train.steps = 1_500
+    config.student_train.tune_length = False
     for train in (config.teacher_train, config.student_train):
         train.eval_every = train.checkpoint_every = 500
         train.optim.warmup_steps = 200
@@ -52,7 +53,7 @@ def get_grid():
         # its own best.
         "longer_teacher": alone | {"teacher_train.steps": teacher},
         "teacher_top1": {"select.rule": "teacher_top1"},
-        "posterior": {"select.rule": "posterior"},
+        "posterior": {"select.rule": "posterior", "select.quality_weight": 0.0},
         "quality": {"select.rule": "posterior", "select.quality_weight": 5.0},
         # No M-step of the teacher: all its steps at once, and the student learns from the choices
         # themselves. With the student's score alone, and with the quality alone (sequence-level

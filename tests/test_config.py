@@ -40,7 +40,7 @@ def test_a_config_survives_the_round_trip():
 GLAT_OF_DAG = GLATOptions(base="dag", base_options=DAGOptions(factor=3), end_ratio=0.1)
 
 
-@pytest.mark.parametrize("options", [None, CTCOptions(decoder="greedy"), GLAT_OF_DAG])
+@pytest.mark.parametrize("options", [None, CTCOptions(decoder="beam"), GLAT_OF_DAG])
 def test_options_stand_under_the_name_of_their_family(options):
     family = {type(None): "vanilla", CTCOptions: "ctc", GLATOptions: "glat"}[type(options)]
     config = dataclasses.replace(Config(), student=ModelConfig(family=family, options=options))
@@ -77,7 +77,7 @@ def test_a_config_file_may_set_the_options_of_any_family():
 @pytest.mark.parametrize(
     "changes, part",
     [
-        ({"student.ctc.decoder": "greedy"}, "student.ctc.decoder: student.family=vanilla"),
+        ({"student.dag.decoder": "greedy"}, "student.dag.decoder: student.family=ctc"),
         ({"student.family": "glat", "student.glat.ctc.factor": "3"}, "glat.ctc.factor: .*base=vanilla"),
         ({"data.modes.words": "9"}, "data.modes.words: data.kind=demo"),
         ({"student.family": "nat"}, "student.family='nat': choose one of ar, .*--config=FILE.py"),
@@ -94,9 +94,9 @@ def test_options_of_what_is_not_chosen_are_refused(changes, part):
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_family_and_options_come_in_any_order(reverse):
-    arguments = ["--config.student.family=ctc", "--config.student.ctc.decoder=greedy"]
+    arguments = ["--config.student.family=ctc", "--config.student.ctc.decoder=beam"]
     config = read_config(arguments[::-1] if reverse else arguments)
-    assert (config.student.family, config.student.options) == ("ctc", CTCOptions(decoder="greedy"))
+    assert (config.student.family, config.student.options) == ("ctc", CTCOptions(decoder="beam"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +193,7 @@ def test_the_quickstart_is_the_default():
         ("em.warm_start", "False", False),
         ("em.warm_start", "true", True),
         ("student_train.ema_decay", "None", None),
-        ("student.vanilla.odd_penalty", "3", 3.0),
+        ("student.ctc.length_reward", "3", 3.0),
     ],
 )
 def test_overrides_are_read_as_the_type_of_the_key(key, text, value):

@@ -24,7 +24,7 @@ class SelectConfig:
     )  # those of a rule that brings its own; None: its defaults
     alpha: float = 1.0  # of log p_student
     beta: float = 1.0  # of log p_teacher of round 0
-    quality_weight: float = 0.0  # of the quality, which is between 0 and 1
+    quality_weight: float = 5.0  # of the quality, which is between 0 and 1
     quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
     include_reference: bool = False  # the reference is one more candidate
     # hard: the best; sampled: one by weight; weighted: all with at least 1% of the best weight.
@@ -48,6 +48,8 @@ class SelectConfig:
         of_distributions = ["alpha", "beta", "quality_weight", "output", "min_quality", "max_drift"]
         of_distributions += [] if RULES[self.rule].needs_quality else ["quality"]
         changed = [name for name in of_distributions if getattr(self, name) != getattr(SelectConfig, name)]
+        if not self.quality_weight:  # without one is what the other rules are
+            changed = [name for name in changed if name != "quality_weight"]
         distributions = [name for name, spec in RULES.items() if spec.is_distribution]
         check(
             self.rule in distributions or not changed,
@@ -67,7 +69,8 @@ class SelectConfig:
     def needs_quality(self) -> bool:
         """Whether candidates are compared with references."""
         weighs = self.quality_weight != 0 or self.min_quality is not None
-        return weighs or RULES[self.rule].needs_quality
+        rule = RULES[self.rule]
+        return (rule.is_distribution and weighs) or rule.needs_quality
 
     @property
     def rule_options(self) -> Any:

@@ -122,7 +122,7 @@ class UpsampledOptions(FamilyOptions):
 class CTCOptions(UpsampledOptions):
     """Connectionist temporal classification: the decoder positions are frames."""
 
-    decoder: str = "beam"  # greedy (the best path, collapsed) or beam (over exact prefix probabilities)
+    decoder: str = "greedy"  # the best path, collapsed; or beam, over exact prefix probabilities
     beam: int = 5  # of the beam decoder; N-best lists widen it to N
     # beam, and N-best lists: nats a token in the order of hypotheses; greedy: nats that the blank has less in
     # each frame. Either makes outputs longer.
@@ -140,7 +140,7 @@ class CTCOptions(UpsampledOptions):
         return self._named(self.DECODERS)
 
     def length_choices(self) -> LengthChoices:
-        few, many = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+        few, many = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
         return self._length_choices("length_reward", self.decoder, few if self.decoder == "beam" else many)
 
 

@@ -54,7 +54,7 @@ def small_config(**em) -> Config:
         teacher_train=TRAIN,
         student_train=TRAIN,
         em=EMConfig(**(EM | em)),
-        select=SelectConfig(rule="posterior"),
+        select=SelectConfig(rule="posterior", quality_weight=0.0),
         evaluation=EvaluationConfig(ncm_rows=64, samples=2),
     )
 

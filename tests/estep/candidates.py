@@ -14,6 +14,8 @@ STUDENT = [[-1.0, -2.0, -3.0], [-6.0, -1.0, -1.5], [-2.0, -2.5, -0.5], [-1.0, -0
 TEACHER0 = [[-1.0, -1.5, -4.0], [-1.0, -3.0, -2.0], [-0.5, -1.0, -2.0], [-2.0, -2.0, -2.5]]
 TEXTS = [["a b c", "a b", "c c"], ["b a", "a b c", "b b"], ["c", "c a", "c a b"], ["a", "b", "c"]]
 REFERENCES = ["a b", "a b c", "c a b", "b"]
+# Of the default E-step without references, with theirs as candidates.
+NEUTRAL = {"normalise_length": False, "include_reference": True, "quality_weight": 0.0}
 
 
 class Letters(Vocabulary):
@@ -32,7 +34,7 @@ def tokens(text: str) -> np.ndarray:
 
 def chosen(candidates, directory, workers=ShardWorkers(), *, config=None, **options):
     """The rows that `select` makes of the candidates, and the options of their manifest."""
-    config = config or SelectConfig(**{"normalise_length": False, "include_reference": True, **options})
+    config = config or SelectConfig(**NEUTRAL | options)
     manifest = select(candidates, directory, config, vocabulary=Letters(), seed=5, workers=workers)
     return list(read_dataset(directory)), manifest.options
 

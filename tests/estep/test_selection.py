@@ -143,8 +143,10 @@ def test_what_cannot_be_reached_or_does_not_go_together_is_refused(candidates, t
     for option in ({"output": "sampled"}, {"alpha": 2.0}, {"beta": 0.0}, {"quality": "bleu"}):
         with pytest.raises(UserError, match="only rule=posterior"):
             SelectConfig(rule="student_top1", **option)
+    assert not SelectConfig(rule="student_top1").needs_quality
+    assert not SelectConfig(rule="student_top1", quality_weight=0.0).needs_quality
     with pytest.raises(UserError, match="weighs nothing"):
-        SelectConfig(quality="bleu")
+        SelectConfig(quality="bleu", quality_weight=0.0)
     with pytest.raises(UserError, match="set one of them"):
         SelectConfig(min_quality=0.5, max_drift=0.1)
 
@@ -214,7 +216,7 @@ def test_many_light_candidates_weigh_together(tmp_path):
     row = Row(
         0, tokens("a"), [tokens("a")] * 120, "a", "a", {"student_log_prob": light, "teacher0_log_prob": light}
     )
-    config = SelectConfig(output="weighted", beta=0.0, normalise_length=False)
+    config = SelectConfig(output="weighted", beta=0.0, quality_weight=0.0, normalise_length=False)
     (found,) = choose_rows([row], Selector(config), Weights(1, 0))
     assert len(found.targets) == 120 and found.scores["weight"].max() == pytest.approx(0.0242, abs=1e-3)
 

@@ -21,9 +21,9 @@ def test_what_an_evaluation_runs_is_compiled_too():
     names = set(_steps())
     assert {
         "loss of ar",
-        "loss of vanilla",
-        "alternatives of vanilla",
-        "3 of vanilla rescored with ar",
+        "loss of ctc",
+        "alternatives of ctc",
+        "3 of ctc rescored with ar",
     } <= names
 
 
@@ -33,7 +33,7 @@ def test_rows_are_chosen_by_the_memory_of_a_chip():
     there = Slice(small, 1, 1, make_layout(Config().mesh, jax.devices()[:1]))
     given = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, decode_rows=256))
     chosen, fixed = (
-        round_programs(config, 100, there)["decode with vanilla"].make().pairs for config in (Config(), given)
+        round_programs(config, 100, there)["decode with ctc"].make().pairs for config in (Config(), given)
     )
     assert 1 <= chosen < fixed == 256
 
@@ -42,10 +42,10 @@ def test_rows_are_chosen_by_the_memory_of_a_chip():
     "em, proposing, scored",
     [
         ({}, ["4 candidates of ar"], 4),
-        ({"candidates_from": ("teacher", "student")}, ["4 candidates of ar", "4 candidates of vanilla"], 8),
+        ({"candidates_from": ("teacher", "student")}, ["4 candidates of ar", "4 candidates of ctc"], 8),
         (
             {"candidates_from": ("student",), "update_teacher": False, "student_data": "selected"},
-            ["4 candidates of vanilla"],
+            ["4 candidates of ctc"],
             4,
         ),
         ({"rounds": 0}, ["4 candidates of ar"], 1),
@@ -56,7 +56,7 @@ def test_rows_are_chosen_by_the_memory_of_a_chip():
 def test_lists_are_counted_for_the_models_that_make_them(em, proposing, scored):
     steps = _steps(**em)
     assert [name for name in steps if "candidates of" in name] == proposing
-    assert steps["score with vanilla"].targets == scored
+    assert steps["score with ctc"].targets == scored
 
 
 def test_a_training_has_batches_of_its_own_where_it_asks():
@@ -64,4 +64,4 @@ def test_a_training_has_batches_of_its_own_where_it_asks():
     data = dataclasses.replace(config.data, batch_tokens=960)
     student = dataclasses.replace(config.student_train, batch_tokens=1_920)
     steps = _steps(dataclasses.replace(config, data=data, student_train=student))
-    assert (steps["train ar"].make().pairs, steps["train vanilla"].make().pairs) == (40, 80)
+    assert (steps["train ar"].make().pairs, steps["train ctc"].make().pairs) == (40, 80)
