@@ -33,4 +33,5 @@ def get_config():
     config.em.rounds = 4
     config.em.update_teacher = True  # the paper's loop
     config.em.student_data = "distilled"
+    config.em.later_steps_ratio = config.em.later_lr_ratio = 0.5
     return config

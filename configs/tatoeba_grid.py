@@ -31,7 +31,7 @@ def get_config():
     config.em.student_data = "distilled"
     config.em.control = False  # the cells are each other's controls
     config.em.candidates = 12
-    config.em.later_steps_ratio = LATER
+    config.em.later_steps_ratio, config.em.later_lr_ratio = LATER, 0.5
     return config
 
 

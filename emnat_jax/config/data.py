@@ -109,8 +109,8 @@ class DataConfig:
     test_multi: str | None = None  # any kind: lines of source, TAB, its references, TAB between them
     tfds: str | None = None  # kind=tfds: a data set's name, e.g. wmt14_translate/de-en
     tfds_dir: str | None = None  # where tensorflow-datasets keeps its files
-    train_rows: int | None = None  # use the first lines only; None: all, of the demo the first 40,000
-    buckets: tuple[int, ...] = (12, 24)  # widths in tokens, EOS included; longer rows are dropped
+    train_rows: int | None = None  # use the first lines only; None: all, of the demo the first 32,000
+    buckets: tuple[int, ...] = (10, 14, 24)  # widths in tokens, EOS included; longer rows are dropped
     batch_tokens: int = 1_056  # rows x width of a training batch, padding counted
     # Rows of a batch are a multiple of this; any number of devices that divides it gives the same batches.
     row_multiple: int = 8

@@ -98,8 +98,8 @@ class EMConfig:
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 0.5  # steps of later rounds, as a share of round 0's
-    later_lr_ratio: float = 0.5  # peak rate of later rounds, as a share of round 0's
+    later_steps_ratio: float = 1.25  # steps of later rounds, as a share of round 0's
+    later_lr_ratio: float = 1.0  # peak rate of later rounds, as a share of round 0's
     # Beside each later student a second one with as many steps on what the student of round 0 learned from.
     control: bool = True
     # F > 1: cross-fitting. F more students each learn without a share of the lines, and E-steps score each

@@ -140,7 +140,7 @@ class CTCOptions(UpsampledOptions):
         return self._named(self.DECODERS)
 
     def length_choices(self) -> LengthChoices:
-        few, many = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+        few, many = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5), (0.0, 0.5, 1.0, 1.5, 2.0)
         return self._length_choices("length_reward", self.decoder, few if self.decoder == "beam" else many)
 
 

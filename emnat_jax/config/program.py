@@ -79,8 +79,8 @@ class Config:
     student: ModelConfig = ModelConfig(
         family="ctc", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
     )
-    teacher_train: TrainConfig = TrainConfig(steps=1_000, optim=OptimConfig(method="muon"))
-    student_train: TrainConfig = TrainConfig(steps=600, tune_length=True, optim=OptimConfig(method="muon"))
+    teacher_train: TrainConfig = TrainConfig(steps=900, optim=OptimConfig(method="muon"))
+    student_train: TrainConfig = TrainConfig(steps=400, tune_length=True, optim=OptimConfig(method="muon"))
     em: EMConfig = EMConfig()
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -59,7 +59,7 @@ class TaskSpec(NamedTuple):
 
 
 TASKS: dict[str, TaskSpec] = {
-    "demo": TaskSpec(deferred("emnat_jax.data.corpora", "open_demo"), train_rows=40_000),
+    "demo": TaskSpec(deferred("emnat_jax.data.corpora", "open_demo"), train_rows=32_000),
     "text": TaskSpec(
         deferred("emnat_jax.data.text_files", "open_split"),
         from_files=True,

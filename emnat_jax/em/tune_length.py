@@ -33,9 +33,9 @@ def tune_length(context: Context, options: TrainOptions, params: Params, label: 
     decoding = dataclasses.replace(model, options=choices.options)
     rows, tried = valid_rows(context, options.train.best_rows), []
     pairs, scoring = make_pairs(rows), options.scoring or Scoring()
-    for value in choices.values:
-        # Compiled for each value, and kept for later rounds.
-        found = context.compiled(decoding.with_length(value), options.buckets).decode(params, pairs)
+    compiled = context.compiled(decoding, options.buckets)
+    outputs = compiled.decode_by_length(params, pairs, choices.values)
+    for value, found in zip(choices.values, outputs, strict=True):
         measure = functools.partial(_measured, context, scoring, rows, found)
         measured = context.processes.broadcast(f"{label}: length", measure)
         tried.append(Tried(value, *measured))

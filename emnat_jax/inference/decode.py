@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from emnat_jax.config import ModelSpec
 from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
+from emnat_jax.families import make_family
 from emnat_jax.families.base import Family
 from emnat_jax.inference.batching import Machine, each_batch
 from emnat_jax.inference.candidates import Candidates
@@ -18,6 +20,7 @@ from emnat_jax.types import EOS, Batch, Hypotheses, Params, is_impossible
 
 Weights = Any  # Params, or a tuple of them where several models work together
 DecodeStep = Callable[[Weights, Batch], Hypotheses]
+LengthsStep = Callable[[Weights, Batch], tuple[Hypotheses, ...]]
 
 
 def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Machine) -> list[Candidates]:
@@ -25,16 +28,35 @@ def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Mac
 
     All processes call it together, each with its own pairs, or with none.
     """
+    found: dict[int, Candidates] = {}
+    for batch, hypotheses in _each_decoded(decode, params, pairs, machine):
+        found.update(candidates_of(batch.row, hypotheses))
+    return [found[index] for index in range(pairs.size)]
+
+
+def decode_by_length(
+    decode: LengthsStep, params: Params, pairs: Pairs, machine: Machine
+) -> Iterator[list[Candidates]]:
+    """For each value that `decode` (of `make_lengths_step`) decodes with, the candidates of every source."""
+    batches = list(_each_decoded(decode, params, pairs, machine))
+    for results in zip(*(results for _, results in batches), strict=True):
+        found: dict[int, Candidates] = {}
+        for (batch, _), hypotheses in zip(batches, results, strict=True):
+            found.update(candidates_of(batch.row, hypotheses))
+        yield [found[index] for index in range(pairs.size)]
+
+
+def _each_decoded(
+    decode: Callable, params: Weights, pairs: Pairs, machine: Machine
+) -> Iterator[tuple[Batch, Any]]:
+    """(batch, what `decode` gives for it) for batches that hold every source once."""
     rows = machine.rows(decode, params, target=1)
     batches = (
         # Targets play no part, and their width would compile the search anew for every data set.
         dataclasses.replace(batch, target=batch.target[:, :1])
         for batch in sequential_batches(numbered(pairs), machine.data.buckets, rows, by="source")
     )
-    found: dict[int, Candidates] = {}
-    for batch, hypotheses in each_batch(functools.partial(decode, params), batches, machine):
-        found.update(candidates_of(batch.row, hypotheses))
-    return [found[index] for index in range(pairs.size)]
+    return each_batch(functools.partial(decode, params), batches, machine)
 
 
 def make_decode_step(family: Family, layout: Layout, num_candidates: int) -> DecodeStep:
@@ -43,6 +65,21 @@ def make_decode_step(family: Family, layout: Layout, num_candidates: int) -> Dec
     def decode(params: Params, batch: Batch) -> Hypotheses:
         # No family samples yet: a fixed key makes outputs depend on the parameters alone.
         return family.decode(params, batch.source, jax.random.key(0), num_candidates)
+
+    rows = batch_sharding(layout.mesh)
+    return jax.jit(decode, in_shardings=(None, rows), out_shardings=rows)
+
+
+def make_lengths_step(model: ModelSpec, values: Sequence[float], layout: Layout) -> LengthsStep:
+    """Compiled (params, batch) -> the best Hypotheses with each value of what moves their length.
+
+    That is the option which `model.options.length_choices` names. In one program the compiler shares what
+    does not depend on the value: the network of a family of one pass.
+    """
+    families = [make_family(model.with_length(value)) for value in values]
+
+    def decode(params: Params, batch: Batch) -> tuple[Hypotheses, ...]:
+        return tuple(family.decode(params, batch.source, jax.random.key(0), 1) for family in families)
 
     rows = batch_sharding(layout.mesh)
     return jax.jit(decode, in_shardings=(None, rows), out_shardings=rows)

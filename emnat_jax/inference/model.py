@@ -7,7 +7,7 @@ decode -> sentences.as_line -> long_lines.combine.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,14 @@ from emnat_jax.inference.alternatives import (
 )
 from emnat_jax.inference.batching import Machine
 from emnat_jax.inference.candidates import Candidates
-from emnat_jax.inference.decode import DecodeStep, decode_pairs, make_decode_step
+from emnat_jax.inference.decode import (
+    DecodeStep,
+    LengthsStep,
+    decode_by_length,
+    decode_pairs,
+    make_decode_step,
+    make_lengths_step,
+)
 from emnat_jax.inference.long_lines import LongLines
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import (
@@ -180,6 +187,9 @@ class CompiledModel:
             return make_list_score_step(self.require_parallel(), layout, count)
 
         self._decode_step = functools.cache(lambda count: make_decode_step(family, layout, count))
+        self._lengths_step: Callable[[tuple[float, ...]], LengthsStep] = functools.cache(
+            lambda values: make_lengths_step(model, values, layout)
+        )
         self._score_step = functools.cache(lambda: make_score_step(family, layout))
         self._list_score_step: Callable[[int], ScoreStep] = functools.cache(list_scores)
         self._loss_step = functools.cache(lambda: make_loss_step(family, layout))
@@ -189,6 +199,12 @@ class CompiledModel:
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
         return decode_pairs(self._decode_step(num_candidates), params, pairs, self._machine)
+
+    def decode_by_length(
+        self, params: Params, pairs: Pairs, values: tuple[float, ...]
+    ) -> Iterator[list[Candidates]]:
+        """The best translation of every source with each value of what moves the length of outputs."""
+        return decode_by_length(self._lengths_step(values), params, pairs, self._machine)
 
     def decode_rescored(
         self,

@@ -130,6 +130,6 @@ def test_sources_without_translations(tmp_path):
 
 
 def test_a_demo_takes_its_first_lines_and_own_text_all():
-    assert (DataConfig().first_lines, DataConfig(kind="text").first_lines) == (40_000, None)
+    assert (DataConfig().first_lines, DataConfig(kind="text").first_lines) == (32_000, None)
     assert DataConfig(train_rows=7).first_lines == DataConfig(kind="text", train_rows=7).first_lines == 7
-    assert sum(1 for _ in open_split(DataConfig(), "train")) == 40_000
+    assert sum(1 for _ in open_split(DataConfig(), "train")) == 32_000

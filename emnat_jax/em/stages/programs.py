@@ -1,18 +1,19 @@
 """Training, decoding and scoring programs, lowered for devices that need not be attached."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
-from emnat_jax.config import DataConfig, ModelSpec, TrainConfig
+from emnat_jax.config import DataConfig, LengthChoices, ModelSpec, TrainConfig
 from emnat_jax.data.batches import bucket_rows
 from emnat_jax.families import in_loss_family, make_family, parallel_parts
 from emnat_jax.families.base import Family
 from emnat_jax.inference.alternatives import ROWS, make_alternatives_step
 from emnat_jax.inference.batching import abstract_batch, device_rows, fewer_rows
-from emnat_jax.inference.decode import make_decode_step
+from emnat_jax.inference.decode import make_decode_step, make_lengths_step
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_list_score_step, make_loss_step, make_score_step
 from emnat_jax.runtime.memory import Memory
@@ -129,6 +130,17 @@ def decode_program(verb: str, role: str, target: Target, *, width: int, count: i
 
     model = target.models[role]
     return Program(f"{verb} {model.family}", _inference(step, [model], target, (width, 1)), width, None)
+
+
+def lengths_program(model: ModelSpec, choices: LengthChoices, target: Target, *, width: int) -> Program:
+    """The best translation of a source with each value of what moves the length of outputs."""
+    decoding = dataclasses.replace(model, options=choices.options)
+
+    def step(family: Family) -> Any:
+        return make_lengths_step(decoding, choices.values, target.layout)
+
+    make = _inference(step, [decoding], target, (width, 1))
+    return Program(f"tune the length of {model.family}", make, width, None, SMALL)
 
 
 def score_program(role: str, target: Target, *, width: int, targets: int = 1) -> Program:

@@ -9,7 +9,14 @@ from emnat_jax.config import Config
 from emnat_jax.data.folds import Fold
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
-from emnat_jax.em.stages.programs import Program, Target, decode_program, loss_program, train_program
+from emnat_jax.em.stages.programs import (
+    Program,
+    Target,
+    decode_program,
+    lengths_program,
+    loss_program,
+    train_program,
+)
 from emnat_jax.em.train_model import Sources, train_model
 from emnat_jax.em.train_options import TrainOptions, training_options
 
@@ -72,7 +79,5 @@ class Train(Stage[TrainOptions]):
             programs.append(decode_program("evaluate", options.role, target, width=width))
         choices = model.options.length_choices()
         if train.tune_length and choices is not None:
-            decoding = dataclasses.replace(model, options=choices.options)
-            tuned = target._replace(models=target.models | {options.role: decoding})
-            programs.append(decode_program("tune the length of", options.role, tuned, width=width))
+            programs.append(lengths_program(model, choices, target, width=width))
         return programs
