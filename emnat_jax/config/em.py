@@ -98,7 +98,7 @@ class EMConfig:
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 1.25  # steps of later rounds, as a share of round 0's
+    later_steps_ratio: float = 2.0  # steps of later rounds, as a share of round 0's
     later_lr_ratio: float = 1.0  # peak rate of later rounds, as a share of round 0's
     # Beside each later student a second one with as many steps on what the student of round 0 learned from.
     control: bool = True

@@ -50,7 +50,7 @@ def training_options(
     """Options for training `role` in round `index` on `targets` targets of each row that is not left out."""
     model, train = config.role(role)
     if index and config.em.warm_start:
-        train = _shortened(train, config.em)
+        train = _of_later_round(train, config.em)
         model = dataclasses.replace(model, options=model.family_options.continued())
     if left_out is not None:  # its model scores, and decodes nothing
         train = dataclasses.replace(train, tune_length=False)
@@ -69,11 +69,10 @@ def training_options(
     )
 
 
-def _shortened(train: TrainConfig, em: EMConfig) -> TrainConfig:
-    """The training of a round that starts warm: fewer steps (of warm-up as well), smaller ones."""
-    steps, warmup = (
-        max(1, round(count * em.later_steps_ratio)) for count in (train.steps, train.optim.warmup_steps)
-    )
+def _of_later_round(train: TrainConfig, em: EMConfig) -> TrainConfig:
+    """The training of a round that starts warm: steps and rate of its own; the warm-up gets no longer."""
+    steps = max(1, round(train.steps * em.later_steps_ratio))
+    warmup = max(1, round(train.optim.warmup_steps * min(em.later_steps_ratio, 1.0)))
     peak_lr = train.optim.peak_lr * em.later_lr_ratio
     optim = dataclasses.replace(train.optim, peak_lr=peak_lr, warmup_steps=warmup)
     return dataclasses.replace(train, steps=steps, optim=optim)
