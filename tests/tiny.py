@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emnat_jax.config import DAGOptions, FamilyOptions, ModelConfig, ModelSpec
+from emnat_jax.config import CTCOptions, DAGOptions, FamilyOptions, ModelConfig, ModelSpec
 from emnat_jax.families import make_family
 from emnat_jax.types import EOS, PAD, UNK, Batch
 
@@ -19,9 +19,10 @@ LONGEST = 7  # tokens of the longest target that any family can give to a source
 LARGEST = {"ar": 85}  # number of candidates that a family can give where it is bounded
 
 
-OPTIONS = {
-    "dag": DAGOptions(factor=2, link_heads=2)
-}  # of the families that are too large with their defaults
+OPTIONS = {  # where the defaults are too large, or do not find the best output
+    "ctc": CTCOptions(decoder="beam"),
+    "dag": DAGOptions(factor=2, link_heads=2),
+}
 
 
 def model(name: str, options: FamilyOptions | None = None, **changes) -> ModelSpec:

@@ -34,7 +34,13 @@ MODEL = {"encoder_layers": 1, "decoder_layers": 1, "width": 16, "ff_width": 32, 
 
 # The paper's loop: all stages there are. test_frozen_teacher.py has the default, one list for all E-steps.
 PAPER_LOOP = {"update_teacher": True, "student_data": "distilled"}
-EM = PAPER_LOOP | {"rounds": 1, "candidates": 2, "rows": 80, "later_steps_ratio": 0.5}
+EM = PAPER_LOOP | {
+    "rounds": 1,
+    "candidates": 2,
+    "rows": 80,
+    "later_steps_ratio": 0.5,
+    "later_lr_ratio": 0.25,
+}
 
 
 def small_config(**em) -> Config:

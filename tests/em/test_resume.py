@@ -125,7 +125,7 @@ def test_a_new_stop_rule_does_not_undo_a_round(finished, copy):
 def test_an_option_that_came_later_has_its_default(finished, tmp_path):
     """A run that was begun before the option was there goes on."""
     values = json.loads((finished[0] / "config.json").read_text())
-    del values["em"]["update_teacher"]
+    del values["em"]["control"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     keep_config(workspace(tmp_path))
     assert (tmp_path / "config.json").read_text() == json.dumps(values)

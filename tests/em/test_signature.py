@@ -63,6 +63,7 @@ BY_NAME = {
     "ema_decay": 0.5,
     "ff_dropout": 0.1,
     "init": "normal",
+    "method": "muon",
     "norm": "post",
     "odd_penalty": 1.0,
     "positions": "sinusoidal",
