@@ -5,7 +5,7 @@ A folder that holds a model of other data or options, finished or half done, is 
 
 Examples:
   emnat train --role=teacher --workdir=runs/demo --output=runs/demo/models/teacher
-  emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/distilled \\
+  emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/n_best \\
     --output=runs/demo/models/kd
   emnat train --role=teacher --workdir=runs/tuned --start=runs/demo/rounds/0/teacher
     (runs/tuned was prepared with --config.vocab.path=runs/demo)
