@@ -2,9 +2,9 @@
 
     emnat em --config=configs/quickstart.py --workdir=runs/quickstart
 
-About 13 minutes on two CPU cores. Measured, test split, seed 1: teacher 27.3; student after its EM round 26.8
-in one pass, 28.8 with the teacher's choice among three outputs; control without an E-step 25.2 sacreBLEU
-(docs/results/quickstart.md).
+11 to 14 minutes on two CPU cores. Measured, test split, mean of three seeds: teacher 27.1; student after its
+EM round 26.6 in one pass, 28.7 with the teacher's choice among three outputs; its control without an E-step 25.3
+sacreBLEU (docs/results/quickstart.md).
 """
 
 from emnat_jax.config import Config
