@@ -2,9 +2,9 @@
 
     emnat em --config=configs/quickstart.py --workdir=runs/quickstart
 
-11 to 14 minutes on two CPU cores. Measured, test split, mean of three seeds: teacher 27.1; student after its
-EM round 26.6 in one pass, 28.7 with the teacher's choice among three outputs; its control without an E-step 25.3
-sacreBLEU (docs/results/quickstart.md).
+11 to 14 minutes on two CPU cores. Measured, sacreBLEU of the test split, mean of three seeds: teacher 27.1;
+student after its EM round 26.6 in one pass, 28.7 where the teacher chooses among three outputs; its control
+without an E-step 25.3 (docs/results/quickstart.md).
 """
 
 from emnat_jax.config import Config
