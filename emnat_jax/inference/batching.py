@@ -55,7 +55,7 @@ class Machine(NamedTuple):
         """
         given = self.data.decode_rows
         memory = Memory(None) if given else self._memory()
-        most = most if targets == 1 else max(1, (given or memory.rows) // targets)
+        most = most if targets == 1 else most_lists(given, memory, targets)
 
         def rows(width: int) -> int:
             widths = width, targets * (target or width)
@@ -68,6 +68,11 @@ class Machine(NamedTuple):
         own = device_memory(self.layout)
         sizes = self.processes.gather("memory", own.size)
         return own._replace(size=None if None in sizes else min(sizes))
+
+
+def most_lists(given: int | None, memory: Memory, targets: int) -> int:
+    """Rows with several `targets` side by side that have as many targets in all as rows of one have."""
+    return max(1, (given or memory.rows) // targets)
 
 
 def device_rows(

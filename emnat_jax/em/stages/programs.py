@@ -12,7 +12,7 @@ from emnat_jax.data.batches import bucket_rows
 from emnat_jax.families import in_loss_family, make_family, parallel_parts
 from emnat_jax.families.base import Family
 from emnat_jax.inference.alternatives import ROWS, make_alternatives_step
-from emnat_jax.inference.batching import abstract_batch, device_rows, fewer_rows
+from emnat_jax.inference.batching import abstract_batch, device_rows, fewer_rows, most_lists
 from emnat_jax.inference.decode import make_decode_step, make_lengths_step
 from emnat_jax.inference.rescore import make_rescored_step
 from emnat_jax.inference.score import make_list_score_step, make_loss_step, make_score_step
@@ -209,7 +209,7 @@ def _inference(
     A row may have several targets `together`, side by side.
     """
     if together > 1:
-        most = max(1, (target.decode_rows or target.memory.rows) // together)
+        most = most_lists(target.decode_rows, target.memory, together)
         widths = widths[0], together * widths[1]
 
     def make() -> Call:
