@@ -30,14 +30,13 @@ class AROptions(FamilyOptions):
     extra_decoder_layers: ClassVar[int] = 0
 
     def decoders(self) -> dict[str, FamilyOptions]:
-        widths = {"greedy": 1, "beam": max(self.beam, AR_BEAM)}
+        widths = {"greedy": 1, "beam": self.beam if self.beam > 1 else AR_BEAM}
         return {name: dataclasses.replace(self, beam=beam) for name, beam in widths.items()}
 
     def length_choices(self) -> LengthChoices:
         """Those of a beam: greedy search has one hypothesis, its N-best lists and rescoring have several."""
         found = self._length_choices("length_penalty", "beam", (0.0, 0.6, 1.0, 1.4, 1.8, 2.4))
-        beam = self.beam if self.beam > 1 else AR_BEAM
-        return dataclasses.replace(found, options=dataclasses.replace(self, beam=beam))
+        return dataclasses.replace(found, options=self.decoders()["beam"])
 
 
 @dataclasses.dataclass(frozen=True)

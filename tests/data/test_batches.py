@@ -1,7 +1,6 @@
 import collections
 import dataclasses
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -198,16 +197,6 @@ def test_sequential_batches_by_source_do_not_depend_on_targets():
         np.testing.assert_array_equal(a.row, b.row)
     with pytest.raises(ValueError):
         next(sequential_batches(make_pairs(rows), DATA.buckets, 8, by="target"))
-
-
-@pytest.mark.slow
-def test_batches_are_made_at_more_than_a_hundred_thousand_rows_a_second():
-    base = make_pairs(random_rows(2_000, longest=24))
-    data = DataConfig(buckets=(8, 16, 24), batch_tokens=8_192)
-    batches = BatchStream(base, data, seed=1)
-    start = time.perf_counter()
-    rows = sum(int(next(batches).weight.sum()) for _ in range(20 * batches.batches_per_epoch))
-    assert rows / (time.perf_counter() - start) > 100_000
 
 
 def test_sequential_batches_give_a_host_its_rows():

@@ -85,3 +85,10 @@ def _loops(jaxpr, inside=False):
         for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
             if hasattr(value, "jaxpr") or hasattr(value, "eqns"):
                 yield from _loops(getattr(value, "jaxpr", value), within)
+
+
+@pytest.mark.parametrize(("configured", "beam"), [(1, 5), (3, 3), (8, 8)])
+def test_the_beam_decoder_has_the_configured_beam(configured, beam):
+    options = AROptions(beam=configured)
+    assert options.with_decoder("beam", "ar").beam == beam == options.length_choices().options.beam
+    assert options.with_decoder("greedy", "ar").beam == 1
