@@ -49,6 +49,7 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     config.em.candidates = 20
     config.em.update_teacher = True
     config.em.student_data = "distilled"
+    config.em.control = False
     config.em.share_encoder = False
     config.em.later_steps_ratio = 0.25
     config.em.later_lr_ratio = 1.0

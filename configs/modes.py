@@ -33,5 +33,6 @@ def get_config():
     config.em.rounds = 4
     config.em.update_teacher = True  # the paper's loop
     config.em.student_data = "distilled"
+    config.em.control = False  # `modes_grid.py` has controls
     config.em.later_steps_ratio = config.em.later_lr_ratio = 0.5
     return config

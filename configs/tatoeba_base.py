@@ -36,4 +36,5 @@ def get_config():
         train.optim.method, train.optim.peak_lr = "adamw", 1e-3
         train.optim.warmup_steps = 300
     config.em.rounds = 0
+    config.em.student_data = "distilled"
     return config

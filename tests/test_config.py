@@ -241,6 +241,13 @@ def test_values_out_of_range_are_refused(make):
         make()
 
 
+def test_teachers_write_word_by_word_and_students_in_parallel():
+    with pytest.raises(UserError, match="student.family=ar is not for a student; use vanilla or cmlm or"):
+        Config(student=ModelConfig(size="small"))
+    with pytest.raises(UserError, match="teacher.family=ctc is not for a teacher; use ar"):
+        Config(teacher=ModelConfig(family="ctc"))
+
+
 def test_sizes_fill_only_what_is_not_set():
     model = ModelConfig(size="small", decoder_layers=1, dropout=0.3).resolve(100, 16).transformer
     assert (model.encoder_layers, model.decoder_layers, model.width, model.ff_width) == (5, 1, 256, 1024)

@@ -27,13 +27,13 @@ random weights and one layer a side, sentences are made up. A place takes second
 
 Examples:
   emnat benchmark latency --threads=1 --systems=teacher,student,student:onnx:int8,teacher:ctranslate2:int8
-  emnat benchmark latency --workdir=runs/demo --role=student --round=2 --batch=1,8,32
-  emnat benchmark throughput --systems=student:onnx:int8,student:jax:decoder=argmax
+  emnat benchmark latency --workdir=runs/demo --role=student --round=1 --batch=1,8,32
+  emnat benchmark throughput --systems=student:onnx:int8,student:jax:decoder=beam
   emnat benchmark latency --random --threads=1 --size=base --vocab=32000 --families=vanilla,ctc,dag --batch=1
   emnat benchmark latency --random --threads=1        (README's table: base, an engine's greedy search first)
   emnat benchmark latency --random --systems=ar:ctranslate2:int8:layers=12+1,vanilla:onnx:int8
   emnat benchmark distill --num-candidates=1,8 --systems=teacher:decoder=greedy,teacher:ctranslate2:int8
-  emnat benchmark train --role=student --config.student.size=base --config.student.family=ctc
+  emnat benchmark train --role=student --config.student.width=512 --config.student.ff_width=2048
   emnat benchmark growth --stages=prepare,select --vary=sentences --output=growth
 """
 

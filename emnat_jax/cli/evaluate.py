@@ -4,7 +4,7 @@ The BLEU tokenizer is the one for the target language: of the workdir's configur
 files alone by the script of the references. All that is counted in tokens counts those of BLEU.
 
 Examples:
-  emnat evaluate --workdir=runs/demo --role=student --round=2 --split=test
+  emnat evaluate --workdir=runs/demo --role=student --round=1 --split=test
   emnat evaluate --hypotheses=out.en --references=test.en --baseline=other.en
   emnat evaluate --hypotheses=out.zh --references=ref1.zh,ref2.zh --language=zh --json
   emnat evaluate --workdir=runs/tatoeba --multi-references=test_multiref.tsv.gz

@@ -9,7 +9,7 @@ BLEU of each precision.
 Examples:
   emnat export
   emnat export --role=teacher --round=0 --output=teacher
-  emnat export --model=runs/demo/models/student --decoder=lookahead --output=student
+  emnat export --model=runs/demo/rounds/0/student --output=student
   emnat export --shortlist=100 --output=fast
 """
 

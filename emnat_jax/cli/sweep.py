@@ -8,7 +8,7 @@ two of them in one workdir divide the cells. The report is of all seeds that the
 Examples:
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --seeds=1,2,3
   emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --only='vanilla/*' --plan
-  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --report --over=longer_teacher
+  emnat sweep --config=configs/tatoeba_grid.py --workdir=runs/grid --report --over=distilled
 """
 
 import argparse

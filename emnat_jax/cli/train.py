@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat train`."""
     add_workdir(parser)
     parser.add_argument("--role", choices=ROLES, required=True, help="whose configuration")
-    parser.add_argument("--data", help="a raw, distilled or selected set; default: WORKDIR/data/train")
+    parser.add_argument(
+        "--data", help="a set of targets, or of lists (the first of each); default: WORKDIR/data/train"
+    )
     parser.add_argument("--base", help="a set with the rows that --data does not have")
     parser.add_argument("--output", help="folder of the model; default: WORKDIR/models/ROLE")
     parser.add_argument("--start", help="a finished model whose weights a fresh run begins with")

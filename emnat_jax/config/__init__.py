@@ -1,4 +1,8 @@
-"""Every configuration option and its default, the quickstart's. A default is written nowhere else."""
+"""Every configuration option and its default, written nowhere else.
+
+`Config()` is the default run. A part that is made by hand, such as `TrainConfig(steps=5000)`, has the
+defaults of its class, which are not those of the run: change a part of `Config()` with `dataclasses.replace`.
+"""
 
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.em import EMConfig, SelectConfig

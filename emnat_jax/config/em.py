@@ -98,8 +98,9 @@ class EMConfig:
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
-    later_steps_ratio: float = 2.0  # steps of later rounds, as a share of round 0's
-    later_lr_ratio: float = 1.0  # peak rate of later rounds, as a share of round 0's
+    # Steps, and peak rate, of later rounds that start warm, as a share of round 0's; the others have as many.
+    later_steps_ratio: float = 2.0
+    later_lr_ratio: float = 1.0
     # Beside each later student a second one with as many steps on what the student of round 0 learned from.
     control: bool = True
     # F > 1: cross-fitting. F more students each learn without a share of the lines, and E-steps score each
@@ -126,10 +127,10 @@ class EMConfig:
             lambda at: f"{at}student_data=candidates: set {at}candidates_from=('teacher',).",
         )
         check(
-            self.update_teacher or self.rounds == 0 or self.student_data != "distilled",
+            self.update_teacher or self.rounds == 0 or self.student_data not in ("distilled", "raw"),
             lambda at: (
-                f"{at}student_data=distilled: a teacher that does not learn gives the same targets again; "
-                f"set {at}update_teacher=True, or {at}student_data=selected."
+                f"{at}student_data={self.student_data}: with a frozen teacher no model learns what E-steps "
+                f"choose; set {at}rounds=0, {at}update_teacher=True, or {at}student_data=selected."
             ),
         )
         each(self, ("rounds", "prior_beta"), lambda value: value >= 0, "0 or more")

@@ -189,6 +189,11 @@ class DAGOptions(UpsampledOptions):
                 return None
 
 
+def families(*, parallel: bool) -> list[str]:
+    """Those that a student can be of (`parallel`), or a teacher."""
+    return [name for name, spec in FAMILIES.items() if spec.options.is_parallel == parallel]
+
+
 def glanceable() -> dict[str, "FamilySpec"]:
     """The families that `glat` can train."""
     return {name: spec for name, spec in FAMILIES.items() if spec.options.is_glanceable and spec.parallel}

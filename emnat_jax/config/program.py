@@ -6,6 +6,7 @@ from typing import NamedTuple
 from emnat_jax.config.checks import each, one_of, positive
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.em import EMConfig, SelectConfig
+from emnat_jax.config.families import families
 from emnat_jax.config.model import ModelConfig
 from emnat_jax.config.rules import RULES
 from emnat_jax.config.scoring import TOKENIZERS, Scoring, tokenizer_for
@@ -88,6 +89,12 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed={self.seed}: use 0 or more.")
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            of_role = families(parallel=role == "student")
+            require(
+                model.family in of_role,
+                f"{role}.family={model.family} is not for a {role}; use {' or '.join(of_role)}.",
+            )
         require(
             self.teacher_train.best_by != "distilled_loss",
             "teacher_train.best_by=distilled_loss: a teacher learns no teacher's outputs; use bleu or loss.",
@@ -102,7 +109,7 @@ class Config:
         require(
             self.data.mono_source is None or self.em.student_data != "raw",
             f"data.mono_source={self.data.mono_source} is for distillation, and em.student_data=raw learns "
-            "from the corpus alone; use em.student_data=distilled, or leave it out.",
+            "from the corpus alone; use em.student_data=selected, or leave it out.",
         )
 
     @property

@@ -44,7 +44,7 @@ class TrainConfig:
     average_best: int | None = None  # the mean of the weights of so many best evaluations is used
     # What makes an evaluation the best: bleu of the model's own outputs, loss on the references, or
     # distilled_loss on the outputs of the round's teacher. None: bleu where patience or average_best ask for
-    # a best one, else the last weights are used, and nothing is translated.
+    # a best one, else the last weights are used.
     best_by: str | None = None
     best_rows: int | None = 1_000  # first sentences of the valid split that are translated; None: all
     # After the training the option that moves the length of outputs (docs/method.md, section 10.9) takes the

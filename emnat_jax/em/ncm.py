@@ -63,8 +63,8 @@ def _rows_of(pairs: Pairs, index: np.ndarray) -> Pairs:
 def learned_pairs(directory: epath.PathLike, count: int, student: TrainedModel, *, targets: int = 1) -> Pairs:
     """The first `count` sources of a set with what the student learns; the corpus is in no particular order.
 
-    Targets with weights are pairs with these weights. Of `targets` without weights it is the one that the
-    student finds likeliest: the E-step inside the loss ends with that one alone.
+    Targets with weights are pairs with these weights. Of `targets` without weights, which the
+    E-step inside the loss weighs, it is the one that the student finds likeliest.
     """
     rows = list(itertools.islice(read_dataset(directory), count))
     if targets == 1 or (rows and "weight" in rows[0].scores):

@@ -12,6 +12,7 @@ from emnat_jax.em.stages.distill import Distill
 from emnat_jax.em.stages.evaluate import Evaluate
 from emnat_jax.em.stages.n_best import NBest
 from emnat_jax.em.stages.prepare import Prepare
+from emnat_jax.em.stages.proposals import list_options
 from emnat_jax.em.stages.score import Score
 from emnat_jax.em.stages.select import Select
 from emnat_jax.em.stages.train import Train
@@ -183,7 +184,7 @@ def _targets(config: Config, index: int) -> int:
     if config.em.student_data != "candidates":
         return 1
     proposers = len(config.em.candidates_from) if index else 1
-    return proposers * config.em.candidates + config.select.include_reference
+    return list_options(config).most(proposers)
 
 
 def _n_best(config: Config, index: int) -> NBest:

@@ -25,11 +25,12 @@ def require_sizes(work: Workspace, stages: Iterable[Stage]) -> None:
     sizes = (work.vocabulary.size, config.data.max_length)
     models = {role: config.role(role).model.resolve(*sizes) for role in ROLES}
     target = Target(work.layout, models, work.vocabulary.size, config.data.decode_rows, memory)
-    known: set[str] = set()
+    known: set[tuple[str, int]] = set()
     for stage in stages:
         for program in stage.programs(stage.options(config), target):
-            if program.name not in known:
-                known.add(program.name)
+            one = program.name, program.targets  # more targets of a source are another program
+            if one not in known:
+                known.add(one)
                 _require_fits(stage.output, program.name, program.make(), memory.size)
 
 

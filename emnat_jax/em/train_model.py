@@ -21,7 +21,8 @@ from emnat_jax.em.train_options import TrainOptions
 from emnat_jax.em.tune_length import tune_length
 from emnat_jax.em.valid_score import make_valid_score
 from emnat_jax.errors import require
-from emnat_jax.families import in_loss_family
+from emnat_jax.families import in_loss_family, parallel_parts
+from emnat_jax.families.in_loss import decodes_once
 from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
@@ -133,7 +134,7 @@ def _run_of(
         valid_batches=_valid_batches(context, options),
         valid_score=make_valid_score(context, options.scoring, train, functions, others.teacher),
         initial_params=_taken_over(others.start, model) if others.start else None,
-        flops=functools.partial(_batch_flops, model, targets),
+        flops=_flops_of(model, targets),
         processes=context.processes,
         log=context.log,
         name=label,
@@ -200,6 +201,14 @@ def _valid_batches(context: Context, options: TrainOptions) -> Callable[[], Iter
     return lambda: sequential_batches(pairs, options.buckets, rows, local=local)
 
 
-def _batch_flops(model: ModelSpec, targets: int, batch: Batch) -> float:
-    rows, width = batch.target.shape
-    return training_flops(model, rows, batch.source.shape[1], width, targets_per_source=targets)
+def _flops_of(model: ModelSpec, targets: int) -> Callable[[Batch], float]:
+    """The operations of a training step on a batch whose rows are groups of so many targets of a source."""
+    parts = parallel_parts(model)
+    shared = targets > 1 and parts is not None and decodes_once(parts)
+
+    def flops(batch: Batch) -> float:
+        rows, width = batch.target.shape
+        source = batch.source.shape[1]
+        return training_flops(model, rows, source, width, targets_per_source=targets, decodes_once=shared)
+
+    return flops

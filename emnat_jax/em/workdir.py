@@ -46,11 +46,6 @@ class Workspace(Context):
         """Raises UserError early for families, models or meshes that do not fit, and for missing packages."""
         require_kernels(self.config)
         require_metrics(self.config.scoring)  # missing now, not after the first hours of training
-        student = self.config.student
-        require(
-            student.family_options.is_parallel,
-            f"student.family={student.family}: a student is parallel; choose another family.",
-        )
         if self.config.em.share_encoder:
             _require_same_encoder(self.config.teacher, self.config.student)
         if self.config.data.test_multi is not None:

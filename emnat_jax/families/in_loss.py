@@ -50,9 +50,14 @@ def in_loss_e_step(parts: Parallel, count: int) -> LossFn:
 
 def _loss_of_groups(parts: Parallel, count: int) -> LossFn:
     """`Family.loss`, in training, of batches whose rows are groups of `count` targets."""
-    if parts.predicts_from_source and parts.make_loss is plain_loss:
+    if decodes_once(parts):
         return functools.partial(_one_pass_loss, parts, count)
     return parts.make_loss(parts._replace(encode=functools.partial(_encode_once, parts.encode, count)))
+
+
+def decodes_once(parts: Parallel) -> bool:
+    """Whether one pass of the decoder serves all targets of a source, in training."""
+    return parts.predicts_from_source and parts.make_loss is plain_loss
 
 
 def _one_pass_loss(

@@ -55,6 +55,7 @@ class Machine(NamedTuple):
         """
         given = self.data.decode_rows
         memory = Memory(None) if given else self._memory()
+        assert most is None or targets == 1, "lists have a limit of their own"
         most = most if targets == 1 else most_lists(given, memory, targets)
 
         def rows(width: int) -> int:
@@ -115,32 +116,33 @@ def abstract_batch(rows: int, source: int, target: int) -> Batch:
 
 
 def each_batch(
-    step: Callable[[Batch], Any], batches: Iterable[Batch], machine: Machine
+    step: Callable[[Batch], Any], batches: Iterable[Batch], machine: Machine, *, targets: int = 1
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, what `step` gives for its rows, on the host) for each of this process's batches.
 
     All processes call it together, with as many batches as they have; where one has fewer, rows of weight 0
     fill its place, so that all take the same steps. The devices work on one batch while the host
-    handles the previous one. UserError where the memory of the devices does not hold a batch.
+    handles the previous one. UserError where the memory of the devices does not hold a batch. A row may have
+    several `targets` side by side.
     """
     pending = None
     for batch in _in_step(batches, machine.processes):
-        with use_layout(machine.layout), _naming_rows(batch, machine):
+        with use_layout(machine.layout), _naming_rows(batch, machine, targets):
             running = batch, step(to_global(machine.layout, batch))
         if pending is not None:
-            yield _on_host(*pending, machine)
+            yield _on_host(*pending, machine, targets)
         pending = running
     if pending is not None:
-        yield _on_host(*pending, machine)
+        yield _on_host(*pending, machine, targets)
 
 
-def _on_host(batch: Batch, result: Any, machine: Machine) -> tuple[Batch, Any]:
-    with _naming_rows(batch, machine):  # the devices run behind: what fails in them is raised here
+def _on_host(batch: Batch, result: Any, machine: Machine, targets: int) -> tuple[Batch, Any]:
+    with _naming_rows(batch, machine, targets):  # the devices run behind: what fails in them is raised here
         return batch, jax.tree.map(from_global, result)
 
 
 @contextlib.contextmanager
-def _naming_rows(batch: Batch, machine: Machine) -> Iterator[None]:
+def _naming_rows(batch: Batch, machine: Machine, targets: int) -> Iterator[None]:
     """UserError with what to do where the devices' memory runs out on a batch."""
     try:
         yield
@@ -148,17 +150,19 @@ def _naming_rows(batch: Batch, machine: Machine) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         rows = len(batch.weight) // own_rows(machine.layout, 1)
+        size = f"{rows} rows of {batch.source.shape[1]} tokens"
+        size += f" and {targets} targets" if targets > 1 else ""
         raise UserError(
-            f"the device's memory does not hold a batch of {rows} rows of {batch.source.shape[1]} tokens "
-            f"(data.decode_rows={machine.data.decode_rows}): {fewer_rows(rows)}. No result depends on it, "
-            "and a run goes on with it."
+            f"the device's memory does not hold a batch of {size} (data.decode_rows="
+            f"{machine.data.decode_rows}): {fewer_rows(rows, targets)}. No result depends on it, and a run "
+            "goes on with it."
         ) from error
 
 
-def fewer_rows(rows: int) -> str:
-    """What to do where so many rows a device do not fit, for a message."""
+def fewer_rows(rows: int, targets: int = 1) -> str:
+    """What to do where so many rows a device, each with so many targets, do not fit, for a message."""
     if rows > 1:
-        return f"lower it with --config.data.decode_rows={rows // 2}"
+        return f"lower it with --config.data.decode_rows={rows // 2 * targets}"
     return (
         "spread the weights with --config.mesh.model=2, or use fewer candidates or devices with more memory"
     )

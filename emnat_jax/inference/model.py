@@ -235,7 +235,8 @@ class CompiledModel:
             return score_lists(self._list_score_step(most), params, rows, most, self._machine)
         sources = [row.source for row in rows for _ in row.targets]
         pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
-        return np.split(self.score(params, pairs), np.cumsum(counts)[:-1]) if rows else []
+        scores = self.score(params, pairs)  # also without rows: all processes call it together
+        return np.split(scores, np.cumsum(counts)[:-1]) if rows else []
 
     def metrics(self, params: Params, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""

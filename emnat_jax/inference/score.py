@@ -44,7 +44,7 @@ def score_lists(
     sources = machine.rows(step, params, targets=count)
     batches = list_batches(make_groups(rows, count), count, machine.data.buckets, sources)
     log_prob = np.zeros((len(rows), count), np.float32)
-    for batch, values in each_batch(functools.partial(step, params), batches, machine):
+    for batch, values in each_batch(functools.partial(step, params), batches, machine, targets=count):
         real = batch.row >= 0
         log_prob[batch.row[real]] = values[real]
     return [scores[: len(row.targets)] for row, scores in zip(rows, log_prob, strict=True)]

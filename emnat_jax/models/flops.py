@@ -5,11 +5,18 @@ from emnat_jax.models.embedding import padded_vocab
 
 
 def training_flops(
-    model: ModelSpec, rows: int, source: int, target: int, targets_per_source: int = 1
+    model: ModelSpec,
+    rows: int,
+    source: int,
+    target: int,
+    targets_per_source: int = 1,
+    *,
+    decodes_once: bool = False,
 ) -> float:
     """Operations of one step on `rows` x (`source` + `target`) positions, padding counted.
 
-    `targets_per_source` rows share a source, which is encoded once. Matrix products only, two operations a
+    `targets_per_source` rows share a source, which is encoded once, and where the model `decodes_once` one
+    pass of the decoder serves them all. Matrix products only, two operations a
     multiply-add, backward twice the forward (Kaplan et al. 2020, 2.1). Recomputation by `remat` and passes
     without gradient (glancing, the E-step inside the loss) are not model work and are left out, heads besides
     the vocabulary's are too small to count.
@@ -24,4 +31,5 @@ def training_flops(
     softmax = target * width * padded_vocab(spec)
     if model.options.deep_supervision:
         softmax *= spec.decoder_layers
-    return 6.0 * rows * (encoder / targets_per_source + decoder + softmax)
+    decoded = rows / targets_per_source if decodes_once else rows
+    return 6.0 * (rows / targets_per_source * encoder + decoded * (decoder + softmax))

@@ -186,12 +186,6 @@ def test_selection_follows_the_rule(finished, tmp_path):
     assert report["rounds"][0]["selection"]["options"]["rule"] == "posterior"
 
 
-def test_students_are_parallel(tmp_path):
-    config = dataclasses.replace(small_config(), student=small_config().teacher)
-    with pytest.raises(UserError, match="a student is parallel"):
-        workspace(tmp_path, config).check()
-
-
 def test_running_again_changes_nothing(finished):
     directory, report = finished
     stages = [line for line in read_journal(directory) if line["event"] == "end"]

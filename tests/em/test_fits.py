@@ -109,3 +109,14 @@ def test_every_step_that_an_evaluation_takes_is_declared(prepared):
         "alternatives of vanilla",
         f"{count} of vanilla rescored with ar",
     }
+
+
+def test_programs_of_lists_and_of_single_targets_are_both_looked_at(prepared, monkeypatch):
+    """Round 0's evaluation scores one target of a source, the E-step after it lists, with one name."""
+    looked = []
+    monkeypatch.setattr(sizes, "device_memory", lambda layout: Memory(1 << 40))
+    monkeypatch.setattr(sizes, "_require_fits", lambda stage, name, call, size: looked.append((stage, name)))
+    config = small_config(candidates=3)
+    sizes.require_sizes(workspace(Path("nowhere"), config), make_plan(config))
+    scored = [stage for stage, name in looked if name == f"score with {config.student.family}"]
+    assert scored == ["rounds/0/eval.json", "rounds/0/candidates"]

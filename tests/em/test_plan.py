@@ -1,6 +1,8 @@
 """Which stages a run has, in which order, and what each starts from."""
 
+import contextlib
 import dataclasses
+import itertools
 
 import pytest
 
@@ -79,7 +81,7 @@ def test_a_frozen_teacher_is_trained_once():
     }
     kinds = [stage.kind for stage in plan if stage.round == 1]
     assert kinds == ["train", "train", "evaluate", "candidates", "select"]
-    with pytest.raises(UserError, match="set update_teacher=True, or student_data=selected"):
+    with pytest.raises(UserError, match="set rounds=0, update_teacher=True, or student_data=selected"):
         small_config(update_teacher=False)
     with pytest.raises(UserError, match="select.rule=teacher_top1 looks at the teacher's best"):
         dataclasses.replace(config, select=SelectConfig(rule="teacher_top1"))
@@ -170,3 +172,39 @@ def test_each_model_starts_from_the_one_that_the_options_name():
     assert starts(share_encoder=False)["rounds/0/student"] is None
     cold = starts(warm_start=False)
     assert cold["rounds/1/student"] is cold["rounds/1/control"] is None
+
+
+OPTIONS = {
+    "student_data": ("selected", "distilled", "raw", "candidates"),
+    "candidates_from": (("teacher",), ("teacher", "student"), ("student",)),
+    "update_teacher": (False, True),
+    "rows": (None, 4),
+    "rounds": (0, 2),
+    "folds": (1, 2),
+}
+
+
+def accepted():
+    """All configurations of these options that there can be."""
+    for values in itertools.product(*OPTIONS.values()):
+        with contextlib.suppress(UserError):
+            yield small_config(**dict(zip(OPTIONS, values, strict=True)))
+
+
+def test_every_stage_reads_what_an_earlier_one_has_made():
+    plans = [make_plan(config) for config in accepted()]
+    assert len(plans) > 40
+    for plan in plans:
+        made = set()
+        for stage in plan:
+            assert set(stage.inputs().values()) <= made, stage.output
+            made.add(stage.output)
+        assert len(made) == len(plan)
+
+
+def test_a_frozen_teacher_and_the_corpus_leave_no_one_to_learn_the_choices():
+    frozen = {"student_data": "raw", "update_teacher": False}
+    with pytest.raises(UserError, match="student_data=raw: with a frozen teacher no model learns"):
+        small_config(**frozen)
+    kinds = [stage.kind for stage in make_plan(small_config(**frozen, rounds=0))]
+    assert kinds == ["prepare", "train", "train", "evaluate"]

@@ -17,7 +17,7 @@ COUNT = 3
 
 @pytest.mark.parametrize("name", PARALLEL)
 def test_scores_of_a_list_are_those_of_its_targets_alone(name):
-    """Lists of targets of different lengths, one of which no family can give, and one twice."""
+    """Lists of targets of different lengths, one of which `ctc` and `dag` cannot give, and one twice."""
     batch, parts = tiny.batch(6), parallel_parts(tiny.model(name))
     others = [tiny.batch(6, seed).target for seed in (1, 2)]
     others[0][0] = batch.target[0]

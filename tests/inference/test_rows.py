@@ -9,11 +9,14 @@ import pytest
 
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import DataConfig, MeshConfig
+from emnat_jax.em.stages.programs import Target, score_program
 from emnat_jax.errors import UserError
+from emnat_jax.families import parallel_parts
 from emnat_jax.inference import batching
 from emnat_jax.inference.batching import Machine, device_rows, each_batch
 from emnat_jax.inference.decode import make_decode_step
 from emnat_jax.inference.model import CompiledModel
+from emnat_jax.inference.score import make_list_score_step
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.runtime import watchdog
 from emnat_jax.runtime.memory import CPU_ROWS, MOST_ROWS, SHARE, Memory, device_memory, estimated_bytes
@@ -123,6 +126,25 @@ def test_where_memory_runs_out_the_message_names_rows_that_fit(layout):
     assert tried == [16, 8, 4, 2]
 
 
+def test_the_advice_for_lists_counts_their_targets():
+    def step(rows):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+    machine = Machine(DataConfig(decode_rows=16), ONE, Processes())
+    with pytest.raises(UserError, match=r"4 rows of 8 tokens and 4 targets .*decode_rows=8\."):
+        list(each_batch(step, [batch(4, 8, 32, 0)], machine, targets=4))
+
+
+@pytest.mark.parametrize(("given", "lists"), [(6, 2), (2, 1), (None, CPU_ROWS // 3)])
+def test_lists_have_as_many_targets_a_batch_as_rows_have(given, lists):
+    parts, params = parallel_parts(tiny.model("ctc")), tiny.params("ctc")
+    step = make_list_score_step(parts, ONE, 3)
+    machine = Machine(DataConfig(decode_rows=given), ONE, Processes())
+    assert machine.rows(step, params, targets=3)(4) == lists
+    ahead = Target(ONE, {"student": tiny.model("ctc")}, 60, given, device_memory(ONE))
+    assert score_program("student", ahead, width=4, targets=3).make().pairs == 3 * lists
+
+
 def test_other_failures_of_a_device_are_not_explained_away():
     def step(rows):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
@@ -135,14 +157,36 @@ def test_other_failures_of_a_device_are_not_explained_away():
 def test_lists_have_the_scores_of_their_targets(rows):
     """Rows of one to three targets, of one that is longer than the buckets, and none at all."""
     source, (first, second, third) = sentences(7, 0), (sentences(7, seed) for seed in (1, 2, 3))
-    second[3] = np.array([*tiny.WORDS * 2, EOS], np.int32)
+    second[4] = np.array([*tiny.WORDS * 2, EOS], np.int32)
     lists = [Row(n, source[n], [first[n], second[n], third[n]][: 1 + n % 3], "", "") for n in range(7)]
     params = tiny.params("ctc")
     data = DataConfig(buckets=(2, tiny.MAX_LENGTH), decode_rows=rows)
     model = CompiledModel(tiny.model("ctc"), data, ONE)
     found = model.score_lists(params, lists)
     assert [len(scores) for scores in found] == [1, 2, 3, 1, 2, 3, 1]
+    assert max(len(target) for row in lists for target in row.targets) > tiny.MAX_LENGTH
     for row, scores in zip(lists, found, strict=True):
         pairs = sentence_pairs([row.source] * len(row.targets), row.targets)
         np.testing.assert_allclose(scores, model.score(params, pairs), rtol=2e-5, atol=2e-5)
     assert model.score_lists(params, []) == []
+
+
+@pytest.mark.parametrize(("family", "targets"), [("ar", 2), ("ctc", 1), ("ctc", 2)])
+def test_a_process_without_rows_scores_beside_the_others(monkeypatch, family, targets):
+    """It has no batches, and takes part in all that they agree on."""
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
+    store, params = Texts(), tiny.params(family)
+    processes = [Processes(index, 2, store) for index in range(2)]
+    lists = [Row(0, sentences(1, 0)[0], sentences(targets, 1), "", "")]
+
+    def score(process: Processes) -> list[np.ndarray]:
+        data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=4)
+        model = CompiledModel(tiny.model(family), data, ONE, process)
+        return model.score_lists(params, [] if process.index else lists)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(score, process) for process in processes]
+        found = [one.result(timeout=120) for one in running]
+    for process in processes:
+        process._peers.watchdog.stop()
+    assert [len(scores) for scores in found[0]] == [targets] and found[1] == []

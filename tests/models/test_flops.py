@@ -33,3 +33,6 @@ def test_operations_of_an_update(family, decoder_layers):
     assert training_flops(model, 6, 5, 7, targets_per_source=3) == by_hand(
         model.transformer, 2, 6, 5, 7, decoder_layers
     )
+    assert training_flops(model, 6, 5, 7, targets_per_source=3, decodes_once=True) == by_hand(
+        model.transformer, 2, 2, 5, 7, decoder_layers
+    )

@@ -59,10 +59,10 @@ def test_every_kernel_of_attention_and_feed_forward_is_a_matrix_in_every_family(
     leaves = {
         jax.tree_util.keystr(path): names for path, names in jax.tree.leaves_with_path(axes, **is_names)
     }
-    layers = {path for path in leaves if "layers_" in path and path.endswith("['kernel']")}
+    of_layers = {path for path in leaves if "layers_" in path and path.endswith("['kernel']")}
+    links = {path for path in leaves if path.endswith("['link_head']['query_key']['kernel']")}
     moved = {path for path, names in leaves.items() if muon.matrix_axes(names) is not None}
-    assert layers <= moved
-    assert not any("bias" in path or "embedding" in path for path in moved)
+    assert moved == of_layers | links and bool(links) == (family == "dag")
 
 
 def gradients(seed: int = 0) -> dict:

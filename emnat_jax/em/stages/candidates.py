@@ -65,7 +65,7 @@ class Candidates(Stage[CandidatesOptions]):
 
     def programs(self, options: CandidatesOptions, target: Target) -> list[Program]:
         width, count = options.buckets[-1], options.num_candidates
-        targets = count * (len(options.proposers) + self.extends) + options.include_reference
+        targets = options.most(len(options.proposers) + self.extends)
         return [
             *(
                 decode_program(f"{count} candidates of", role, target, width=width, count=count)

@@ -13,7 +13,7 @@ from emnat_jax.em.stages.proposals import ProposalOptions, list_options, propose
 
 @dataclasses.dataclass(frozen=True)
 class NBest(Stage[ProposalOptions]):
-    """Makes a `candidates` set with the teacher's scores."""
+    """Makes a `candidates` set (a `distilled` one, where N is 1) with the teacher's scores."""
 
     round: int
     data: str

@@ -59,7 +59,7 @@ class Program(NamedTuple):
     make: Callable[[], Call]  # seconds: its size may depend on traces of it
     width: int  # tokens of each side, padding counted
     calls: int | None  # in the stage; None: one pass over the corpus
-    targets: int = 1  # of a source in that pass; SMALL: no pass over the corpus
+    targets: int = 1  # of a source; SMALL: no pass over the corpus
 
 
 def train_program(
@@ -81,7 +81,7 @@ def train_program(
         remedy = _train_remedy(role, model, train, layout, data)
         return _train_call(family, train, target, (rows, width), remedy)
 
-    return Program(f"train {model.family}", make, width, train.steps)
+    return Program(f"train {model.family}", make, width, train.steps, targets)
 
 
 def _train_call(
@@ -225,7 +225,7 @@ def _inference(
         def surely_fits() -> bool:
             return target.memory.holds(step, params, abstract_batch(rows, *widths))
 
-        return Call(lower, surely_fits, together * rows * row_shares(layout), fewer_rows(rows))
+        return Call(lower, surely_fits, together * rows * row_shares(layout), fewer_rows(rows, together))
 
     return make
 

@@ -19,6 +19,10 @@ class ProposalOptions:
     num_candidates: int = 1  # of each model
     include_reference: bool = False  # the reference is one more candidate
 
+    def most(self, proposers: int) -> int:
+        """Candidates of a source, at most, where so many models have proposed."""
+        return proposers * self.num_candidates + self.include_reference
+
 
 def list_options(config: Config) -> ProposalOptions:
     """Of the lists that an E-step chooses from."""

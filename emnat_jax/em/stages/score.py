@@ -8,6 +8,7 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, score_program
+from emnat_jax.em.stages.proposals import list_options
 from emnat_jax.inference.distill import add_score_columns
 from emnat_jax.inference.model import TrainedModel
 
@@ -23,7 +24,7 @@ class ScoreOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Score(Stage[ScoreOptions]):
-    """Makes a `candidates` set out of an `n_best` one."""
+    """Adds the scores to the set of an `n_best` stage."""
 
     round: int
     data: str
@@ -41,7 +42,7 @@ class Score(Stage[ScoreOptions]):
     def options(self, config: Config) -> ScoreOptions:
         reference = config.select.include_reference  # which no model gave a score
         return ScoreOptions(
-            targets=config.em.candidates + reference,
+            targets=list_options(config).most(1),
             has_teacher0=self.data == paths.n_best(0) and not reference,
             buckets=config.data.buckets,
         )
