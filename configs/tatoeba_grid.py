@@ -32,20 +32,26 @@ def get_config():
 def get_grid():
     """The first cell of a group is what the others are compared with."""
     alone = {"em.rounds": 0, "student_train.steps": 3 * STUDENT_STEPS}
+    without_reference = {"select.include_reference": False, "select.quality_weight": 0.0}
     rules = {
         # The control: the first of each list, before the E-step and after it.
-        "first": {"select.rule": "teacher_top1"},
-        "posterior_quality": {},
-        # As the paper has it: scores of whole sentences.
-        "student_top1": {"select.rule": "student_top1", "select.normalise_length": False},
-        "posterior": {"select.quality_weight": 0.0},
+        "first": without_reference | {"select.rule": "teacher_top1"},
+        "recipe": {"select.include_reference": True, "select.quality_weight": 10.0},
+        # Another control: after the same round 0 the reference of every source.
+        "reference": {"select.include_reference": True, "select.alpha": 0.0, "select.beta": 0.0},
+        "posterior": without_reference,
+        "posterior_quality": without_reference | {"select.quality_weight": 5.0},
         # Sequence-level interpolation (Kim & Rush 2016).
-        "quality": {"select.alpha": 0.0, "select.beta": 0.0},
+        "quality": without_reference
+        | {"select.quality_weight": 5.0, "select.alpha": 0.0, "select.beta": 0.0},
         # Plain distillation, from greedy search.
         "distilled": alone | {"em.student_data": "distilled"},
         "raw": alone | {"em.student_data": "raw"},
+        # As the paper has it: scores of whole sentences.
+        "student_top1": without_reference | {"select.rule": "student_top1", "select.normalise_length": False},
         # The paper's loop. The teacher learns the choices, with as many steps in all.
-        "paper": {
+        "paper": without_reference
+        | {
             "em.update_teacher": True,
             "em.student_data": "distilled",
             "teacher_train.steps": TEACHER_STEPS // 2,
@@ -56,8 +62,9 @@ def get_grid():
         },
         # Four targets of a source, and as many sources a step as the others have.
         "in_loss": alone
+        | without_reference
         | {"em.student_data": "candidates", "em.candidates": 4, "student_train.batch_tokens": 4_096},
-        "cross_fitted": {"em.folds": 2},
+        "cross_fitted": without_reference | {"select.quality_weight": 5.0, "em.folds": 2},
     }
     return {
         family: {name: changes | {"student.family": family} for name, changes in rules.items()}
