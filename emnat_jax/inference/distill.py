@@ -18,7 +18,7 @@ from emnat_jax.errors import require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.translator import Translator
-from emnat_jax.types import NEG_INF
+from emnat_jax.types import EOS, NEG_INF
 
 
 def distill(
@@ -42,8 +42,7 @@ def distill(
       `proposer` says which one it was (from 0). There is no column of a proposer without scores.
     include_reference: the corpus' own target becomes the last candidate, marked in the column from_reference,
       unless one of the others reads like it.
-    extends: the source set holds lists, which come first, as of one more proposer before the others. The
-      reference, where it is asked for, is the one that they were made with.
+    extends: the source set holds lists, which come first, as of one more proposer before the others.
     scorers: column -> model whose scores of all candidates it holds.
     first_rows: lines of the corpus from this number on are left out.
 
@@ -64,9 +63,7 @@ def distill(
     def make_rows(rows: list[Row]) -> list[Row]:
         listed = [_listed(row) for row in rows] if extends else None
         made = _propose(proposers, rows, num_candidates, vocabulary, listed)
-        if include_reference:
-            references = map(_listed_reference if extends else _first, rows)
-            made = [_with_reference(*pair, vocabulary) for pair in zip(made, references, strict=True)]
+        made = with_references(made, vocabulary) if include_reference else made
         return add_scores([row for row in made if row.targets], scorers)
 
     of = _Source(source, read)
@@ -90,6 +87,7 @@ def add_score_columns(
     *,
     of_folds: Mapping[str, Sequence[TrainedModel]] = {},
     copies: Mapping[str, str] = {},
+    references: Mapping[str, TrainedModel] | None = None,
     vocabulary: Vocabulary,
     workers: ShardWorkers = ShardWorkers(),
 ) -> Manifest:
@@ -97,7 +95,8 @@ def add_score_columns(
 
     `of_folds` gives a column several models, each of which scores the rows of its fold (`data/folds.py`).
     `copies` (new column -> present one) repeats a column under another name: the scores that the model which
-    proposed the targets gave them.
+    proposed the targets gave them. With `references` the reference becomes the last candidate, as in
+    `distill`; it names the model of each copied column, which scores the references alone.
     """
     source, output = epath.Path(source), epath.Path(output)
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
@@ -105,14 +104,21 @@ def add_score_columns(
     for column, models in of_folds.items():
         fingerprints |= {f"{column}_fold_{fold}": model.fingerprint for fold, model in enumerate(models)}
     fingerprints |= dict.fromkeys(copies, read.fingerprints["model"])
+    kind, options = read.kind, read.options
+    if references is not None:
+        kind, options = "candidates", {**options, "include_reference": True}
 
     def make_rows(rows: list[Row]) -> list[Row]:
+        rows = rows if references is None else with_references(rows, vocabulary)
         scored = add_scores(rows, scorers)
         for column, models in of_folds.items():
             scored = add_fold_scores(scored, column, models)
-        return [_with_copies(row, copies) for row in scored]
+        copied = [_with_copies(row, copies) for row in scored]
+        for column, model in (references or {}).items():
+            copied = _with_reference_scores(copied, column, model)
+        return copied
 
-    provenance = Provenance(read.kind, fingerprints, read.options, read.seed)
+    provenance = Provenance(kind, fingerprints, options, read.seed)
     return _derive(_Source(source, read), output, provenance, make_rows=make_rows, workers=workers)
 
 
@@ -156,22 +162,12 @@ def _derive(
     return derive_dataset(read, output, provenance, make_shard=make_shard, conclude=conclude, workers=workers)
 
 
-def _first(row: Row) -> np.ndarray:
-    return row.targets[0]
-
-
 def _listed(row: Row) -> Candidates:
     """The candidates that a row of a list has, without a reference that no model proposed."""
     mark = row.scores.get(REFERENCE, np.zeros(len(row.targets)))
     tokens = [target for target, is_reference in zip(row.targets, mark, strict=True) if not is_reference]
     unknown = np.full(len(tokens), np.nan, np.float32)
     return Candidates(tokens, unknown, unknown)
-
-
-def _listed_reference(row: Row) -> np.ndarray | None:
-    """The reference of a row of a list; None where a candidate reads like it, and where there is none."""
-    marked = np.flatnonzero(row.scores.get(REFERENCE, ()))
-    return row.targets[marked[0]] if marked.size else None
 
 
 def _propose(
@@ -216,10 +212,19 @@ def _with_candidates(row: Row, found: Sequence[Candidates], column: str, vocabul
     )
 
 
-def _with_reference(row: Row, reference: np.ndarray | None, vocabulary: Vocabulary) -> Row:
-    """The row with the reference as its last candidate, without a score, unless a candidate reads like it."""
+def with_references(rows: Sequence[Row], vocabulary: Vocabulary) -> list[Row]:
+    """The rows with the reference as last candidate, without a score, where no candidate reads like it.
+
+    A source without a translation has no reference.
+    """
+    references = vocabulary.encode([row.target_text for row in rows])
+    return [_with_reference(*pair, vocabulary) for pair in zip(rows, references, strict=True)]
+
+
+def _with_reference(row: Row, pieces: np.ndarray, vocabulary: Vocabulary) -> Row:
     known = [vocabulary.decode(target) for target in row.targets]
-    added = [] if reference is None or vocabulary.decode(reference) in known else [reference]
+    is_new = len(pieces) > 0 and vocabulary.decode(pieces) not in known
+    added = [np.append(pieces, np.int32(EOS))] if is_new else []
     mark = np.array([0.0] * len(known) + [1.0] * len(added), np.float32)
     filler = np.full(len(added), NEG_INF, np.float32)
     scores = {name: np.append(column, filler) for name, column in row.scores.items()}
@@ -233,6 +238,23 @@ def add_scores(rows: Sequence[Row], scorers: Mapping[str, TrainedModel]) -> list
         dataclasses.replace(row, scores=row.scores | {name: lists[i] for name, lists in columns.items()})
         for i, row in enumerate(rows)
     ]
+
+
+def _with_reference_scores(rows: Sequence[Row], column: str, model: TrainedModel) -> list[Row]:
+    """The rows with the model's score of the reference in a column that has those of all other targets."""
+    alone = [
+        dataclasses.replace(row, targets=row.targets[-1:]) for row in rows if row.scores[REFERENCE].any()
+    ]
+    found = {row.row: scores for row, scores in zip(alone, model.score_lists(alone), strict=True)}
+
+    def complete(row: Row) -> Row:
+        last = found.get(row.row)
+        if last is None:
+            return row
+        values = np.concatenate((row.scores[column][:-1], last))
+        return dataclasses.replace(row, scores={**row.scores, column: values})
+
+    return list(map(complete, rows))
 
 
 def add_fold_scores(rows: Sequence[Row], column: str, models: Sequence[TrainedModel]) -> list[Row]:

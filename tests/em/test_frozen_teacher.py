@@ -7,7 +7,7 @@ import pytest
 
 from emnat_jax.artifacts.manifest import read_dataset
 from emnat_jax.config import SelectConfig
-from emnat_jax.inference.distill import distill
+from emnat_jax.inference.distill import add_score_columns, distill
 from tests.em.runs import round_model, run_em, small_config, workspace
 
 
@@ -53,3 +53,39 @@ def test_what_a_student_adds_to_a_list_is_what_both_propose_together(include_ref
         assert ours.scores.keys() == theirs.scores.keys()
         for name, column in ours.scores.items():
             np.testing.assert_allclose(column, theirs.scores[name], rtol=1e-5)
+
+
+def test_a_reference_joins_a_list_when_it_is_scored(finished, tmp_path):
+    """The list is searched for without it; the first teacher, whose scores the list has, scores it alone."""
+    directory, _ = finished
+    work = workspace(directory)
+    teacher, student = (round_model(work, 0, role) for role in ("teacher", "student"))
+    source, shared = directory / "data/valid", {"vocabulary": work.vocabulary}
+    distill([teacher], source, tmp_path / "list", num_candidates=2, **shared)
+    made = add_score_columns(
+        tmp_path / "list",
+        tmp_path / "scored",
+        {"student_log_prob": student},
+        copies={"teacher0_log_prob": "teacher_log_prob"},
+        references={"teacher0_log_prob": teacher},
+        **shared,
+    )
+    assert made.kind == "candidates" and made.options["include_reference"] is True
+    models = {"student_log_prob": student, "teacher0_log_prob": teacher}
+    distill(
+        [teacher],
+        source,
+        tmp_path / "whole",
+        num_candidates=2,
+        include_reference=True,
+        scorers=models,
+        **shared,
+    )
+    scored, whole = (list(read_dataset(tmp_path / name)) for name in ("scored", "whole"))
+    references = [row.scores["from_reference"].sum() for row in scored]
+    assert sum(references) > 0 and {*references} <= {0.0, 1.0}
+    for ours, theirs in zip(scored, whole, strict=True):
+        assert [target.tolist() for target in ours.targets] == [target.tolist() for target in theirs.targets]
+        assert ours.scores.keys() == theirs.scores.keys()
+        for name, column in ours.scores.items():
+            np.testing.assert_allclose(column, theirs.scores[name], rtol=1e-4, atol=1e-4)

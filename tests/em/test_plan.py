@@ -208,3 +208,15 @@ def test_a_frozen_teacher_and_the_corpus_leave_no_one_to_learn_the_choices():
         small_config(**frozen)
     kinds = [stage.kind for stage in make_plan(small_config(**frozen, rounds=0))]
     assert kinds == ["prepare", "train", "train", "evaluate"]
+
+
+@pytest.mark.parametrize("student_data", ["selected", "candidates"])
+def test_the_reference_is_in_the_list_where_students_learn_lists(student_data):
+    """Else it joins when the list is scored, so that runs with and without it share the search."""
+    config = small_config(student_data=student_data, update_teacher=False, rows=None)
+    config = dataclasses.replace(config, select=dataclasses.replace(config.select, include_reference=True))
+    stages = {stage.kind: stage.options(config) for stage in make_plan(config)}
+    in_list = student_data == "candidates"
+    assert stages["n_best"].include_reference == in_list
+    assert stages["score"].adds_reference == stages["score"].has_teacher0 == (not in_list)
+    assert stages["score"].targets == config.em.candidates + 1

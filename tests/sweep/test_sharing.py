@@ -39,7 +39,7 @@ EVERYTHING = [stage.output for stage in make_plan(small_config())]
         ({"teacher__width": 32}, ["data"]),
         ({"teacher_train__steps": 41}, ["data"]),
         ({"select__rule": "student_top1"}, ["data", *FIRST_ROUND, CONTROL]),
-        ({"select__include_reference": True}, ["data", *FIRST_ROUND[:4], CONTROL]),
+        ({"select__include_reference": True}, ["data", *FIRST_ROUND[:5], CONTROL]),
         ({"em__candidates": 3}, ["data", *FIRST_ROUND[:4], CONTROL]),
         ({"student__family": "ctc"}, ["data", "rounds/0/teacher", "rounds/0/distilled", "rounds/0/n_best"]),
         ({"student_train__steps": 41}, ["data", "rounds/0/teacher", "rounds/0/distilled", "rounds/0/n_best"]),

@@ -25,7 +25,9 @@ class NBest(Stage[ProposalOptions]):
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), "teacher": self.teacher}
 
     def options(self, config: Config) -> ProposalOptions:
-        return list_options(config)
+        """Students that learn lists have the reference in them; for the others `Score` adds it."""
+        options, in_list = list_options(config), config.em.student_data == "candidates"
+        return dataclasses.replace(options, include_reference=options.include_reference and in_list)
 
     def run(self, options: ProposalOptions, context: Context) -> None:
         teacher = context.load_model(context.directory / self.teacher, options.buckets)

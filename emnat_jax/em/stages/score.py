@@ -15,10 +15,11 @@ from emnat_jax.inference.model import TrainedModel
 
 @dataclasses.dataclass(frozen=True)
 class ScoreOptions:
-    """Which scores are there already."""
+    """Which candidates and scores are there already."""
 
     targets: int  # candidates of a source, at most
     has_teacher0: bool  # the list is the first teacher's own, so that it has that one's scores
+    adds_reference: bool  # the reference is one more candidate, and not in the list
     buckets: tuple[int, ...]
 
 
@@ -40,10 +41,12 @@ class Score(Stage[ScoreOptions]):
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models, "teacher0": self.teacher0}
 
     def options(self, config: Config) -> ScoreOptions:
-        reference = config.select.include_reference  # which no model gave a score
+        reference, in_list = config.select.include_reference, config.em.student_data == "candidates"
         return ScoreOptions(
             targets=list_options(config).most(1),
-            has_teacher0=self.data == paths.n_best(0) and not reference,
+            # A reference in the list has no score.
+            has_teacher0=self.data == paths.n_best(0) and not (reference and in_list),
+            adds_reference=reference and not in_list,
             buckets=config.data.buckets,
         )
 
@@ -55,18 +58,23 @@ class Score(Stage[ScoreOptions]):
         if not options.has_teacher0:
             scored["teacher0_log_prob"] = self.teacher0
         folds = [load(path) for path in self.fold_students]
+        copies = {"teacher0_log_prob": "teacher_log_prob"} if options.has_teacher0 else {}
+        references = {column: load(self.teacher0) for column in copies} if options.adds_reference else None
         add_score_columns(
             context.directory / self.data,
             context.directory / self.output,
             {column: load(path) for column, path in scored.items()},
             of_folds={"student_log_prob": folds} if folds else {},
-            copies={"teacher0_log_prob": "teacher_log_prob"} if options.has_teacher0 else {},
+            copies=copies,
+            references=references,
             vocabulary=context.vocabulary,
             workers=context.workers,
         )
 
     def programs(self, options: ScoreOptions, target: Target) -> list[Program]:
-        roles = ("student",) if options.has_teacher0 else ("teacher", "student")
-        return [
-            score_program(role, target, width=options.buckets[-1], targets=options.targets) for role in roles
-        ]
+        width, targets = options.buckets[-1], {"student": options.targets}
+        if not options.has_teacher0:
+            targets["teacher"] = options.targets
+        elif options.adds_reference:
+            targets["teacher"] = 1
+        return [score_program(role, target, width=width, targets=count) for role, count in targets.items()]
