@@ -56,4 +56,5 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     config.em.stop_min_gain = 0.1
     config.em.stop_max_drift = 0.05
     config.select.rule = "student_top1"
+    config.select.include_reference = False
     config.select.normalise_length = False

@@ -28,7 +28,7 @@ def get_config():
     for train in (config.teacher_train, config.student_train):
         train.steps = 500
         train.optim.method = "adamw"
-    config.select.quality_weight = 0.0
+    config.select.include_reference, config.select.quality_weight = False, 0.0
     config.em.candidates = 8
     config.em.rounds = 4
     config.em.update_teacher = True  # the paper's loop

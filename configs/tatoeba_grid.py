@@ -36,9 +36,9 @@ def get_grid():
     rules = {
         # The control: the first of each list, before the E-step and after it.
         "first": without_reference | {"select.rule": "teacher_top1"},
-        "recipe": {"select.include_reference": True, "select.quality_weight": 10.0},
+        "recipe": {},
         # Another control: after the same round 0 the reference of every source.
-        "reference": {"select.include_reference": True, "select.alpha": 0.0, "select.beta": 0.0},
+        "reference": {"select.alpha": 0.0, "select.beta": 0.0},
         "posterior": without_reference,
         "posterior_quality": without_reference | {"select.quality_weight": 5.0},
         # Sequence-level interpolation (Kim & Rush 2016).

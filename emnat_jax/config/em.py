@@ -24,9 +24,9 @@ class SelectConfig:
     )  # those of a rule that brings its own; None: its defaults
     alpha: float = 1.0  # of log p_student
     beta: float = 1.0  # of log p_teacher of round 0
-    quality_weight: float = 5.0  # of the quality, which is between 0 and 1
+    quality_weight: float = 10.0  # of the quality, which is between 0 and 1
     quality: str = "chrf"  # of a sentence: chrf (chrF++) or bleu
-    include_reference: bool = False  # the reference is one more candidate
+    include_reference: bool = True  # the reference is one more candidate
     # hard: the best; sampled: one by weight; weighted: all with at least 1% of the best weight.
     output: str = "hard"
     normalise_length: bool = True  # scores a token instead of a sentence

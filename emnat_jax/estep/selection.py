@@ -144,7 +144,7 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
     if config.include_reference and REFERENCE not in rows[0].scores:
         raise UserError(
             f"select.include_reference=True: {selector.where} has no references among its candidates; make "
-            "the set with emnat distill --include-reference."
+            "the set with emnat distill --include-reference, or set --config.select.include_reference=False."
         )
     lengths = padded([[len(target) for target in row.targets] for row in rows], width, 1.0).astype(int)
     quality = _qualities(rows, selector) if config.needs_quality else None

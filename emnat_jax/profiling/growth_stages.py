@@ -260,7 +260,7 @@ MAKE: Mapping[str, Callable[[Bench], Ready]] = {  # by the names of growth.STAGE
     "beam": _decode(_teacher, several=True),
     "n-best": _n_best,
     "score": _score,
-    "select": _select(SelectConfig()),
-    "select-drift": _select(SelectConfig(max_drift=0.1)),
+    "select": _select(SelectConfig(include_reference=False)),
+    "select-drift": _select(SelectConfig(include_reference=False, max_drift=0.1)),
     "evaluate": _evaluate,
 }

@@ -60,7 +60,7 @@ def small_config(**em) -> Config:
         teacher_train=TRAIN,
         student_train=TRAIN,
         em=EMConfig(**(EM | em)),
-        select=SelectConfig(rule="posterior", quality_weight=0.0),
+        select=SelectConfig(rule="posterior", quality_weight=0.0, include_reference=False),
         evaluation=EvaluationConfig(ncm_rows=64, samples=2),
     )
 

@@ -173,7 +173,7 @@ def test_selection_follows_the_rule(finished, tmp_path):
         manifest = select(
             directory / "rounds/0/candidates",
             tmp_path / rule,
-            SelectConfig(rule=rule, quality_weight=0.0, normalise_length=False),
+            SelectConfig(rule=rule, quality_weight=0.0, include_reference=False, normalise_length=False),
             vocabulary=vocabulary,
         )
         candidates = read_dataset(directory / "rounds/0/candidates")
@@ -273,7 +273,9 @@ def test_a_run_ends_before_it_learns_from_choices_that_drifted(finished, tmp_pat
     shutil.copytree(finished[0], directory)
     shutil.rmtree(directory / "rounds/1")
     config = small_config(stop_max_drift=0.0)
-    config = dataclasses.replace(config, select=SelectConfig(alpha=0.0, beta=-100.0, quality_weight=0.0))
+    config = dataclasses.replace(
+        config, select=SelectConfig(alpha=0.0, beta=-100.0, quality_weight=0.0, include_reference=False)
+    )
     shutil.rmtree(directory / "rounds/0/selected")
     (directory / "config.json").unlink()
     report = run_em(directory, config)

@@ -147,7 +147,7 @@ def test_targets_with_weights_count_by_them(finished, tmp_path):
     directory, _ = finished
     work = workspace(directory)
     models = {role: round_model(work, 0, role) for role in ("teacher", "student")}
-    rule = SelectConfig(output="weighted", alpha=0.1, beta=0.1, quality_weight=0.0)
+    rule = SelectConfig(output="weighted", alpha=0.1, beta=0.1, quality_weight=0.0, include_reference=False)
     select(directory / "rounds/0/candidates", tmp_path / "soft", rule, vocabulary=work.vocabulary)
     rows = list(read_dataset(tmp_path / "soft"))[:30]
     nll, tokens = 0.0, 0.0

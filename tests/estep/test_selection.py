@@ -216,7 +216,9 @@ def test_many_light_candidates_weigh_together(tmp_path):
     row = Row(
         0, tokens("a"), [tokens("a")] * 120, "a", "a", {"student_log_prob": light, "teacher0_log_prob": light}
     )
-    config = SelectConfig(output="weighted", beta=0.0, quality_weight=0.0, normalise_length=False)
+    config = SelectConfig(
+        output="weighted", beta=0.0, quality_weight=0.0, include_reference=False, normalise_length=False
+    )
     (found,) = choose_rows([row], Selector(config), Weights(1, 0))
     assert len(found.targets) == 120 and found.scores["weight"].max() == pytest.approx(0.0242, abs=1e-3)
 

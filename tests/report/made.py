@@ -33,7 +33,7 @@ NCM = Multimodality(1.2, 1.1, 0.9, 0.3, 100, 0.0)
 NCM_BY_SPLIT = MultimodalityBySplit(NCM, NCM)
 CHOICE = (Position(2, "▁a<b>", 0.25, (("▁x", 0.7), ("▁a<b>", 0.25))),)
 SELECTION = Selection(
-    options=SelectConfig(quality_weight=0.0),
+    options=SelectConfig(quality_weight=0.0, include_reference=False),
     rank_histogram=(3.0, 1.0),
     agreement=0.75,
     references=0.0,
