@@ -136,9 +136,22 @@ def _meaning(report: Report) -> str:
     if any(effect.over == "control" for effect in report.effects):
         return (
             "Over the control, a student with as many steps on what the student of round 0 learned from, it "
-            f"is the effect of the E-steps alone; over round 0 it {together}."
+            f"is the effect of the E-steps alone; over round 0 it {together}.{_of_references(report)}"
         )
     return f"It {together}; a control tells them apart (em.control=True)."
+
+
+def _of_references(report: Report) -> str:
+    """What part of the choices were references, and which run says what these are worth by themselves."""
+    shares = [found.selection.references for found in report.rounds if found.selection is not None]
+    if not any(shares):
+        return ""
+    steps = sum(found.student.training.step for found in report.rounds)
+    return (
+        f" Of the last choices {shares[-1]:.0%} are references. What references are worth without an E-step "
+        "a student says that learns the corpus: em.student_data=raw em.rounds=0 student_train.steps="
+        f"{steps}."
+    )
 
 
 def _p_value(effect: Effect) -> str:

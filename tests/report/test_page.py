@@ -204,6 +204,16 @@ def test_the_verdict_is_over_the_control_where_there_is_one():
     assert "control" not in text_table(report())
 
 
+def test_where_references_were_chosen_the_run_that_they_are_alone_is_named():
+    made = with_control()
+    first, last = made.rounds
+    chosen = dataclasses.replace(first.selection, references=0.64)
+    made = dataclasses.replace(made, rounds=(dataclasses.replace(first, selection=chosen), last))
+    assert "64% are references" in page(made)
+    assert "em.student_data=raw em.rounds=0 student_train.steps=80." in page(made)
+    assert "em.student_data=raw" not in page(with_control())
+
+
 def test_examples_show_every_round_and_what_the_last_student_chose_between():
     found = report().samples
     assert [sample.source for sample in found][:2] == ["s1", "s2"]
