@@ -11,7 +11,7 @@ import numpy as np
 from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families.parallel import Parallel
-from emnat_jax.inference.batching import Machine, each_batch
+from emnat_jax.inference.batching import Machine, RowSizes, each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding
 from emnat_jax.types import BLANK, HIDDEN, Array, Batch, Params
 
@@ -52,7 +52,7 @@ def alternatives_of(
 
     All processes call it together, each with its own pairs, or with none.
     """
-    rows = machine.rows(step, params, most=ROWS)
+    rows = machine.rows(step, params, RowSizes(most=ROWS))
     batches = sequential_batches(numbered(pairs), (width,), rows)
     found: dict[int, Alternatives] = {}
     for batch, result in each_batch(functools.partial(step, params), batches, machine):

@@ -19,6 +19,14 @@ from emnat_jax.types import EOS, PAD, Batch
 Shape = tuple[int, int, int]  # rows, source width, target width
 
 
+class RowSizes(NamedTuple):
+    """What a row of a batch holds, and how many rows there are at most."""
+
+    target: int | None = None  # width of a target; None: that of the source
+    targets: int = 1  # side by side
+    most: int | None = None  # rows of one target; None: as many as the memory names
+
+
 class Machine(NamedTuple):
     """What steps run on: the devices, the processes that take them together, and the sizes of batches."""
 
@@ -26,34 +34,17 @@ class Machine(NamedTuple):
     layout: Layout
     processes: Processes
 
-    def rows(
-        self,
-        step: Callable,
-        params: Any,
-        *,
-        target: int | None = None,
-        most: int | None = None,
-        targets: int = 1,
-    ) -> Callable[[int], int]:
-        """Width -> rows of a batch of that width that this process provides; as `each`."""
-        rows = self.each(step, params, target=target, most=most, targets=targets)
+    def rows(self, step: Callable, params: Any, sizes: RowSizes = RowSizes()) -> Callable[[int], int]:
+        """Source width -> rows of a batch of that width that this process provides; as `each`."""
+        rows = self.each(step, params, sizes)
         return lambda width: own_rows(self.layout, rows(width))
 
-    def each(
-        self,
-        step: Callable,
-        params: Any,
-        *,
-        target: int | None = None,
-        most: int | None = None,
-        targets: int = 1,
-    ) -> Callable[[int], int]:
-        """Width -> rows of a batch of that width on each device; all processes call it together.
+    def each(self, step: Callable, params: Any, sizes: RowSizes = RowSizes()) -> Callable[[int], int]:
+        """Source width -> rows of a batch of that width on each device; all processes call it together.
 
-        They are `device_rows`; `target` is the width of the targets (None: that of the sources). Where a row
-        has several `targets` side by side, the rows have as many targets in all as else.
+        They are `device_rows`. Rows with several targets have as many targets in all as else.
         """
-        given = self.data.decode_rows
+        given, (target, targets, most) = self.data.decode_rows, sizes
         memory = Memory(None) if given else self._memory()
         assert most is None or targets == 1, "lists have a limit of their own"
         most = most if targets == 1 else most_lists(given, memory, targets)

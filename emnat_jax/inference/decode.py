@@ -13,7 +13,7 @@ from emnat_jax.data.batches import sequential_batches
 from emnat_jax.data.pairs import Pairs, numbered
 from emnat_jax.families import make_family
 from emnat_jax.families.base import Family
-from emnat_jax.inference.batching import Machine, each_batch
+from emnat_jax.inference.batching import Machine, RowSizes, each_batch
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.runtime.mesh import Layout, batch_sharding
 from emnat_jax.types import EOS, Batch, Hypotheses, Params, is_impossible
@@ -50,7 +50,7 @@ def _each_decoded(
     decode: Callable, params: Weights, pairs: Pairs, machine: Machine
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, what `decode` gives for it) for batches that hold every source once."""
-    rows = machine.rows(decode, params, target=1)
+    rows = machine.rows(decode, params, RowSizes(target=1))
     batches = (
         # Targets play no part, and their width would compile the search anew for every data set.
         dataclasses.replace(batch, target=batch.target[:, :1])

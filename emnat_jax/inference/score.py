@@ -12,7 +12,7 @@ from emnat_jax.data.pairs import Pairs, make_groups, numbered
 from emnat_jax.families.base import Family
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.families.target_lists import list_log_probs
-from emnat_jax.inference.batching import Machine, each_batch
+from emnat_jax.inference.batching import Machine, RowSizes, each_batch
 from emnat_jax.runtime.mesh import Layout, batch_sharding, replicated
 from emnat_jax.types import Batch, Mean, Metrics, Params
 
@@ -41,7 +41,7 @@ def score_lists(
 
     `step` is of `make_list_score_step`. All processes call it together, each with its own rows, or with none.
     """
-    sources = machine.rows(step, params, targets=count)
+    sources = machine.rows(step, params, RowSizes(targets=count))
     batches = list_batches(make_groups(rows, count), count, machine.data.buckets, sources)
     log_prob = np.zeros((len(rows), count), np.float32)
     for batch, values in each_batch(functools.partial(step, params), batches, machine, targets=count):

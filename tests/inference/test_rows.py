@@ -13,7 +13,7 @@ from emnat_jax.em.stages.programs import Target, score_program
 from emnat_jax.errors import UserError
 from emnat_jax.families import parallel_parts
 from emnat_jax.inference import batching
-from emnat_jax.inference.batching import Machine, device_rows, each_batch
+from emnat_jax.inference.batching import Machine, RowSizes, device_rows, each_batch
 from emnat_jax.inference.decode import make_decode_step
 from emnat_jax.inference.model import CompiledModel
 from emnat_jax.inference.score import make_list_score_step
@@ -95,7 +95,7 @@ def test_processes_take_the_rows_of_the_smallest_device(monkeypatch):
     step, params = make_decode_step(tiny.family("ar"), ONE, 2), tiny.params("ar")
 
     def rows(process: Processes) -> int:
-        return Machine(DataConfig(), ONE, process).rows(step, params, target=1)(4)
+        return Machine(DataConfig(), ONE, process).rows(step, params, RowSizes(target=1))(4)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         found = list(pool.map(rows, processes))
@@ -140,7 +140,7 @@ def test_lists_have_as_many_targets_a_batch_as_rows_have(given, lists):
     parts, params = parallel_parts(tiny.model("ctc")), tiny.params("ctc")
     step = make_list_score_step(parts, ONE, 3)
     machine = Machine(DataConfig(decode_rows=given), ONE, Processes())
-    assert machine.rows(step, params, targets=3)(4) == lists
+    assert machine.rows(step, params, RowSizes(targets=3))(4) == lists
     ahead = Target(ONE, {"student": tiny.model("ctc")}, 60, given, device_memory(ONE))
     assert score_program("student", ahead, width=4, targets=3).make().pairs == 3 * lists
 
