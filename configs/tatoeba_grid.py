@@ -65,6 +65,16 @@ def get_grid():
         | without_reference
         | {"em.student_data": "candidates", "em.candidates": 4, "student_train.batch_tokens": 4_096},
         "cross_fitted": without_reference | {"select.quality_weight": 5.0, "em.folds": 2},
+        # A student of 900 steps chooses, and a new one learns the choices for as many.
+        "new_student": without_reference
+        | {
+            "select.quality_weight": 5.0,
+            "student_train.steps": 3 * STUDENT_STEPS,
+            "em.warm_start": False,
+        },
+        # The student adds its own eight best to the teacher's.
+        "own_candidates": without_reference
+        | {"select.quality_weight": 5.0, "em.candidates_from": ("teacher", "student")},
     }
     return {
         family: {name: changes | {"student.family": family} for name, changes in rules.items()}
