@@ -45,7 +45,7 @@ def draw(
 ) -> Int[Array, "B K"]:
     """One entry of each row of scores, with probability proportional to exp(score / temperature).
 
-    The largest of score / temperature + Gumbel noise (Maddison et al., A* Sampling, NeurIPS 2014, section 2).
+    The largest of score / temperature + Gumbel noise (Maddison et al., A* Sampling, NIPS 2014, section 2).
     What is impossible stays so at any temperature.
     """
     size = scores.shape[-1:]
