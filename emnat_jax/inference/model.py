@@ -105,6 +105,7 @@ class TrainedModel(Translator):
         return dataclasses.replace(self, teacher=teacher, rescored_candidates=candidates)
 
     def sampling(self, temperature: float, seed: int) -> "TrainedModel":
+        """The same, whose `decode` gives draws (docs/method.md, section 10.2.1), the likeliest first."""
         return dataclasses.replace(self, functions=self.functions.sampling(temperature, seed), teacher=None)
 
     @property

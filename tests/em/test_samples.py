@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emnat_jax.artifacts.manifest import load_manifest, read_dataset
-from emnat_jax.config import EMConfig
+from emnat_jax.config import EMConfig, MeshConfig
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.signature import signatures
 from emnat_jax.em.stages.candidates import Candidates
@@ -62,10 +62,10 @@ def test_the_manifest_says_how_they_were_drawn(lists):
 
 
 def test_equal_sources_have_equal_draws_however_batches_are_cut(finished, lists):
-    """With other batches, on other rows."""
+    """With other batches, on other rows, and with weights that are spread over the devices."""
     config = small_config()
     data = dataclasses.replace(config.data, decode_rows=8)
-    work = workspace(finished[0], dataclasses.replace(config, data=data))
+    work = workspace(finished[0], dataclasses.replace(config, data=data, mesh=MeshConfig(fsdp=4)))
     teacher = round_model(work, 0, "teacher")
     rows = list(read_dataset(lists[0]))[40:50]
     found = teacher.sampling(2.0, small_config().seed).decode(sentence_pairs([row.source for row in rows]), 8)
