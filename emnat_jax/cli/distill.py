@@ -1,10 +1,11 @@
 """Translate the sources of a data set with a trained model and keep the N best, as records.
 
-N = 1 makes a `distilled` set, N > 1 a `candidates` set. Killed and run again, it goes on.
+N = 1 makes a `distilled` set, N > 1 or `--samples` a `candidates` set. Killed and run again, it goes on.
 
 Example:
   emnat distill --workdir=runs/demo --model=runs/demo/models/teacher --num-candidates=20 \\
     --output=runs/demo/candidates
+  emnat distill --workdir=runs/demo --model=runs/demo/models/teacher --samples=19 --output=runs/demo/samples
   emnat distill --workdir=runs/demo --model=runs/demo/exports/teacher --output=runs/demo/distilled
 """
 
@@ -19,7 +20,7 @@ from emnat_jax.cli.model import add_exported, refuse_exported
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, help="folder of the new set")
     parser.add_argument("--num-candidates", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument(
+        "--samples", type=int, default=0, metavar="N", help="draws from a teacher after its best; default: 0"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="of the draws: tokens are drawn from p^(1/T); default: 1.0",
+    )
+    parser.add_argument(
         "--include-reference", action="store_true", help="the reference is one more candidate"
     )
     add_exported(parser)
@@ -44,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     if args.num_candidates < 1:
         raise UserError(f"--num-candidates={args.num_candidates}: use 1 or more.")
+    temperature = _temperature(args)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.inference.distill import distill
@@ -54,6 +65,8 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
             args.data or work.directory / paths.TRAIN,
             args.output,
             num_candidates=args.num_candidates,
+            samples=args.samples,
+            temperature=temperature,
             include_reference=args.include_reference,
             vocabulary=work.vocabulary,
             seed=work.config.seed,
@@ -67,6 +80,18 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         "content_hash": manifest.content_hash,
     }
     show(summary, args.json)
+
+
+def _temperature(args: argparse.Namespace) -> float:
+    """That of the draws; UserError where there can not be such draws."""
+    temperature = args.temperature
+    require(args.samples >= 0, f"--samples={args.samples}: use 0 or more.")
+    require(temperature is None or temperature > 0, f"--temperature={temperature}: use a positive number.")
+    require(
+        temperature is None or args.samples > 0,
+        f"--temperature={temperature} is that of draws; add --samples=N, or leave it out.",
+    )
+    return 1.0 if temperature is None else temperature
 
 
 def _proposer(work: Workspace, args: argparse.Namespace) -> Translator:

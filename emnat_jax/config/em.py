@@ -84,6 +84,8 @@ class EMConfig:
 
     rounds: int = 1  # EM rounds after round 0
     candidates: int = 4  # N, best translations of each source, of each model in candidates_from
+    samples: int = 0  # further candidates after them, drawn from the teacher (docs/method.md, section 10.2.1)
+    temperature: float = 1.0  # of these draws: p^(1/temperature), normalised anew at each token
     # The teacher's; ("teacher", "student"): the student's own after them; ("student",): the student's alone.
     candidates_from: tuple[str, ...] = ("teacher",)
     # False: a frozen teacher, whose lists of round 0 serve all E-steps; their first is what the student of
@@ -133,8 +135,19 @@ class EMConfig:
                 f"choose; set {at}rounds=0, {at}update_teacher=True, or {at}student_data=selected."
             ),
         )
-        each(self, ("rounds", "prior_beta"), lambda value: value >= 0, "0 or more")
-        positive(self, "candidates", "rows", "later_steps_ratio", "later_lr_ratio", "folds")
+        each(self, ("rounds", "samples", "prior_beta"), lambda value: value >= 0, "0 or more")
+        positive(self, "candidates", "temperature", "rows", "later_steps_ratio", "later_lr_ratio", "folds")
+        check(
+            self.samples == 0 or "teacher" in self.candidates_from,
+            lambda at: (
+                f"{at}samples={self.samples} are drawn from the teacher, which {at}candidates_from="
+                f"{self.candidates_from} leaves out; set {at}candidates_from=('teacher',), or {at}samples=0."
+            ),
+        )
+        check(
+            self.samples > 0 or self.temperature == EMConfig.temperature,
+            lambda at: f"{at}temperature={self.temperature} is that of {at}samples, of which there are none.",
+        )
         fits = self.candidates_from == ("teacher",) and self.student_data in ("distilled", "selected")
         check(
             self.folds == 1 or fits,

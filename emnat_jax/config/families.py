@@ -11,32 +11,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from emnat_jax.config.autoregressive import AROptions
 from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
 from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.groups import chosen_options, named_by
-
-AR_BEAM = 5  # of the decoder `beam`, where the options ask for greedy search (docs/method.md, section 10.2)
-
-
-@dataclasses.dataclass(frozen=True)
-class AROptions(FamilyOptions):
-    """Decoding of the autoregressive family."""
-
-    beam: int = 1  # 1 is greedy search; N-best lists widen it to N
-    length_penalty: float = 1.8  # alpha of ((5 + length) / 6)^alpha, tuned on the valid split of the demo
-
-    is_parallel: ClassVar[bool] = False
-    extra_decoder_layers: ClassVar[int] = 0
-
-    def decoders(self) -> dict[str, FamilyOptions]:
-        widths = {"greedy": 1, "beam": self.beam if self.beam > 1 else AR_BEAM}
-        return {name: dataclasses.replace(self, beam=beam) for name, beam in widths.items()}
-
-    def length_choices(self) -> LengthChoices:
-        """Those of a beam: greedy search has one hypothesis, its N-best lists and rescoring have several."""
-        found = self._length_choices("length_penalty", "beam", (0.0, 0.6, 1.0, 1.4, 1.8, 2.4))
-        return dataclasses.replace(found, options=self.decoders()["beam"])
 
 
 @dataclasses.dataclass(frozen=True)

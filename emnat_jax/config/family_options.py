@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from emnat_jax.errors import require
+from emnat_jax.errors import UserError, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,10 @@ class FamilyOptions:
         known = self.decoders()
         require(name in known, f"decoder {name!r}: the family {family} has {', '.join(known)}.")
         return known[name]
+
+    def with_sampling(self, temperature: float, seed: int, family: str) -> "FamilyOptions":
+        """The same, but outputs are drawn from the model; UserError where `family`, its name, draws none."""
+        raise UserError(f"samples: the family {family} draws none; only ar does.")
 
     def length_choices(self) -> LengthChoices | None:
         """What moves the length of outputs of the decoder in use; None where nothing does."""

@@ -68,6 +68,10 @@ class ModelSpec:
         """The same with this many lengths side by side; UserError where its family has no such option."""
         return dataclasses.replace(self, options=self.options.with_length_candidates(count, self.family))
 
+    def with_sampling(self, temperature: float, seed: int) -> "ModelSpec":
+        """The same that draws its outputs; UserError where its family draws none."""
+        return dataclasses.replace(self, options=self.options.with_sampling(temperature, seed, self.family))
+
     def with_length(self, value: float) -> "ModelSpec":
         """The same with this value of the option that `options.length_choices` names."""
         return dataclasses.replace(self, options=self.options.with_length(value))

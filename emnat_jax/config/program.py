@@ -95,6 +95,8 @@ class Config:
                 model.family in of_role,
                 f"{role}.family={model.family} is not for a {role}; use {' or '.join(of_role)}.",
             )
+        if self.em.samples:
+            self.teacher.family_options.with_sampling(self.em.temperature, self.seed, self.teacher.family)
         require(
             self.teacher_train.best_by != "distilled_loss",
             "teacher_train.best_by=distilled_loss: a teacher learns no teacher's outputs; use bleu or loss.",

@@ -3,7 +3,7 @@
 Sentences end in EOS and are padded with PAD; log-probabilities are in nats, NEG_INF stands for probability
 zero (`emnat_jax.types`). Several outputs a source are `Hypotheses`, best first.
 
-- step by step: `beam_search`, `greedy_search`, over a `LogProbsFn`
+- step by step: `beam_search`, `greedy_search`, `sample_search` (with `source_keys`), over a `LogProbsFn`
 - one token a position: `argmax_decode`, `odd_decode` (no equal neighbours), `mask_predict` (several passes)
 - `ctc`: frames, by the best path or a search over prefixes
 - `dag`: a graph of vertices, by its best path or a search
@@ -21,6 +21,7 @@ from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.mask_predict import Refined, mask_predict
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, length_penalty, rank_score, rerank
+from emnat_jax.decoding.sample import sample_search, source_keys
 from emnat_jax.decoding.top import top_1, top_k, top_of_slots
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "pick_slots",
     "rank_score",
     "rerank",
+    "sample_search",
+    "source_keys",
     "top_1",
     "top_k",
     "top_of_slots",

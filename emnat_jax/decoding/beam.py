@@ -22,6 +22,7 @@ what to take off them; `NEG_INF` or -inf marks what can not come next.
 """
 LogTotal = Callable[[jax.Array], jax.Array]  # scores f32[..., V] -> what each row of them has too much
 Rank = Callable[[jax.Array, jax.Array | int], jax.Array]  # (log_prob, length) -> what decides the order
+Choose = Callable[[jax.Array, jax.Array], jax.Array]  # (scores f32[B, K, V], position) -> tokens i32[B, K]
 
 
 class Search(struct.PyTreeNode):
@@ -155,14 +156,14 @@ def expand(
     return search.replace(position=position, last=last, tokens=written, log_prob=log_prob), parents
 
 
-class Greedy(struct.PyTreeNode):
-    """A greedy search at one position; slot axis K = 1."""
+class Chosen(struct.PyTreeNode):
+    """Outputs that grow by one chosen token at each position."""
 
     position: jax.Array  # i32[]
-    last: jax.Array  # i32[B, 1]; the token before `position`
-    tokens: jax.Array  # i32[B, 1, T]
-    log_prob: jax.Array  # f32[B, 1]
-    ended: jax.Array  # bool[B, 1]
+    last: jax.Array  # i32[B, K]; the token before `position`
+    tokens: jax.Array  # i32[B, K, T]
+    log_prob: jax.Array  # f32[B, K]
+    ended: jax.Array  # bool[B, K]
     cache: Cache
 
 
@@ -179,8 +180,34 @@ def greedy_search(
 
     `log_total` is as in `beam_search`.
     """
+    found = choose_tokens(
+        log_probs_fn,
+        cache,
+        first_tokens,
+        choose=lambda scores, position: top_1(scores)[1],
+        max_length=max_length,
+        log_total=log_total,
+    )
+    lengths = jnp.sum(found.tokens != PAD, axis=-1)
+    return Hypotheses(found.tokens, found.log_prob, rank_score(found.log_prob, lengths, length_penalty))
+
+
+def choose_tokens(
+    log_probs_fn: LogProbsFn,
+    cache: Cache,
+    first_tokens: Int[Array, "B K"],
+    *,
+    choose: Choose,
+    max_length: int,
+    log_total: LogTotal = normalised,
+) -> Chosen:
+    """K outputs a row, each by itself: `choose` gives every token up to EOS, forced at the last position.
+
+    `log_prob` is that of the outputs, EOS included, whatever they are chosen by. `log_total` is as in
+    `beam_search`. It stops when all outputs have ended.
+    """
     shape = first_tokens.shape
-    search = Greedy(
+    begun = Chosen(
         position=jnp.int32(0),
         last=first_tokens.astype(jnp.int32),
         tokens=jnp.full((*shape, max_length), PAD, jnp.int32),
@@ -188,27 +215,28 @@ def greedy_search(
         ended=jnp.zeros(shape, bool),
         cache=cache,
     )
-    search = jax.lax.while_loop(
-        lambda search: (search.position < max_length) & ~jnp.all(search.ended),
-        lambda search: _greedy_step(log_probs_fn, log_total, search, max_length),
-        search,
+    return jax.lax.while_loop(
+        lambda found: (found.position < max_length) & ~jnp.all(found.ended),
+        lambda found: _choose_next(log_probs_fn, choose, log_total, found, max_length),
+        begun,
     )
-    lengths = jnp.sum(search.tokens != PAD, axis=-1)
-    return Hypotheses(search.tokens, search.log_prob, rank_score(search.log_prob, lengths, length_penalty))
 
 
-def _greedy_step(log_probs_fn: LogProbsFn, log_total: LogTotal, search: Greedy, max_length: int) -> Greedy:
-    scores, cache = log_probs_fn(search.last, search.cache, search.position)
-    best, token = top_1(scores)
-    at_limit = search.position == max_length - 1
-    gain = jnp.where(at_limit, scores[..., EOS], best) - log_total(scores)
-    token = jnp.where(search.ended, PAD, jnp.where(at_limit, EOS, token))
-    return Greedy(
-        position=search.position + 1,
+def _choose_next(
+    log_probs_fn: LogProbsFn, choose: Choose, log_total: LogTotal, found: Chosen, max_length: int
+) -> Chosen:
+    """The outputs one token on."""
+    scores, cache = log_probs_fn(found.last, found.cache, found.position)
+    at_limit = found.position == max_length - 1
+    token = jnp.where(at_limit, EOS, choose(scores, found.position))
+    gain = jnp.take_along_axis(scores, token[..., None], axis=-1)[..., 0] - log_total(scores)
+    token = jnp.where(found.ended, PAD, token)
+    return Chosen(
+        position=found.position + 1,
         last=token,
-        tokens=search.tokens.at[:, :, search.position].set(token),
-        log_prob=search.log_prob + jnp.where(search.ended, 0.0, gain),
-        ended=search.ended | (token == EOS),
+        tokens=found.tokens.at[:, :, found.position].set(token),
+        log_prob=found.log_prob + jnp.where(found.ended, 0.0, gain),
+        ended=found.ended | (token == EOS),
         cache=cache,
     )
 

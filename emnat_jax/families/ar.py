@@ -1,4 +1,4 @@
-"""Autoregressive teacher: teacher forcing, exact chain-rule score, cached greedy and beam search."""
+"""Autoregressive teacher: teacher forcing, exact chain-rule score, cached search and sampling."""
 
 import functools
 from typing import Any, cast
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from emnat_jax.config import AROptions, TransformerSpec
 from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
+from emnat_jax.decoding.sample import sample_search, source_keys
 from emnat_jax.families.base import Family
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, output_loss
@@ -105,25 +106,20 @@ def _free_positions(spec: TransformerSpec, target: Array) -> Float[Array, "B T"]
 def _decode(
     spec: TransformerSpec, options: AROptions, params: Params, source: Array, key: Key, num_candidates: int
 ) -> Hypotheses:
-    """The best of a beam of at least `num_candidates`; `key` is not used."""
-    del key
+    """The best of a beam of at least `num_candidates`, or that many draws; only these use `key`."""
     spec, params = unscanned(spec, params)
     module = NextToken(spec)
-    beam, alpha = max(num_candidates, options.beam), options.length_penalty
+    beam = num_candidates if options.temperature is not None else max(num_candidates, options.beam)
     width = spec.output_length(source.shape[1])
     cache = module.apply({"params": params}, source, beam, width, method="start")
     first = jnp.full((source.shape[0], beam), BOS, jnp.int32)
     step = functools.partial(module.apply, {"params": params}, method="step")
-    log_total = functools.partial(jax.nn.logsumexp, axis=-1)
+    sizes: dict[str, Any] = {"max_length": width, "log_total": functools.partial(jax.nn.logsumexp, axis=-1)}
+    if options.temperature is not None:
+        keys = source_keys(jax.random.fold_in(key, options.seed), source)
+        return sample_search(step, cache, first, keys, temperature=options.temperature, **sizes)
+    alpha = options.length_penalty
     if beam == 1:
-        return greedy_search(step, cache, first, max_length=width, length_penalty=alpha, log_total=log_total)
-    found = beam_search(
-        step,
-        cache,
-        first,
-        max_length=width,
-        length_penalty=alpha,
-        reorder=reorder,
-        log_total=log_total,
-    )
+        return greedy_search(step, cache, first, length_penalty=alpha, **sizes)
+    found = beam_search(step, cache, first, length_penalty=alpha, reorder=reorder, **sizes)
     return first_candidates(found, num_candidates)

@@ -22,8 +22,8 @@ class Family(NamedTuple):
       glancing. `progress` is the share of the training that is done, for annealed schedules.
     - `score(params, batch)`: f32[B], log p(target | source) in nats summed over the sentence, EOS
       and length term included, neither smoothed nor normalised; the same however wide the padding.
-    - `decode(params, source, key, num_candidates)`: distinct hypotheses, best first by
-      `rank_score`; unfilled slots have `rank_score` NEG_INF. `num_candidates` is static.
+    - `decode(params, source, key, num_candidates)`: distinct hypotheses (but draws may be equal), best first
+      by `rank_score`; unfilled slots have `rank_score` NEG_INF. `num_candidates` is static.
 
     The probabilities of all targets of a source sum to one; what a family excludes it masks itself.
     """

@@ -15,3 +15,8 @@ class Candidates(NamedTuple):
     def first(self, count: int) -> "Candidates":
         """The `count` best."""
         return Candidates(self.tokens[:count], self.log_prob[:count], self.rank_score[:count])
+
+    def followed_by(self, others: "Candidates") -> "Candidates":
+        """These and then the others."""
+        log_prob, rank_score = (np.append(a, b) for a, b in zip(self[1:], others[1:], strict=True))
+        return Candidates(self.tokens + others.tokens, log_prob, rank_score)

@@ -63,7 +63,7 @@ def make_decode_step(family: Family, layout: Layout, num_candidates: int) -> Dec
     """Compiled (params, batch) -> Hypotheses of the batch's sources; compiles once for each width."""
 
     def decode(params: Params, batch: Batch) -> Hypotheses:
-        # No family samples yet: a fixed key makes outputs depend on the parameters alone.
+        # A fixed key: what is drawn depends on parameters and options alone.
         return family.decode(params, batch.source, jax.random.key(0), num_candidates)
 
     rows = batch_sharding(layout.mesh)

@@ -17,6 +17,7 @@ from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
+from emnat_jax.inference.proposer import Proposer
 from emnat_jax.inference.translator import Translator
 from emnat_jax.types import EOS, NEG_INF
 
@@ -28,6 +29,8 @@ def distill(
     *,
     num_candidates: int,
     vocabulary: Vocabulary,
+    samples: int = 0,
+    temperature: float = 1.0,
     include_reference: bool = False,
     extends: bool = False,
     scorers: Mapping[str, TrainedModel] | None = None,
@@ -40,6 +43,7 @@ def distill(
     proposers: each gives its `num_candidates` best, without what an earlier one gave. The scores of a single
       proposer become the column teacher_log_prob or, of a student, student_log_prob; with several, the column
       `proposer` says which one it was (from 0). There is no column of a proposer without scores.
+    samples: the first proposer gives this many draws after its best (Translator.sampling).
     include_reference: the corpus' own target becomes the last candidate, marked in the column from_reference,
       unless one of the others reads like it.
     extends: the source set holds lists, which come first, as of one more proposer before the others.
@@ -50,19 +54,19 @@ def distill(
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
     read = _load_for(proposers, source, vocabulary)
-    single = num_candidates == len(proposers) == 1 and not (include_reference or extends)
+    asked = [Proposer(model, num_candidates) for model in proposers]
+    asked[0] = asked[0].with_samples(samples, temperature, seed)
+    single = num_candidates == len(proposers) == 1 and not (samples or include_reference or extends)
     fingerprints = {"vocabulary": vocabulary.fingerprint, "source": read.content_hash}
     fingerprints |= {column: model.fingerprint for column, model in scorers.items()}
     options: dict[str, Any] = {"num_candidates": num_candidates, "first_rows": first_rows}
     options |= {"include_reference": include_reference, "extends": extends}
-    for index, model in enumerate(proposers):
-        fingerprints[_numbered("model", index)] = model.fingerprint
-        options[_numbered("decoding", index)] = model.decoding_options()
+    fingerprints |= {_numbered("model", index): one.model.fingerprint for index, one in enumerate(asked)}
+    options |= {_numbered("decoding", index): one.options() for index, one in enumerate(asked)}
     provenance = Provenance("distilled" if single else "candidates", fingerprints, options, seed)
 
     def make_rows(rows: list[Row]) -> list[Row]:
-        listed = [_listed(row) for row in rows] if extends else None
-        made = _propose(proposers, rows, num_candidates, vocabulary, listed)
+        made = _propose(asked, rows, vocabulary, extends)
         made = with_references(made, vocabulary) if include_reference else made
         return add_scores([row for row in made if row.targets], scorers)
 
@@ -171,17 +175,14 @@ def _listed(row: Row) -> Candidates:
 
 
 def _propose(
-    proposers: Sequence[Translator],
-    rows: list[Row],
-    count: int,
-    vocabulary: Vocabulary,
-    listed: list[Candidates] | None = None,
+    proposers: Sequence[Proposer], rows: list[Row], vocabulary: Vocabulary, extends: bool
 ) -> list[Row]:
-    """Each row with what is listed and the `count` best translations of all proposers as its targets."""
+    """Each row with the translations of all proposers as targets, after its list if it `extends` one."""
     sources = make_pairs(dataclasses.replace(row, scores={}) for row in rows)  # once, whatever its targets
-    decoded = [model.decode(sources, count) for model in proposers]
-    decoded = decoded if listed is None else [listed, *decoded]
-    column = "teacher_log_prob" if not proposers[0].config.options.is_parallel else "student_log_prob"
+    decoded = [proposer.decode(sources) for proposer in proposers]
+    decoded = [[_listed(row) for row in rows], *decoded] if extends else decoded
+    is_teacher = not proposers[0].model.config.options.is_parallel
+    column = "teacher_log_prob" if is_teacher else "student_log_prob"
     return [
         _with_candidates(row, found, column, vocabulary) for row, *found in zip(rows, *decoded, strict=True)
     ]

@@ -104,6 +104,10 @@ class TrainedModel(Translator):
         """The same model, of whose `candidates` best hypotheses the teacher chooses (docs/method.md)."""
         return dataclasses.replace(self, teacher=teacher, rescored_candidates=candidates)
 
+    def sampling(self, temperature: float, seed: int) -> "TrainedModel":
+        """The same, whose `decode` gives draws (docs/method.md, section 10.2.1), the likeliest first."""
+        return dataclasses.replace(self, functions=self.functions.sampling(temperature, seed), teacher=None)
+
     @property
     def config(self) -> ModelSpec:
         """Its family, sizes and decoding options."""
@@ -180,12 +184,17 @@ class CompiledModel:
             alpha = teacher.model.options.length_penalty
             return make_rescored_step(family, teacher.family, layout, count=count, alpha=alpha)
 
+        def sampling(temperature: float, seed: int) -> "CompiledModel":
+            return CompiledModel(model.with_sampling(temperature, seed), data, layout, processes)
+
         def alternatives(count: int) -> AlternativesStep:
             return make_alternatives_step(self.require_parallel(), layout, count)
 
         def list_scores(count: int) -> ScoreStep:
             return make_list_score_step(self.require_parallel(), layout, count)
 
+        # The same model that draws its outputs: (temperature, seed) -> its functions.
+        self.sampling: Callable[[float, int], CompiledModel] = functools.cache(sampling)
         self._decode_step = functools.cache(lambda count: make_decode_step(family, layout, count))
         self._lengths_step: Callable[[tuple[float, ...]], LengthsStep] = functools.cache(
             lambda values: make_lengths_step(model, values, layout)

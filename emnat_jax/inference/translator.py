@@ -115,6 +115,14 @@ class Translator(abc.ABC):
         """
         raise UserError(f"{self!r} gives no log-probabilities; take the trained model, in its workdir.")
 
+    def sampling(self, temperature: float, seed: int) -> "Translator":
+        """The same, whose `decode` gives so many draws from the model; equal sources have equal draws.
+
+        Tokens are drawn from p^(1/temperature) (docs/method.md, section 10.2.1). UserError of a model that
+        draws none.
+        """
+        raise UserError(f"{self!r} draws no samples; take the trained model, in its workdir.")
+
     def _divide(self, lines: Sequence[str], long_lines: str | LongLines) -> list[Part]:
         """What the model is given; with a warning for a caller who gave nothing to fill."""
         long = long_lines if isinstance(long_lines, LongLines) else LongLines(long_lines)

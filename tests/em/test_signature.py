@@ -89,7 +89,7 @@ def bases() -> list[Config]:
     models = {role: dataclasses.replace(getattr(plain, role), **kernel) for role in ("teacher", "student")}
     return [
         dataclasses.replace(plain, student_train=patient, select=weighed),
-        small_config(rounds=2, student_data="selected"),
+        small_config(rounds=2, student_data="selected", samples=2),
         dataclasses.replace(plain, **models),
         dataclasses.replace(plain, data=text, vocab=VocabConfig()),
     ]

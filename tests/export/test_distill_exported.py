@@ -102,6 +102,7 @@ def test_options_and_vocabularies_that_do_not_fit_are_refused(workdir, teacher, 
     command = ["distill", f"--workdir={workdir}", f"--output={tmp_path / 'set'}"]
     trained = f"--model={workdir}/rounds/0/teacher"
     assert "exported models" in error_of(capsys, *command, trained, "--precision=int8")
+    assert "draws no samples" in error_of(capsys, *command, f"--model={teacher}", "--samples=2")
     assert "threads=-1" in error_of(capsys, *command, f"--model={teacher}", "--threads=-1")
     damaged = shutil.copytree(teacher, tmp_path / "damaged")
     (damaged / "model.bin").write_bytes(b"")

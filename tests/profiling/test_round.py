@@ -59,6 +59,14 @@ def test_lists_are_counted_for_the_models_that_make_them(em, proposing, scored):
     assert steps["score with ctc"].targets == scored
 
 
+@pytest.mark.parametrize("proposers", [("teacher",), ("teacher", "student")])
+def test_samples_are_one_more_program_of_the_teacher(proposers):
+    plain, drawn = (_steps(candidates_from=proposers, samples=count) for count in (0, 3))
+    assert drawn.keys() - plain.keys() == {"3 samples of ar"} and plain.keys() <= drawn.keys()
+    assert drawn["score with ctc"].targets == plain["score with ctc"].targets + 3
+    assert drawn["3 samples of ar"].make().lower().as_text()
+
+
 def test_a_training_has_batches_of_its_own_where_it_asks():
     config = Config()  # buckets of 12 and 24
     data = dataclasses.replace(config.data, batch_tokens=960)

@@ -1,14 +1,15 @@
 """The N best of the student, alone or beside the teacher's, with the scores of all models."""
 
 import dataclasses
+import itertools
 from typing import ClassVar
 
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
-from emnat_jax.em.stages.programs import Program, Target, decode_program, score_program
-from emnat_jax.em.stages.proposals import ProposalOptions, list_options, propose
+from emnat_jax.em.stages.programs import Program, Target, score_program
+from emnat_jax.em.stages.proposals import ProposalOptions, list_options, list_programs, propose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +65,10 @@ class Candidates(Stage[CandidatesOptions]):
         )
 
     def programs(self, options: CandidatesOptions, target: Target) -> list[Program]:
-        width, count = options.buckets[-1], options.num_candidates
+        width = options.buckets[-1]
         targets = options.most(len(options.proposers) + self.extends)
+        proposing = [list_programs(options, role, target) for role in options.proposers]
         return [
-            *(
-                decode_program(f"{count} candidates of", role, target, width=width, count=count)
-                for role in options.proposers
-            ),
+            *itertools.chain(*proposing),
             *(score_program(role, target, width=width, targets=targets) for role in ("teacher", "student")),
         ]

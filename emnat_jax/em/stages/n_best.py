@@ -1,4 +1,4 @@
-"""The teacher's N best translations of every source: a list that does not depend on the student."""
+"""The teacher's N best of every source, and samples: a list that does not depend on the student."""
 
 import dataclasses
 from typing import ClassVar
@@ -7,13 +7,13 @@ from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
-from emnat_jax.em.stages.programs import Program, Target, decode_program
-from emnat_jax.em.stages.proposals import ProposalOptions, list_options, propose
+from emnat_jax.em.stages.programs import Program, Target
+from emnat_jax.em.stages.proposals import ProposalOptions, list_options, list_programs, propose
 
 
 @dataclasses.dataclass(frozen=True)
 class NBest(Stage[ProposalOptions]):
-    """Makes a `candidates` set (a `distilled` one, where N is 1) with the teacher's scores."""
+    """Makes a `candidates` set (a `distilled` one, of one best alone) with the teacher's scores."""
 
     round: int
     data: str
@@ -34,5 +34,4 @@ class NBest(Stage[ProposalOptions]):
         propose(context, options, [teacher], source=self.data, output=self.output)
 
     def programs(self, options: ProposalOptions, target: Target) -> list[Program]:
-        verb, count = f"{options.num_candidates} candidates of", options.num_candidates
-        return [decode_program(verb, "teacher", target, width=options.buckets[-1], count=count)]
+        return list_programs(options, "teacher", target)

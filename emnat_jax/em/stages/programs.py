@@ -124,12 +124,22 @@ def _train_remedy(role: str, model: ModelSpec, train: TrainConfig, layout: Layou
 
 def decode_program(verb: str, role: str, target: Target, *, width: int, count: int = 1) -> Program:
     """The `count` best translations of a source by the model of a role; its name is `verb` and the family."""
+    return _decode_program(f"{verb} {target.models[role].family}", target.models[role], target, width, count)
 
+
+def sample_program(
+    role: str, target: Target, count: int, temperature: float, seed: int, *, width: int
+) -> Program:
+    """`count` draws from the model of a role for a source."""
+    model = target.models[role].with_sampling(temperature, seed)
+    return _decode_program(f"{count} samples of {model.family}", model, target, width, count)
+
+
+def _decode_program(name: str, model: ModelSpec, target: Target, width: int, count: int) -> Program:
     def step(family: Family) -> Any:
         return make_decode_step(family, target.layout, count)
 
-    model = target.models[role]
-    return Program(f"{verb} {model.family}", _inference(step, [model], target, (width, 1)), width, None)
+    return Program(name, _inference(step, [model], target, (width, 1)), width, None)
 
 
 def lengths_program(model: ModelSpec, choices: LengthChoices, target: Target, *, width: int) -> Program:

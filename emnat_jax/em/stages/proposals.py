@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from emnat_jax.config import Config
 from emnat_jax.em.context import Context
+from emnat_jax.em.stages.programs import Program, Target, decode_program, sample_program
 from emnat_jax.inference.distill import distill
 from emnat_jax.inference.model import TrainedModel
 
@@ -17,11 +18,13 @@ class ProposalOptions:
     buckets: tuple[int, ...]  # outputs are limited by the padded width of their source
     seed: int
     num_candidates: int = 1  # of each model
+    samples: int = 0  # of the teacher, after its best
+    temperature: float = 1.0  # of these
     include_reference: bool = False  # the reference is one more candidate
 
     def most(self, proposers: int) -> int:
         """Candidates of a source, at most, where so many models have proposed."""
-        return proposers * self.num_candidates + self.include_reference
+        return proposers * self.num_candidates + self.samples + self.include_reference
 
 
 def list_options(config: Config) -> ProposalOptions:
@@ -31,8 +34,20 @@ def list_options(config: Config) -> ProposalOptions:
         buckets=config.data.buckets,
         seed=config.seed,
         num_candidates=config.em.candidates,
+        samples=config.em.samples,
+        temperature=config.em.temperature,
         include_reference=config.select.include_reference,
     )
+
+
+def list_programs(options: ProposalOptions, role: str, target: Target) -> list[Program]:
+    """Those by which the model of a role proposes."""
+    width, count = options.buckets[-1], options.num_candidates
+    programs = [decode_program(f"{count} candidates of", role, target, width=width, count=count)]
+    if role == "teacher" and options.samples:
+        draws = options.samples, options.temperature, options.seed
+        programs.append(sample_program(role, target, *draws, width=width))
+    return programs
 
 
 def propose(
@@ -51,6 +66,8 @@ def propose(
         context.directory / source,
         context.directory / output,
         num_candidates=options.num_candidates,
+        samples=0 if extends else options.samples,  # a list that is extended has them
+        temperature=options.temperature,
         include_reference=options.include_reference,
         extends=extends,
         vocabulary=context.vocabulary,
