@@ -3,7 +3,7 @@
     EMNAT_DATA=/path/to/corpora emnat em --config=configs/tatoeba.py --workdir=runs/tatoeba
 
 The folder `tatoeba_en_de` in EMNAT_DATA holds train, valid and test with the endings .en.gz and .de.gz.
-Measured with a small budget only: `tatoeba_grid.py`, docs/results/tatoeba.md.
+Measured with a small budget only (docs/results/tatoeba.md).
 """
 
 from emnat_jax.config import Config

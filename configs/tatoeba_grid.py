@@ -29,54 +29,68 @@ def get_config():
     return config
 
 
+ALONE = {"em.rounds": 0, "student_train.steps": 3 * STUDENT_STEPS}  # all steps at once, without an E-step
+WITHOUT_REFERENCE = {"select.include_reference": False, "select.quality_weight": 0.0}
+WITH_QUALITY = WITHOUT_REFERENCE | {"select.quality_weight": 5.0}
+# As the paper has it: scores of whole sentences.
+OF_STUDENT = WITHOUT_REFERENCE | {"select.rule": "student_top1", "select.normalise_length": False}
+
+
 def get_grid():
     """The first cell of a group is what the others are compared with."""
-    alone = {"em.rounds": 0, "student_train.steps": 3 * STUDENT_STEPS}
-    without_reference = {"select.include_reference": False, "select.quality_weight": 0.0}
-    rules = {
-        # The control: the first of each list, before the E-step and after it.
-        "first": without_reference | {"select.rule": "teacher_top1"},
-        "recipe": {},
-        # Another control: after the same round 0 the reference of every source.
+    cells = controls() | e_steps() | other_loops()
+    return {
+        family: {name: changes | {"student.family": family} for name, changes in cells.items()}
+        for family in FAMILIES
+    }
+
+
+def controls():
+    """Students that no E-step chooses for."""
+    return {
+        # The first of each list, before the round and in it.
+        "first": WITHOUT_REFERENCE | {"select.rule": "teacher_top1"},
+        # After the same round 0 the reference of every source.
         "reference": {"select.alpha": 0.0, "select.beta": 0.0},
-        "posterior": without_reference,
-        "posterior_quality": without_reference | {"select.quality_weight": 5.0},
-        # Sequence-level interpolation (Kim & Rush 2016).
-        "quality": without_reference
-        | {"select.quality_weight": 5.0, "select.alpha": 0.0, "select.beta": 0.0},
         # Plain distillation, from greedy search.
-        "distilled": alone | {"em.student_data": "distilled"},
-        "raw": alone | {"em.student_data": "raw"},
-        # As the paper has it: scores of whole sentences.
-        "student_top1": without_reference | {"select.rule": "student_top1", "select.normalise_length": False},
+        "distilled": ALONE | {"em.student_data": "distilled"},
+        "raw": ALONE | {"em.student_data": "raw"},
+    }
+
+
+def e_steps():
+    """What is chosen from the one list of a frozen teacher, and by what."""
+    return {
+        "recipe": {},
+        "posterior": WITHOUT_REFERENCE,
+        "posterior_quality": WITH_QUALITY,
+        # Sequence-level interpolation (Kim & Rush 2016).
+        "quality": WITH_QUALITY | {"select.alpha": 0.0, "select.beta": 0.0},
+        "student_top1": OF_STUDENT,
+        "cross_fitted": WITH_QUALITY | {"em.folds": 2},
+        # Half of the candidates drawn from the teacher.
+        "samples": WITH_QUALITY | {"em.candidates": 4, "em.samples": 4},
+        # The student adds its own eight best to the teacher's.
+        "own_candidates": WITH_QUALITY | {"em.candidates_from": ("teacher", "student")},
+    }
+
+
+def other_loops():
+    """What else the round could be."""
+    return {
         # The paper's loop. The teacher learns the choices, with as many steps in all.
-        "paper": without_reference
+        "paper": OF_STUDENT
         | {
             "em.update_teacher": True,
             "em.student_data": "distilled",
             "teacher_train.steps": TEACHER_STEPS // 2,
             "em.later_steps_ratio": 1.0,
             "student_train.steps": 3 * STUDENT_STEPS // 2,
-            "select.rule": "student_top1",
-            "select.normalise_length": False,
         },
         # Four targets of a source, and as many sources a step as the others have.
-        "in_loss": alone
-        | without_reference
+        "in_loss": ALONE
+        | WITHOUT_REFERENCE
         | {"em.student_data": "candidates", "em.candidates": 4, "student_train.batch_tokens": 4_096},
-        "cross_fitted": without_reference | {"select.quality_weight": 5.0, "em.folds": 2},
         # A student of 900 steps chooses, and a new one learns the choices for as many.
-        "new_student": without_reference
-        | {
-            "select.quality_weight": 5.0,
-            "student_train.steps": 3 * STUDENT_STEPS,
-            "em.warm_start": False,
-        },
-        # The student adds its own eight best to the teacher's.
-        "own_candidates": without_reference
-        | {"select.quality_weight": 5.0, "em.candidates_from": ("teacher", "student")},
-    }
-    return {
-        family: {name: changes | {"student.family": family} for name, changes in rules.items()}
-        for family in FAMILIES
+        "new_student": WITH_QUALITY | {"student_train.steps": 3 * STUDENT_STEPS, "em.warm_start": False},
     }

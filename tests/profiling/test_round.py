@@ -41,16 +41,16 @@ def test_rows_are_chosen_by_the_memory_of_a_chip():
 @pytest.mark.parametrize(
     "em, proposing, scored",
     [
-        ({}, ["4 candidates of ar"], 4),
-        ({"candidates_from": ("teacher", "student")}, ["4 candidates of ar", "4 candidates of ctc"], 8),
+        ({}, ["4 candidates of ar"], 5),  # and the reference
+        ({"candidates_from": ("teacher", "student")}, ["4 candidates of ar", "4 candidates of ctc"], 9),
         (
             {"candidates_from": ("student",), "update_teacher": False, "student_data": "selected"},
             ["4 candidates of ctc"],
-            4,
+            5,
         ),
         ({"rounds": 0}, ["4 candidates of ar"], 1),
         ({"rounds": 0, "update_teacher": True, "student_data": "distilled"}, [], 1),
-        ({"rounds": 0, "student_data": "candidates"}, ["4 candidates of ar"], 4),
+        ({"rounds": 0, "student_data": "candidates"}, ["4 candidates of ar"], 5),
     ],
 )
 def test_lists_are_counted_for_the_models_that_make_them(em, proposing, scored):
