@@ -90,7 +90,7 @@ def test_there_is_one_fold_at_least(number):
 @pytest.mark.parametrize(
     "words",
     [
-        ("student_data=raw",),
+        ("student_data=raw", "update_teacher=True"),
         ("student_data=candidates",),
         ("candidates_from=teacher,student",),
         ("candidates_from=student", "student_data=selected", "update_teacher=False"),
