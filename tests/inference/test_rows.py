@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import re
+import threading
 
 import jax
 import numpy as np
@@ -179,14 +180,20 @@ def test_a_process_without_rows_scores_beside_the_others(monkeypatch, family, ta
     processes = [Processes(index, 2, store) for index in range(2)]
     lists = [Row(0, sentences(1, 0)[0], sentences(targets, 1), "", "")]
 
-    def score(process: Processes) -> list[np.ndarray]:
+    found = {}
+
+    def score(process: Processes) -> None:
         data = DataConfig(buckets=(tiny.MAX_LENGTH,), decode_rows=4)
         model = CompiledModel(tiny.model(family), data, ONE, process)
-        return model.score_lists(params, [] if process.index else lists)
+        found[process.index] = model.score_lists(params, [] if process.index else lists)
 
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        running = [pool.submit(score, process) for process in processes]
-        found = [one.result(timeout=120) for one in running]
+    # Daemons, so that one that waits forever does not keep the tests from ending.
+    threads = [threading.Thread(target=score, args=(process,), daemon=True) for process in processes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
     for process in processes:
         process._peers.watchdog.stop()
     assert [len(scores) for scores in found[0]] == [targets] and found[1] == []

@@ -8,7 +8,13 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target
-from emnat_jax.em.stages.proposals import ProposalOptions, list_options, list_programs, propose
+from emnat_jax.em.stages.proposals import (
+    ProposalOptions,
+    list_options,
+    list_programs,
+    lists_have_references,
+    propose,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +31,7 @@ class NBest(Stage[ProposalOptions]):
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), "teacher": self.teacher}
 
     def options(self, config: Config) -> ProposalOptions:
-        """Students that learn lists have the reference in them; for the others `Score` adds it."""
-        options, in_list = list_options(config), config.em.student_data == "candidates"
-        return dataclasses.replace(options, include_reference=options.include_reference and in_list)
+        return dataclasses.replace(list_options(config), include_reference=lists_have_references(config))
 
     def run(self, options: ProposalOptions, context: Context) -> None:
         teacher = context.load_model(context.directory / self.teacher, options.buckets)

@@ -40,6 +40,14 @@ def list_options(config: Config) -> ProposalOptions:
     )
 
 
+def lists_have_references(config: Config) -> bool:
+    """Whether the teacher's lists are made with the reference, for students that learn lists.
+
+    Else it joins where they are scored, so that the search is the same with and without it.
+    """
+    return config.select.include_reference and config.em.student_data == "candidates"
+
+
 def list_programs(options: ProposalOptions, role: str, target: Target) -> list[Program]:
     """Those by which the model of a role proposes."""
     width, count = options.buckets[-1], options.num_candidates

@@ -8,7 +8,7 @@ from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import Program, Target, score_program
-from emnat_jax.em.stages.proposals import list_options
+from emnat_jax.em.stages.proposals import list_options, lists_have_references
 from emnat_jax.inference.distill import add_score_columns
 from emnat_jax.inference.model import TrainedModel
 
@@ -25,7 +25,7 @@ class ScoreOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Score(Stage[ScoreOptions]):
-    """Adds the scores to the set of an `n_best` stage."""
+    """A copy of the set of an `n_best` stage with the scores and, where asked for, the reference."""
 
     round: int
     data: str
@@ -41,12 +41,12 @@ class Score(Stage[ScoreOptions]):
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models, "teacher0": self.teacher0}
 
     def options(self, config: Config) -> ScoreOptions:
-        reference, in_list = config.select.include_reference, config.em.student_data == "candidates"
+        in_list = lists_have_references(config)
         return ScoreOptions(
             targets=list_options(config).most(1),
             # A reference in the list has no score.
-            has_teacher0=self.data == paths.n_best(0) and not (reference and in_list),
-            adds_reference=reference and not in_list,
+            has_teacher0=self.data == paths.n_best(0) and not in_list,
+            adds_reference=config.select.include_reference and not in_list,
             buckets=config.data.buckets,
         )
 
