@@ -1,29 +1,87 @@
-"""The shards of an unfinished data set: what was written before a kill is used again."""
+"""The shards of an unfinished data set: what was written before a kill is used again.
 
-import collections
+Beside each shard lies a note (`part-....json`) of its rows, its bytes and what they were made from. Without
+one that fits, a shard counts as not written: an empty one, one cut off between two records, one of another
+set. The notes go once the manifest is there, which says the same.
+"""
+
 import contextlib
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
 from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.manifest import ShardDescription, describe_shard, file_sha256
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
+from emnat_jax.artifacts.sealed import digest, seal, unseal
 from emnat_jax.config.convert import differences
 from emnat_jax.errors import UserError
 
 PLAN_NAME = "PLAN.json"  # what the shards of an unfinished set are made from
 
 
-def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> None:
-    """Deletes shards made from another plan, and writes this plan."""
+class UnfinishedSet(NamedTuple):
+    """The folder of a set that is being made, and what it is made from (`Provenance.plan`)."""
+
+    directory: epath.Path
+    plan: dict[str, Any]
+
+    def made(self, name: str) -> ShardDescription | None:
+        """The description of a shard that an earlier run wrote whole, from this plan; else None."""
+        path = self.directory / name
+        # A note that is damaged, in whatever way, is none.
+        with contextlib.suppress(ValueError, RecursionError, OSError):
+            note = unseal(json.loads(_note_of(path).read_bytes()))
+            shard: ShardDescription = note["shard"]
+            if note["plan"] == digest(self.plan) and (shard["name"], shard["sha256"]) == (
+                name,
+                file_sha256(path),
+            ):
+                return shard
+        return None
+
+    def describe(self, name: str) -> ShardDescription:
+        """As `made`, of a shard that is there; UserError where something has changed it since."""
+        found = self.made(name)
+        if found is None:
+            raise UserError(
+                f"{self.directory / name} was changed while its set was made; run the command again."
+            )
+        return found
+
+    def write(self, name: str, rows: Iterable[Row]) -> ShardDescription:
+        """Writes a shard, reads it again, and notes what it is."""
+        path = self.directory / name
+        _note_of(path).unlink(missing_ok=True)  # that of a shard that is replaced
+        write_shard(path, rows)
+        shard = describe_shard(path)
+        write_text(_note_of(path), json.dumps(seal({"plan": digest(self.plan), "shard": shard})))
+        return shard
+
+    def read_or_make(self, name: str, make: Callable[[], Iterable[Row]]) -> list[Row]:
+        """The rows of one shard: read, if an earlier run wrote all of it, else made and written."""
+        if self.made(name) is not None:
+            return list(read_shard(self.directory / name))
+        rows = list(make())
+        self.write(name, rows)
+        return rows
+
+
+def _note_of(shard: epath.Path) -> epath.Path:
+    return shard.with_suffix(".json")
+
+
+def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> UnfinishedSet:
+    """The set, without shards made from another plan, and with this plan written down."""
     directory = epath.Path(directory)
     path, text = directory / PLAN_NAME, json.dumps(plan, sort_keys=True)
     if path.exists() and path.read_text() == text:
-        return
+        return UnfinishedSet(directory, plan)
     delete_shards(directory)
     write_text(path, text)
+    return UnfinishedSet(directory, plan)
 
 
 def keep_plan(directory: epath.PathLike, plan: dict[str, Any]) -> None:
@@ -48,32 +106,14 @@ def named_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def delete_shards(directory: epath.PathLike) -> None:
-    """Removes every record file of a set."""
+    """Removes every record file of a set, and its note."""
     for shard in epath.Path(directory).glob("part-*"):
         shard.unlink()
 
 
 def forget_plan(directory: epath.PathLike) -> None:
-    """Removes what `keep_shards_of` wrote, once the manifest is there."""
-    (epath.Path(directory) / PLAN_NAME).unlink(missing_ok=True)
-
-
-def is_whole(path: epath.PathLike) -> bool:
-    """Whether an earlier run wrote all of the shard; a damaged one counts as not written."""
-    if not epath.Path(path).exists():
-        return False
-    with contextlib.suppress(UserError):
-        collections.deque(read_shard(path), maxlen=0)
-        return True
-    return False
-
-
-def read_or_make(path: epath.PathLike, make: Callable[[], Iterable[Row]]) -> list[Row]:
-    """The rows of one shard: read, if an earlier run wrote all of it, else made and written."""
-    path = epath.Path(path)
-    if path.exists():
-        with contextlib.suppress(UserError):  # a damaged file is made again
-            return list(read_shard(path))
-    rows = list(make())
-    write_shard(path, rows)
-    return rows
+    """Removes the plan and the notes of shards, once the manifest is there."""
+    directory = epath.Path(directory)
+    for note in directory.glob("part-*.json"):
+        note.unlink()
+    (directory / PLAN_NAME).unlink(missing_ok=True)

@@ -18,14 +18,13 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import (
     Manifest,
     Provenance,
-    ShardDescription,
     describe_shard,
     finish_dataset,
     is_finished,
     load_manifest,
 )
 from emnat_jax.artifacts.records import shard_name, write_shard
-from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of, read_or_make
+from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of
 from emnat_jax.config import TASKS, Config, DataConfig
 from emnat_jax.config.convert import differences
 from emnat_jax.data.corpora import MONO, Corpus, open_mono, open_split
@@ -36,7 +35,7 @@ from emnat_jax.data.scan import Scan, note, scan, tell, unusable
 from emnat_jax.data.text import TextPair
 from emnat_jax.data.vocab import Vocabulary, vocabulary_made_from
 from emnat_jax.data.workdir_vocabulary import check_vocabulary, make_vocabulary
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.progress import Log
 
 _KINDS = {"train": "bitext", "valid": "bitext", "test": "bitext", MONO: "mono"}
@@ -149,13 +148,14 @@ def _make_train(work: _Work, name: str, vocabulary: Vocabulary) -> None:
     found, corpus = work.scans[name], work.corpora[name]
     first_row = work.scans["train"].lines if name == MONO else 0  # no row of one set is one of the other
     options, fingerprints = _options(work.config), _fingerprints(found, vocabulary)
-    keep_shards_of(directory, {"options": options, "fingerprints": fingerprints})
+    unfinished = keep_shards_of(directory, {"options": options, "fingerprints": fingerprints})
     overlap = Overlap({split: work.corpora[split] for split in data.splits if split != "train"})
-    rows_out, shard_count, pieces = 0, _shard_count(found, data), PieceCounts(vocabulary)
+    rows_out, pieces = 0, PieceCounts(vocabulary)
+    shards = _shard_names(found, data)
     for index, chunk in enumerate(_chunks(corpus, data.rows_per_shard)):
         usable = [pair for pair in chunk if found.reason(pair) is None]
         make = functools.partial(train_rows, usable, vocabulary, data.max_length, first_row)
-        rows = read_or_make(directory / shard_name(index, shard_count), make)
+        rows = unfinished.read_or_make(shards[index], make)
         overlap.see((row.source_text, row.target_text) for row in rows)
         pieces.see(rows)
         kept = {row.row - first_row for row in rows}
@@ -166,12 +166,12 @@ def _make_train(work: _Work, name: str, vocabulary: Vocabulary) -> None:
     dropped = {**dict.fromkeys(_REASONS, 0), **found.dropped, "over_long": found.usable - rows_out}
     if name == "train":
         _require_rows(found, rows_out, dropped["over_long"])
-    about = {"prepare": options, "overlap": overlap.report(), **_about(found, pieces)}
+    about = {"prepare": options, "split": name, "overlap": overlap.report(), **_about(found, pieces)}
     tell(work.log, corpus, found, dropped, "are left out")
     finish_dataset(
         directory,
         Provenance(_KINDS[name], fingerprints, about, work.config.seed),
-        shards=_described(directory, shard_count),
+        shards=list(map(unfinished.describe, shards)),
         rows_in=found.lines,
         dropped=dropped,
     )
@@ -183,7 +183,7 @@ def _make_eval(work: _Work, name: str, vocabulary: Vocabulary) -> None:
     found, corpus, pieces = work.scans[name], work.corpora[name], PieceCounts(vocabulary)
     delete_shards(directory)
     altered = collections.Counter(control_character=0, over_long=0)
-    shard_count = _shard_count(found, data)
+    shards = _shard_names(found, data)
     for index, chunk in enumerate(_chunks(corpus, data.rows_per_shard)):
         rows = encode(chunk, vocabulary)
         pieces.see(rows)
@@ -192,13 +192,14 @@ def _make_eval(work: _Work, name: str, vocabulary: Vocabulary) -> None:
             if length_of(row) > data.max_length:
                 altered["over_long"] += 1
                 note(found.first, "over_long", row.row)
-        write_shard(directory / shard_name(index, shard_count), (cut(row, data.max_length) for row in rows))
-    about = {"prepare": _options(work.config), "altered": dict(altered), **_about(found, pieces)}
+        write_shard(directory / shards[index], (cut(row, data.max_length) for row in rows))
+    about = {"prepare": _options(work.config), "split": name, "altered": dict(altered)}
+    about |= _about(found, pieces)
     tell(work.log, corpus, found, altered, "are changed for the model")
     finish_dataset(
         directory,
         Provenance(_KINDS[name], _fingerprints(found, vocabulary), about, work.config.seed),
-        shards=_described(directory, shard_count),
+        shards=[describe_shard(directory / shard) for shard in shards],
         rows_in=found.lines,
         dropped={},
     )
@@ -209,18 +210,15 @@ def _about(found: Scan, pieces: PieceCounts) -> dict[str, Any]:
     return {"lines_there": found.there, "respaced": found.respaced, "pieces": pieces.counts()}
 
 
-def _described(directory: epath.Path, count: int) -> list[ShardDescription]:
-    return [describe_shard(directory / shard_name(index, count)) for index in range(count)]
-
-
 def _chunks(corpus: Corpus, size: int) -> Iterator[list[TextPair]]:
     pairs = iter(corpus)
     while chunk := list(itertools.islice(pairs, size)):
         yield chunk
 
 
-def _shard_count(found: Scan, data: DataConfig) -> int:
-    return -(-found.lines // data.rows_per_shard)
+def _shard_names(found: Scan, data: DataConfig) -> list[str]:
+    count = -(-found.lines // data.rows_per_shard)
+    return [shard_name(index, count) for index in range(count)]
 
 
 def _fingerprints(found: Scan, vocabulary: Vocabulary) -> dict[str, str]:
@@ -252,6 +250,8 @@ def _checked(workdir: epath.Path, split: str, config: Config, vocabulary: Vocabu
     """The manifest of a finished split; UserError if it is damaged or made with other options."""
     directory = workdir / paths.split(split)
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary.fingerprint})
+    found = manifest.options.get("split", split)  # workdirs of before do not say it
+    require(found == split, f"{directory} holds the records of {found}; put those of {split} back.")
     old, new = manifest.options["prepare"], _options(config)
     if changed := differences(old, new):
         values = ", ".join(f"{name} was {_leaf(old, name)} and is {_leaf(new, name)}" for name in changed)
@@ -268,5 +268,5 @@ def _leaf(values: dict[str, Any], name: str) -> Any:
 
 def _split_summary(manifest: Manifest) -> dict[str, Any]:
     counts = {"rows_in": manifest.rows_in, "rows_out": manifest.rows_out, "dropped": manifest.dropped}
-    found = {name: value for name, value in manifest.options.items() if name != "prepare"}
+    found = {name: value for name, value in manifest.options.items() if name not in ("prepare", "split")}
     return {**counts, **found, "content_hash": manifest.content_hash}

@@ -11,12 +11,17 @@ from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.manifest import (
     Manifest,
     Provenance,
-    describe_shard,
     finish_dataset,
     is_finished,
     load_manifest,
 )
-from emnat_jax.artifacts.shards import forget_plan, keep_shards_of, named_changes, read_plan
+from emnat_jax.artifacts.shards import (
+    UnfinishedSet,
+    forget_plan,
+    keep_shards_of,
+    named_changes,
+    read_plan,
+)
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
@@ -52,7 +57,7 @@ def derive_dataset(
     output: epath.Path,
     provenance: Provenance,
     *,
-    make_shard: Callable[[str | None], Counts],
+    make_shard: Callable[[UnfinishedSet, str | None], Counts],
     conclude: Callable[[int, Counts], Conclusion],
     workers: ShardWorkers,
 ) -> Manifest:
@@ -68,7 +73,8 @@ def derive_dataset(
     if processes.broadcast(f"{name}: plan", lambda: _is_finished(output, provenance, workers)):
         workers.log(f"{name}: finished before")
         return load_manifest(output)
-    made = _make_own_shards(source, output, make_shard, workers)
+    unfinished = UnfinishedSet(output, as_json(provenance.plan()))
+    made = _make_own_shards(source, unfinished, make_shard, workers)
     shards = list(itertools.chain(*processes.gather(f"{name}: shards", made)))
     shards.sort(key=lambda shard: shard["description"]["name"])
 
@@ -93,21 +99,21 @@ def derive_dataset(
 
 def _make_own_shards(
     source: Manifest,
-    output: epath.Path,
-    make_shard: Callable[[str | None], Counts],
+    unfinished: UnfinishedSet,
+    make_shard: Callable[[UnfinishedSet, str | None], Counts],
     workers: ShardWorkers,
 ) -> list[dict[str, Any]]:
     """Description and counts of each shard that this process has written."""
-    part, count, made = workers.part, len(source.shards), []
+    part, count, output, made = workers.part, len(source.shards), unfinished.directory.name, []
     for first in range(0, count, part.count):
         index = first + part.index
         name = source.shards[index]["name"] if index < count else None
-        workers.processes.enter(f"{output.name}: shard {index + 1} of {count}")
-        counts = make_shard(name)
+        workers.processes.enter(f"{output}: shard {index + 1} of {count}")
+        counts = make_shard(unfinished, name)
         if name is not None and part.writes:
-            description = describe_shard(output / name)
+            description = unfinished.describe(name)
             made.append({"description": description, "counts": dict(counts)})
-            workers.log(f"{output.name}: shard {index + 1} of {count}, {description['rows']} rows")
+            workers.log(f"{output}: shard {index + 1} of {count}, {description['rows']} rows")
     return made
 
 
@@ -117,7 +123,7 @@ def _is_finished(output: epath.Path, provenance: Provenance, workers: ShardWorke
     if not is_finished(output):
         plan = read_plan(output)
         changed = named_changes(plan, wanted)
-        if made := list(output.glob("part-*")) if changed else []:
+        if made := list(output.glob("part-*.tfrecord")) if changed else []:
             half_done = f"{output} holds {len(made)} shards made from something else ({changed})"
             require(
                 workers.starts_over,

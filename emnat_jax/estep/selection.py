@@ -8,7 +8,7 @@ from etils import epath
 
 from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
-from emnat_jax.artifacts.shards import read_or_make
+from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.config import RULES, Scoring, SelectConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
@@ -69,12 +69,12 @@ def select(
 
     compared = _compared_rows(read)
 
-    def make_shard(name: str | None) -> Mapping[str, int | float]:
+    def make_shard(unfinished: UnfinishedSet, name: str | None) -> Mapping[str, int | float]:
         if name is None or not workers.part.writes:
             return {}
         rows = list(read_shard(source / name))
         candidates = offered(rows, config)
-        chosen = read_or_make(output / name, lambda: choose_rows(candidates, selector, weights))
+        chosen = unfinished.read_or_make(name, lambda: choose_rows(candidates, selector, weights))
         first = offered(rows[: compared[name]], config)
         found = compare_choices(first, chosen[: len(first)], vocabulary)
         return {**count_choices(candidates, chosen), **found}

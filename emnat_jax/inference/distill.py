@@ -8,8 +8,8 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
-from emnat_jax.artifacts.records import REFERENCE, Row, read_shard, write_shard
-from emnat_jax.artifacts.shards import is_whole
+from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
+from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.data.folds import Fold
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
@@ -150,13 +150,13 @@ def _derive(
     """Makes every shard of `output` from that of `source`."""
     read = source.manifest
 
-    def make_shard(name: str | None) -> dict[str, int]:
+    def make_shard(unfinished: UnfinishedSet, name: str | None) -> dict[str, int]:
         rows = [] if name is None else list(read_shard(source.directory / name))
         rows = [row for row in rows if first_rows is None or row.row < first_rows]
-        finished = name is None or is_whole(output / name)
+        finished = name is None or unfinished.made(name) is not None
         made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices
-        if not finished and workers.part.writes:
-            write_shard(output / name, made)
+        if name is not None and not finished and workers.part.writes:
+            unfinished.write(name, made)
         return {"used": len(rows)}
 
     def conclude(rows: int, counts: Mapping[str, int | float]) -> Conclusion:

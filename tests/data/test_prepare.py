@@ -145,8 +145,9 @@ def test_a_run_killed_at_any_write_and_run_again_ends_with_the_same_bytes(tmp_pa
     config = plain_corpus(tmp_path / "corpus")
     prepare(config, tmp_path / "whole", silent)
     expected = contents(tmp_path / "whole")
-    names = dict.fromkeys(("finish_dataset", "keep_shards_of", "read_or_make", "write_shard"), prepare_module)
+    names = dict.fromkeys(("finish_dataset", "keep_shards_of", "write_shard"), prepare_module)
     names |= dict.fromkeys(("train_vocabulary", "keep_plan"), workdir_vocabulary)
+    names |= {"read_or_make": shards.UnfinishedSet, "write_text": shards}
     real = {name: getattr(module, name) for name, module in names.items()}
 
     def killer(calls, after):
@@ -174,7 +175,8 @@ def test_a_run_killed_at_any_write_and_run_again_ends_with_the_same_bytes(tmp_pa
             monkeypatch.setattr(module, name, real[name])
         prepare(config, workdir, silent)
         assert contents(workdir) == expected
-    assert after == 15  # vocabulary, 2 plans, 7 + 1 + 1 shards, 3 manifests: every one was killed once
+    # Vocabulary, 2 plans (and their texts), 7 + 1 + 1 shards, 7 notes, 3 manifests: each was killed once.
+    assert after == 24
 
 
 def test_finished_shards_of_a_killed_run_are_not_encoded_again(tmp_path, monkeypatch):
@@ -189,7 +191,7 @@ def test_finished_shards_of_a_killed_run_are_not_encoded_again(tmp_path, monkeyp
     monkeypatch.setattr(shards, "write_shard", killed)
     with pytest.raises(Killed):
         prepare(config, tmp_path / "work", silent)
-    first = {p: p.stat().st_mtime_ns for p in (tmp_path / "work/data/train").glob("part-*")}
+    first = {p: p.stat().st_mtime_ns for p in (tmp_path / "work/data/train").glob("part-*.tfrecord")}
     assert len(first) == 3
     damaged = sorted(first)[1]
     damaged.write_bytes(damaged.read_bytes()[:-3])
