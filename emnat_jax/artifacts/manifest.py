@@ -3,10 +3,8 @@
 import dataclasses
 import datetime
 import hashlib
-import itertools
 import json
-import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypedDict
 
 from etils import epath
@@ -14,17 +12,18 @@ from etils import epath
 import emnat_jax
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import write_text
-from emnat_jax.artifacts.records import Row, read_shard
+from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
 from emnat_jax.errors import UserError
+from emnat_jax.report.convert import from_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FREE = ("created",)  # two runs with the same inputs have the same checksum
 MANIFEST_NAME = "MANIFEST.json"
-_HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
 SETS = ("bitext", "mono", "distilled", "candidates", "selected")
 MODEL, EXPORTED = "model", "exported"
 KINDS = (*SETS, MODEL, EXPORTED)
 
-_MAKERS = {
+MAKERS = {
     "bitext": "emnat prepare",
     "mono": "emnat prepare",
     "distilled": "emnat distill",
@@ -41,32 +40,6 @@ class ShardEntry(TypedDict):
     name: str
     rows: int
     sha256: str  # of the file
-
-
-class ShardDescription(ShardEntry):
-    """What `finish_dataset` also needs of a shard; JSON, so that hosts can send it."""
-
-    first: int | None  # row number; None in a shard without rows
-    last: int | None
-    content: str  # hexadecimal content hash of its rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Provenance:
-    """What a data set is made from, and how."""
-
-    kind: str  # one of KINDS
-    fingerprints: Mapping[str, str]  # of what it is made from: vocabulary, source, model, ...
-    options: Mapping[str, Any]  # of the command that makes it
-    seed: int
-
-    def with_options(self, options: Mapping[str, Any]) -> "Provenance":
-        """The same with more options."""
-        return dataclasses.replace(self, options={**self.options, **options})
-
-    def plan(self) -> dict[str, Any]:
-        """Identifies what an unfinished set's shards were made from."""
-        return {"options": self.options, "fingerprints": self.fingerprints, "seed": self.seed}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +66,17 @@ class Manifest:
             raise ValueError(
                 f"{self.rows_in} rows in, {self.rows_out} out, dropped {self.dropped}: this does not add up"
             )
+        for shard in self.shards:
+            _require_inside(shard["name"], one_folder=self.kind in SETS)
         if self.shards and sum(shard["rows"] for shard in self.shards) != self.rows_out:
             raise ValueError(f"{self.rows_out} rows out, but the shards hold another number")
+
+
+def _require_inside(name: str, *, one_folder: bool) -> None:
+    """ValueError for the name of a file that does not lie in the folder of its manifest."""
+    parts = name.split("/")
+    if "\\" in name or not {"", ".", ".."}.isdisjoint(parts) or (one_folder and len(parts) > 1):
+        raise ValueError(f"the file name {name!r} leads out of its folder")
 
 
 def utc_now() -> str:
@@ -109,64 +91,9 @@ def is_finished(directory: epath.PathLike) -> bool:
 
 def write_manifest(directory: epath.PathLike, manifest: Manifest) -> None:
     """Declares `directory` finished; nothing may be written there afterwards."""
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
+    values = seal(as_json(dataclasses.asdict(manifest)), FREE)
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
     write_text(epath.Path(directory) / MANIFEST_NAME, text + "\n")
-
-
-def describe_shard(path: epath.PathLike) -> ShardDescription:
-    """The description of a shard, all of which is read.
-
-    ValueError where rows do not ascend; UserError where it is missing or damaged.
-    """
-    path, content, rows, first, last = epath.Path(path), 0, 0, None, None
-    for row in read_shard(path):
-        if last is not None and row.row <= last:
-            raise ValueError(f"{path}: row {row.row} comes after row {last}")
-        content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
-        rows, first, last = rows + 1, row.row if first is None else first, row.row
-    return ShardDescription(
-        name=path.name,
-        rows=rows,
-        sha256=file_sha256(path),
-        first=first,
-        last=last,
-        content=f"{content % _HASHES:064x}",
-    )
-
-
-def finish_dataset(
-    directory: epath.PathLike,
-    provenance: Provenance,
-    *,
-    shards: Sequence[ShardDescription],
-    rows_in: int,
-    dropped: Mapping[str, int],
-) -> Manifest:
-    """Checks that no row is lost or doubled, and writes the manifest.
-
-    `shards` are in the order of their rows. `rows_in` counts the rows of the set this one was made from.
-    ValueError where rows do not ascend or do not add up.
-    """
-    ends = [(s["name"], s["first"], s["last"]) for s in shards]
-    filled = [(name, first, last) for name, first, last in ends if first is not None and last is not None]
-    for (_, _, before), (name, first, _) in itertools.pairwise(filled):
-        if first <= before:
-            raise ValueError(f"{name}: row {first} comes after row {before}")
-    content = sum(int(shard["content"], 16) for shard in shards) % _HASHES
-    manifest = Manifest(
-        kind=provenance.kind,
-        content_hash=f"{content:064x}",
-        rows_in=rows_in,
-        rows_out=sum(shard["rows"] for shard in shards),
-        dropped=dict(dropped),
-        shards=[ShardEntry(name=s["name"], rows=s["rows"], sha256=s["sha256"]) for s in shards],
-        fingerprints=dict(provenance.fingerprints),
-        options=as_json(dict(provenance.options)),
-        seed=provenance.seed,
-        created=utc_now(),
-    )
-    write_manifest(directory, manifest)
-    return manifest
 
 
 def load_manifest(
@@ -190,7 +117,7 @@ def load_manifest(
             that = "use that one" if name != "vocabulary" else "prepare a workdir with that one (vocab.path)"
             raise UserError(
                 f"{directory} was made from {name} {found}, but {name} {wanted} is in use; "
-                f"{that}, or make the set again in a new folder (`{_MAKERS[manifest.kind]}`)."
+                f"{that}, or make the set again in a new folder (`{MAKERS[manifest.kind]}`)."
             )
     if verify_shards:
         verify_files(directory, manifest.shards)
@@ -216,33 +143,9 @@ def _require_kind(directory: epath.Path, kind: str, kinds: Collection[str]) -> N
     raise UserError(f"{directory} is {found}{also}; name {wanted}.")
 
 
-def read_dataset(directory: epath.PathLike, manifest: Manifest | None = None) -> Iterator[Row]:
-    """All rows of a finished data set in ascending order, record checksums verified."""
-    directory = epath.Path(directory)
-    manifest = manifest or load_manifest(directory, verify_shards=False, kinds=SETS)
-    for shard in manifest.shards:
-        rows = 0
-        for row in read_shard(directory / shard["name"]):
-            yield row
-            rows += 1
-        if rows != shard["rows"]:
-            raise UserError(
-                f"{directory / shard['name']} has {rows} rows, its manifest says {shard['rows']}; "
-                f"restore the file, or delete {directory} and run `{_MAKERS[manifest.kind]}`."
-            )
-
-
-def _content_bytes(row: Row) -> bytes:
-    """Row id, number of targets, then length and tokens of the source and of every target."""
-    parts = [struct.pack("<qI", row.row, len(row.targets))]
-    for tokens in (row.source, *row.targets):
-        parts += [struct.pack("<I", len(tokens)), tokens.astype("<i4").tobytes()]
-    return b"".join(parts)
-
-
-def file_sha256(path: epath.Path) -> str:
+def file_sha256(path: epath.PathLike) -> str:
     """The hash of a file, as manifests hold it."""
-    with path.open("rb") as file:
+    with epath.Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -262,21 +165,25 @@ def _parse(path: epath.Path) -> Manifest:
             f"{path.parent} is unfinished or not a data set (no {path.name}); "
             "run the command that makes it: emnat prepare, train, distill, select, or em for all."
         )
+    mend = f"restore it, or delete {path.parent} and make it again."
     try:
         fields = json.loads(path.read_bytes())
-        newer = fields["schema_version"] > SCHEMA_VERSION
-    except (ValueError, KeyError, TypeError) as error:
+        version = fields["schema_version"]
+        if version <= SCHEMA_VERSION:
+            is_sealed = version > 1 or CHECKSUM in fields  # manifests had no checksum before
+            fields = unseal(fields, FREE) if is_sealed else fields
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({_reason(error)}); {mend}") from error
+    if version > SCHEMA_VERSION:
         raise UserError(
-            f"{path} is damaged; restore it, or delete {path.parent} and make it again."
-        ) from error
-    if newer:
-        raise UserError(
-            f"{path} has schema version {fields['schema_version']}, "
+            f"{path} has schema version {version}, "
             f"this emnat_jax reads up to {SCHEMA_VERSION}; update the package."
         )
     try:
-        return Manifest(**fields)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}); restore it, or delete {path.parent} and make it again."
-        ) from error
+        return from_json(Manifest, fields, str(path), mend)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {mend}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ValueError) else "it does not have the fields of a manifest"

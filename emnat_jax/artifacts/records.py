@@ -23,6 +23,7 @@ of candidates. The rows of a file ascend by `row`.
 
 import dataclasses
 import functools
+import hashlib
 import heapq
 import itertools
 import struct
@@ -86,12 +87,13 @@ def overlay(*sets: Iterable[Row]) -> Iterator[Row]:
     return (next(same) for _, same in itertools.groupby(rows, key=lambda row: row.row))
 
 
-def read_shard(path: epath.PathLike) -> Iterator[Row]:
+def read_shard(path: epath.PathLike, sha256: str | None = None) -> Iterator[Row]:
     """The rows of a file in order, every checksum verified.
 
-    Raises UserError naming the file and the record where it is missing, cut off or damaged.
+    Raises UserError naming the file and the record where it is missing, cut off or damaged, and after the
+    last row where `sha256` is given and the file has another.
     """
-    for number, example in enumerate(read_examples(path)):
+    for number, example in enumerate(read_examples(path, sha256)):
         try:
             yield _from_example(example)
         except (KeyError, IndexError, ValueError) as error:
@@ -100,11 +102,11 @@ def read_shard(path: epath.PathLike) -> Iterator[Row]:
             ) from error
 
 
-def read_examples(path: epath.PathLike) -> Iterator[Any]:
+def read_examples(path: epath.PathLike, sha256: str | None = None) -> Iterator[Any]:
     """The `tf.train.Example` messages of any TFRecord file, checksums verified; errors as read_shard."""
     from google.protobuf.message import DecodeError
 
-    for number, payload in enumerate(_read_payloads(epath.Path(path))):
+    for number, payload in enumerate(_read_payloads(epath.Path(path), sha256)):
         try:
             yield _example_class().FromString(payload)
         except DecodeError as error:
@@ -116,20 +118,41 @@ def features_of(example: Any) -> dict[str, Any]:
     return {entry.key: entry.value for entry in example.features.feature}
 
 
-def _read_payloads(path: epath.Path) -> Iterator[bytes]:
+class _Hashed:
+    """A file of so many bytes that is hashed as it is read."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self._file, self._left, self._sha256 = file, size, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, or what is left: a length that somebody made up asks for no memory."""
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        self._sha256.update(data)
+        return data
+
+    def sha256(self) -> str:
+        """Of what was read."""
+        return self._sha256.hexdigest()
+
+
+def _read_payloads(path: epath.Path, sha256: str | None) -> Iterator[bytes]:
     try:
         file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from error
     with file:
+        hashed = _Hashed(file, path.stat().length)
         for number in itertools.count():
-            header = file.read(_HEADER.size)
+            header = hashed.read(_HEADER.size)
             if not header:
-                return
-            yield _read_payload(file, header, path, number)
+                break
+            yield _read_payload(hashed, header, path, number)
+    if sha256 not in (None, hashed.sha256()):
+        raise UserError(f"{path} is another file than the one that its manifest names; {_REMEDY}.")
 
 
-def _read_payload(file: BinaryIO, header: bytes, path: epath.Path, number: int) -> bytes:
+def _read_payload(file: _Hashed, header: bytes, path: epath.Path, number: int) -> bytes:
     if len(header) < _HEADER.size:
         raise UserError(f"{path}: record {number} is cut off; {_REMEDY}.")
     length, checksum = _HEADER.unpack(header)

@@ -2,25 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 CHECKSUM = "checksum"
 
 
-def seal(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with their checksum; TypeError for what JSON does not hold."""
-    return {**values, CHECKSUM: digest(values)}
+def seal(values: Mapping[str, Any], free: Collection[str] = ()) -> dict[str, Any]:
+    """The values with their checksum, which leaves out those of `free`.
+
+    TypeError for what JSON does not hold.
+    """
+    return {**values, CHECKSUM: digest(_without(values, free))}
 
 
-def unseal(sealed: Any) -> dict[str, Any]:
+def unseal(sealed: Any, free: Collection[str] = ()) -> dict[str, Any]:
     """The values that `seal` was given, as JSON gives them back; ValueError where they are others."""
     if not isinstance(sealed, dict):
         raise ValueError("it is not an object")
-    values = {name: value for name, value in sealed.items() if name != CHECKSUM}
-    if sealed.get(CHECKSUM) != digest(values):
-        raise ValueError("it was changed after it was written: its checksum is another")
+    values = _without(sealed, (CHECKSUM,))
+    if sealed.get(CHECKSUM) != digest(_without(values, free)):
+        raise ValueError("it was changed after it was written, its checksum is another")
     return values
+
+
+def _without(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def digest(values: Any) -> str:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts.atomic import write_text
-from emnat_jax.artifacts.manifest import ShardDescription, describe_shard, file_sha256
+from emnat_jax.artifacts.dataset import ShardDescription, describe_shard
+from emnat_jax.artifacts.manifest import file_sha256
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.artifacts.sealed import digest, seal, unseal
 from emnat_jax.config.convert import differences

@@ -93,7 +93,7 @@ def _of_workdir(
     work: Workspace, args: argparse.Namespace, threads: int, say: Callable[[str], None]
 ) -> tuple[list[System], Sample]:
     from emnat_jax.artifacts import paths
-    from emnat_jax.artifacts.manifest import read_dataset
+    from emnat_jax.artifacts.dataset import read_dataset
     from emnat_jax.data.pairs import make_pairs
     from emnat_jax.evaluation.metrics import require_metrics
     from emnat_jax.profiling.open_systems import Opener, open_systems

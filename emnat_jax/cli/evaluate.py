@@ -145,7 +145,7 @@ def _remark(text: str) -> None:
 
 def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | None:
     """The scores of a model's translations; None in other processes than the first, which lend devices."""
-    from emnat_jax.artifacts.manifest import read_dataset
+    from emnat_jax.artifacts.dataset import read_dataset
     from emnat_jax.em.evaluate import EvaluationOptions, score_lines
     from emnat_jax.inference.long_lines import LongLines
 

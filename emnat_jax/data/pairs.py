@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
 from emnat_jax.artifacts.records import Row
 from emnat_jax.tokens import NEG_INF, is_impossible
 

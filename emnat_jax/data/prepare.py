@@ -15,14 +15,8 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import (
-    Manifest,
-    Provenance,
-    describe_shard,
-    finish_dataset,
-    is_finished,
-    load_manifest,
-)
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest
 from emnat_jax.artifacts.records import shard_name, write_shard
 from emnat_jax.artifacts.shards import delete_shards, forget_plan, keep_shards_of
 from emnat_jax.config import TASKS, Config, DataConfig

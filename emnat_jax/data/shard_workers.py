@@ -8,13 +8,8 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts.as_json import as_json
-from emnat_jax.artifacts.manifest import (
-    Manifest,
-    Provenance,
-    finish_dataset,
-    is_finished,
-    load_manifest,
-)
+from emnat_jax.artifacts.dataset import Provenance, finish_dataset
+from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest
 from emnat_jax.artifacts.shards import (
     UnfinishedSet,
     forget_plan,

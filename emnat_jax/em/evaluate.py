@@ -9,7 +9,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_lines, write_text
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import ROLES, TASKS, Config, Scoring
 from emnat_jax.data.corpora import find_file

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import is_finished, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.shortlist import make_shortlist
 from emnat_jax.em.workdir import Workspace

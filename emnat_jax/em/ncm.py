@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.data.pairs import Pairs, make_pairs
 from emnat_jax.evaluation.multimodality import normalised_multimodality, total_correlation

@@ -7,8 +7,9 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.journal import read_journal
-from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest, read_dataset
+from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
 from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.prepare import set_names
 from emnat_jax.em.effects import effects_of_rounds

@@ -5,7 +5,7 @@ import contextlib
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references

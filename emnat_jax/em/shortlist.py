@@ -8,7 +8,8 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import SETS, is_finished, load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import SETS, is_finished, load_manifest
 from emnat_jax.artifacts.records import Row, overlay
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError

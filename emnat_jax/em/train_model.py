@@ -8,7 +8,8 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import SETS, Manifest, is_finished, load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import SETS, Manifest, is_finished, load_manifest
 from emnat_jax.artifacts.records import overlay
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import Scoring, TrainConfig
 from emnat_jax.data.pairs import Pairs, make_pairs

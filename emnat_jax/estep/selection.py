@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
+from emnat_jax.artifacts.dataset import Provenance
+from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
 from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.config import RULES, Scoring, SelectConfig

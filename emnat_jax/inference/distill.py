@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import SETS, Manifest, Provenance, load_manifest
+from emnat_jax.artifacts.dataset import Provenance
+from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
 from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.data.folds import Fold

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import Config, DataConfig, MeshConfig, ModelSpec, SelectConfig, TrainConfig, VocabConfig
 from emnat_jax.data.batches import BatchStream

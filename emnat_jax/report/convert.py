@@ -79,11 +79,18 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
         return _one_of(value, typing.get_args(hint), name)
     if hint in _OPTIONS:
         return from_dict(_a(dict, value, name), hint, f"{name}.")
+    if hint is Any:
+        return value
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _record(_a(dict, value, name), hint, name)
+    if typing.is_typeddict(hint):
+        return _entry(_a(dict, value, name), typing.get_type_hints(hint), name)
     if origin is dict:
         item = typing.get_args(hint)[1]
         return {key: _typed(part, item, f"{name}.{key}") for key, part in _a(dict, value, name).items()}
+    if origin is list:
+        item = typing.get_args(hint)[0]
+        return [_typed(part, item, f"{name}[{i}]") for i, part in enumerate(_a(list, value, name))]
     if origin is tuple:
         return _tuple(_a(list, value, name), typing.get_args(hint), name)
     if hint is float and type(value) is int:
@@ -101,6 +108,13 @@ def _record(values: dict[str, Any], cls: type, name: str) -> Any:
         if key not in values and field.default is dataclasses.MISSING:
             raise _Mismatch(f"{name}{dot}{key} is missing")
     return cls(**{key: _typed(value, hints[key], f"{name}{dot}{key}") for key, value in values.items()})
+
+
+def _entry(values: dict[str, Any], hints: dict[str, Any], name: str) -> dict[str, Any]:
+    """A dict with exactly these keys."""
+    for key in values.keys() ^ hints.keys():
+        raise _Mismatch(f"{name}.{key} is {'missing' if key in hints else 'no field of it'}")
+    return {key: _typed(value, hints[key], f"{name}.{key}") for key, value in values.items()}
 
 
 def _tuple(values: list[Any], items: tuple[Any, ...], name: str) -> tuple[Any, ...]:

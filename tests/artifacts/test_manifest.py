@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import struct
@@ -5,21 +6,22 @@ import struct
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import (
-    describe_shard,
-    is_finished,
-    load_manifest,
-    read_dataset,
-    write_manifest,
-)
+from emnat_jax.artifacts.dataset import describe_shard, read_dataset
+from emnat_jax.artifacts.manifest import file_sha256, is_finished, load_manifest, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.artifacts.sealed import seal
 from emnat_jax.errors import UserError
 from tests.data.rows import random_rows, tokens, write_dataset
 
+OUTSIDE = ("../victim", "/etc/passwd", "deeper/part", "a/../../b", "..\\b", "", ".", "..")
+
 
 def edit(directory, **changes):
+    """Another manifest, with the checksum that belongs to it."""
     path = directory / "MANIFEST.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    values = json.loads(path.read_text()) | changes
+    del values["checksum"]
+    path.write_text(json.dumps(seal(values, free=("created",))))
 
 
 def test_a_manifest_read_is_the_manifest_written(tmp_path):
@@ -104,6 +106,9 @@ def test_damaged_and_missing_shards_are_named(tmp_path):
     with pytest.raises(UserError, match="part-00001-of-00002.tfrecord is missing"):
         load_manifest(tmp_path)
     write_shard(shard, random_rows(2, first=3))
+    with pytest.raises(UserError, match="part-00001-of-00002.tfrecord is another file than the one that its"):
+        list(read_dataset(tmp_path))
+    edit(tmp_path, shards=[*manifest.shards[:1], manifest.shards[1] | {"sha256": file_sha256(shard)}])
     with pytest.raises(UserError, match="part-00001-of-00002.tfrecord has 2 rows, its manifest says 3"):
         list(read_dataset(tmp_path))
 
@@ -113,19 +118,57 @@ def test_wrong_row_counts_unknown_schemas_and_broken_text_are_the_users_error(tm
     text = (tmp_path / "MANIFEST.json").read_text()
     shards = json.loads(text)["shards"]
     for changes, message in [
-        ({"rows_out": 3}, "damaged"),
-        ({"shards": shards[:1]}, "damaged"),
-        ({"kind": "poem"}, "damaged"),
-        ({"surprise": 1}, "damaged"),
-        ({"schema_version": 2}, "schema version 2"),
+        ({"rows_out": 3}, "4 rows in, 3 out"),
+        ({"shards": shards[:1]}, "the shards hold another number"),
+        ({"kind": "poem"}, "kind='poem' is none of"),
+        ({"kind": [1]}, "kind is .1., not a text"),
+        ({"surprise": 1}, "surprise is no field"),
+        ({"dropped": 3}, "dropped is 3, not an object"),
+        ({"dropped": {"empty": "2"}}, "dropped.empty is '2', not a whole number"),
+        ({"fingerprints": {"vocabulary": 1}}, "fingerprints.vocabulary is 1, not a text"),
+        ({"shards": None}, "shards is None, not a list"),
+        ({"shards": [{"name": "part"}]}, r"shards.0.\.(rows|sha256) is missing"),
+        ({"schema_version": 3}, "schema version 3"),
+        ({"schema_version": "2"}, "does not have the fields of a manifest"),
+        *(({"shards": [shards[0] | {"name": name}, shards[1]]}, "leads out of") for name in OUTSIDE),
     ]:
         edit(tmp_path, **changes)
         with pytest.raises(UserError, match=message):
             load_manifest(tmp_path)
         (tmp_path / "MANIFEST.json").write_text(text)
     load_manifest(tmp_path)
-    (tmp_path / "MANIFEST.json").write_text(text[: len(text) // 2])
-    with pytest.raises(UserError, match="damaged"):
+    for damaged in (text[: len(text) // 2], "", "[]", "null", "[" * 9_999):
+        (tmp_path / "MANIFEST.json").write_text(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            load_manifest(tmp_path)
+
+
+def test_no_changed_byte_of_a_manifest_goes_unnoticed(tmp_path):
+    manifest = write_dataset(tmp_path, random_rows(4), shards=2, options={"norm": "pre", "step": 12})
+    path, noticed = tmp_path / "MANIFEST.json", 0
+    good = path.read_bytes()
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        try:
+            found = load_manifest(tmp_path, verify_shards=False)
+            # The date is nothing that anybody asks for, and white space is none of the values.
+            assert dataclasses.replace(found, created="") == dataclasses.replace(manifest, created="")
+        except UserError:
+            noticed += 1
+    assert noticed > 0.8 * len(good)
+
+
+def test_a_manifest_of_before_needs_no_checksum(tmp_path):
+    manifest = write_dataset(tmp_path, random_rows(4))
+    values = json.loads((tmp_path / "MANIFEST.json").read_text()) | {"schema_version": 1}
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="its checksum is another"):
+        load_manifest(tmp_path)
+    del values["checksum"]
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(values))
+    assert load_manifest(tmp_path) == dataclasses.replace(manifest, schema_version=1)
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(values | {"schema_version": 2}))
+    with pytest.raises(UserError, match="its checksum is another"):
         load_manifest(tmp_path)
 
 

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import struct
 
@@ -110,6 +111,24 @@ def test_a_cut_file_is_found_unless_cut_between_records(tmp_path):
         path.write_bytes(good[:size])
         with pytest.raises(UserError, match="part: record 0 is cut off"):
             list(read_shard(path))
+
+
+@pytest.mark.parametrize("length", [2**40, 2**63, 2**64 - 1])
+def test_a_made_up_length_asks_for_no_memory(tmp_path, length):
+    header = struct.pack("<Q", length)
+    (tmp_path / "part").write_bytes(header + masked(header) + b"abc")
+    with pytest.raises(UserError, match="part: record 0 is cut off"):
+        list(read_shard(tmp_path / "part"))
+
+
+def test_another_file_than_the_expected_is_named_after_its_last_row(tmp_path):
+    rows, path = random_rows(3), tmp_path / "part"
+    write_shard(path, rows)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(list(read_shard(path, sha256))) == 3
+    write_shard(path, rows[:2])
+    with pytest.raises(UserError, match="part is another file than the one that its manifest names"):
+        list(read_shard(path, sha256))
 
 
 def test_a_missing_file_and_a_foreign_record_are_the_users_error(tmp_path):

@@ -9,7 +9,7 @@ from unittest.mock import ANY
 import pytest
 import sacrebleu
 
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.cli import benchmark
 from emnat_jax.config import MeshConfig
 from emnat_jax.errors import UserError

@@ -7,7 +7,7 @@ import sys
 import pytest
 import sacrebleu
 
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.cli.main import COMMANDS, main
 from tests.cli.commands import error_of, run
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emnat_jax.artifacts.manifest import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import VocabConfig
 from emnat_jax.data.vocab_training import train_vocabulary

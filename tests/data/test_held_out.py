@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from emnat_jax.artifacts.manifest import is_finished, load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.config import Config, DataConfig, VocabConfig
 from emnat_jax.data.held_out import HeldOut, _hash
 from emnat_jax.data.prepare import prepare

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from emnat_jax.artifacts import shards
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
 from emnat_jax.data import prepare as prepare_module
 from emnat_jax.data import workdir_vocabulary

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import VocabConfig
 from emnat_jax.data import prepare as prepare_module
 from emnat_jax.data.prepare import prepare

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.config import TASKS, Config, DataConfig
 from emnat_jax.config.convert import from_dict, to_dict

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from etils import epath
 
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.stages.begun import begin

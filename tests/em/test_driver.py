@@ -7,8 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.journal import exclusive, read_journal
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import MeshConfig, SelectConfig
 from emnat_jax.data.pairs import load_pairs
 from emnat_jax.em.driver import rebuild_report

@@ -8,7 +8,7 @@ import chex
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.pairs import load_pairs
 from emnat_jax.em.evaluate import (

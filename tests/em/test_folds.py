@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from emnat_jax.artifacts.manifest import (
-    Provenance,
-    describe_shard,
-    finish_dataset,
-    load_manifest,
-    read_dataset,
-)
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset, read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.config.convert import to_dict

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import SelectConfig
 from emnat_jax.inference.distill import add_score_columns, distill
 from tests.em.runs import round_model, run_em, small_config, workspace

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from emnat_jax.artifacts.manifest import is_finished, load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
 from emnat_jax.data.modes import generate
 from emnat_jax.em.plan import make_plan

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import EMConfig, MeshConfig
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.signature import signatures

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from emnat_jax.artifacts.manifest import MANIFEST_NAME, load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import MANIFEST_NAME, load_manifest
 from emnat_jax.artifacts.saved_config import write_config
 from emnat_jax.config import Config, CTCOptions, DAGOptions, GLATOptions, ModelConfig, VanillaOptions
 from emnat_jax.data.pairs import make_pairs

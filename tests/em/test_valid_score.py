@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import Config
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.em.ncm import outputs_as_targets

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emnat_jax.artifacts.manifest import Provenance, describe_shard, finish_dataset, read_dataset
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset, read_dataset
 from emnat_jax.artifacts.records import REFERENCE, Row, shard_name, write_shard
 from emnat_jax.config import SelectConfig
 from emnat_jax.data.shard_workers import ShardWorkers

@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from emnat_jax.artifacts.manifest import (
-    Provenance,
-    describe_shard,
-    finish_dataset,
-    load_manifest,
-    read_dataset,
-)
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset, read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, Scoring, SelectConfig
 from emnat_jax.data.batches import BatchStream

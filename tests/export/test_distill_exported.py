@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import emnat_jax as em
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.export.ctranslate2_runtime import CTranslate2Translator

@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 
 import emnat_jax as em
-from emnat_jax.artifacts.manifest import load_manifest, read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import FAMILIES, Config
 from emnat_jax.em.export import export_sample
 from emnat_jax.em.open_model import open_model

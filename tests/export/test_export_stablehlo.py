@@ -8,7 +8,7 @@ import jaxtyping
 import pytest
 
 import emnat_jax as em
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.errors import UserError
 from emnat_jax.export.load import OPENERS
 from emnat_jax.export.make import _MAKERS

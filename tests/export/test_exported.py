@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import emnat_jax as em
-from emnat_jax.artifacts.manifest import read_dataset
+from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import Scoring
 from emnat_jax.errors import UserError
 from emnat_jax.export import make

@@ -7,13 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from emnat_jax.artifacts.manifest import (
-    Manifest,
-    Provenance,
-    describe_shard,
-    finish_dataset,
-    write_manifest,
-)
+from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.manifest import Manifest, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, EvaluationConfig
 from emnat_jax.config.convert import to_dict
