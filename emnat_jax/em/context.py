@@ -17,8 +17,8 @@ from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.runtime.mesh import Layout, data_part, make_layout
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
-from emnat_jax.training.loop import load_params
-from emnat_jax.training.manifest import load_model_manifest
+from emnat_jax.training.manifest import load_model_manifest, weights_of
+from emnat_jax.training.weights import load_params
 
 # Options under `data` that name files and folders. The text in them is what counts, and it may be moved.
 PLACES = (
@@ -131,7 +131,7 @@ class Context:
         """A finished model, for batches of these widths; `change` may alter how it decodes."""
         manifest, model = load_model_manifest(directory, self.vocabulary.fingerprint, change)
         functions = self.compiled(model, buckets)
-        params = load_params(epath.Path(directory), functions.family, self.layout)
+        params = load_params(directory, functions.family, self.layout, weights_of(manifest))
         return TrainedModel(
             functions, params, self.vocabulary, manifest.content_hash, made_of=manifest.fingerprints
         )

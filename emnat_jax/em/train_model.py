@@ -8,9 +8,11 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.manifest import SETS, Manifest, is_finished, load_manifest
 from emnat_jax.artifacts.records import overlay
+from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.batches import BatchStream, sequential_batches
@@ -84,7 +86,7 @@ def train_model(
         return load_manifest(output)
     pairs = _training_pairs(options, sets, lambda text: context.log(f"{label}: {text}"))
     run = _run_of(context, options, pairs, others, output, label)
-    result = fit(dataclasses.replace(run, remedy=remedy))
+    result = fit(dataclasses.replace(run, remedy=remedy, made_from=digest(as_json(made_from))))
     finish = functools.partial(
         finish_model,
         output,

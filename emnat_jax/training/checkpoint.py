@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.state import TrainState
@@ -29,6 +29,7 @@ from emnat_jax.types import Params
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
 ITEMS = ("state", "metadata")
+MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 
 class Damaged(Exception):
@@ -160,32 +161,32 @@ def saved_steps(directory: str | os.PathLike) -> list[int]:
         return sorted(manager.all_steps())
 
 
-def read_metadata(directory: str | os.PathLike) -> dict | None:
-    """The metadata saved with the latest checkpoint; None where there is no checkpoint."""
+def read_metadata(directory: str | os.PathLike, step: int) -> dict:
+    """The metadata that were saved with a checkpoint; UserError where it is lost or damaged."""
     with _reader(directory) as manager:
-        step = manager.latest_step()
-        return (
-            None
-            if step is None
-            else _or_user_error(directory, lambda: _read_metadata(manager, step)["metadata"])
-        )
+        path = _existing(directory, manager, step)
+        return _or_user_error(path, lambda: _read_metadata(manager, step)["metadata"])
 
 
-def restore_params(directory: str | os.PathLike, abstract: Params, step: int | None = None) -> Params:
+def restore_params(directory: str | os.PathLike, abstract: Params, step: int) -> Params:
     """Only the parameters to decode with (the average where there is one) of one checkpoint.
 
-    `abstract` are their shapes, types and shardings; `step=None` is the latest. Raises UserError
-    when there is no such checkpoint or it is damaged.
+    `abstract` are their shapes, types and shardings. Raises UserError where it is lost or damaged.
     """
     with _reader(directory) as manager:
-        steps = sorted(manager.all_steps())
-        chosen = steps[-1] if step is None and steps else step
-        if chosen is None or chosen not in steps:
-            raise UserError(
-                f"{absolute(directory)} holds no checkpoint{'' if step is None else f' of step {step}'}."
-            )
-        path = f"{absolute(directory)}/{chosen}"
-        return _or_user_error(path, lambda: _restore_part(manager, path, chosen, abstract))
+        path = _existing(directory, manager, step)
+        return _or_user_error(path, lambda: _restore_part(manager, path, step, abstract))
+
+
+def _existing(directory: str | os.PathLike, manager: ocp.CheckpointManager, step: int) -> str:
+    """The path of a checkpoint; UserError where there is none."""
+    folder = absolute(directory)
+    require(
+        step in manager.all_steps(),
+        f"{folder} has lost the checkpoint after step {step}; restore it, or run `emnat em`, which trains "
+        f"it again, or delete {folder.parent} and train the model again.",
+    )
+    return f"{folder}/{step}"
 
 
 def _restore_part(manager: ocp.CheckpointManager, path: str, step: int, abstract: Params) -> Params:

@@ -5,13 +5,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
-from etils import epath
 
-from emnat_jax.artifacts import paths
 from emnat_jax.config import TrainConfig
 from emnat_jax.errors import UserError, require
-from emnat_jax.training.checkpoint import restore_params
-from emnat_jax.training.loop_state import Evaluated, LoopState
+from emnat_jax.training.loop_state import Evaluated
 from emnat_jax.training.metrics import Sums, means, merge
 from emnat_jax.training.step import EvalStep
 from emnat_jax.types import Batch, Params
@@ -83,17 +80,3 @@ def look_at_valid(
         return Evaluated(step, loss, loss, -loss), values
     value = score.measure(params)
     return Evaluated(step, loss, value, score.rank(value)), values | {f"valid_{score.name}": value}
-
-
-def chosen_params(directory: epath.PathLike, abstract: Params, loop_state: LoopState) -> Params:
-    """The mean of the parameters of the best evaluations, or those of the latest checkpoint without any."""
-    folder, steps = checkpoints_in(directory), loop_state.kept
-    total = restore_params(folder, abstract, steps[0] if steps else None)
-    for step in steps[1:]:
-        total = jax.tree.map(jax.numpy.add, total, restore_params(folder, abstract, step))
-    return jax.tree.map(lambda leaf: leaf / len(steps), total) if len(steps) > 1 else total
-
-
-def checkpoints_in(directory: epath.PathLike) -> epath.Path:
-    """Where a run keeps its checkpoints."""
-    return epath.Path(directory) / paths.CHECKPOINTS

@@ -15,17 +15,16 @@ import optax
 from etils import epath
 
 from emnat_jax.config import TrainConfig
+from emnat_jax.errors import require
 from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout, to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log, Progress
-from emnat_jax.training.checkpoint import Checkpoints, fingerprint, read_metadata, saved_steps
+from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints, fingerprint
 from emnat_jax.training.choice import (
     Chosen,
     ValidScore,
-    checkpoints_in,
-    chosen_params,
     look_at_valid,
     require_valid_split,
 )
@@ -34,13 +33,13 @@ from emnat_jax.training.metrics import MetricsWriter, means, merge, require_fini
 from emnat_jax.training.optimizer import make_optimizer, make_schedule
 from emnat_jax.training.state import (
     TrainState,
-    abstract_params,
     abstract_state,
     inference_params,
     initial_state,
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
+from emnat_jax.training.weights import Weights, checkpoints_in, mean_params
 from emnat_jax.types import Batch, Key, Params
 
 
@@ -77,6 +76,7 @@ class TrainingRun:
     name: str = "train"  # in messages and in the progress bar
     option_group: str = "train"  # that `config` comes from, for messages
     remedy: str = "lower the learning rate and train again"  # for a loss that is not finite
+    made_from: str = ""  # identifies data and options: checkpoints of another run are refused
     processes: Processes = dataclasses.field(default_factory=Processes)
     log: Log = print
 
@@ -90,6 +90,11 @@ class FitResult:
     valid_loss: float | None  # theirs, in nats a token; None without a valid split
     fingerprint: str  # of params
     chosen: Chosen | None = None  # None: the last ones
+
+    @property
+    def weights(self) -> Weights:
+        """Where `params` are, for `load_params`."""
+        return Weights(self.chosen.steps if self.chosen else (self.step,), self.fingerprint)
 
 
 class _Context(NamedTuple):
@@ -146,16 +151,6 @@ def fit(run: TrainingRun) -> FitResult:
         return _result(run, eval_step, abstract.params, state, loop_state)
 
 
-def load_params(directory: epath.PathLike, family: Family, layout: Layout) -> Params:
-    """The parameters that `fit` returned for `directory`, read from its checkpoints.
-
-    Raises UserError when there are none or they are damaged.
-    """
-    folder = checkpoints_in(directory)
-    loop_state = LoopState.of(read_metadata(folder) or {}).without_lost_best(saved_steps(folder))
-    return chosen_params(directory, abstract_params(family, layout), loop_state)
-
-
 def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
     config, loss = run.config, run.family.loss
     return make_train_step(
@@ -180,6 +175,11 @@ def _resume(
     if restored is None:
         return None
     state, metadata = restored
+    require(
+        metadata.pop(MADE_FROM, run.made_from) == run.made_from,
+        f"{checkpoints_in(run.directory)} holds the checkpoints of another training (other data or options); "
+        f"restore its own, or delete {run.directory} to train from the start.",
+    )
     loop_state = LoopState.of(metadata).without_lost_best(checkpoints.steps())
     if loop_state.position is not None:
         run.stream.restore(loop_state.position)
@@ -267,7 +267,7 @@ def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:
     """Saves a checkpoint of this step, unless there is one."""
     if loop_state.step not in context.checkpoints.steps():
         context.writer.sync()
-        metadata = dataclasses.asdict(loop_state)
+        metadata = {**dataclasses.asdict(loop_state), MADE_FROM: context.run.made_from}
         context.checkpoints.save(loop_state.step, state, metadata, keep=loop_state.kept)
 
 
@@ -289,7 +289,7 @@ def _result(
     if by is None or not best:
         params = inference_params(state)
         return FitResult(params, loop_state.step, loop_state.valid_loss, fingerprint(params))
-    params, step = chosen_params(run.directory, abstract, loop_state), loop_state.kept[-1]
+    params, step = mean_params(run.directory, abstract, loop_state.kept), loop_state.kept[-1]
     found = best[0]
     if len(best) > 1:
         found, _ = _look_at_valid(run, eval_step, params, step)

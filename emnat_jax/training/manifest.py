@@ -5,10 +5,19 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from emnat_jax.artifacts.manifest import MODEL, Manifest, load_manifest, utc_now, write_manifest
+from emnat_jax.artifacts.manifest import (
+    MANIFEST_NAME,
+    MODEL,
+    Manifest,
+    load_manifest,
+    utc_now,
+    write_manifest,
+)
 from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.config.convert import from_dict, to_dict
+from emnat_jax.errors import UserError
 from emnat_jax.training.loop import FitResult
+from emnat_jax.training.weights import Weights
 
 
 class Tried(NamedTuple):
@@ -82,6 +91,12 @@ def finish_model(
     write_manifest(directory, manifest)
 
 
+def weights_of(manifest: Manifest) -> Weights:
+    """Where the weights of a finished model are."""
+    chosen = manifest.options.get("chosen")
+    return Weights(tuple(chosen["steps"] if chosen else [manifest.options["step"]]), manifest.content_hash)
+
+
 def load_model_manifest(
     directory: epath.PathLike, vocabulary: str, change: Callable[[ModelSpec], ModelSpec] | None = None
 ) -> tuple[Manifest, ModelSpec]:
@@ -91,7 +106,15 @@ def load_model_manifest(
     Raises UserError when it is unfinished or was trained with another vocabulary.
     """
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary}, kinds=(MODEL,))
-    model = from_dict(manifest.options["model"], ModelSpec, "model.")
+    try:
+        model = from_dict(manifest.options["model"], ModelSpec, "model.")
+        tuned = manifest.options.get("tuned_length")
+        length = TunedLength.of(tuned) if tuned else None
+        weights_of(manifest)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{epath.Path(directory) / MANIFEST_NAME} is damaged (it does not describe a model: {error!r}); "
+            f"restore it, or delete {directory} and train the model again."
+        ) from error
     model = change(model) if change else model
-    tuned = manifest.options.get("tuned_length")
-    return manifest, TunedLength.of(tuned).into(model) if tuned else model
+    return manifest, length.into(model) if length else model

@@ -62,17 +62,17 @@ def test_restores_the_same_bits_onto_any_mesh(tmp_path, sizes, ema):
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert fingerprint(restored) == fingerprint(state)
     assert restored.params["tokens"].sharding == abstract(layout, ema).params["tokens"].sharding
-    params = checkpoint.restore_params(tmp_path, abstract_params(FAMILY, layout))
+    params = checkpoint.restore_params(tmp_path, abstract_params(FAMILY, layout), 7)
     assert fingerprint(params) == fingerprint(state.ema if ema else state.params)
 
 
 def test_nothing_saved(tmp_path):
     with Checkpoints(tmp_path / "new") as checkpoints:
         assert checkpoints.restore(abstract()) is None
-    with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoint.restore_params(tmp_path / "new", abstract_params(FAMILY, runs.layout()))
+    with pytest.raises(UserError, match="new has lost the checkpoint after step 1"):
+        checkpoint.restore_params(tmp_path / "new", abstract_params(FAMILY, runs.layout()), 1)
     with pytest.raises(UserError, match="does not exist"):
-        checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()))
+        checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()), 1)
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
@@ -83,7 +83,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
     )
     named = r"checkpoint .*/1 is of another model.*\['slot'\] has shape None, expected \(8,\).*train again"
     with pytest.raises(UserError, match=named):
-        checkpoint.restore_params(tmp_path, abstract_params(wider, runs.layout()))
+        checkpoint.restore_params(tmp_path, abstract_params(wider, runs.layout()), 1)
     tx = make_optimizer(runs.OPTIM, 10, wider.axes)
     wanted = abstract_state(wider, tx, state_shardings(wider.axes, tx, runs.layout(), ema=True))
     with Checkpoints(tmp_path) as checkpoints:
@@ -143,7 +143,7 @@ def test_all_damaged_names_the_directory_and_deletes_nothing(tmp_path):
             checkpoints.restore(abstract(), lambda text: None)
         assert checkpoints.steps() == [1, 2]
     with pytest.raises(UserError, match=f"{tmp_path}/2 cannot be read"):
-        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()))
+        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 2)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax, on a broken file
@@ -170,7 +170,7 @@ def test_arrays_of_another_save_are_noticed(tmp_path):
     shutil.rmtree(tmp_path / "2" / "state")
     shutil.copytree(tmp_path / "1" / "state", tmp_path / "2" / "state")
     with pytest.raises(UserError, match="/2 cannot be read"):
-        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()))
+        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 2)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(abstract(), lambda text: None)[1] == {"number": 1}
 
@@ -192,7 +192,7 @@ def test_reading_disturbs_no_save_in_progress(tmp_path):
     save(tmp_path, [1])
     unfinished = tmp_path / "2.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "1", unfinished)
-    checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()))
+    checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 1)
     assert unfinished.exists()
 
 

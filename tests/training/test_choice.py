@@ -6,7 +6,7 @@ import pytest
 
 from emnat_jax.training.checkpoint import fingerprint
 from emnat_jax.training.choice import ValidScore
-from emnat_jax.training.loop import load_params
+from emnat_jax.training.weights import load_params
 from tests import tiny_family
 from tests.training import runs
 
@@ -40,7 +40,7 @@ def test_the_best_by_a_score_is_used(tmp_path, larger_is_better, best):
     assert [row["valid_mark"] for row in logged.values()] == [1.0, 3.0, 0.5, 2.0]
     assert result.valid_loss == logged[best]["valid_loss"]
     assert result.fingerprint == score.measure.seen[best // 2 - 1]
-    assert fingerprint(load_params(tmp_path, FAMILY, runs.layout())) == result.fingerprint
+    assert fingerprint(load_params(tmp_path, FAMILY, runs.layout(), result.weights)) == result.fingerprint
 
 
 def test_early_stopping_by_a_score(tmp_path):
@@ -65,7 +65,10 @@ def test_the_mean_of_the_best_is_used(tmp_path):
     np.testing.assert_allclose(
         result.valid_loss, loss / sum((batch.target != 0).sum() for batch in runs.VALID), rtol=1e-5
     )
-    assert fingerprint(load_params(tmp_path, FAMILY, runs.layout(4, fsdp=2))) == result.fingerprint
+    assert (
+        fingerprint(load_params(tmp_path, FAMILY, runs.layout(4, fsdp=2), result.weights))
+        == result.fingerprint
+    )
     assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [4, 8]
 
 

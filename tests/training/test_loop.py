@@ -15,7 +15,7 @@ import pytest
 from emnat_jax.errors import UserError
 from emnat_jax.training import loop
 from emnat_jax.training.checkpoint import fingerprint
-from emnat_jax.training.loop import load_params
+from emnat_jax.training.weights import load_params
 from emnat_jax.types import EOS, NUM_SPECIAL
 from tests import tiny_family
 from tests.training import runs, slow_run
@@ -106,7 +106,10 @@ def test_finished_run_returns_at_once(tmp_path, unbroken):
     again = runs.train(directory, stream=runs.BreakingStream(0))
     assert (again.fingerprint, again.step, again.valid_loss) == (result.fingerprint, 8, result.valid_loss)
     assert runs.lines(directory) == before
-    assert fingerprint(load_params(directory, FAMILY, runs.layout(4, fsdp=2))) == result.fingerprint
+    assert (
+        fingerprint(load_params(directory, FAMILY, runs.layout(4, fsdp=2), result.weights))
+        == result.fingerprint
+    )
 
 
 def test_damaged_latest_is_trained_again(tmp_path, unbroken):
@@ -199,7 +202,7 @@ def test_early_stopping_returns_the_best(tmp_path):
     assert result.fingerprint == same_steps.fingerprint
     again = runs.train(tmp_path, config, stream=runs.BreakingStream(0))
     assert again.fingerprint == result.fingerprint
-    assert fingerprint(load_params(tmp_path, FAMILY, runs.layout())) == result.fingerprint
+    assert fingerprint(load_params(tmp_path, FAMILY, runs.layout(), result.weights)) == result.fingerprint
 
 
 def test_warm_start(tmp_path, unbroken):
