@@ -30,11 +30,20 @@ def write_journal(directory: epath.PathLike, **fields: Any) -> None:
     append(path, ("\n" + line if cut_short else line).encode())
 
 
+def line_count(directory: epath.PathLike) -> int:
+    """How many lines there are, whole or not."""
+    return len(_lines(directory))
+
+
+def _lines(directory: epath.PathLike) -> list[bytes]:
+    path = epath.Path(directory) / JOURNAL_NAME
+    return [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
+
+
 def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:
     """The lines that are whole."""
-    path = epath.Path(directory) / JOURNAL_NAME
     lines = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    for line in _lines(directory):
         with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))
     return [line for line in lines if isinstance(line, dict)]

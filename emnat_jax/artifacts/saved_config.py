@@ -8,7 +8,8 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import write_text
-from emnat_jax.artifacts.journal import JOURNAL_NAME, read_journal, write_journal
+from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, read_journal, write_journal
+from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError, require
@@ -37,6 +38,8 @@ def read_config(directory: epath.PathLike) -> Config | None:
     try:
         values = json.loads(path.read_bytes())
         require(isinstance(values, dict), "it is not an object")
+        known = _recorded(directory)
+        require(known is None or digest(values) in known, f"{JOURNAL_NAME} knows no such configuration")
         return from_dict(values)
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
@@ -52,13 +55,27 @@ def note_config(directory: epath.PathLike, config: Config, changed: list[str]) -
     """Puts a copy into the journal, unless it is there; `changed` are the keys that differ from before."""
     values = as_saved(config)
     if copy_of(directory) != values:
-        write_journal(directory, event=EVENT, changed=changed, config=values)
+        write_journal(directory, event=EVENT, changed=changed, config=values, sha256=digest(values))
 
 
 def copy_of(directory: epath.PathLike) -> dict[str, Any] | None:
     """The last configuration in the journal; None where there is none."""
-    found = [line.get("config") for line in read_journal(directory) if line.get("event") == EVENT]
-    return next((values for values in reversed(found) if isinstance(values, dict)), None)
+    found = [line for line in read_journal(directory) if line.get("event") == EVENT]
+    return next((line["config"] for line in reversed(found) if _is_whole(line)), None)
+
+
+def _is_whole(line: dict[str, Any]) -> bool:
+    # Lines of before have no hash.
+    values = line.get("config")
+    return isinstance(values, dict) and line.get("sha256", digest(values)) == digest(values)
+
+
+def _recorded(directory: epath.Path) -> set[str] | None:
+    """The hashes of all configurations that the journal has; None where a damaged line may hold another."""
+    lines = read_journal(directory)
+    noted = [line for line in lines if line.get("event") == EVENT]
+    is_whole = len(lines) == line_count(directory) and all("sha256" in x and _is_whole(x) for x in noted)
+    return {line["sha256"] for line in noted} if noted and is_whole else None
 
 
 def require_found(

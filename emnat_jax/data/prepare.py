@@ -244,14 +244,21 @@ def _checked(workdir: epath.Path, split: str, config: Config, vocabulary: Vocabu
     """The manifest of a finished split; UserError if it is damaged or made with other options."""
     directory = workdir / paths.split(split)
     manifest = load_manifest(directory, expect={"vocabulary": vocabulary.fingerprint})
-    found = manifest.options.get("split", split)  # workdirs of before do not say it
-    require(found == split, f"{directory} holds the records of {found}; put those of {split} back.")
+    require_split(workdir, split)
     old, new = manifest.options["prepare"], _options(config)
     if changed := differences(old, new):
         values = ", ".join(f"{name} was {_leaf(old, name)} and is {_leaf(new, name)}" for name in changed)
         raise UserError(f"{directory} was prepared with other options ({values}); use a new workdir.")
     forget_plan(directory)
     return manifest
+
+
+def require_split(workdir: epath.PathLike, split: str) -> None:
+    """UserError where the records of another split lie in the place of these."""
+    directory = epath.Path(workdir) / paths.split(split)
+    options = load_manifest(directory, verify_shards=False).options
+    found = options.get("split", split)  # workdirs of before do not say it
+    require(found == split, f"{directory} holds the records of {found}; put those of {split} back.")
 
 
 def _leaf(values: dict[str, Any], name: str) -> Any:

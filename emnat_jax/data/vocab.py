@@ -12,6 +12,7 @@ from etils import epath
 import emnat_jax
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import atomic_file, write_text
+from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
 from emnat_jax.errors import UserError
 from emnat_jax.tokens import BOS, EOS, PAD, UNK
 
@@ -26,7 +27,7 @@ _ESCAPED = re.compile(f"{_ESCAPE}(.?)|{_STAND_IN}", re.DOTALL)
 _PROBE = "\ufb01\u00bd\uff21e\u0301"  # every form of Unicode normalisation changes one of these
 
 MEND = "run `emnat prepare`, which makes it of the workdir's corpus"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _MODEL_NAME = "model"
 _MANIFEST_NAME = "MANIFEST.json"
 
@@ -107,7 +108,7 @@ class Vocabulary:
             "made_from": made_from or {},
             "package_version": emnat_jax.__version__,
         }
-        write_text(directory / _MANIFEST_NAME, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        write_text(directory / _MANIFEST_NAME, json.dumps(seal(manifest), indent=2, sort_keys=True) + "\n")
 
 
 def as_segmented(text: str) -> str:
@@ -191,9 +192,12 @@ def _read_manifest(directory: epath.Path) -> dict | None:
         return None
     try:
         manifest = json.loads(path.read_bytes())
-        known = manifest["schema_version"] <= _SCHEMA_VERSION
+        version = manifest["schema_version"]
+        known = version <= _SCHEMA_VERSION
+        if known and (version > 1 or CHECKSUM in manifest):  # there was no checksum before
+            manifest = unseal(manifest)
         manifest["fingerprint"], manifest["made_from"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged; restore it, or delete it: then {MEND}.") from error
     if not known:
         raise UserError(f"{path} was written by a newer emnat_jax; update the package.")

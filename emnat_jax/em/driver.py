@@ -8,6 +8,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
 from emnat_jax.config import Config
+from emnat_jax.em.chain import require_chain
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.report import write_report
 from emnat_jax.em.results import finished_rounds
@@ -45,6 +46,7 @@ def run(work: Workspace) -> Report:
             _run_stage(work, plan[0])
         # The vocabulary is there, whose size every program depends on.
         require_sizes(work, _unfinished(work, plan))
+        broadcast("chain", lambda: require_chain(work))
         for stage in plan[1:]:
             _run_stage(work, stage)
             if stage.may_end_rounds and stage.round is not None:
@@ -64,7 +66,7 @@ def _unfinished(work: Workspace, plan: list[Stage]) -> list[Stage]:
 
 def _run_stage(work: Workspace, stage: Stage) -> None:
     broadcast = work.processes.broadcast
-    finished = broadcast(stage.output, lambda: stage.is_finished(work.directory))
+    finished = broadcast(stage.output, functools.partial(_is_whole, work, stage))
     if finished and not stage.checks_itself:
         work.log(f"{stage.output}: finished before")
         return
@@ -76,6 +78,16 @@ def _run_stage(work: Workspace, stage: Stage) -> None:
     broadcast(
         f"{stage.output}: end", lambda: write_journal(work.directory, event="end", **about, seconds=seconds)
     )
+
+
+def _is_whole(work: Workspace, stage: Stage) -> bool:
+    """Whether a stage is finished, and nothing of it has to be made again."""
+    if not stage.is_finished(work.directory):
+        return False
+    damage = stage.damage(work.directory)
+    if damage is not None:
+        work.log(f"{stage.output}: {damage}; it is made again")
+    return damage is None
 
 
 def _end(work: Workspace, index: int) -> str | None:

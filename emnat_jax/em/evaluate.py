@@ -8,8 +8,9 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import write_lines, write_text
+from emnat_jax.artifacts.atomic import write_lines
 from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.manifest import file_sha256, load_manifest
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import ROLES, TASKS, Config, Scoring
 from emnat_jax.data.corpora import find_file
@@ -18,23 +19,21 @@ from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context
 from emnat_jax.em.cut import find_cut
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality, outputs_as_targets
-from emnat_jax.em.results import MULTI
+from emnat_jax.em.results import MULTI, write_evaluation
+from emnat_jax.em.samples import make_samples
 from emnat_jax.evaluation.bleu import References, quality
-from emnat_jax.evaluation.lengths import bucket_name, buckets_of, sample_over_lengths
+from emnat_jax.evaluation.lengths import sample_over_lengths
 from emnat_jax.evaluation.scripts import better_tokenizer
-from emnat_jax.inference.alternatives import Alternatives, choices
+from emnat_jax.inference.alternatives import Alternatives
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pairs
-from emnat_jax.report.convert import dumps
 from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.record import (
-    SYSTEMS,
     Cut,
-    Evaluation,
     Multimodality,
     MultimodalityBySplit,
-    Position,
+    RecordedEvaluation,
     Sample,
     Scores,
     SystemScores,
@@ -106,6 +105,7 @@ class _Found(NamedTuple):
     decoded: Decoded
     ncm: dict[str, Multimodality | None]  # by split
     alternatives: dict[int, Alternatives]  # by row of the reported split
+    made_from: dict[str, str]  # content hash of each model and set
 
 
 def evaluate_round(
@@ -143,10 +143,26 @@ def evaluate_round(
     shown = options.splits[-1]
     places = sample_over_lengths(_targets(texts.rows[shown]), context.settings.samples, options.scoring)
     chosen = _outputs_at(texts.rows[shown], decoded["student", shown], places)
-    found = _Found(decoded, ncm, dict(zip(places, models["student"].alternatives_of(chosen), strict=True)))
+    alternatives = dict(zip(places, models["student"].alternatives_of(chosen), strict=True))
+    found = _Found(
+        decoded, ncm, alternatives, made_from(context.directory, folders, student_data, options.splits)
+    )
     context.processes.broadcast(
         paths.evaluation(index), lambda: _write(context, options, index, texts, found)
     )
+
+
+def made_from(
+    directory: epath.Path, folders: RoundModels, student_data: StudentData, splits: Sequence[str]
+) -> dict[str, str]:
+    """The content hashes of the models and sets that an evaluation is of."""
+    sets = {split: directory / paths.split(split) for split in splits} | {"data": student_data.folder}
+    named = {**folders._asdict(), **sets}
+    return {
+        name: load_manifest(path, verify_shards=False).content_hash
+        for name, path in named.items()
+        if path is not None
+    }
 
 
 def read_texts(context: Context, options: EvaluationOptions, *, has_part: bool) -> Texts:
@@ -209,24 +225,38 @@ def _write(context: Context, options: EvaluationOptions, index: int, texts: Text
         key: [best_text(candidates, context.vocabulary) for candidates in decoded]
         for key, decoded in found.decoded.items()
     }
+    written = {}
     for (name, split), lines in outputs.items():
-        write_lines(context.directory / paths.translations(index, split, name), lines)
+        path = context.directory / paths.translations(index, split, name)
+        write_lines(path, lines)
+        written[path.name] = file_sha256(path)
     scores: dict[str, dict[str, Scores]] = {}
     for (name, split), lines in outputs.items():
         shown = scores.setdefault(name, {})
         shown[split] = score_lines(lines, texts.references[split], texts.rows.get(split), options)
     train, valid = found.ncm["train"], found.ncm["valid"]
     assert train is not None and valid is not None  # this process has the sentences
-    evaluation = Evaluation(
+    evaluation = RecordedEvaluation(
         round=index,
         **{name: SystemScores(**by_split) for name, by_split in scores.items()},
         ncm=MultimodalityBySplit(train, valid),
-        samples=_samples(
-            texts.rows[options.splits[-1]], outputs, found.alternatives, context.vocabulary.pieces(), options
-        ),
+        samples=_samples(context, options, texts, outputs, found),
         cut=texts.cut,
+        made_from=found.made_from,
+        outputs=written,
     )
-    write_text(context.directory / paths.evaluation(index), f"{dumps(evaluation)}\n")
+    write_evaluation(context.directory, evaluation)
+
+
+def _samples(
+    context: Context,
+    options: EvaluationOptions,
+    texts: Texts,
+    outputs: Mapping[tuple[str, str], list[str]],
+    found: _Found,
+) -> tuple[Sample, ...]:
+    split, pieces = options.splits[-1], context.vocabulary.pieces()
+    return make_samples(texts.rows[split], outputs, found.alternatives, pieces, split, options.scoring)
 
 
 def _remarks(path: str, texts: Texts, options: EvaluationOptions) -> Iterator[str]:
@@ -254,39 +284,3 @@ def share_valid(lines: Sequence[str], rows: Sequence[Row], options: EvaluationOp
     """The share of outputs that the task's checker accepts; None for a task that has none."""
     check = TASKS[options.task].share_valid
     return None if check is None else check([row.source_text for row in rows], lines, options.task_options)
-
-
-def _samples(
-    rows: Sequence[Row],
-    outputs: Mapping[tuple[str, str], list[str]],
-    alternatives: Mapping[int, Alternatives],
-    pieces: Sequence[str],
-    options: EvaluationOptions,
-) -> tuple[Sample, ...]:
-    """Reported sentences with what each system made of them and what the student chose between."""
-    shown = [(name, options.splits[-1]) for name in SYSTEMS if name != "control"]
-    by_system = {name: outputs[name, split] for name, split in shown if (name, split) in outputs}
-    buckets = buckets_of([rows[i].target_text for i in alternatives], options.scoring)
-    return tuple(
-        Sample(
-            tokens=bucket_name(bucket),
-            source=rows[i].source_text,
-            reference=rows[i].target_text,
-            **{name: lines[i] for name, lines in by_system.items()},
-            alternatives=_positions(found, pieces),
-        )
-        for bucket, (i, found) in zip(buckets, alternatives.items(), strict=True)
-    )
-
-
-def _positions(found: Alternatives, pieces: Sequence[str]) -> tuple[Position, ...]:
-    """As the report keeps them: probabilities to four decimals."""
-    return tuple(
-        Position(
-            choice.position,
-            choice.taken,
-            round(choice.probability, 4),
-            tuple((piece, round(probability, 4)) for piece, probability in choice.likely),
-        )
-        for choice in choices(found, pieces)
-    )

@@ -12,6 +12,7 @@ from emnat_jax.artifacts.journal import read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
 from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.prepare import set_names
+from emnat_jax.em.chain import require_chain, require_evaluations
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
 from emnat_jax.em.plan import make_plan
@@ -56,7 +57,12 @@ def write_report(work: Workspace, stopped: str | None = None) -> Report:
 
 
 def collect_report(work: Workspace, stopped: str | None) -> Report:
-    """Everything that is finished; `stopped` says why the rounds ended early, if they did."""
+    """Everything that is finished; `stopped` says why the rounds ended early, if they did.
+
+    UserError where what is there does not belong together.
+    """
+    require_chain(work)
+    require_evaluations(work)
     directory = work.directory
     finished = finished_rounds(directory, work.config.em.rounds)
     rounds = tuple(_round(work, index) for index in finished)
@@ -67,15 +73,15 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
     }
     return Report(
         rounds=rounds,
-        curves=tuple(_curve(directory, index, role) for index in finished for role in ROLES),
+        curves=tuple(_curve(work, index, role) for index in finished for role in ROLES),
         by_length={
             str(index): _by_length(lines[split], references[split], scoring)
             for index, lines in outputs.items()
         },
         samples=compare_samples(rounds),
         effects=effects_of_rounds(outputs, references, scoring),
-        latency=read_timings(directory, Timing),
-        throughput=read_timings(directory, Throughput),
+        latency=read_timings(directory, Timing, work.log),
+        throughput=read_timings(directory, Throughput, work.log),
         stopped=stopped,
         provenance=_provenance(work),
         config=work.config,
@@ -153,13 +159,19 @@ def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
     return share_valid(chosen, rows, EvaluationOptions.of(work.config))
 
 
-def _curve(directory: epath.Path, index: int, role: str) -> Curve:
-    """The figures of one training; empty of a frozen teacher."""
-    path = directory / paths.model(index, role) / paths.METRICS
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _curve(work: Workspace, index: int, role: str) -> Curve:
+    """The figures of one training; empty of a frozen teacher, and where they are damaged."""
+    path = work.directory / paths.model(index, role) / paths.METRICS
     names = ("loss", "valid_loss", "valid_bleu")
-    points = (tuple((line["step"], line[name]) for line in lines if name in line) for name in names)
-    return Curve(index, role, *points)
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        points = (
+            tuple((int(line["step"]), float(line[name])) for line in lines if name in line) for name in names
+        )
+        return Curve(index, role, *points)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        work.log(f"{path} is damaged; the report leaves its curves out")
+        return Curve(index, role, (), ())
 
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:

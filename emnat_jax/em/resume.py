@@ -126,12 +126,14 @@ def _keep(work: Workspace) -> list[str]:
     is_there = (work.directory / paths.CONFIG).exists()
     if change is not None and not is_there:
         work.log(f"{paths.CONFIG} is lost; it is written again, after its copy in {JOURNAL_NAME}")
+    if change is not None and change.keys:
+        # First: whatever lies there as config.json is known to the journal, also after a kill in between.
+        note_config(work.directory, work.config, change.keys)
     if change is None or change.keys or not is_there:
         write_config(work.directory, work.config)
     if change is None:
         return []
     if change.keys:
-        note_config(work.directory, work.config, change.keys)
         work.log(f"goes on with other values of {', '.join(change.keys)}")
     for output in change.anew:
         work.log(f"{output}: was begun with other values, starts from the beginning")
@@ -157,8 +159,8 @@ def _put_back(work: Workspace, before: Config | None, path: epath.Path) -> None:
     if before is None:
         path.unlink(missing_ok=True)
     elif keys := differences(as_saved(work.config), as_saved(before)):
-        write_config(work.directory, before)
         note_config(work.directory, before, keys)
+        write_config(work.directory, before)
 
 
 def describe(directory: epath.PathLike, config: Config) -> str:

@@ -1,13 +1,16 @@
 """The timings of a workdir's models, kept for its report: files of a line each."""
 
-from typing import TypeVar
+import json
+from typing import Any, TypeVar
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append
-from emnat_jax.report.convert import dumps, loads
+from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
+from emnat_jax.report.convert import from_values, to_values
 from emnat_jax.report.timings import Throughput, Timing
+from emnat_jax.runtime.progress import Log
 
 Record = TypeVar("Record", Timing, Throughput)
 _FILES: dict[type, str] = {Timing: paths.LATENCY, Throughput: paths.THROUGHPUT}
@@ -17,14 +20,22 @@ def keep_timing(directory: epath.Path, timing: Timing | Throughput) -> None:
     """Adds a timing to those of the workdir."""
     path = directory / _FILES[type(timing)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    append(path, f"{dumps(timing, indent=None)}\n".encode())
+    append(path, f"{json.dumps(seal(to_values(timing)), ensure_ascii=False)}\n".encode())
 
 
-def read_timings(directory: epath.Path, kind: type[Record]) -> tuple[Record, ...]:
-    """All timings of a kind, oldest first. UserError for a damaged line."""
-    path = directory / _FILES[kind]
-    lines = path.read_text().splitlines() if path.exists() else []
-    return tuple(
-        loads(kind, line, f"{path}:{number}", "delete the line, and time that model again.")
-        for number, line in enumerate(lines, 1)
-    )
+def read_timings(directory: epath.Path, kind: type[Record], log: Log) -> tuple[Record, ...]:
+    """All timings of a kind, oldest first. Damaged lines are left out, and `log` names them."""
+    path, found = directory / _FILES[kind], []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
+        where = f"{path}:{number}"
+        try:
+            found.append(from_values(kind, _unsealed(line), where, "time that model again."))
+        except (ValueError, RecursionError) as error:  # among them UserError
+            log(f"{where} is left out: {error}")
+    return tuple(found)
+
+
+def _unsealed(line: bytes) -> Any:
+    values = json.loads(line)
+    # Lines of before have no checksum.
+    return unseal(values) if isinstance(values, dict) and CHECKSUM in values else values

@@ -40,8 +40,12 @@ def to_json(value: Any) -> Any:
 
 def dumps(record: Any, indent: int | None = 2) -> str:
     """The text of a file that holds one record, its schema version first."""
-    values = {"schema_version": SCHEMA_VERSION, **to_json(record)}
-    return json.dumps(values, indent=indent, ensure_ascii=False)
+    return json.dumps(to_values(record), indent=indent, ensure_ascii=False)
+
+
+def to_values(record: Any) -> dict[str, Any]:
+    """What such a file holds, as plain values."""
+    return {"schema_version": SCHEMA_VERSION, **to_json(record)}
 
 
 def loads(cls: type[_Record], text: str, where: str, mend: str) -> _Record:
@@ -52,16 +56,21 @@ def loads(cls: type[_Record], text: str, where: str, mend: str) -> _Record:
     """
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is damaged ({error}); {mend}") from error
-    version = values.pop("schema_version", None) if isinstance(values, dict) else None
+    return from_values(cls, values, where, mend)
+
+
+def from_values(cls: type[_Record], values: Any, where: str, mend: str) -> _Record:
+    """The record in what `to_values` made; UserError as of `loads`."""
+    version = values.get("schema_version") if isinstance(values, dict) else None
     if version != SCHEMA_VERSION:
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         raise UserError(
             f"{where} has schema version {version}, this emnat_jax reads {SCHEMA_VERSION}; "
             f"{'update the package.' if newer else mend}"
         )
-    return from_json(cls, values, where, mend)
+    return from_json(cls, {k: v for k, v in values.items() if k != "schema_version"}, where, mend)
 
 
 def from_json(cls: type[_Record], values: Any, where: str, mend: str) -> _Record:

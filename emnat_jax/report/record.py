@@ -118,7 +118,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a round reached: eval.json."""
+    """What a round reached."""
 
     round: int
     teacher: SystemScores
@@ -139,6 +139,14 @@ class Evaluation:
         """Those of SYSTEMS that there are, by name."""
         found = {name: getattr(self, name) for name in SYSTEMS}
         return {name: scores for name, scores in found.items() if scores is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecordedEvaluation(Evaluation):
+    """eval.json; those of before do not say what they are of."""
+
+    made_from: dict[str, str] | None = None  # content hash of each model and set
+    outputs: dict[str, str] | None = None  # file in the folder of the outputs -> its SHA-256
 
 
 @dataclasses.dataclass(frozen=True)

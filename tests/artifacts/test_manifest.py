@@ -9,19 +9,10 @@ import pytest
 from emnat_jax.artifacts.dataset import describe_shard, read_dataset
 from emnat_jax.artifacts.manifest import file_sha256, is_finished, load_manifest, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
-from emnat_jax.artifacts.sealed import seal
 from emnat_jax.errors import UserError
-from tests.data.rows import random_rows, tokens, write_dataset
+from tests.data.rows import edit_manifest, random_rows, tokens, write_dataset
 
 OUTSIDE = ("../victim", "/etc/passwd", "deeper/part", "a/../../b", "..\\b", "", ".", "..")
-
-
-def edit(directory, **changes):
-    """Another manifest, with the checksum that belongs to it."""
-    path = directory / "MANIFEST.json"
-    values = json.loads(path.read_text()) | changes
-    del values["checksum"]
-    path.write_text(json.dumps(seal(values, free=("created",))))
 
 
 def test_a_manifest_read_is_the_manifest_written(tmp_path):
@@ -60,7 +51,7 @@ def test_two_runs_differ_in_the_time_alone(tmp_path):
     for name in "ab":
         prints = dict.fromkeys(("vocabulary", "model")[:: 1 if name == "a" else -1], "0")
         write_dataset(tmp_path / name, random_rows(5), shards=2, fingerprints=prints)
-        edit(tmp_path / name, created="")
+        edit_manifest(tmp_path / name, created="")
     assert (tmp_path / "a/MANIFEST.json").read_bytes() == (tmp_path / "b/MANIFEST.json").read_bytes()
 
 
@@ -108,7 +99,9 @@ def test_damaged_and_missing_shards_are_named(tmp_path):
     write_shard(shard, random_rows(2, first=3))
     with pytest.raises(UserError, match="part-00001-of-00002.tfrecord is another file than the one that its"):
         list(read_dataset(tmp_path))
-    edit(tmp_path, shards=[*manifest.shards[:1], manifest.shards[1] | {"sha256": file_sha256(shard)}])
+    edit_manifest(
+        tmp_path, shards=[*manifest.shards[:1], manifest.shards[1] | {"sha256": file_sha256(shard)}]
+    )
     with pytest.raises(UserError, match="part-00001-of-00002.tfrecord has 2 rows, its manifest says 3"):
         list(read_dataset(tmp_path))
 
@@ -132,7 +125,7 @@ def test_wrong_row_counts_unknown_schemas_and_broken_text_are_the_users_error(tm
         ({"schema_version": "2"}, "does not have the fields of a manifest"),
         *(({"shards": [shards[0] | {"name": name}, shards[1]]}, "leads out of") for name in OUTSIDE),
     ]:
-        edit(tmp_path, **changes)
+        edit_manifest(tmp_path, **changes)
         with pytest.raises(UserError, match=message):
             load_manifest(tmp_path)
         (tmp_path / "MANIFEST.json").write_text(text)

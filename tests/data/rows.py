@@ -1,9 +1,12 @@
 """Rows and vocabularies for the tests of the data layer."""
 
+import json
+
 import numpy as np
 
 from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.artifacts.sealed import seal
 from emnat_jax.config import VocabConfig
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.types import EOS
@@ -45,6 +48,13 @@ def write_dataset(directory, rows: list[Row], *, shards: int = 1, kind: str = "b
     about = {**arguments, **changes}
     provenance = Provenance(kind, *(about.pop(name) for name in ("fingerprints", "options", "seed")))
     return finish_dataset(directory, provenance, shards=described, **about)
+
+
+def edit_manifest(directory, **changes) -> None:
+    """Another manifest with the checksum that belongs to it, as somebody who means it would write one."""
+    path = directory / "MANIFEST.json"
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(seal({k: v for k, v in values.items() if k != "checksum"}, free=("created",))))
 
 
 def small_vocabulary(model: str = "bpe"):

@@ -23,6 +23,7 @@ from emnat_jax.inference.distill import distill
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.report.convert import dumps
 from emnat_jax.report.record import Evaluation, SystemScores
+from tests.data.rows import edit_manifest
 from tests.em.runs import TRAIN, round_model, run_em, run_in_child, small_config, workspace
 from tests.report.made import NCM_BY_SPLIT, SCORES
 
@@ -254,12 +255,12 @@ def test_drift_stops(finished, tmp_path):
     for index, (best, chosen) in enumerate(((-0.5, -0.52), (-0.55, -0.6))):
         folder = tmp_path / f"rounds/{index}/selected"
         shutil.copytree(finished[0] / "rounds/0/selected", folder)
-        manifest = json.loads((folder / "MANIFEST.json").read_text())
-        manifest["options"]["statistics"] |= {
+        options = load_manifest(folder).options
+        options["statistics"] |= {
             "rank1_teacher0_log_prob_per_token": best,
             "teacher0_log_prob_per_token": chosen,
         }
-        (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+        edit_manifest(folder, options=options)
 
     def reasons(most, rounds=2):
         work = workspace(tmp_path, small_config(rounds=rounds, stop_max_drift=most))

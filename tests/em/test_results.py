@@ -48,22 +48,29 @@ def test_a_damaged_evaluation_is_named_with_what_to_do(directory):
     path = directory / "rounds/1/eval.json"
     path.write_text(path.read_text().replace('"bleu": 20.0', '"bleu": null', 1))
     with pytest.raises(
-        UserError, match=r"rounds/1/eval.json is damaged: teacher.valid.bleu .*; delete it, and"
+        UserError, match=r"rounds/1/eval.json is damaged: teacher.valid.bleu .*; run `emnat em`, which"
     ):
         read_evaluation(directory, 1)
 
 
 def test_timings_are_kept_in_order_and_a_damaged_line_is_named(directory):
-    assert read_timings(directory, Timing) == read_timings(directory, Throughput) == ()
+    said: list[str] = []
+    assert read_timings(directory, Timing, print) == read_timings(directory, Throughput, print) == ()
     later = dataclasses.replace(TIMING, changes={"decoder": "beam", "length_candidates": 2})
     for timing in (TIMING, RATE, later):
         keep_timing(directory, timing)
-    assert read_timings(directory, Timing) == (TIMING, later)
-    assert read_timings(directory, Throughput) == (RATE,)
+    assert read_timings(directory, Timing, said.append) == (TIMING, later)
+    assert read_timings(directory, Throughput, said.append) == (RATE,)
+    assert said == []
     with (directory / "report/latency.jsonl").open("a") as file:
         file.write('{"schema_version": 2, "name":')
-    with pytest.raises(UserError, match=r"latency.jsonl:3 is damaged .*; delete the line"):
-        read_timings(directory, Timing)
+    path = directory / "report/latency.jsonl"
+    path.write_text(path.read_text().replace("20.0", "21.0", 1))
+    assert read_timings(directory, Timing, said.append) == (later,)
+    assert [text.split(": ")[0].rpartition("/")[2] for text in said] == [
+        "latency.jsonl:1 is left out",
+        "latency.jsonl:3 is left out",
+    ]
 
 
 def changed(config: Config, group: str, **values) -> EvaluationOptions:

@@ -19,6 +19,7 @@ from emnat_jax.export import make
 from emnat_jax.export.onnx_runtime import batches
 from emnat_jax.export.parity import Outputs, Sample, loses, parity
 from tests.cli.commands import error_of, run
+from tests.data.rows import edit_manifest
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_JAX = """
@@ -159,9 +160,7 @@ def test_a_precision_that_is_not_loaded_is_not_read(copy, lines, precision):
 
 
 def test_a_foreign_vocabulary_is_refused(copy):
-    manifest = manifest_of(copy)
-    manifest["fingerprints"]["vocabulary"] = "0" * 16
-    (copy / "MANIFEST.json").write_text(json.dumps(manifest))
+    edit_manifest(copy, fingerprints=manifest_of(copy)["fingerprints"] | {"vocabulary": "0" * 16})
     with pytest.raises(UserError, match="not the vocabulary"):
         em.load(copy)
 

@@ -59,6 +59,21 @@ class Stage(abc.ABC, Generic[Options]):
         """Folders and files that it makes; the one that says "finished" comes last."""
         return [self.output]
 
+    def fingerprints(self) -> dict[str, str]:
+        """Names in its manifest's fingerprints -> the sets and models whose content hashes they are."""
+        return {}
+
+    def keeps_fingerprints_of(self) -> str | None:
+        """The set whose fingerprints its own manifest repeats, beside those of `fingerprints`."""
+        return None
+
+    def damage(self, workdir: epath.Path) -> str | None:
+        """Why its finished output has to be made again, where running it does that; None where it is whole.
+
+        Of other damages the loading of the output tells.
+        """
+        return None
+
     def is_finished(self, workdir: epath.Path) -> bool:
         """Whether its manifest is there; loading verifies it."""
         return is_finished(workdir / self.output)

@@ -9,10 +9,13 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
-from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
+from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config.convert import differences
 from emnat_jax.errors import require
 from emnat_jax.runtime.progress import Log
+from emnat_jax.training.checkpoint import MADE_FROM, read_metadata
+from emnat_jax.training.manifest import weights_of
 
 
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_over: bool) -> bool:
@@ -28,7 +31,10 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
     changed = ", ".join(dict.fromkeys(names))
     if is_finished(output):
         _require_same(output, changed if old else f"unknown ({path.name} is lost)")
-        return True
+        lost = lost_step(output)
+        if lost is None:
+            return True
+        _reopen(output, lost, log)
     if not changed:
         return False
     if saved := _saved_steps(output):
@@ -48,6 +54,38 @@ def _require_same(output: epath.Path, changed: str) -> None:
         f"{output} is a finished model of other data or options; different: {changed}. Give another "
         "--output.",
     )
+
+
+def lost_step(output: epath.Path) -> int | None:
+    """A step whose checkpoint a finished model needs and has lost, while others are there.
+
+    None where none is lost, and where all are: of those, deleted to save space, the loading tells.
+    """
+    saved = _saved_steps(output)
+    manifest = load_manifest(output, kinds=(MODEL,))
+    return next((step for step in weights_of(manifest).steps if saved and step not in saved), None)
+
+
+def _reopen(output: epath.Path, lost: int, log: Log) -> None:
+    """Makes a finished training an unfinished one, which goes on before the step that is lost, or anew."""
+    (output / MANIFEST_NAME).unlink()
+    if max(_saved_steps(output)) < lost:
+        log(f"{output} has lost its checkpoint after step {lost}; trains on from the one before")
+        return
+    log(f"{output} has lost its checkpoint after step {lost}; trains from the beginning")
+    _delete_checkpoints(output)
+
+
+def require_own_checkpoints(output: epath.Path) -> None:
+    """UserError where the checkpoints of a finished model are those of another training."""
+    made_from, steps = _read(output / paths.TRAINED_FROM), _saved_steps(output)
+    for step in set(weights_of(load_manifest(output, kinds=(MODEL,))).steps) & set(steps):
+        found = read_metadata(output / paths.CHECKPOINTS, step).get(MADE_FROM)
+        require(
+            found is None or not made_from or found == digest(made_from),
+            f"{output / paths.CHECKPOINTS} holds the checkpoints of another training; restore its own, or "
+            f"delete {output} and what was made from it, and run `emnat em`.",
+        )
 
 
 def _saved_steps(output: epath.Path) -> list[int]:
@@ -76,6 +114,10 @@ def _read(path: epath.Path) -> dict[str, Any]:
 
 def _delete_training(output: epath.Path) -> None:
     (output / paths.TRAINED_FROM).unlink(missing_ok=True)  # first: a kill may leave a part of the rest
+    _delete_checkpoints(output)
+
+
+def _delete_checkpoints(output: epath.Path) -> None:
     for name in (paths.CHECKPOINTS, paths.TENSORBOARD):
         if (output / name).exists():
             (output / name).rmtree()

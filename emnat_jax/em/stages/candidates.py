@@ -36,6 +36,10 @@ class Candidates(Stage[CandidatesOptions]):
         read = {"vocabulary": paths.DATA, "data": maker_of(self.data), "student": self.student}
         return read | {"teacher0": self.teacher0} | ({"teacher": self.teacher} if self.teacher else {})
 
+    def fingerprints(self) -> dict[str, str]:
+        scored = {"teacher0_log_prob": self.teacher0, "student_log_prob": self.student}
+        return {"source": self.data, **scored} | ({"teacher_log_prob": self.teacher} if self.teacher else {})
+
     def options(self, config: Config) -> CandidatesOptions:
         proposers = ("student",) if self.extends else config.em.candidates_from
         return CandidatesOptions(proposers=proposers, **vars(list_options(config)))

@@ -24,6 +24,9 @@ class Distill(Stage[ProposalOptions]):
     def inputs(self) -> dict[str, str]:
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), "teacher": self.teacher}
 
+    def fingerprints(self) -> dict[str, str]:
+        return {"source": self.data, "model": self.teacher}
+
     def options(self, config: Config) -> ProposalOptions:
         return ProposalOptions(config.em.rows if self.round else None, config.data.buckets, config.seed)
 

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.config import Config
 from emnat_jax.em.context import Context
 from emnat_jax.em.evaluate import EvaluationOptions, RoundModels, StudentData, evaluate_round
+from emnat_jax.em.results import MEND, read_evaluation
 from emnat_jax.em.stages.base import Stage, maker_of
 from emnat_jax.em.stages.programs import (
     Program,
@@ -20,6 +22,7 @@ from emnat_jax.em.stages.programs import (
     rescored_program,
     score_program,
 )
+from emnat_jax.errors import UserError
 from emnat_jax.inference.alternatives import COUNT
 
 
@@ -43,6 +46,10 @@ class Evaluate(Stage[EvaluationOptions]):
         models |= {"control": self.control} if self.control else {}
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models}
 
+    def fingerprints(self) -> dict[str, str]:
+        models = {"teacher": self.teacher, "student": self.student, "teacher0": self.teacher0}
+        return {**models, "data": self.data} | ({"control": self.control} if self.control else {})
+
     def options(self, config: Config) -> EvaluationOptions:
         return EvaluationOptions.of(config)
 
@@ -53,6 +60,21 @@ class Evaluate(Stage[EvaluationOptions]):
             "samples": config.evaluation.samples,
             "test_multi": None if multi is None else os.fspath(multi),
         }
+
+    def damage(self, workdir: epath.Path) -> str | None:
+        try:
+            found = read_evaluation(workdir, self.round)
+        except UserError as error:
+            return str(error).removesuffix(f"; {MEND}")
+        # Evaluations of before do not say what they are of.
+        made_from = found.made_from or {}
+        for name, path in self.fingerprints().items():
+            there = workdir / path
+            if name in made_from and is_finished(there):
+                now = load_manifest(there, verify_shards=False).content_hash
+                if now != made_from[name]:
+                    return f"it is of another {name} than {there}"
+        return None
 
     def run(self, options: EvaluationOptions, context: Context) -> None:
         here = context.directory

@@ -30,6 +30,9 @@ class NBest(Stage[ProposalOptions]):
     def inputs(self) -> dict[str, str]:
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), "teacher": self.teacher}
 
+    def fingerprints(self) -> dict[str, str]:
+        return {"source": self.data, "model": self.teacher}
+
     def options(self, config: Config) -> ProposalOptions:
         return dataclasses.replace(list_options(config), include_reference=lists_have_references(config))
 

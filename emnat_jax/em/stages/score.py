@@ -40,6 +40,13 @@ class Score(Stage[ScoreOptions]):
         models = folds or {"student": self.student}
         return {"vocabulary": paths.DATA, "data": maker_of(self.data), **models, "teacher0": self.teacher0}
 
+    def fingerprints(self) -> dict[str, str]:
+        folds = {f"student_log_prob_fold_{fold}": path for fold, path in enumerate(self.fold_students)}
+        return {"teacher0_log_prob": self.teacher0, **(folds or {"student_log_prob": self.student})}
+
+    def keeps_fingerprints_of(self) -> str:
+        return self.data
+
     def options(self, config: Config) -> ScoreOptions:
         in_list = lists_have_references(config)
         return ScoreOptions(

@@ -46,6 +46,12 @@ class Select(Stage[SelectOptions]):
     def inputs(self) -> dict[str, str]:
         return {"vocabulary": paths.DATA, "data": maker_of(self.data)}
 
+    def fingerprints(self) -> dict[str, str]:
+        return {"source": self.data}
+
+    def keeps_fingerprints_of(self) -> str:
+        return self.data
+
     def options(self, config: Config) -> SelectOptions:
         return SelectOptions.of(config, self.round)
 

@@ -4,11 +4,14 @@ import dataclasses
 import posixpath
 from typing import Any, ClassVar
 
+from etils import epath
+
 from emnat_jax.artifacts import paths
 from emnat_jax.config import Config
 from emnat_jax.data.folds import Fold
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.base import Stage, maker_of
+from emnat_jax.em.stages.begun import lost_step, require_own_checkpoints
 from emnat_jax.em.stages.programs import (
     Program,
     Target,
@@ -38,14 +41,18 @@ class Train(Stage[TrainOptions]):
     kind: ClassVar[str] = "train"
 
     def inputs(self) -> dict[str, str]:
+        read = {"data" if name == "source" else name: path for name, path in self.fingerprints().items()}
+        return {"vocabulary": paths.DATA} | {name: maker_of(path) for name, path in read.items()}
+
+    def fingerprints(self) -> dict[str, str]:
         read = {
-            "data": self.data,
+            "source": self.data,
             "base": self.base,
             "start": self.start,
             "teacher": self.teacher,
             "mono": self.mono,
         }
-        return {"vocabulary": paths.DATA} | {name: maker_of(path) for name, path in read.items() if path}
+        return {name: path for name, path in read.items() if path}
 
     def options(self, config: Config) -> TrainOptions:
         return training_options(config, self.role, self.round, self.targets, left_out=self.left_out)
@@ -54,6 +61,11 @@ class Train(Stage[TrainOptions]):
         """Whether there is such a round at all: the rules that may end the rounds before it."""
         rules = ("stop_min_gain", "stop_max_drift")
         return {name: getattr(config.em, name) for name in rules} if self.round else {}
+
+    def damage(self, workdir: epath.Path) -> str | None:
+        require_own_checkpoints(workdir / self.output)
+        lost = lost_step(workdir / self.output)
+        return None if lost is None else f"the checkpoint after step {lost} is lost"
 
     def run(self, options: TrainOptions, context: Context) -> None:
         here = context.directory
