@@ -19,6 +19,7 @@ def get_config():
     use_text_files(data, "multi30k", valid="val", test="test_2016_flickr", ending=".gz")
     data.buckets = (14, 18, 24, 48)
     data.batch_tokens = 2_048
+    config.vocab.contractions = ()  # as it was measured
     for model in (config.teacher, config.student):
         model.encoder_layers, model.decoder_layers = 4, 2
     config.teacher.dropout, config.student.dropout = 0.15, 0.1

@@ -29,6 +29,9 @@ class VocabConfig:
     model: str = "bpe"  # bpe, unigram, word or char
     character_coverage: float = 1.0  # share of the text's characters, 0.98 to 1, that get a piece
     byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
+    # Ends of words that are one piece each where the text has them (bpe and unigram). Of two pieces, a parallel
+    # model mixes the halves of what has two forms: "Where iss the station?" from "Where is" and "Where's".
+    contractions: tuple[str, ...] = ("'s", "'t", "'m", "'re", "'ll", "'ve", "'d")
     # Control tags such as <2de>: each is one piece wherever it stands, and nothing else makes that piece.
     user_symbols: tuple[str, ...] = ()
 
@@ -44,12 +47,8 @@ class VocabConfig:
             self._check_only_path()
 
     def _check_symbols(self) -> None:
-        for symbol in self.user_symbols:
-            _check_symbol(symbol)
-        check(
-            len(set(self.user_symbols)) == len(self.user_symbols),
-            lambda at: f"{at}user_symbols={self.user_symbols}: name each of them once.",
-        )
+        for name in ("contractions", "user_symbols"):
+            _check_symbols(name, getattr(self, name))
         check(
             not self.user_symbols or self.model != "word",
             lambda at: f"{at}user_symbols: {at}model=word takes whole words; use bpe, unigram or char.",
@@ -69,14 +68,22 @@ class VocabConfig:
         )
 
 
-def _check_symbol(symbol: str) -> None:
+def _check_symbols(name: str, symbols: tuple[str, ...]) -> None:
+    """Of an option whose values become pieces as they are."""
+    example = {"contractions": "'s", "user_symbols": "<2de>"}[name]
+    for symbol in symbols:
+        _check_symbol(name, symbol, example)
+    check(len(set(symbols)) == len(symbols), lambda at: f"{at}{name}={symbols}: name each of them once.")
+
+
+def _check_symbol(name: str, symbol: str, example: str) -> None:
     check(
         re.search(r"[\s\u2581\x00-\x1f\x7f-\x9f]|^$", symbol) is None,
-        lambda at: f"{at}user_symbols: {symbol!r} is empty or holds a space; use names such as <2de>.",
+        lambda at: f"{at}{name}: {symbol!r} is empty or holds a space; use some such as {example}.",
     )
     check(
         symbol not in SENTINELS and not re.fullmatch("<0x[0-9A-F]{2}>", symbol),
-        lambda at: f"{at}user_symbols: {symbol!r} is a piece of every vocabulary; choose another name.",
+        lambda at: f"{at}{name}: {symbol!r} is a piece of every vocabulary; choose another.",
     )
 
 

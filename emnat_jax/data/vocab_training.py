@@ -71,10 +71,18 @@ def _train(lines: list[str], config: VocabConfig) -> bytes:
         eos_id=EOS,
         unk_id=UNK,
         bos_id=BOS,
-        user_defined_symbols=list(config.user_symbols),
+        user_defined_symbols=[*config.user_symbols, *_contractions(lines, config)],
         minloglevel=2,  # errors only; they come as exceptions
     )
     return model.getvalue()
+
+
+def _contractions(lines: list[str], config: VocabConfig) -> list[str]:
+    """Those that the text has. A vocabulary of words or of characters has none."""
+    if config.model not in ("bpe", "unigram"):
+        return []
+    others = [end for end in config.contractions if end not in config.user_symbols]
+    return [end for end in others if any(end in line for line in lines)]
 
 
 def _explained(error: RuntimeError, config: VocabConfig, lines: list[str]) -> Exception:

@@ -23,6 +23,8 @@ from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import require
 from emnat_jax.runtime.progress import Log
 
+_LATER = ("contractions", "user_symbols")  # lists that vocabularies of before do not name
+
 
 def make_vocabulary(
     workdir: epath.Path,
@@ -39,7 +41,7 @@ def make_vocabulary(
     folder = workdir / paths.VOCABULARY
     given = None if config.path is None else open_vocabulary(config.path)
     made_from = {**text, "options": _options(config)} if given is None else {"given": given.fingerprint}
-    if vocabulary_made_from(folder) == made_from:
+    if _is_same(vocabulary_made_from(folder), made_from):
         return load_vocabulary(folder)
     lies = vocabulary_in(folder)
     if given is None or lies not in ("", given.fingerprint):
@@ -65,7 +67,7 @@ def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
             f"{folder} was not trained but named by vocab.path; give vocab.path={folder}, or use a new "
             "workdir.",
         )
-        changed = differences(found, _options(config))
+        changed = differences(found, _known_to(found, _options(config)))
         require(
             not changed,
             f"{folder} was made with other options ({', '.join(f'vocab.{name}' for name in changed)}); go "
@@ -84,9 +86,23 @@ def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
 
 def _options(config: VocabConfig) -> dict[str, Any]:
     """The options of a training, without those that came later and do nothing."""
-    options = dataclasses.asdict(config) | {"user_symbols": list(config.user_symbols)}
+    options = dataclasses.asdict(config)
+    symbols = {name: list(options.pop(name)) for name in _LATER}
     del options["path"]
-    return {name: value for name, value in options.items() if name != "user_symbols" or value}
+    return options | {name: value for name, value in symbols.items() if value}
+
+
+def _known_to(found: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options, without contractions where a vocabulary was made before there were any."""
+    is_before = "contractions" not in found
+    return {name: value for name, value in options.items() if name != "contractions" or not is_before}
+
+
+def _is_same(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
+    """Whether a vocabulary was made from what one is wanted from."""
+    if found is None or "options" not in wanted:
+        return found == wanted
+    return found == wanted | {"options": _known_to(found.get("options", {}), wanted["options"])}
 
 
 def _used(workdir: epath.Path) -> set[str]:

@@ -100,9 +100,41 @@ def test_control_tags_are_single_pieces_and_nothing_else_makes_them(model):
     assert not {names[i] for i in split} & set(TAGS)
 
 
+ENGLISH = [
+    "I don't know what he's seen",
+    "don't say we've lost",
+    "it's that man's, isn't it",
+    "'tis a 's",
+] * 5
+
+
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_contractions_of_the_text_are_single_pieces(model):
+    vocabulary = train_vocabulary(LINES + ENGLISH, VocabConfig(size=340, model=model))
+    names = vocabulary.pieces()
+    assert [name for name in names if "'" in name] == ["'s", "'t", "'ve"]
+    for text, ids in zip(ENGLISH, vocabulary.encode(ENGLISH), strict=True):
+        assert [names[i] for i in ids if "'" in names[i]] == re.findall("'(?:s|ve|t)", text)
+        assert vocabulary.decode(ids) == text
+
+
+def test_contractions_can_be_left_out_and_change_no_text_without_them():
+    without = VocabConfig(size=340, contractions=())
+    assert not {"'s", "'t"} & set(train_vocabulary(LINES + ENGLISH, without).pieces())
+    assert train_vocabulary(LINES, VocabConfig(size=320)).model == small_vocabulary().model
+    assert train_vocabulary(LINES, dataclasses.replace(without, size=320)).model == small_vocabulary().model
+
+
+@pytest.mark.parametrize("model", ["word", "char"])
+def test_vocabularies_without_subwords_have_no_contractions(model):
+    assert "'s" not in train_vocabulary(LINES + ENGLISH, VocabConfig(size=340, model=model)).pieces()
+
+
 @pytest.mark.parametrize(
     "options, part",
     [
+        ({"contractions": ("'s", "'s")}, 'contractions=("\'s", "\'s"): name each of them once'),
+        ({"contractions": ("' s",)}, "contractions: \"' s\" is empty or holds a space; use some such as 's"),
         ({"user_symbols": ("<2de>", "a b")}, "'a b' is empty or holds a space"),
         ({"user_symbols": ("",)}, "'' is empty"),
         ({"user_symbols": ("▁x",)}, "'▁x' is empty or holds a space"),

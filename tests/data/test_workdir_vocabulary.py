@@ -11,7 +11,7 @@ from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.config import VocabConfig
 from emnat_jax.data.prepare import prepare
-from emnat_jax.data.vocab import load_vocabulary, open_vocabulary
+from emnat_jax.data.vocab import load_vocabulary, open_vocabulary, vocabulary_made_from
 from emnat_jax.errors import UserError
 from tests.data.rows import LINES, small_vocabulary
 from tests.data.test_prepare import plain_corpus, silent, write_corpus
@@ -156,6 +156,23 @@ def test_a_finished_workdir_is_not_said_to_have_another_vocabulary(tmp_path):
     given = dataclasses.replace(config, vocab=VocabConfig(path=str(tmp_path / "another")))
     prepare(given, tmp_path / "two", silent)
     with pytest.raises(UserError, match="was not trained but named by vocab.path; give vocab.path="):
+        prepare(config, tmp_path / "two", silent)
+
+
+def test_a_vocabulary_made_before_there_were_contractions_stays(tmp_path):
+    config = plain_corpus(tmp_path / "corpus")
+    prepare(config, tmp_path / "one", silent)
+    folder = tmp_path / "one/vocab"
+    made_from = vocabulary_made_from(folder)
+    assert made_from["options"].pop("contractions") == list(VocabConfig().contractions)
+    vocabulary = load_vocabulary(folder)
+    vocabulary.save(folder, made_from)
+    (tmp_path / "one/data/valid/MANIFEST.json").unlink()  # as if it had been killed
+    prepare(config, tmp_path / "one", silent)
+    assert vocabulary_made_from(folder) == made_from
+    fewer = dataclasses.replace(config, vocab=dataclasses.replace(config.vocab, contractions=("'s",)))
+    prepare(fewer, tmp_path / "two", silent)
+    with pytest.raises(UserError, match=r"other options \(vocab.contractions\)"):
         prepare(config, tmp_path / "two", silent)
 
 

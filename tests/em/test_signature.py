@@ -49,6 +49,7 @@ OTHER = {  # a valid value unlike that of CONFIG, where it is not the next numbe
     "teacher.family": "other",
     "teacher.heads": 4,
     "vocab.character_coverage": 0.99,
+    "vocab.contractions": (),
     "vocab.model": "char",
     "vocab.path": "a.model",
     "vocab.size": 50,
