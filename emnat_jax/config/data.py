@@ -29,8 +29,8 @@ class VocabConfig:
     model: str = "bpe"  # bpe, unigram, word or char
     character_coverage: float = 1.0  # share of the text's characters, 0.98 to 1, that get a piece
     byte_fallback: bool = True  # spell unseen characters in bytes instead of UNK
-    # Ends of words that are one piece each where the text has them (bpe and unigram). Of two pieces, a parallel
-    # model mixes the halves of what has two forms: "Where iss the station?" from "Where is" and "Where's".
+    # Ends of words that are one piece each where the text has them (bpe and unigram). Of two pieces, a
+    # parallel model mixes the halves of what has two forms: "Where iss" from "Where is" and "Where's".
     contractions: tuple[str, ...] = ("'s", "'t", "'m", "'re", "'ll", "'ve", "'d")
     # Control tags such as <2de>: each is one piece wherever it stands, and nothing else makes that piece.
     user_symbols: tuple[str, ...] = ()
