@@ -27,12 +27,13 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
     "evaluate": "sacreBLEU with signature, chrF++, repetition, length ratio; paired significance",
     "export": "a trained model for ONNX Runtime (student), CTranslate2 (teacher) or as StableHLO (any)",
     "report": "(re)build the workdir's HTML page and JSON",
+    "doctor": "check the machine and a workdir in full; have what is damaged made again",
     "compile": "compile the programs of a round for a TPU slice that is not here: memory, bounds, hours",
     "benchmark": "timings side by side: latency, throughput, distillation, training steps; growth",
 }
 BROKEN_PIPE_STATUS = 128 + 13  # as a shell shows a filter that SIGPIPE has ended
 # The first process does the whole of these; in the others every one has a share.
-ALONE = ("prepare", "compile")
+ALONE = ("prepare", "compile", "doctor")
 
 
 def main(argv: list[str] | None = None) -> int:

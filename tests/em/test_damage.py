@@ -13,11 +13,12 @@ from emnat_jax.cli.main import main
 from emnat_jax.em.chain import require_chain
 from emnat_jax.em.driver import rebuild_report, run
 from emnat_jax.em.load import load
+from emnat_jax.em.plan import make_plan
 from emnat_jax.em.results import read_evaluation
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of
 from tests.data.rows import edit_manifest
-from tests.em.runs import run_em, run_in_child, workspace
+from tests.em.runs import run_em, run_in_child, small_config, workspace
 
 
 @pytest.fixture
@@ -59,6 +60,7 @@ def test_a_model_without_its_newest_checkpoint_is_not_used_and_trained_on(finish
     assert load(copy).translate(["a b"]) == load(finished[0]).translate(["a b"])
 
 
+@pytest.mark.slow
 def test_a_lost_checkpoint_is_told(copy):
     shutil.rmtree(copy / "rounds/1/student/checkpoints/20")
     said = followed(copy)
@@ -138,6 +140,12 @@ def test_a_shard_of_another_split_is_not_scored(copy, capsys):
         assert "data/test" in error_of(capsys, command, f"--workdir={copy}")
 
 
+def evaluation_damage(directory) -> str | None:
+    """What `emnat em` finds wrong with the evaluation of round 1, and makes it again for."""
+    stages = (stage for stage in make_plan(small_config()) if stage.output == "rounds/1/eval.json")
+    return next(stages).damage(epath.Path(directory))
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -149,17 +157,15 @@ def test_a_shard_of_another_split_is_not_scored(copy, capsys):
     ],
     ids=["empty", "cut", "zeroed", "a digit more", "a list"],
 )
-def test_a_damaged_evaluation_is_made_again(finished, copy, capsys, spoil):
-    path = copy / "rounds/1/eval.json"
-    before = read_evaluation(epath.Path(copy), 1)
-    spoil(path)
+def test_a_damaged_evaluation_is_found(copy, capsys, spoil):
+    assert evaluation_damage(copy) is None
+    spoil(copy / "rounds/1/eval.json")
     assert "run `emnat em`, which evaluates" in error_of(capsys, "report", f"--workdir={copy}")
-    assert any("rounds/1/eval.json" in text and "it is made again" in text for text in followed(copy))
-    assert read_evaluation(epath.Path(copy), 1) == before
+    assert "rounds/1/eval.json" in evaluation_damage(copy)
 
 
 @pytest.mark.parametrize("damage", ["short", "not text", "lost"])
-def test_damaged_outputs_are_made_again(copy, capsys, damage):
+def test_damaged_outputs_are_found(copy, capsys, damage):
     path = copy / "rounds/1/outputs/test.student.txt"
     before = path.read_bytes()
     {
@@ -168,8 +174,21 @@ def test_damaged_outputs_are_made_again(copy, capsys, damage):
         "lost": path.unlink,
     }[damage]()
     assert "test.student.txt" in error_of(capsys, "report", f"--workdir={copy}")
-    run_em(copy)
-    assert path.read_bytes() == before
+    assert "test.student.txt" in evaluation_damage(copy)
+
+
+def test_what_an_evaluation_left_is_made_again(copy):
+    before = read_evaluation(epath.Path(copy), 1)
+    output = copy / "rounds/1/outputs/test.student.txt"
+    lines = output.read_bytes()
+    output.unlink()
+    (copy / "rounds/0/eval.json").write_text("{")
+    said = followed(copy)
+    assert [text.split(":")[0] for text in said if text.endswith("it is made again")] == [
+        "rounds/0/eval.json",
+        "rounds/1/eval.json",
+    ]
+    assert (output.read_bytes(), read_evaluation(epath.Path(copy), 1)) == (lines, before)
 
 
 def test_an_evaluation_of_another_model_is_made_again(copy, capsys):

@@ -1,0 +1,110 @@
+"""A full check of a workdir: everything that is finished, down to the bits, and what it was made from."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from etils import epath
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, read_journal
+from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
+from emnat_jax.data.prepare import require_split, set_names
+from emnat_jax.data.vocab import load_vocabulary
+from emnat_jax.em.chain import require_link
+from emnat_jax.em.plan import make_plan
+from emnat_jax.em.stages.base import Stage
+from emnat_jax.em.stages.begun import require_own_checkpoints
+from emnat_jax.em.stages.evaluate import Evaluate
+from emnat_jax.em.stages.prepare import Prepare
+from emnat_jax.em.stages.train import Train
+from emnat_jax.em.workdir import Workspace
+from emnat_jax.errors import UserError, require
+
+
+class Finding(NamedTuple):
+    """What is known of one thing in a workdir."""
+
+    place: str  # relative to the workdir
+    problem: str | None = None  # what is wrong and what to do; None where all is well
+    # What says that it is finished: without these `emnat em` makes it again, or goes on with what is whole.
+    marks: tuple[epath.Path, ...] = ()
+
+
+def examine(work: Workspace) -> Iterator[Finding]:
+    """A finding for each finished output of the plan, in its order, for the vocabulary and for the journal.
+
+    Reads all of it. Models are loaded one by one.
+    """
+    here = work.directory
+    yield _finding(JOURNAL_NAME, lambda: _check_journal(here))
+    vocabulary = here / paths.VOCABULARY
+    if vocabulary.exists():
+        marks = (vocabulary / MANIFEST_NAME, vocabulary / "model")
+        yield _finding(paths.VOCABULARY, lambda: load_vocabulary(vocabulary), marks)
+    for stage in make_plan(work.config):
+        if isinstance(stage, Prepare):
+            yield from _examine_splits(work)
+        elif stage.is_finished(here):
+            is_file = isinstance(stage, Evaluate)
+            mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
+            yield _finding(stage.output, functools.partial(_check, work, stage), (mark,))
+
+
+def repair(findings: list[Finding]) -> list[Finding]:
+    """Takes away what says that damaged outputs are finished; returns those findings."""
+    damaged = [finding for finding in findings if finding.problem is not None and finding.marks]
+    for finding in damaged:
+        for mark in finding.marks:
+            mark.unlink(missing_ok=True)
+    return damaged
+
+
+def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, ...] = ()) -> Finding:
+    try:
+        check()
+    except UserError as error:
+        return Finding(place, str(error), marks)
+    return Finding(place)
+
+
+def _examine_splits(work: Workspace) -> Iterator[Finding]:
+    for name in set_names(work.config.data):
+        folder = work.directory / paths.split(name)
+        if is_finished(folder):
+            yield _finding(
+                paths.split(name), functools.partial(_check_split, work, name), (folder / MANIFEST_NAME,)
+            )
+
+
+def _check_split(work: Workspace, name: str) -> None:
+    load_manifest(work.directory / paths.split(name), expect=_vocabulary(work))
+    require_split(work.directory, name)
+
+
+def _vocabulary(work: Workspace) -> dict[str, str]:
+    """The fingerprint that sets have to name; none where the vocabulary is damaged, which is said of it."""
+    with contextlib.suppress(UserError):
+        return {"vocabulary": work.vocabulary.fingerprint}
+    return {}
+
+
+def _check(work: Workspace, stage: Stage) -> None:
+    """UserError where a finished output is not whole, or was made from something else."""
+    output = work.directory / stage.output
+    if isinstance(stage, Train):
+        # Without a vocabulary nothing is known of a model; checkpoints may have been deleted to save space.
+        if _vocabulary(work) and (output / paths.CHECKPOINTS).exists():
+            require_own_checkpoints(output)
+            work.load(output)
+    elif not isinstance(stage, Evaluate):
+        load_manifest(output)
+    damage = stage.damage(work.directory)
+    require(damage is None, f"{output}: {damage}")
+    require_link(work.directory, stage)
+
+
+def _check_journal(directory: epath.Path) -> None:
+    damaged = line_count(directory) - len(read_journal(directory))
+    require(not damaged, f"{directory / JOURNAL_NAME}: {damaged} lines are damaged, and are passed over.")

@@ -1,0 +1,85 @@
+"""`emnat doctor`: what it says of the machine and of a workdir, and what it has made again."""
+
+import shutil
+
+import pytest
+
+from emnat_jax.cli import doctor
+from emnat_jax.cli.main import main
+
+
+def said(capsys, *arguments) -> tuple[int, list[str], str]:
+    """(status, lines, message)."""
+    status = main(["doctor", *map(str, arguments)])
+    output = capsys.readouterr()
+    assert "Traceback" not in output.err
+    return status, output.out.splitlines(), output.err
+
+
+@pytest.fixture
+def copy(workdir, tmp_path):
+    return shutil.copytree(workdir, tmp_path / "run")
+
+
+def test_nothing_is_wrong_with_a_whole_workdir(workdir, capsys):
+    status, lines, error = said(capsys, f"--workdir={workdir}")
+    assert (status, error) == (0, "")
+    places = [line.split(":")[0] for line in lines]
+    assert places[:5] == ["ok machine", "ok packages", "ok devices", "ok memory", "ok disk"]
+    assert {"ok vocab", "ok data/train", "ok rounds/0/teacher", "ok rounds/0/eval.json"} <= set(places)
+    assert all(line.endswith(": whole") for line in lines[5:])
+
+
+def test_a_machine_alone_can_be_looked_at(tmp_path, capsys):
+    status, lines, _ = said(capsys, f"--workdir={tmp_path / 'none'}")
+    assert status == 0 and "does not exist: nothing to check" in lines[-1]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_small_disk_and_memory_are_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "LITTLE_DISK", 1 << 60)
+    monkeypatch.setattr(doctor, "LITTLE_MEMORY", 1 << 60)
+    status, lines, error = said(capsys, f"--workdir={tmp_path}/a/b")
+    assert status == 2 and "2 of the findings above need your attention" in error
+    marked = [line for line in lines if line.startswith("!")]
+    assert ["give small data.batch_tokens" in marked[0], "free some, or choose another" in marked[1]] == [
+        True
+    ] * 2
+
+
+DAMAGES = {
+    "data/train": lambda run: next((run / "data/train").glob("part-*")).write_bytes(b""),
+    "data/valid": lambda run: (run / "data/valid/MANIFEST.json").write_text("{}"),
+    "rounds/0/teacher": lambda run: shutil.rmtree(
+        max((run / "rounds/0/teacher/checkpoints").glob("*/state"))
+    ),
+    "rounds/0/eval.json": lambda run: (run / "rounds/0/outputs/test.student.txt").write_text("x\n"),
+    "vocab": lambda run: (run / "vocab/model").write_bytes(b"x"),
+    "config.json": lambda run: (run / "config.json").write_text("[]"),
+}
+
+
+QUICK = ("data/train", "vocab", "config.json")
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param(place, marks=() if place in QUICK else pytest.mark.slow) for place in DAMAGES]
+)
+def test_a_damage_is_found_and_marked(copy, capsys, place):
+    DAMAGES[place](copy)
+    status, lines, error = said(capsys, f"--workdir={copy}")
+    (marked,) = [line for line in lines if line.startswith("!")]
+    assert status == 2 and marked.startswith(f"! {place}: ") and "1 of the findings" in error
+    assert "Marked" not in marked
+    status, lines, error = said(capsys, f"--workdir={copy}", "--repair")
+    assert any(line.startswith(f"! {place}: ") and line.endswith(doctor.MARKED) for line in lines)
+    assert "run `emnat em`, which makes it again" in error
+    assert marked not in said(capsys, f"--workdir={copy}")[1]  # to be made is not damaged
+
+
+def test_a_damaged_journal_is_told_and_left(copy, capsys):
+    with (copy / "journal.jsonl").open("ab") as file:
+        file.write(b"\xff\n")
+    status, lines, _ = said(capsys, f"--workdir={copy}", "--repair")
+    assert status == 2 and "! journal.jsonl: " in lines[-1] and "1 lines are damaged" in lines[-1]
+    assert b"\xff" in (copy / "journal.jsonl").read_bytes()
