@@ -31,4 +31,5 @@ def get_config():
         train.optim.warmup_steps = 300
     config.teacher_train.optim.schedule = "cosine"
     config.em.candidates = 8
+    config.em.later_steps_ratio = 2.0
     return config

@@ -24,4 +24,5 @@ def get_config():
         train.steps = 6_000
         train.eval_every = train.checkpoint_every = 1_000
         train.optim.method, train.optim.warmup_steps = "adamw", 400  # as measured
+    config.em.later_steps_ratio = 2.0
     return config

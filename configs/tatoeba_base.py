@@ -22,6 +22,7 @@ def get_config():
     data.batch_tokens = 32_768
     data.decode_rows = 1_024
     config.vocab.size = 12_000
+    config.vocab.contractions = ()  # as it was measured
     config.student.family = "vanilla"
     for model in (config.teacher, config.student):
         model.size = "base"

@@ -101,7 +101,7 @@ class EMConfig:
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
     # Steps, and peak rate, of later rounds that start warm, as a share of round 0's; the others have as many.
-    later_steps_ratio: float = 2.0
+    later_steps_ratio: float = 5.0
     later_lr_ratio: float = 1.0
     # Beside each later student a second one with as many steps on what the student of round 0 learned from.
     control: bool = True

@@ -81,7 +81,7 @@ class Config:
         family="ctc", encoder_layers=3, decoder_layers=1, dropout=0.0, label_smoothing=0.0
     )
     teacher_train: TrainConfig = TrainConfig(steps=900, optim=OptimConfig(method="muon"))
-    student_train: TrainConfig = TrainConfig(steps=300, tune_length=True, optim=OptimConfig(method="muon"))
+    student_train: TrainConfig = TrainConfig(steps=150, tune_length=True, optim=OptimConfig(method="muon"))
     em: EMConfig = EMConfig()
     select: SelectConfig = SelectConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
