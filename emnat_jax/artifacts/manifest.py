@@ -181,6 +181,8 @@ def _parse(path: epath.Path) -> Manifest:
         )
     try:
         return from_json(Manifest, fields, str(path), mend)
+    except UserError:  # which says all of that
+        raise
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); {mend}") from error
 
