@@ -161,7 +161,7 @@ def test_a_damaged_evaluation_is_found(copy, capsys, spoil):
     assert evaluation_damage(copy) is None
     spoil(copy / "rounds/1/eval.json")
     assert "run `emnat em`, which evaluates" in error_of(capsys, "report", f"--workdir={copy}")
-    assert "rounds/1/eval.json" in evaluation_damage(copy)
+    assert evaluation_damage(copy).startswith(("is damaged (", "has schema version None"))
 
 
 @pytest.mark.parametrize("damage", ["short", "not text", "lost"])

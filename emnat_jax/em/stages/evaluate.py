@@ -65,7 +65,7 @@ class Evaluate(Stage[EvaluationOptions]):
         try:
             found = read_evaluation(workdir, self.round)
         except UserError as error:
-            return str(error).removesuffix(f"; {MEND}")
+            return str(error).removesuffix(f"; {MEND}").removeprefix(f"{workdir / self.output} ")
         # Evaluations of before do not say what they are of.
         made_from = found.made_from or {}
         for name, path in self.fingerprints().items():
