@@ -10,6 +10,7 @@ Examples:
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -36,10 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
-    """Prints a line for each finding; UserError where something is wrong."""
+    """Prints a line for each finding. UserError where something is wrong, and to repair what is in use."""
+    from etils.epath import Path
+
+    from emnat_jax.artifacts.journal import exclusive
+
     problems = [*_machine(args.workdir)]
-    if os.path.exists(args.workdir):
-        problems += _workdir(args, config_arguments, processes)
+    if Path(args.workdir).exists():
+        # A run that is going on must not lose what says that its outputs are finished.
+        with exclusive(args.workdir) if args.repair else contextlib.nullcontext():
+            problems += _workdir(args, config_arguments, processes)
     else:
         _show("-", args.workdir, "does not exist: nothing to check")
     for problem in problems:
@@ -69,7 +76,7 @@ def _machine(workdir: str) -> Iterator[tuple[str, str]]:
         ", ".join(f"{name} {version}" for name, version in found.versions.items() if version),
     )
     for name in (name for name, version in found.versions.items() if version is None):
-        yield "packages", f"{name} is not installed; pip install emnat_jax"
+        yield "packages", f"{name} is not installed; pip install {name}"
     _show("ok", "devices", found.devices)
     yield from _space(workdir)
 

@@ -39,8 +39,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     with exclusive(args.workdir):
         summary = prepare(config, args.workdir, make_log(processes))
         if not (Path(args.workdir) / paths.ROUNDS).exists():  # else it is that of the rounds
-            note_config(
-                args.workdir, config, []
-            )  # first: the file is never one that the journal does not know
+            # The journal first: it then knows whatever lies there as config.json, also after a kill.
+            note_config(args.workdir, config, [])
             write_config(args.workdir, config)
     show(summary, args.json)

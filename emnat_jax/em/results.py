@@ -9,7 +9,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.manifest import file_sha256
-from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
+from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references
@@ -37,9 +37,7 @@ def read_evaluation(directory: epath.Path, index: int) -> RecordedEvaluation:
     """The evaluation of a round. UserError for a damaged file, and where outputs are not those it is of."""
     path = directory / paths.evaluation(index)
     try:
-        values = json.loads(path.read_bytes())
-        # Evaluations had no checksum before.
-        values = unseal(values) if isinstance(values, dict) and CHECKSUM in values else values
+        values = unseal_if_sealed(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); {MEND}") from error
     found = from_values(RecordedEvaluation, values, str(path), MEND)

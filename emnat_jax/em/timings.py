@@ -1,13 +1,13 @@
 """The timings of a workdir's models, kept for its report: files of a line each."""
 
 import json
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append
-from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
+from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.report.convert import from_values, to_values
 from emnat_jax.report.timings import Throughput, Timing
 from emnat_jax.runtime.progress import Log
@@ -29,13 +29,9 @@ def read_timings(directory: epath.Path, kind: type[Record], log: Log) -> tuple[R
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         where = f"{path}:{number}"
         try:
-            found.append(from_values(kind, _unsealed(line), where, "time that model again."))
+            found.append(
+                from_values(kind, unseal_if_sealed(json.loads(line)), where, "time that model again.")
+            )
         except (ValueError, RecursionError) as error:  # among them UserError
             log(f"{where} is left out: {error}")
     return tuple(found)
-
-
-def _unsealed(line: bytes) -> Any:
-    values = json.loads(line)
-    # Lines of before have no checksum.
-    return unseal(values) if isinstance(values, dict) and CHECKSUM in values else values

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.cli import doctor
 from emnat_jax.cli.main import main
 
@@ -75,6 +76,14 @@ def test_a_damage_is_found_and_marked(copy, capsys, place):
     assert any(line.startswith(f"! {place}: ") and line.endswith(doctor.MARKED) for line in lines)
     assert "run `emnat em`, which makes it again" in error
     assert marked not in said(capsys, f"--workdir={copy}")[1]  # to be made is not damaged
+
+
+def test_what_is_in_use_is_not_repaired(copy, capsys):
+    DAMAGES["data/train"](copy)
+    with exclusive(copy):
+        status, _, error = said(capsys, f"--workdir={copy}", "--repair")
+        assert status == 2 and "is in use by another emnat process" in error
+    assert (copy / "data/train/MANIFEST.json").exists()
 
 
 def test_a_damaged_journal_is_told_and_left(copy, capsys):

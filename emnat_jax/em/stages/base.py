@@ -70,7 +70,7 @@ class Stage(abc.ABC, Generic[Options]):
     def damage(self, workdir: epath.Path) -> str | None:
         """Why its finished output has to be made again, where running it does that; None where it is whole.
 
-        Of other damages the loading of the output tells.
+        Of other damages the loading of the output tells. UserError where running it would not help.
         """
         return None
 
