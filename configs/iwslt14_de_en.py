@@ -52,6 +52,7 @@ def paper_model(config, *, size: str, base_lr: float, steps: int, length_penalty
     config.em.student_data = "distilled"
     config.em.control = False
     config.em.share_encoder = False
+    config.em.later_optimizer = "new"
     config.em.later_steps_ratio = 0.25
     config.em.later_lr_ratio = 1.0
     config.em.stop_min_gain = 0.1

@@ -34,5 +34,6 @@ def get_config():
     config.em.update_teacher = True  # the paper's loop
     config.em.student_data = "distilled"
     config.em.control = False  # `modes_grid.py` has controls
+    config.em.later_optimizer = "new"  # as it was measured
     config.em.later_steps_ratio = config.em.later_lr_ratio = 0.5
     return config

@@ -52,7 +52,9 @@ def controls():
         "first": WITHOUT_REFERENCE | {"select.rule": "teacher_top1"},
         # After the same round 0 the reference of every source.
         "reference": {"select.alpha": 0.0, "select.beta": 0.0},
-        # Plain distillation, from greedy search.
+        # The same without a round: plain distillation of as many steps at once, from the beam's first.
+        "beam": ALONE | WITHOUT_REFERENCE,
+        # Plain distillation from greedy search.
         "distilled": ALONE | {"em.student_data": "distilled"},
         "raw": ALONE | {"em.student_data": "raw"},
     }
@@ -62,6 +64,9 @@ def e_steps():
     """What is chosen from the one list of a frozen teacher, and by what."""
     return {
         "recipe": {},
+        # As the recipe, with a new optimiser and a warm-up in the later round, and its control.
+        "restart": {"em.later_optimizer": "new"},
+        "restart_first": WITHOUT_REFERENCE | {"select.rule": "teacher_top1", "em.later_optimizer": "new"},
         "posterior": WITHOUT_REFERENCE,
         "posterior_quality": WITH_QUALITY,
         # Sequence-level interpolation (Kim & Rush 2016).
@@ -83,6 +88,7 @@ def other_loops():
         | {
             "em.update_teacher": True,
             "em.student_data": "distilled",
+            "em.later_optimizer": "new",
             "teacher_train.steps": TEACHER_STEPS // 2,
             "em.later_steps_ratio": 1.0,
             "student_train.steps": 3 * STUDENT_STEPS // 2,

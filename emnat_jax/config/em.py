@@ -100,6 +100,9 @@ class EMConfig:
     prior_beta: float = 1.0
     share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
     warm_start: bool = True  # later rounds start from the last round's weights
+    # What later rounds that start warm take over beside the weights: continued, the moments of the optimiser
+    # and the place in the learning-rate schedule; new, neither, so that they warm up again.
+    later_optimizer: str = "continued"
     # Steps, and peak rate, of later rounds that start warm, as a share of round 0's; the others have as many.
     later_steps_ratio: float = 5.0
     later_lr_ratio: float = 1.0
@@ -122,6 +125,7 @@ class EMConfig:
             ),
         )
         one_of("student_data", self.student_data, ("distilled", "selected", "raw", "candidates"))
+        one_of("later_optimizer", self.later_optimizer, ("continued", "new"))
         # Students add to a list that there is before them, that of a frozen teacher.
         both = () if self.update_teacher else (("teacher", "student"),)
         check(

@@ -10,7 +10,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.manifest import SETS, Manifest, is_finished, load_manifest
+from emnat_jax.artifacts.manifest import MODEL, SETS, Manifest, is_finished, load_manifest
 from emnat_jax.artifacts.records import overlay
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import ModelSpec
@@ -31,8 +31,9 @@ from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import Layout, local_rows, require_rows_divide, row_shares
 from emnat_jax.runtime.progress import Log
-from emnat_jax.training.loop import TrainingRun, fit
-from emnat_jax.training.manifest import finish_model
+from emnat_jax.training.loop import fit
+from emnat_jax.training.manifest import finish_model, weights_of
+from emnat_jax.training.run import Position, TrainingRun
 from emnat_jax.types import Batch, Params
 
 Sets = dict[str, tuple[epath.PathLike, Manifest]]  # name -> folder and manifest
@@ -45,6 +46,7 @@ class Sources(NamedTuple):
     # Where the rows that `data` does not have come from.
     base: epath.PathLike | None = None
     # A finished model whose weights a fresh run begins with; of another family its embeddings and encoder.
+    # Where the options say that the run continues, also with its optimiser's state.
     start: epath.PathLike | None = None
     # A finished model whose translations of the valid split train.best_by=distilled_loss looks at.
     teacher: epath.PathLike | None = None
@@ -85,7 +87,8 @@ def train_model(
         context.log(f"{label}: finished before")
         return load_manifest(output)
     pairs = _training_pairs(options, sets, lambda text: context.log(f"{label}: {text}"))
-    run = _run_of(context, options, pairs, others, output, label)
+    continues = _end_of(sources.start) if options.continues else None
+    run = _run_of(context, options, pairs, others, output, label, continues=continues)
     result = fit(dataclasses.replace(run, remedy=remedy, made_from=digest(as_json(made_from))))
     finish = functools.partial(
         finish_model,
@@ -116,6 +119,8 @@ def _run_of(
     others: _Models,
     output: epath.Path,
     label: str,
+    *,
+    continues: Position | None,
 ) -> TrainingRun:
     """The training as the loop takes it."""
     model, targets = options.resolved(context.vocabulary.size), options.targets
@@ -136,7 +141,8 @@ def _run_of(
         directory=output,
         valid_batches=_valid_batches(context, options),
         valid_score=make_valid_score(context, options.scoring, train, functions, others.teacher),
-        initial_params=_taken_over(others.start, model) if others.start else None,
+        initial_params=_taken_over(others.start, model) if others.start and not continues else None,
+        continues=continues,
         flops=_flops_of(model, targets),
         processes=context.processes,
         log=context.log,
@@ -187,6 +193,12 @@ def make_stream(layout: Layout, pairs: Pairs, options: TrainOptions) -> BatchStr
 def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:
     """The weights that a run on `model` begins with, out of those of a finished one."""
     return start.params if start.config.family == model.family else encoder_params(start.params)
+
+
+def _end_of(start: epath.PathLike | None) -> Position:
+    """Where a training that continues finds the state to go on with."""
+    assert start is not None  # the plan has no such stage without
+    return Position(start, weights_of(load_manifest(start, kinds=(MODEL,))).steps[-1])
 
 
 def _valid_batches(context: Context, options: TrainOptions) -> Callable[[], Iterable[Batch]] | None:

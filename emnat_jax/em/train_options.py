@@ -31,6 +31,9 @@ class TrainOptions:
     scoring: Scoring | None  # of BLEU, where evaluations are compared or a length is tuned by it
     seed: int
     left_out: Fold | None = None  # rows of data and base that are not learned; mono has none of them
+    # True: it takes over the state of the optimiser and its place in the schedule from the model it starts
+    # from. None otherwise, as in what older versions wrote.
+    continues: bool | None = None
 
     @property
     def data(self) -> DataConfig:
@@ -49,8 +52,10 @@ def training_options(
 ) -> TrainOptions:
     """Options for training `role` in round `index` on `targets` targets of each row that is not left out."""
     model, train = config.role(role)
-    if index and config.em.warm_start:
-        train = _of_later_round(train, config.em)
+    is_warm = index > 0 and config.em.warm_start
+    continues = is_warm and config.em.later_optimizer == "continued"
+    if is_warm:
+        train = _of_later_round(train, config.em, continues=continues)
         model = dataclasses.replace(model, options=model.family_options.continued())
     if left_out is not None:  # its model scores, and decodes nothing
         train = dataclasses.replace(train, tune_length=False)
@@ -66,13 +71,18 @@ def training_options(
         scoring=config.scoring if train.translates_valid else None,
         seed=derived_seed(config.seed, index, ROLES.index(role)),
         left_out=left_out,
+        continues=continues or None,
     )
 
 
-def _of_later_round(train: TrainConfig, em: EMConfig) -> TrainConfig:
-    """The training of a round that starts warm: steps and rate of its own; the warm-up gets no longer."""
+def _of_later_round(train: TrainConfig, em: EMConfig, *, continues: bool) -> TrainConfig:
+    """The training of a round that starts warm: steps and rate of its own.
+
+    The warm-up gets no longer; one that continues is past it.
+    """
     steps = max(1, round(train.steps * em.later_steps_ratio))
-    warmup = max(1, round(train.optim.warmup_steps * min(em.later_steps_ratio, 1.0)))
+    ratio = 1.0 if continues else min(em.later_steps_ratio, 1.0)
+    warmup = max(1, round(train.optim.warmup_steps * ratio))
     peak_lr = train.optim.peak_lr * em.later_lr_ratio
     optim = dataclasses.replace(train.optim, peak_lr=peak_lr, warmup_steps=warmup)
     return dataclasses.replace(train, steps=steps, optim=optim)

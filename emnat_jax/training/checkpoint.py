@@ -14,16 +14,15 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.runtime.progress import Log
+from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.state import TrainState
 from emnat_jax.types import Params
 
@@ -34,20 +33,6 @@ MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 class Damaged(Exception):
     """A checkpoint whose bits are not those that were saved."""
-
-
-def fingerprint(tree: Any) -> str:
-    """SHA-256 over path, dtype, shape and bytes of every leaf, in order of their paths.
-
-    The same on every mesh. All processes of a run must call it together.
-    """
-    digest = hashlib.sha256()
-    leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree)]
-    names, arrays = zip(*sorted(leaves, key=lambda pair: pair[0]), strict=True) if leaves else ((), ())
-    for name, array in zip(names, _on_host(arrays), strict=True):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
-    return digest.hexdigest()
 
 
 @dataclasses.dataclass
@@ -107,7 +92,7 @@ class Checkpoints:
         damaged = []
         for step in reversed(self.steps()):
             try:
-                restored = self._restore_step(step, abstract)
+                restored = _restore_whole(self._manager, f"{self._directory}/{step}", step, abstract)
             except Damaged as error:
                 log(f"checkpoint {self._directory}/{step} is damaged ({error}); trying the one before")
                 damaged.append(step)
@@ -132,15 +117,6 @@ class Checkpoints:
             self.wait()
         finally:
             self._manager.close()
-
-    def _restore_step(self, step: int, abstract: TrainState) -> tuple[TrainState, dict]:
-        sealed = _read_metadata(self._manager, step)
-        _require_same_model(f"{self._directory}/{step}", "params", abstract.params)
-        restore = ocp.args.StandardRestore(_as_items(abstract))
-        items = _guarded(lambda: self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"])
-        for name, item in items.items():
-            _verify(name, item, sealed)
-        return TrainState(**{"ema": None, **items}), sealed["metadata"]
 
     def _write(self, write: Callable[[], Any]) -> Any:
         """What `write` returns; a full disk becomes a UserError."""
@@ -176,6 +152,29 @@ def restore_params(directory: str | os.PathLike, abstract: Params, step: int) ->
     with _reader(directory) as manager:
         path = _existing(directory, manager, step)
         return _or_user_error(path, lambda: _restore_part(manager, path, step, abstract))
+
+
+def restore_state(directory: str | os.PathLike, abstract: TrainState, step: int) -> TrainState:
+    """The whole state of one checkpoint of a finished run; `abstract` has the shardings.
+
+    Raises UserError where it is lost, damaged, or of another model or optimiser.
+    """
+    with _reader(directory) as manager:
+        path = _existing(directory, manager, step)
+        return _or_user_error(path, lambda: _restore_whole(manager, path, step, abstract)[0])
+
+
+def _restore_whole(
+    manager: ocp.CheckpointManager, path: str, step: int, abstract: TrainState
+) -> tuple[TrainState, dict]:
+    """State and metadata; raises Damaged."""
+    sealed = _read_metadata(manager, step)
+    _require_same_model(path, "params", abstract.params)
+    restore = ocp.args.StandardRestore(_as_items(abstract))
+    items = _guarded(lambda: manager.restore(step, args=ocp.args.Composite(state=restore))["state"])
+    for name, item in items.items():
+        _verify(name, item, sealed)
+    return TrainState(**{"ema": None, **items}), sealed["metadata"]
 
 
 def _existing(directory: str | os.PathLike, manager: ocp.CheckpointManager, step: int) -> str:
@@ -285,10 +284,3 @@ def _as_items(state: TrainState) -> dict[str, Any]:
     """The state's parts by name, without those that are None."""
     parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return {name: part for name, part in parts.items() if part is not None}
-
-
-def _on_host(arrays: tuple) -> list[np.ndarray]:
-    """Whole arrays in host memory, gathered from the other processes where they hold a part."""
-    if all(not isinstance(a, jax.Array) or a.is_fully_addressable or a.is_fully_replicated for a in arrays):
-        return [np.asarray(array) for array in jax.device_get(arrays)]
-    return [np.asarray(multihost_utils.process_allgather(array, tiled=True)) for array in arrays]

@@ -7,30 +7,26 @@ logged and the best evaluations (`LoopState`), and randomness depends on the ste
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
+from typing import NamedTuple, NoReturn
 
 import jax
 import optax
-from etils import epath
 
-from emnat_jax.config import TrainConfig
 from emnat_jax.errors import require
-from emnat_jax.families.base import Family
-from emnat_jax.runtime.mesh import Layout, to_global, use_layout
+from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
-from emnat_jax.runtime.processes import Processes
-from emnat_jax.runtime.progress import Log, Progress
-from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints, fingerprint
+from emnat_jax.runtime.progress import Progress
+from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints, restore_state
 from emnat_jax.training.choice import (
     Chosen,
-    ValidScore,
     look_at_valid,
     require_valid_split,
 )
+from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.loop_state import Evaluated, LoopState
 from emnat_jax.training.metrics import MetricsWriter, means, merge, require_finite
-from emnat_jax.training.optimizer import make_optimizer, make_schedule
+from emnat_jax.training.optimizer import make_optimizer, make_schedule, with_schedule
+from emnat_jax.training.run import FitResult, TrainingRun
 from emnat_jax.training.state import (
     TrainState,
     abstract_state,
@@ -39,62 +35,8 @@ from emnat_jax.training.state import (
     state_shardings,
 )
 from emnat_jax.training.step import EvalStep, TrainStep, make_eval_step, make_train_step
-from emnat_jax.training.weights import Weights, checkpoints_in, mean_params
-from emnat_jax.types import Batch, Key, Params
-
-
-@runtime_checkable
-class Stream(Protocol):
-    """Endless NumPy batches with a position.
-
-    A batch holds this process's rows of one step, as `mesh.local_rows` picks them.
-    """
-
-    def __next__(self) -> Batch: ...
-
-    def state(self) -> dict[str, int]:
-        """The position of the next batch."""
-
-    def restore(self, state: dict[str, int]) -> None:
-        """Goes to a position that `state` returned."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingRun:
-    """What is trained, on which data, how, and in which folder."""
-
-    family: Family
-    stream: Stream
-    config: TrainConfig
-    layout: Layout
-    seed: int
-    directory: epath.PathLike
-    valid_batches: Callable[[], Iterable[Batch]] | None = None  # one pass over the valid split
-    valid_score: ValidScore | None = None  # what config.chosen_by names, unless that is the loss
-    initial_params: Params | None = None  # of all modules or of some, in place of random ones
-    flops: Callable[[Batch], float] | None = None  # of the model in a training step on this batch
-    name: str = "train"  # in messages and in the progress bar
-    option_group: str = "train"  # that `config` comes from, for messages
-    remedy: str = "lower the learning rate and train again"  # for a loss that is not finite
-    made_from: str = ""  # identifies data and options: checkpoints of another run are refused
-    processes: Processes = dataclasses.field(default_factory=Processes)
-    log: Log = print
-
-
-@dataclasses.dataclass(frozen=True)
-class FitResult:
-    """The outcome of a run."""
-
-    params: Params  # the ones to use, of the weight average where there is one
-    step: int  # training steps they have seen
-    valid_loss: float | None  # theirs, in nats a token; None without a valid split
-    fingerprint: str  # of params
-    chosen: Chosen | None = None  # None: the last ones
-
-    @property
-    def weights(self) -> Weights:
-        """Where `params` are, for `load_params`."""
-        return Weights(self.chosen.steps if self.chosen else (self.step,), self.fingerprint)
+from emnat_jax.training.weights import checkpoints_in, mean_params
+from emnat_jax.types import Key, Params
 
 
 class _Context(NamedTuple):
@@ -104,6 +46,7 @@ class _Context(NamedTuple):
     key: Key
     train_step: TrainStep
     eval_step: EvalStep
+    schedule: optax.Schedule  # of this run's finished steps
     checkpoints: Checkpoints
     preemption: PreemptionGuard
     writer: MetricsWriter
@@ -133,10 +76,12 @@ def fit(run: TrainingRun) -> FitResult:
     with use_layout(run.layout), Checkpoints(checkpoints_in(run.directory)) as checkpoints:
         resumed = _resume(run, checkpoints, abstract)
         if resumed is None:
-            start = initial_state(family, tx, shardings, run.layout, init_key, given=run.initial_params)
-            resumed = start, LoopState()
+            resumed = _first_state(run, tx, shardings, abstract, init_key), LoopState()
         state, loop_state = resumed
-        train_step, eval_step = _train_step(run, tx, shardings), make_eval_step(family.loss, shardings)
+        before = int(state.step) - loop_state.step  # steps of the run that this one continues
+        train_step = _train_step(run, tx, shardings, before)
+        eval_step = make_eval_step(family.loss, shardings)
+        schedule = make_schedule(config.optim, before + config.steps)
         if not loop_state.finished(config):
             with (
                 PreemptionGuard(run.processes, run.name, run.log) as preemption,
@@ -144,14 +89,41 @@ def fit(run: TrainingRun) -> FitResult:
                 Progress(run.name, config.steps, loop_state.step, run.log) as progress,
             ):
                 context = _Context(
-                    run, step_key, train_step, eval_step, checkpoints, preemption, writer, progress
+                    run,
+                    step_key,
+                    train_step,
+                    eval_step,
+                    lambda step: schedule(before + step),
+                    checkpoints,
+                    preemption,
+                    writer,
+                    progress,
                 )
                 state, loop_state = _train_to_end(context, state, loop_state)
                 checkpoints.wait()  # here, where a signal waits for it
         return _result(run, eval_step, abstract.params, state, loop_state)
 
 
-def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState) -> TrainStep:
+def _first_state(
+    run: TrainingRun,
+    tx: optax.GradientTransformation,
+    shardings: TrainState,
+    abstract: TrainState,
+    key: Key,
+) -> TrainState:
+    """The state before the first step: new, from given parameters, or that of the run it continues."""
+    if run.continues is None:
+        return initial_state(run.family, tx, shardings, run.layout, key, given=run.initial_params)
+    directory, step = run.continues
+    state = restore_state(checkpoints_in(directory), abstract, step)
+    total_steps = int(state.step) + run.config.steps
+    opt_state = with_schedule(state.opt_state, run.config.optim, total_steps)
+    return dataclasses.replace(state, opt_state=opt_state)
+
+
+def _train_step(
+    run: TrainingRun, tx: optax.GradientTransformation, shardings: TrainState, before: int
+) -> TrainStep:
     config, loss = run.config, run.family.loss
     return make_train_step(
         loss,
@@ -159,7 +131,7 @@ def _train_step(run: TrainingRun, tx: optax.GradientTransformation, shardings: T
         shardings,
         accumulate=config.accumulate,
         ema_decay=config.ema_decay,
-        steps=config.steps,
+        steps=before + config.steps,
     )
 
 
@@ -235,9 +207,8 @@ def _train_to_next_stop(
 
 def _log_metrics(context: _Context, loop_state: LoopState, throughput: _Throughput) -> None:
     """Writes one line of metrics.jsonl: means over the steps since the last one."""
-    optim, steps = context.run.config.optim, context.run.config.steps
     values = means(loop_state.unlogged)
-    values["lr"] = float(make_schedule(optim, steps)(loop_state.step - 1))
+    values["lr"] = float(context.schedule(loop_state.step - 1))
     values["tokens_per_second"] = throughput.tokens / throughput.seconds
     if context.run.flops is not None:
         values["model_flops_per_second"] = throughput.flops / throughput.seconds

@@ -16,7 +16,7 @@ from emnat_jax.artifacts.manifest import (
 from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError
-from emnat_jax.training.loop import FitResult
+from emnat_jax.training.run import FitResult
 from emnat_jax.training.weights import Weights
 
 

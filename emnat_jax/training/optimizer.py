@@ -90,12 +90,28 @@ class RateState(NamedTuple):
     total_steps: jax.Array
 
 
+def with_schedule(opt_state: optax.OptState, config: OptimConfig, total_steps: int) -> optax.OptState:
+    """The optimiser's state with other numbers of the schedule; its moments and finished steps stay."""
+
+    def changed(leaf: Any) -> Any:
+        if not isinstance(leaf, RateState):
+            return leaf
+        numbers = RateState(leaf.count, *_numbers(config, total_steps))
+        return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), numbers, leaf)
+
+    return jax.tree.map(changed, opt_state, is_leaf=lambda leaf: isinstance(leaf, RateState))
+
+
+def _numbers(config: OptimConfig, total_steps: int) -> list[jax.Array]:
+    numbers = (config.peak_lr, config.warmup_steps, total_steps)
+    return [jnp.asarray(number, jnp.float32) for number in numbers]
+
+
 def _scale_by_rate(config: OptimConfig, total_steps: int) -> optax.GradientTransformation:
     """Multiplies the updates by minus the learning rate of the schedule."""
 
     def init(params: optax.Params) -> RateState:
-        numbers = (config.peak_lr, config.warmup_steps, total_steps)
-        return RateState(jnp.zeros((), jnp.int32), *(jnp.asarray(n, jnp.float32) for n in numbers))
+        return RateState(jnp.zeros((), jnp.int32), *_numbers(config, total_steps))
 
     def update(updates: optax.Updates, state: RateState, params: optax.Params | None = None) -> Any:
         rate = SCHEDULES[config.schedule](state.peak_lr, state.warmup_steps, state.total_steps)(state.count)

@@ -37,10 +37,20 @@ def test_other_families_go_on_as_they_began():
 
 @pytest.mark.parametrize("ratio, steps, warmup", [(0.5, 20, 5), (1.0, 40, 10), (2.0, 80, 10), (0.001, 1, 1)])
 def test_a_later_round_has_steps_and_rate_of_its_own_and_no_longer_warm_up(ratio, steps, warmup):
-    config = small_config(later_steps_ratio=ratio, later_lr_ratio=0.3)  # 40 steps, 10 of warm-up
+    new = {"later_optimizer": "new"}
+    config = small_config(later_steps_ratio=ratio, later_lr_ratio=0.3, **new)  # 40 steps, 10 of warm-up
     first, later = (training_options(config, "student", index).train for index in (0, 1))
     assert (first.steps, first.optim.warmup_steps) == (40, 10)
     assert (later.steps, later.optim.warmup_steps) == (steps, warmup)
     assert later.optim.peak_lr == pytest.approx(0.3 * first.optim.peak_lr)
     fresh = small_config(later_steps_ratio=ratio, warm_start=False)
     assert training_options(fresh, "student", 1).train == first
+
+
+def test_a_round_that_continues_keeps_the_warm_up_it_had():
+    """It is past it; the place in the schedule is counted from there."""
+    first, later = (training_options(small_config(later_steps_ratio=0.5), "student", i) for i in (0, 1))
+    assert (first.continues, later.continues) == (None, True)
+    assert later.train.optim.warmup_steps == first.train.optim.warmup_steps
+    for other in (small_config(later_optimizer="new"), small_config(warm_start=False)):
+        assert training_options(other, "student", 1).continues is None

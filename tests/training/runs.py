@@ -7,7 +7,8 @@ import jax
 
 from emnat_jax.config import MeshConfig, OptimConfig, TrainConfig
 from emnat_jax.runtime.mesh import make_layout
-from emnat_jax.training.loop import TrainingRun, fit
+from emnat_jax.training.loop import fit
+from emnat_jax.training.run import TrainingRun
 from tests import tiny_family
 
 TIMING = ("tokens_per_second", "model_flops_per_second")  # differ from run to run

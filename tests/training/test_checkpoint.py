@@ -10,7 +10,8 @@ import pytest
 
 from emnat_jax.errors import UserError
 from emnat_jax.training import checkpoint
-from emnat_jax.training.checkpoint import Checkpoints, fingerprint
+from emnat_jax.training.checkpoint import Checkpoints
+from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.state import abstract_params, abstract_state, create_state, state_shardings
 from tests import tiny_family

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from emnat_jax.training.checkpoint import fingerprint
 from emnat_jax.training.choice import ValidScore
+from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.weights import load_params
 from tests import tiny_family
 from tests.training import runs
