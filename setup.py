@@ -46,6 +46,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "pytest-cov>=6",
+            "hypothesis>=6.100",
             "chex>=0.1.92,<0.2",
             "beartype>=0.20",
             "hypothesis>=6.100",

@@ -144,7 +144,7 @@ def _read(record: BinaryIO) -> tuple[dict[str, Any] | None, int, list[tuple[dict
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     """A whole line of JSON; None for one that a kill cut short."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(line) if line.endswith(b"\n") else None
         return found if isinstance(found, dict) else None
     return None

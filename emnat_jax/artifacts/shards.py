@@ -92,7 +92,7 @@ def keep_plan(directory: epath.PathLike, plan: dict[str, Any]) -> None:
 
 def read_plan(directory: epath.PathLike) -> dict[str, Any]:
     """What `keep_plan` or `keep_shards_of` wrote; nothing where that is lost or damaged."""
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(ValueError, OSError, RecursionError):
         found = json.loads((epath.Path(directory) / PLAN_NAME).read_bytes())
         return found if isinstance(found, dict) else {}
     return {}

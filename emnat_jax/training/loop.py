@@ -165,20 +165,32 @@ def _train_to_end(
     """Trains from stop to stop until the run is finished; the order at a stop is log, evaluate, save."""
     run, config, throughput = context.run, context.run.config, _Throughput()
     while not loop_state.finished(config):
-        run.processes.enter(f"{run.name} after step {loop_state.step}")
+        begun = loop_state.step
+        run.processes.enter(f"{run.name} after step {begun}")
         state, loop_state, throughput = _train_to_next_stop(context, state, loop_state, throughput)
-        if loop_state.is_due(config.log_every, config):
-            _log_metrics(context, loop_state, throughput)
-            loop_state, throughput = dataclasses.replace(loop_state, unlogged={}), _Throughput()
-        if run.valid_batches is not None and loop_state.is_due(config.eval_every, config):
-            loop_state = _evaluate(context, state, loop_state)
-        if loop_state.step in loop_state.kept or loop_state.is_due(config.checkpoint_every, config):
-            _save(context, state, loop_state)
+        # Told to end before the next step, it has done all this after the last one.
+        if loop_state.step > begun:
+            loop_state, throughput = _at_stop(context, state, loop_state, throughput)
         # A notice that comes with the last step is passed on to what runs next.
         if not loop_state.finished(config) and context.preemption.ends_after(loop_state.step):
             _save(context, state, loop_state)
             _end_early(context, loop_state)
     return state, loop_state
+
+
+def _at_stop(
+    context: _Context, state: TrainState, loop_state: LoopState, throughput: _Throughput
+) -> tuple[LoopState, _Throughput]:
+    """Logs, evaluates and saves, whatever is due after this step."""
+    config = context.run.config
+    if loop_state.is_due(config.log_every, config):
+        _log_metrics(context, loop_state, throughput)
+        loop_state, throughput = dataclasses.replace(loop_state, unlogged={}), _Throughput()
+    if context.run.valid_batches is not None and loop_state.is_due(config.eval_every, config):
+        loop_state = _evaluate(context, state, loop_state)
+    if loop_state.step in loop_state.kept or loop_state.is_due(config.checkpoint_every, config):
+        _save(context, state, loop_state)
+    return loop_state, throughput
 
 
 def _train_to_next_stop(

@@ -2,9 +2,6 @@
 
 import fcntl
 import os
-import signal
-import sys
-from multiprocessing import get_context
 from pathlib import Path
 
 from emnat_jax.config import (
@@ -19,7 +16,7 @@ from emnat_jax.config import (
     TrainConfig,
     VocabConfig,
 )
-from tests.conftest import QUICK
+from tests.em.kills import Kill, in_child
 
 TRAIN = TrainConfig(
     steps=40,
@@ -85,20 +82,14 @@ def round_model(work, index: int, role: str):
     return work.load(work.round_folder(index, role))
 
 
-def run_in_child(directory: Path, kill_at: int | None = None, config: Config | None = None) -> int | None:
+def run_in_child(directory: Path, kill_at: int | None = None, config: Config | None = None) -> int:
     """Runs all rounds in a process of its own; returns its exit code (negative: the signal that ended it).
 
     With `kill_at` the process kills itself (SIGKILL) in the middle of its `kill_at`-th write of a file or
     checkpoint: half of the calls before the file has its name, half after.
     """
-    # Forked from a server that has imported everything and never touched a device: quick and safe.
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.em.runs", "emnat_jax.em.driver", "emnat_jax.training.checkpoint"])
-    child = context.Process(target=_child, args=(directory, kill_at, config))
-    child.start()
-    child.join(timeout=180)
-    assert child.exitcode is not None, "the run hangs"
-    return child.exitcode
+    kill = None if kill_at is None else Kill(kill_at)
+    return in_child(run_em, (directory, config), Path(directory).with_suffix(".log"), kill)
 
 
 def finished_run(tmp_path_factory) -> Path:
@@ -111,42 +102,3 @@ def finished_run(tmp_path_factory) -> Path:
         if not (directory / "report/report.json").exists():
             assert run_in_child(directory) == 0, directory.with_suffix(".log").read_text()
     return directory
-
-
-def _child(directory: Path, kill_at: int | None, config: Config | None) -> None:
-    os.environ["XLA_FLAGS"] = QUICK  # one device: cheaper to compile for than four
-    Path(directory).parent.mkdir(parents=True, exist_ok=True)
-    log = open(Path(directory).with_suffix(".log"), "a")  # noqa: SIM115 - until the process ends
-    os.dup2(log.fileno(), sys.stdout.fileno())
-    os.dup2(log.fileno(), sys.stderr.fileno())
-    if kill_at is not None:
-        _arm(kill_at)
-    run_em(directory, config)
-
-
-def _arm(kill_at: int) -> None:
-    """Counts what a run writes, and ends the process at one of these moments."""
-    from etils import epath
-
-    from emnat_jax.training.checkpoint import Checkpoints
-
-    count = 0
-
-    def tick() -> None:
-        nonlocal count
-        count += 1
-        if count == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def armed(function):
-        def call(*args, **kwargs):
-            tick()
-            result = function(*args, **kwargs)
-            tick()
-            return result
-
-        return call
-
-    path_class = type(epath.Path("."))
-    path_class.replace = armed(path_class.replace)  # the rename by which every file appears
-    Checkpoints.save = armed(Checkpoints.save)  # the second tick falls into the save in the background

@@ -16,8 +16,8 @@ def without_times(report: dict) -> dict:
     return {name: value for name, value in report.items() if name not in ("seconds", "environment")}
 
 
-def outcome(directory) -> dict:
-    """Everything that must not depend on interruptions."""
+def outcome(directory, *, report: bool = True) -> dict:
+    """Everything that must not depend on interruptions, with the report of a run or without."""
     manifests = {
         str(path.relative_to(directory)): {
             k: v for k, v in json.loads(path.read_text()).items() if k != "created"
@@ -30,11 +30,11 @@ def outcome(directory) -> dict:
         ]
         for path in sorted(directory.rglob("metrics.jsonl"))
     }
-    report = without_times(json.loads((directory / "report" / "report.json").read_text()))
+    pages = without_times(json.loads((directory / "report" / "report.json").read_text())) if report else None
     outputs = {
         path.name + path.parent.parent.name: path.read_text() for path in directory.rglob("outputs/*.txt")
     }
-    return {"manifests": manifests, "metrics": metrics, "report": report, "outputs": outputs}
+    return {"manifests": manifests, "metrics": metrics, "report": pages, "outputs": outputs}
 
 
 def _untimed(line: dict) -> dict:

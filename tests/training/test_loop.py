@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from emnat_jax.errors import UserError
+from emnat_jax.errors import Preempted, UserError
 from emnat_jax.training import loop
 from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.optimizer import make_schedule
@@ -42,6 +42,20 @@ def test_resumed_equals_unbroken_bit_for_bit(tmp_path, unbroken, steps):
     assert any("goes on after step 4" in text for text in said) == (steps == 5)
     assert result.fingerprint == unbroken[1].fingerprint
     assert result.valid_loss == unbroken[1].valid_loss
+    assert runs.lines(tmp_path) == runs.lines(unbroken[0])
+
+
+@pytest.mark.parametrize("step", [0, 6])
+def test_told_to_end_before_the_next_step(tmp_path, unbroken, monkeypatch, step):
+    """Before the first one; and resumed where it has logged and saved: nothing is done a second time."""
+    if step:
+        with pytest.raises(runs.Broken):
+            runs.train(tmp_path, runs.with_config(log_every=3), stream=runs.BreakingStream(7))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.PreemptionGuard, "ends_after", lambda self, found: found == step)
+        with pytest.raises(Preempted, match=f"saved after step {step} of 8"):
+            runs.train(tmp_path)
+    assert runs.train(tmp_path).fingerprint == unbroken[1].fingerprint
     assert runs.lines(tmp_path) == runs.lines(unbroken[0])
 
 

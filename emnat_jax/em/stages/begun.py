@@ -26,7 +26,7 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
     it is a UserError too.
     """
     path, new = output / paths.TRAINED_FROM, as_json(made_from)
-    old = _read(path)
+    old = read_begun(path)
     names = [_key(name, made_from.get("role", "")) for name in differences(old, new)]
     changed = ", ".join(dict.fromkeys(names))
     if is_finished(output):
@@ -78,7 +78,7 @@ def _reopen(output: epath.Path, lost: int, log: Log) -> None:
 
 def require_own_checkpoints(output: epath.Path) -> None:
     """UserError where the checkpoints of a finished model are those of another training."""
-    made_from, steps = _read(output / paths.TRAINED_FROM), _saved_steps(output)
+    made_from, steps = read_begun(output / paths.TRAINED_FROM), _saved_steps(output)
     for step in set(weights_of(load_manifest(output, kinds=(MODEL,))).steps) & set(steps):
         found = read_metadata(output / paths.CHECKPOINTS, step).get(MADE_FROM)
         require(
@@ -104,9 +104,9 @@ def _key(name: str, role: str) -> str:
     return {"model": f"{role}.{rest}", "train": f"{role}_train.{rest}"}.get(group, name)
 
 
-def _read(path: epath.Path) -> dict[str, Any]:
+def read_begun(path: epath.Path) -> dict[str, Any]:
     """What `begin` wrote; nothing where that is lost or damaged."""
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(ValueError, OSError, RecursionError):
         found = json.loads(path.read_text())
         return found if isinstance(found, dict) else {}
     return {}

@@ -1,0 +1,159 @@
+"""Whatever lies in a file that is read: what was meant, or a UserError in one line, and nothing else.
+
+`./launch/test.sh -m slow tests/test_spoiled_files.py` tries forty times as many.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from etils import epath
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.journal import JOURNAL_NAME, read_journal
+from emnat_jax.artifacts.manifest import FREE, MANIFEST_NAME
+from emnat_jax.artifacts.records import read_shard
+from emnat_jax.artifacts.saved_config import read_config
+from emnat_jax.artifacts.shards import PLAN_NAME, read_plan
+from emnat_jax.config import Config
+from emnat_jax.config.convert import from_dict, override, to_dict
+from emnat_jax.data.text import read_multi_references, read_text_lines
+from emnat_jax.data.text_files import read_tsv
+from emnat_jax.data.vocab import load_vocabulary
+from emnat_jax.em.results import read_evaluation
+from emnat_jax.em.stages.begun import read_begun
+from emnat_jax.em.timings import read_timings
+from emnat_jax.errors import UserError
+from emnat_jax.report.timings import Timing
+from emnat_jax.training.manifest import load_model_manifest
+from tests.em.runs import finished_run
+from tests.spoiled import spoiled_bytes, spoiled_json, spoiled_lines
+
+FEW, MANY = 25, 1_000
+SET, MODEL = "rounds/0/candidates", "rounds/0/student"
+SHARD = f"{SET}/part-00000-of-00002.tfrecord"
+LINES = "ein Haus\ta house\nzwei\ttwo\n" * 3
+
+
+class Reader(NamedTuple):
+    """A file of a workdir, in which way it is spoiled, and what reads it."""
+
+    file: str
+    spoiled: Callable[[bytes], st.SearchStrategy[bytes]]
+    read: Callable[[Path], object]  # of the workdir
+
+
+def sealed(data: bytes) -> st.SearchStrategy[bytes]:
+    return spoiled_json(data, FREE)
+
+
+def all_of(read: Callable) -> Callable[[Path], object]:
+    """Reads an iterator to its end."""
+    return lambda directory: list(read(directory))
+
+
+READERS = {
+    "manifest_of_a_set": Reader(f"{SET}/{MANIFEST_NAME}", sealed, all_of(lambda d: read_dataset(d / SET))),
+    "shard": Reader(SHARD, spoiled_bytes, all_of(lambda d: read_dataset(d / SET))),
+    "shard_without_a_hash": Reader(SHARD, spoiled_bytes, all_of(lambda d: read_shard(d / SHARD))),
+    "manifest_of_a_model": Reader(
+        f"{MODEL}/{MANIFEST_NAME}", sealed, lambda d: load_model_manifest(d / MODEL, vocabulary_of(d))
+    ),
+    "trained_from": Reader(
+        f"{MODEL}/{paths.TRAINED_FROM}", spoiled_json, lambda d: read_begun(epath.Path(d / MODEL))
+    ),
+    "evaluation": Reader(paths.evaluation(1), spoiled_json, lambda d: read_evaluation(epath.Path(d), 1)),
+    "config": Reader(paths.CONFIG, spoiled_json, read_config),
+    "journal": Reader(JOURNAL_NAME, spoiled_lines, read_journal),
+    "journal_for_the_config": Reader(JOURNAL_NAME, spoiled_lines, read_config),
+    "vocabulary": Reader(f"{paths.VOCABULARY}/model", spoiled_bytes, lambda d: load_vocabulary(d / "vocab")),
+    "manifest_of_the_vocabulary": Reader(
+        f"{paths.VOCABULARY}/{MANIFEST_NAME}", sealed, lambda d: load_vocabulary(d / "vocab")
+    ),
+    "plan": Reader(f"half/{PLAN_NAME}", spoiled_json, lambda d: read_plan(d / "half")),
+    "timings": Reader(
+        paths.LATENCY, spoiled_lines, lambda d: read_timings(epath.Path(d), Timing, lambda text: None)
+    ),
+    "text": Reader("text.txt", spoiled_bytes, all_of(lambda d: read_text_lines(d / "text.txt"))),
+    "gzip": Reader("text.gz", spoiled_bytes, all_of(lambda d: read_text_lines(d / "text.gz"))),
+    "bzip2": Reader("text.bz2", spoiled_bytes, all_of(lambda d: read_text_lines(d / "text.bz2"))),
+    "xz": Reader("text.xz", spoiled_bytes, all_of(lambda d: read_text_lines(d / "text.xz"))),
+    "tsv": Reader("text.tsv", spoiled_bytes, all_of(lambda d: read_tsv(d / "text.tsv"))),
+    "references": Reader("text.tsv", spoiled_bytes, lambda d: read_multi_references(d / "text.tsv")),
+}
+
+
+def vocabulary_of(directory: Path) -> str:
+    return json.loads((directory / paths.VOCABULARY / MANIFEST_NAME).read_bytes())["fingerprint"]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory) -> Path:
+    """A finished run with one file of each kind."""
+    place = tmp_path_factory.mktemp("spoiled") / "run"
+    shutil.copytree(finished_run(tmp_path_factory), place)
+    for name, pack in {"txt": bytes, "tsv": bytes, "gz": gzip.compress}.items():
+        (place / f"text.{name}").write_bytes(pack(LINES.encode()))
+    (place / "text.bz2").write_bytes(bz2.compress(LINES.encode()))
+    (place / "text.xz").write_bytes(lzma.compress(LINES.encode()))
+    (place / "half").mkdir()
+    (place / "half" / PLAN_NAME).write_text(json.dumps({"options": {"beam": 4}, "fingerprints": {"a": "b"}}))
+    path = place / paths.LATENCY
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"schema_version": 2, "name": "teacher"}\n' * 2)
+    return place
+
+
+def check(workdir: Path, name: str, examples: int) -> None:
+    reader = READERS[name]
+    path = workdir / reader.file
+    data = path.read_bytes()
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(reader.spoiled(data))
+    def read(spoiled: bytes) -> None:
+        path.write_bytes(spoiled)
+        try:
+            reader.read(workdir)
+        except UserError as error:
+            assert "\n" not in str(error).strip()
+
+    try:
+        reader.read(workdir)
+        read()
+    finally:
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_a_spoiled_file_gives_is_a_user_error(workdir, name):
+    check(workdir, name, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_what_many_spoiled_files_give_is_a_user_error(workdir, name):
+    check(workdir, name, MANY)
+
+
+KEYS = ("seed", "em.rounds", "em.candidates_from", "data.buckets", "student.ctc.beam", "select.alpha", "a.b")
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.sampled_from(KEYS), st.one_of(st.text(max_size=30), st.sampled_from(["[" * 9_000, "(" * 9_000])))
+def test_an_option_of_any_text(key, text):
+    try:
+        values = to_dict(Config())
+        override(values, key, text)
+        from_dict(values)
+    except UserError as error:
+        assert "\n" not in str(error).strip()
