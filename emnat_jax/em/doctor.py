@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ class Finding(NamedTuple):
     problem: str | None = None  # what is wrong and what to do; None where all is well
     # What says that it is finished: without these `emnat em` makes it again, or goes on with what is whole.
     marks: tuple[epath.Path, ...] = ()
+    foreign: epath.Path | None = None  # what belongs elsewhere and is in the way of making it again
 
 
 def examine(work: Workspace) -> Iterator[Finding]:
@@ -49,16 +51,40 @@ def examine(work: Workspace) -> Iterator[Finding]:
         elif stage.is_finished(here):
             is_file = isinstance(stage, Evaluate)
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
-            yield _finding(stage.output, functools.partial(_check, work, stage), (mark,))
+            found = _finding(stage.output, functools.partial(_check, work, stage), (mark,))
+            yield found._replace(foreign=_foreign(work, stage)) if found.problem else found
 
 
 def repair(findings: list[Finding]) -> list[Finding]:
-    """Takes away what says that damaged outputs are finished; returns those findings."""
+    """Takes away what says that damaged outputs are finished; returns those findings.
+
+    What belongs elsewhere is kept beside it, under the name of `_beside`.
+    """
     damaged = [finding for finding in findings if finding.problem is not None and finding.marks]
     for finding in damaged:
         for mark in finding.marks:
             mark.unlink(missing_ok=True)
+        if finding.foreign is not None:
+            finding.foreign.rename(_beside(finding.foreign))
     return damaged
+
+
+def _beside(path: epath.Path) -> epath.Path:
+    """A name that is free: checkpoints.other-1 for checkpoints."""
+    names = (path.with_name(f"{path.name}.other-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _foreign(work: Workspace, stage: Stage) -> epath.Path | None:
+    """The checkpoints of a model, where they are those of another training."""
+    output = work.directory / stage.output
+    if not isinstance(stage, Train):
+        return None
+    try:
+        require_own_checkpoints(output)
+    except UserError:
+        return output / paths.CHECKPOINTS
+    return None
 
 
 def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, ...] = ()) -> Finding:

@@ -120,7 +120,7 @@ def _run_of(
     output: epath.Path,
     label: str,
     *,
-    continues: Position | None,
+    continues: Position | None = None,
 ) -> TrainingRun:
     """The training as the loop takes it."""
     model, targets = options.resolved(context.vocabulary.size), options.targets

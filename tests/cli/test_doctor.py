@@ -7,6 +7,7 @@ import pytest
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.cli import doctor
 from emnat_jax.cli.main import main
+from tests.em.kills import emnat
 
 
 def said(capsys, *arguments) -> tuple[int, list[str], str]:
@@ -76,6 +77,20 @@ def test_a_damage_is_found_and_marked(copy, capsys, place):
     assert any(line.startswith(f"! {place}: ") and line.endswith(doctor.MARKED) for line in lines)
     assert "run `emnat em`, which makes it again" in error
     assert marked not in said(capsys, f"--workdir={copy}")[1]  # to be made is not damaged
+
+
+@pytest.mark.slow
+def test_checkpoints_of_another_model_are_put_aside_and_the_model_is_trained_again(copy, capsys):
+    mine, other = (copy / f"rounds/{index}/student/checkpoints" for index in (0, 1))
+    shutil.move(mine, copy / "between")
+    shutil.copytree(other, mine)
+    status, lines, _ = said(capsys, f"--workdir={copy}", "--repair")
+    (marked,) = [line for line in lines if line.startswith("! rounds/0/student")]
+    assert status == 2 and "of another training" in marked and marked.endswith(doctor.MARKED)
+    assert (mine.parent / "checkpoints.other-1").is_dir() and not mine.exists()
+    log = copy.parent / "log"  # in a process with the devices that the run was made on: the same bits
+    assert emnat(["em", f"--workdir={copy}"], log) == 0, log.read_text()
+    assert said(capsys, f"--workdir={copy}")[0] == 0
 
 
 def test_what_is_in_use_is_not_repaired(copy, capsys):

@@ -168,13 +168,13 @@ def test_a_set_is_not_said_to_be_another(finished, tmp_path, capsys, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("emnat_jax.data.shard_workers.finish_dataset", break_off)
         assert run(*first, capsys=capsys)[0] == 130
-    shards = sorted(made.glob("part-*"))
+    shards = sorted(made.glob("part-*.tfrecord"))
     for is_finished in (False, True):
         if is_finished:
             assert run(*first, capsys=capsys)[0] == 0
         for named, other in others.items():
             assert named in error_of(capsys, *other)
-        assert sorted(made.glob("part-*")) == shards
+        assert sorted(made.glob("part-*.tfrecord")) == shards
     shutil.rmtree(made)
     assert run(*others["num_candidates"], capsys=capsys)[0] == 0
     select = ["select", f"--workdir={here}", f"--candidates={here}/rounds/0/candidates"]

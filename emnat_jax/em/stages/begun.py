@@ -79,7 +79,8 @@ def _reopen(output: epath.Path, lost: int, log: Log) -> None:
 def require_own_checkpoints(output: epath.Path) -> None:
     """UserError where the checkpoints of a finished model are those of another training."""
     made_from, steps = read_begun(output / paths.TRAINED_FROM), _saved_steps(output)
-    for step in set(weights_of(load_manifest(output, kinds=(MODEL,))).steps) & set(steps):
+    needed = set(weights_of(load_manifest(output, kinds=(MODEL,))).steps)
+    for step in needed & set(steps) or set(steps[-1:]):  # lost ones are trained again from the newest on
         found = read_metadata(output / paths.CHECKPOINTS, step).get(MADE_FROM)
         require(
             found is None or not made_from or found == digest(made_from),
