@@ -11,12 +11,14 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import Config, DataConfig, MeshConfig, ModelSpec, SelectConfig, TrainConfig, VocabConfig
 from emnat_jax.data.batches import BatchStream
-from emnat_jax.data.pairs import load_pairs
+from emnat_jax.data.examples import Learned, open_examples
 from emnat_jax.data.prepare import prepare
 from emnat_jax.data.shard_workers import ShardWorkers
+from emnat_jax.data.stored_sets import StoredSet, verify_sets
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.estep.selection import select
 from emnat_jax.evaluation.bleu import quality
@@ -145,14 +147,17 @@ def _prepare(bench: Bench) -> Ready:
 
 
 def _read(bench: Bench) -> Ready:
-    """The records that a training keeps in memory, and its first batch."""
+    """From verified records to the first batch of a training."""
 
     def data(count: int) -> Callable[[], Any]:
         directory = bench.data_set(count)
 
         def read() -> Any:
-            stream = BatchStream(load_pairs(directory), bench.data, seed=SEED)
-            return stream, next(iter(stream))
+            one = StoredSet(directory, load_manifest(directory, verify_shards=False))
+            verify_sets([one], QUIET.processes)
+            with open_examples(Learned([one]), log=QUIET.log) as examples:
+                stream = BatchStream(examples, bench.data, seed=SEED)
+                return stream, next(stream)
 
         return read
 

@@ -1,0 +1,282 @@
+"""Batches that are planned from indexes and read from records are those of the sets in memory."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from etils import epath
+
+from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.artifacts.records import overlay, shard_name
+from emnat_jax.config import DataConfig
+from emnat_jax.data.batches import BatchStream
+from emnat_jax.data.examples import Learned, Targets, open_examples
+from emnat_jax.data.folds import Fold
+from emnat_jax.data.pairs import make_groups, make_pairs
+from emnat_jax.data.read_ahead import ReadAhead
+from emnat_jax.data.stored_sets import StoredSet, verify_sets
+from emnat_jax.errors import UserError
+from emnat_jax.runtime.processes import Processes
+from emnat_jax.types import EOS, PAD
+from tests.data.in_memory import pair_of, planned
+from tests.data.rows import random_rows, write_dataset
+
+DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96, row_multiple=4)
+
+
+def stored(directory, rows, shards=3) -> StoredSet:
+    return StoredSet(epath.Path(directory), write_dataset(directory, rows, shards=shards, kind="distilled"))
+
+
+def every(rows, step, begin=0):
+    return [row for row in rows if row.row % step == begin]
+
+
+def with_weights(rows):
+    """Each row with as many of its targets as its number says, and their weights."""
+    found = []
+    for row in rows:
+        targets = row.targets[: 1 + row.row % len(row.targets)]
+        weight = np.linspace(0.1, 1.0, len(targets), dtype=np.float32)
+        found.append(dataclasses.replace(row, targets=targets, scores={"weight": weight / weight.sum()}))
+    return found
+
+
+def with_scores(rows):
+    rng = np.random.default_rng(7)
+    return [
+        dataclasses.replace(
+            row,
+            targets=row.targets[: 1 + row.row % 3],
+            scores={"teacher_log_prob": -rng.exponential(3, 1 + row.row % 3).astype(np.float32)},
+        )
+        for row in rows
+    ]
+
+
+ROWS = random_rows(150, targets=3)
+BASE = random_rows(200, targets=3, seed=1)
+MONO = random_rows(40, targets=3, seed=2, first=200)
+CASES = {
+    "one set": ([ROWS], [], None, Targets()),
+    "a partial E-step": ([every(ROWS, 3), BASE], [], None, Targets()),
+    "mono and a fold": ([every(ROWS, 2, 1), BASE], [MONO], Fold(1, 3), Targets()),
+    "a fold that the others have": ([BASE], [every(ROWS, 5)], Fold(0, 5), Targets()),
+    "several targets with weights": ([with_weights(every(ROWS, 2)), BASE], [], None, Targets()),
+    "groups": ([with_scores(every(ROWS, 4)), BASE], [MONO], None, Targets(3, 0.5)),
+    "groups with weights": ([with_weights(ROWS)], [], None, Targets(2, 0.5)),
+}
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+def in_memory(name):
+    """The pairs as they were loaded before: all of them, in flat arrays."""
+    sets, others, fold, targets = CASES[name]
+    rows = overlay(*sets)
+    rows = overlay((row for row in rows if fold is None or row not in fold), *others)
+    return make_pairs(rows) if targets.each == 1 else make_groups(rows, targets.each, targets.beta)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """A function that opens the examples of a case."""
+
+    def opened(name):
+        sets, others, fold, targets = CASES[name]
+        numbers = itertools.count()
+        sets, others = (
+            [stored(tmp_path / f"{name} {next(numbers)}", rows) for rows in some] for some in (sets, others)
+        )
+        return open_examples(Learned(sets, others, fold), targets, log=lambda text: None)
+
+    return opened
+
+
+def of_host(host, hosts):
+    return lambda index: index.reshape(hosts, -1)[host]
+
+
+def arrays_of(pairs, index, width, each):
+    """A batch, a row at a time."""
+    rows = [each * example + k if example >= 0 else -1 for example in index for k in range(each)]
+    source, target = (np.full((len(rows), width), PAD, np.int32) for _ in range(2))
+    weight, number = np.zeros(len(rows), np.float32), np.full(len(rows), -1, np.int32)
+    source[:, 0] = target[:, 0] = EOS
+    for place, row in enumerate(rows):
+        if row >= 0:
+            pair = pair_of(pairs, row)
+            source[place, : len(pair.source)], target[place, : len(pair.target)] = pair.source, pair.target
+            weight[place], number[place] = pair.weight, pair.row
+    return source, target, weight, number
+
+
+def assert_hold(batches, wanted):
+    found = [array for batch in batches for array in dataclasses.astuple(batch)]
+    for found, right in zip(found, itertools.chain(*wanted), strict=True):
+        assert found.dtype == right.dtype
+        np.testing.assert_array_equal(found, right)
+
+
+@each_case
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_the_batches_are_those_of_the_set_in_memory(opened, name, hosts):
+    pairs, each = in_memory(name), CASES[name][-1].each
+    with opened(name) as examples:
+        assert examples.count == pairs.size // each
+        streams = [BatchStream(examples, DATA, seed=5, local=of_host(h, hosts)) for h in range(hosts)]
+        for epoch in range(2):
+            plan = planned(pairs, DATA, 5, epoch, each)
+            assert streams[0].batches_per_epoch == len(plan) > 3
+            for width, index in plan:
+                own = [of_host(host, hosts)(index) for host in range(hosts)]
+                assert_hold(map(next, streams), [arrays_of(pairs, part, width, each) for part in own])
+
+
+def test_a_host_reads_its_own_rows_alone(opened, monkeypatch):
+    with opened("one set") as examples:
+        asked, read = [], examples.read
+        monkeypatch.setattr(examples, "read", lambda index: asked.append(index) or read(index))
+        stream = BatchStream(examples, DATA, seed=5, local=of_host(1, 4))
+        batch = next(stream)
+        assert len(asked) == 1 and len(asked[0]) == (batch.row >= 0).sum() <= len(batch.row)
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 50])
+def test_a_resumed_reader_goes_on_where_any_position_was(opened, ahead):
+    def reader(examples):
+        return ReadAhead(BatchStream(examples, DATA, seed=5), ahead)
+
+    with opened("a partial E-step") as examples:
+        unbroken, states, batches = reader(examples), [], []
+        per_epoch = BatchStream(examples, DATA, seed=5).batches_per_epoch
+        for _ in range(per_epoch + 4):
+            states.append(unbroken.state())
+            batches.append(next(unbroken))
+        assert states[0] == {"epoch": 0, "batch": 0} and states[per_epoch] == {"epoch": 1, "batch": 0}
+        resumed = reader(examples)
+        next(resumed)
+        for start in range(0, len(states), 3):
+            resumed.restore(states[start])
+            assert resumed.state() == states[start]
+            np.testing.assert_array_equal(next(resumed).source, batches[start].source)
+        for stream in (unbroken, resumed):
+            stream.close()
+
+
+def test_the_reader_is_ahead_and_not_further(opened, monkeypatch):
+    with opened("one set") as examples:
+        drawn, read = [], examples.read
+        monkeypatch.setattr(examples, "read", lambda index: drawn.append(1) or read(index))
+        reader = ReadAhead(BatchStream(examples, DATA, seed=5), 4)
+        next(reader)
+        reader.close()  # waits for the batch that is being made
+        assert len(drawn) <= 4
+
+
+def test_positions_of_other_data_are_refused(opened):
+    with opened("one set") as examples:
+        reader = ReadAhead(BatchStream(examples, DATA, seed=5))
+        with pytest.raises(UserError, match="is not in an epoch of"):
+            reader.restore({"epoch": 0, "batch": 999})
+        reader.close()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "flipped", "another shard", "lost"])
+def test_a_shard_that_is_not_the_manifests_is_refused(tmp_path, damage):
+    one = stored(tmp_path / "set", ROWS)
+    shard = tmp_path / "set" / shard_name(1, 3)
+    data = bytearray(shard.read_bytes())
+    if damage == "cut off":
+        shard.write_bytes(data[:-5])
+    elif damage == "flipped":
+        data[40] ^= 1
+        shard.write_bytes(data)
+    elif damage == "lost":
+        shard.unlink()
+    else:
+        shard.write_bytes((tmp_path / "set" / shard_name(0, 3)).read_bytes())
+    with pytest.raises(UserError, match=r"part-00001.*(was changed or damaged|is missing)"):
+        verify_sets([one], Processes())
+
+
+def test_a_shard_that_is_changed_while_it_is_in_use_is_refused(tmp_path):
+    one = stored(tmp_path / "set", ROWS)
+    shards = [tmp_path / "set" / shard_name(index, 3) for index in range(3)]
+    with open_examples(Learned([one])) as examples:
+        assert examples.read(np.array([0]))[0][0].row == 0
+        shards[2].write_bytes(shards[1].read_bytes())
+        with pytest.raises(UserError, match="part-00002.*was changed while it was in use"):
+            examples.read(np.array([149]))
+        shards[1].unlink()
+        with pytest.raises(UserError, match="part-00001.*cannot be read"):
+            examples.read(np.array([75]))
+
+
+def test_a_record_that_is_damaged_while_its_file_is_open_is_refused(tmp_path):
+    one = stored(tmp_path / "set", ROWS, shards=1)
+    path = tmp_path / "set" / shard_name(0, 1)
+    with open_examples(Learned([one])) as examples:
+        examples.read(np.array([0]))
+        with path.open("r+b") as file:
+            file.seek(path.stat().st_size - 10)
+            file.write(b"\0\1\2")
+        with pytest.raises(UserError, match="the record at byte .* is damaged"):
+            examples.read(np.array([149]))
+
+
+def test_a_fold_of_none_or_of_all_is_refused(tmp_path):
+    rows = every(ROWS, 3)
+    for fold in (Fold(1, 3), Fold(0, 3)):
+        one = stored(tmp_path / str(fold.index), rows)
+        says = pytest.raises(UserError, match=r"^em\.folds=3: \d+ of 50 rows .* use fewer folds")
+        with says, open_examples(Learned([one], left_out=fold)):
+            pass
+
+
+def test_the_lines_of_a_fold_are_counted_once_each(tmp_path):
+    said = []
+    one = stored(tmp_path / "set", with_weights(ROWS))
+    with open_examples(Learned([one], left_out=Fold(1, 3)), log=said.append) as examples:
+        assert said == ["50 rows, fold 1 of 3, are left out"] and examples.count > 150
+
+
+def test_indexes_that_lack_are_made_and_kept(tmp_path):
+    one = stored(tmp_path / "set", ROWS)
+    indexes = sorted((tmp_path / "set").glob("index-*"))
+    before = [path.read_bytes() for path in indexes]
+    indexes[0].unlink()
+    indexes[1].write_bytes(before[0])  # of another shard
+    indexes[2].write_bytes(before[2][:-3])
+    said = []
+    with open_examples(Learned([one]), log=said.append) as examples:
+        assert examples.count == 150
+    assert sorted(text[-len(" has no index; makes it") :] for text in said) == [" has no index; makes it"] * 3
+    assert [path.read_bytes() for path in indexes] == before
+    with open_examples(Learned([one]), log=said.append):
+        assert len(said) == 3
+
+
+def test_a_set_whose_folder_cannot_be_written_gets_its_indexes_elsewhere(tmp_path, monkeypatch):
+    one = stored(tmp_path / "set", ROWS)
+    for path in (tmp_path / "set").glob("index-*"):
+        path.unlink()
+        path.mkdir()  # nothing can be written in its place
+    with open_examples(Learned([one]), log=lambda text: None) as examples:
+        assert [pairs[0].row for pairs in examples.read(np.arange(150))] == list(range(150))
+
+
+def test_processes_share_the_verification_and_all_are_told(tmp_path):
+    one = stored(tmp_path / "set", ROWS)
+    shard = tmp_path / "set" / shard_name(1, 3)
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+    class Two(Processes):
+        """The second process says nothing of the shards of the first."""
+
+        def gather(self, name, value):
+            return [value, [[1, "from the other"]]]
+
+    with pytest.raises(UserError, match="from the other"):
+        verify_sets([one], Two(0, 2))  # has the shards 0 and 2, which are whole
+    assert load_manifest(tmp_path / "set", verify_shards=False) == one.manifest
