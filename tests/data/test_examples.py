@@ -112,8 +112,8 @@ def arrays_of(pairs, index, width, each):
 
 
 def assert_hold(batches, wanted):
-    found = [array for batch in batches for array in dataclasses.astuple(batch)]
-    for found, right in zip(found, itertools.chain(*wanted), strict=True):
+    arrays = [array for batch in batches for array in dataclasses.astuple(batch)]
+    for found, right in zip(arrays, itertools.chain(*wanted), strict=True):
         assert found.dtype == right.dtype
         np.testing.assert_array_equal(found, right)
 
