@@ -2,24 +2,26 @@
 
 import dataclasses
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 from etils import epath
 
 from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.artifacts.record_index import index_path, write_index
 from emnat_jax.artifacts.records import overlay, shard_name
 from emnat_jax.config import DataConfig
 from emnat_jax.data.batches import BatchStream
 from emnat_jax.data.examples import Learned, Targets, open_examples
 from emnat_jax.data.folds import Fold
-from emnat_jax.data.pairs import make_groups, make_pairs
+from emnat_jax.data.pairs import load_pairs, make_groups, make_pairs
 from emnat_jax.data.read_ahead import ReadAhead
 from emnat_jax.data.stored_sets import StoredSet, verify_sets
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS, PAD
-from tests.data.in_memory import pair_of, planned
+from tests.data.in_memory import InMemory, pair_of, planned
 from tests.data.rows import random_rows, write_dataset
 
 DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96, row_multiple=4)
@@ -280,3 +282,39 @@ def test_processes_share_the_verification_and_all_are_told(tmp_path):
     with pytest.raises(UserError, match="from the other"):
         verify_sets([one], Two(0, 2))  # has the shards 0 and 2, which are whole
     assert load_manifest(tmp_path / "set", verify_shards=False) == one.manifest
+
+
+def peak_bytes(first_batch, one: StoredSet) -> int:
+    """At most, beside what was there."""
+    tracemalloc.start()
+    first_batch(one)
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+def first_batch(one: StoredSet) -> None:
+    with open_examples(Learned([one])) as examples:
+        next(BatchStream(examples, DATA, seed=5))
+
+
+def first_batch_in_memory(one: StoredSet) -> None:
+    next(BatchStream(InMemory(load_pairs(one.directory, one.manifest)), DATA, seed=5))
+
+
+def test_a_row_takes_few_bytes_of_memory(tmp_path, monkeypatch):
+    for module in ("batches", "examples"):
+        monkeypatch.setattr(f"emnat_jax.data.{module}._WINDOW", 256)
+    sets = [stored(tmp_path / str(count), random_rows(count), shards=4) for count in (500, 3_500)]
+    for one in sets:  # as one set of many shards has it, whose blocks are those of its shards
+        monkeypatch.setattr("emnat_jax.artifacts.record_index._BLOCK_ROWS", 256)
+        for shard in one.manifest.shards:
+            path = one.directory / shard["name"]
+            write_index(path, shard["sha256"], index_path(path))
+
+    def each_row(make) -> float:
+        few, many = (peak_bytes(make, one) for one in sets)
+        return (many - few) / 3_000
+
+    first_batch(sets[0])  # imports
+    assert each_row(first_batch) < 8 < 50 < each_row(first_batch_in_memory)
