@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -21,21 +21,40 @@ _REMEDY = "restore it and run the command again"
 _THREADS = 16  # that wait for a disk or a network side by side
 
 
+State = tuple[int, int, int]  # tells one content of a file from another without reading it
+
+
+class Shard(NamedTuple):
+    """A file of a finished set."""
+
+    path: epath.Path
+    sha256: str
+    state: State | None = None  # when it was verified; None: as it is now
+
+
+def file_state(path: epath.PathLike) -> State | None:
+    """The state of a file; None of an object of a store, and of what is not there."""
+    try:
+        return _state(os.stat(path)) if is_local(path) else None
+    except OSError:
+        return None
+
+
 class RecordFiles:
     """The shards of one or several sets, numbered in the order in which they are given.
 
     Objects of a store, which is slow to answer, are first copied to the end of `scratch`, hashes verified:
-    they take as much disk there as they have bytes. UserError where a file was changed since this was made.
+    they take as much disk there as they have bytes. UserError where the state of a file is another one.
     """
 
-    def __init__(self, shards: Sequence[tuple[epath.Path, str]], scratch: BinaryIO):
-        self._paths = [path for path, _ in shards]
+    def __init__(self, shards: Sequence[Shard], scratch: BinaryIO):
+        self._paths = [shard.path for shard in shards]
         self._begins = [0] * len(shards)
         self._copy = scratch
-        for number, (path, sha256) in enumerate(shards):
+        for number, (path, sha256, _) in enumerate(shards):
             if not is_local(path):
                 self._begins[number] = self._copied(path, sha256)
-        self._states = [_state(os.stat(path)) if is_local(path) else None for path in self._paths]
+        self._states = [shard.state or file_state(shard.path) for shard in shards]
         self._opened = functools.lru_cache(_OPEN_FILES)(self._open)
         self._threads = ThreadPoolExecutor(_THREADS)
 
@@ -58,7 +77,7 @@ class RecordFiles:
     def _fetch(self, places: Sequence[tuple[int, int, int]]) -> list[bytes]:
         found = []
         for shard, offset, size in places:
-            if self._states[shard] is None:
+            if not is_local(self._paths[shard]):
                 found.append(os.pread(self._copy.fileno(), size, self._begins[shard] + offset))
             else:
                 found.append(self._opened(shard).read(offset, size))
@@ -90,7 +109,7 @@ class _File:
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
 
-    def state(self) -> tuple[int, int, int]:
+    def state(self) -> State:
         return _state(os.fstat(self._descriptor))
 
     def read(self, offset: int, size: int) -> bytes:
@@ -100,6 +119,5 @@ class _File:
         os.close(self._descriptor)
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int]:
-    """What tells one content of a file from another without reading it."""
+def _state(status: os.stat_result) -> State:
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from etils import epath
 
 from emnat_jax.artifacts.atomic import user_errors
 from emnat_jax.artifacts.record_files import RecordFiles
@@ -105,10 +104,7 @@ def open_examples(
         rows = overlaid(rows, *map(parts, learned.others))
         # Nameless files: they go with the process, however that ends.
         table, copies = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-        files = stack.enter_context(contextlib.closing(RecordFiles(_files_of(sets), copies)))
+        files = stack.enter_context(
+            contextlib.closing(RecordFiles([shard for one in sets for shard in one.shards()], copies))
+        )
         yield Examples(rows, files, targets, table)
-
-
-def _files_of(sets: Sequence[StoredSet]) -> list[tuple[epath.Path, str]]:
-    """Path and sha256 of all shards."""
-    return [(one.directory / shard["name"], shard["sha256"]) for one in sets for shard in one.manifest.shards]

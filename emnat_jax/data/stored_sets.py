@@ -7,6 +7,7 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts.manifest import Manifest, ShardEntry, verify_files
+from emnat_jax.artifacts.record_files import Shard, State, file_state
 from emnat_jax.artifacts.record_index import index_fits, index_path, write_index
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
@@ -20,6 +21,13 @@ class StoredSet(NamedTuple):
 
     directory: epath.Path
     manifest: Manifest
+    states: tuple[State | None, ...] = ()  # of its shards when they were verified
+
+    def shards(self) -> list[Shard]:
+        """Its files, in the order of the rows."""
+        states = self.states or (None,) * len(self.manifest.shards)
+        named = zip(self.manifest.shards, states, strict=True)
+        return [Shard(self.directory / entry["name"], entry["sha256"], state) for entry, state in named]
 
 
 class _Shard(NamedTuple):
@@ -27,11 +35,13 @@ class _Shard(NamedTuple):
     entry: ShardEntry
 
 
-def verify_sets(sets: Sequence[StoredSet], processes: Processes) -> None:
-    """UserError on all processes for the first shard that is missing, or is not as its manifest says.
+def verify_sets(sets: Sequence[StoredSet], processes: Processes) -> list[StoredSet]:
+    """The sets, whose files are refused from now on where they are changed.
 
-    Each process reads its share of the shards, all of them together every shard once.
+    UserError on all processes for the first shard that is missing, or is not as its manifest says. Each
+    process reads its share of the shards, all of them together every shard once.
     """
+    noted = [one._replace(states=tuple(file_state(shard.path) for shard in one.shards())) for one in sets]
 
     def problem(shard: _Shard) -> str | None:
         try:
@@ -43,6 +53,7 @@ def verify_sets(sets: Sequence[StoredSet], processes: Processes) -> None:
     found = _by_all(problem, _shards_of(sets), processes, "shards verified")
     if found:
         raise UserError(found[min(found)])
+    return noted
 
 
 def ensure_indexes(

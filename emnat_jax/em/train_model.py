@@ -71,7 +71,7 @@ def train_model(
     output, broadcast = epath.Path(output), context.processes.broadcast
     sets = _load_sets(context, sources)
     fingerprints = {"vocabulary": context.vocabulary.fingerprint}
-    fingerprints |= {name: manifest.content_hash for name, (_, manifest) in sets.items()}
+    fingerprints |= {name: manifest.content_hash for name, (_, manifest, _) in sets.items()}
     others = _Models(
         *(
             None if path is None else context.load_model(path, options.buckets)
@@ -80,7 +80,7 @@ def train_model(
     )
     fingerprints |= {name: model.fingerprint for name, model in others._asdict().items() if model}
     # Content hashes leave scores out, which the weights of targets come from.
-    shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest) in sets.items()}
+    shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest, _) in sets.items()}
     made_from = to_dict(options) | {"fingerprints": fingerprints, "shards": shards}
     begun = functools.partial(begin, output, made_from, context.log, starts_over=context.starts_over)
     if broadcast(f"{label}: begin", begun):
@@ -152,8 +152,8 @@ def _load_sets(context: Context, sources: Sources) -> Sets:
         )
         for name, folder in folders.items()
     }
-    verify_sets(list(sets.values()), context.processes)
-    for folder, manifest in sets.values():
+    sets = dict(zip(sets, verify_sets(list(sets.values()), context.processes), strict=True))
+    for folder, manifest, _ in sets.values():
         require(
             manifest.kind != "mono",
             f"{folder} has sources without translations; make some: emnat distill --data={folder}.",

@@ -6,29 +6,22 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from etils import epath
 
-from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.artifacts.record_index import index_path, write_index
-from emnat_jax.artifacts.records import overlay, shard_name
+from emnat_jax.artifacts.records import overlay
 from emnat_jax.config import DataConfig
 from emnat_jax.data.batches import BatchStream
 from emnat_jax.data.examples import Learned, Targets, open_examples
 from emnat_jax.data.folds import Fold
 from emnat_jax.data.pairs import load_pairs, make_groups, make_pairs
 from emnat_jax.data.read_ahead import ReadAhead
-from emnat_jax.data.stored_sets import StoredSet, verify_sets
+from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.errors import UserError
-from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS, PAD
 from tests.data.in_memory import InMemory, pair_of, planned
-from tests.data.rows import random_rows, write_dataset
+from tests.data.rows import random_rows, stored
 
 DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96, row_multiple=4)
-
-
-def stored(directory, rows, shards=3) -> StoredSet:
-    return StoredSet(epath.Path(directory), write_dataset(directory, rows, shards=shards, kind="distilled"))
 
 
 def every(rows, step, begin=0):
@@ -184,49 +177,6 @@ def test_positions_of_other_data_are_refused(opened):
         reader.close()
 
 
-@pytest.mark.parametrize("damage", ["cut off", "flipped", "another shard", "lost"])
-def test_a_shard_that_is_not_the_manifests_is_refused(tmp_path, damage):
-    one = stored(tmp_path / "set", ROWS)
-    shard = tmp_path / "set" / shard_name(1, 3)
-    data = bytearray(shard.read_bytes())
-    if damage == "cut off":
-        shard.write_bytes(data[:-5])
-    elif damage == "flipped":
-        data[40] ^= 1
-        shard.write_bytes(data)
-    elif damage == "lost":
-        shard.unlink()
-    else:
-        shard.write_bytes((tmp_path / "set" / shard_name(0, 3)).read_bytes())
-    with pytest.raises(UserError, match=r"part-00001.*(was changed or damaged|is missing)"):
-        verify_sets([one], Processes())
-
-
-def test_a_shard_that_is_changed_while_it_is_in_use_is_refused(tmp_path):
-    one = stored(tmp_path / "set", ROWS)
-    shards = [tmp_path / "set" / shard_name(index, 3) for index in range(3)]
-    with open_examples(Learned([one])) as examples:
-        assert examples.read(np.array([0]))[0][0].row == 0
-        shards[2].write_bytes(shards[1].read_bytes())
-        with pytest.raises(UserError, match="part-00002.*was changed while it was in use"):
-            examples.read(np.array([149]))
-        shards[1].unlink()
-        with pytest.raises(UserError, match="part-00001.*cannot be read"):
-            examples.read(np.array([75]))
-
-
-def test_a_record_that_is_damaged_while_its_file_is_open_is_refused(tmp_path):
-    one = stored(tmp_path / "set", ROWS, shards=1)
-    path = tmp_path / "set" / shard_name(0, 1)
-    with open_examples(Learned([one])) as examples:
-        examples.read(np.array([0]))
-        with path.open("r+b") as file:
-            file.seek(path.stat().st_size - 10)
-            file.write(b"\0\1\2")
-        with pytest.raises(UserError, match="the record at byte .* is damaged"):
-            examples.read(np.array([149]))
-
-
 def test_a_fold_of_none_or_of_all_is_refused(tmp_path):
     rows = every(ROWS, 3)
     for fold in (Fold(1, 3), Fold(0, 3)):
@@ -241,47 +191,6 @@ def test_the_lines_of_a_fold_are_counted_once_each(tmp_path):
     one = stored(tmp_path / "set", with_weights(ROWS))
     with open_examples(Learned([one], left_out=Fold(1, 3)), log=said.append) as examples:
         assert said == ["50 rows, fold 1 of 3, are left out"] and examples.count > 150
-
-
-def test_indexes_that_lack_are_made_and_kept(tmp_path):
-    one = stored(tmp_path / "set", ROWS)
-    indexes = sorted((tmp_path / "set").glob("index-*"))
-    before = [path.read_bytes() for path in indexes]
-    indexes[0].unlink()
-    indexes[1].write_bytes(before[0])  # of another shard
-    indexes[2].write_bytes(before[2][:-3])
-    said = []
-    with open_examples(Learned([one]), log=said.append) as examples:
-        assert examples.count == 150
-    assert sorted(text[-len(" has no index; makes it") :] for text in said) == [" has no index; makes it"] * 3
-    assert [path.read_bytes() for path in indexes] == before
-    with open_examples(Learned([one]), log=said.append):
-        assert len(said) == 3
-
-
-def test_a_set_whose_folder_cannot_be_written_gets_its_indexes_elsewhere(tmp_path, monkeypatch):
-    one = stored(tmp_path / "set", ROWS)
-    for path in (tmp_path / "set").glob("index-*"):
-        path.unlink()
-        path.mkdir()  # nothing can be written in its place
-    with open_examples(Learned([one]), log=lambda text: None) as examples:
-        assert [pairs[0].row for pairs in examples.read(np.arange(150))] == list(range(150))
-
-
-def test_processes_share_the_verification_and_all_are_told(tmp_path):
-    one = stored(tmp_path / "set", ROWS)
-    shard = tmp_path / "set" / shard_name(1, 3)
-    shard.write_bytes(shard.read_bytes()[:-1])
-
-    class Two(Processes):
-        """The second process says nothing of the shards of the first."""
-
-        def gather(self, name, value):
-            return [value, [[1, "from the other"]]]
-
-    with pytest.raises(UserError, match="from the other"):
-        verify_sets([one], Two(0, 2))  # has the shards 0 and 2, which are whole
-    assert load_manifest(tmp_path / "set", verify_shards=False) == one.manifest
 
 
 def peak_bytes(first_batch, one: StoredSet) -> int:
