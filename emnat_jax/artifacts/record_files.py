@@ -17,6 +17,7 @@ from emnat_jax.artifacts.records import Row, row_of
 from emnat_jax.errors import UserError, require
 
 _OPEN_FILES = 256  # at once: a system has a limit, and a large set has more shards
+_LEAST = 16  # records that a thread reads: fewer take less time than another thread
 _REMEDY = "restore it and run the command again"
 _THREADS = 16  # that wait for a disk or a network side by side
 
@@ -61,9 +62,10 @@ class RecordFiles:
     def read(self, shard: np.ndarray, offset: np.ndarray, size: np.ndarray) -> list[Row]:
         """The rows of the records at these places, in their order. UserError for one that is damaged."""
         places = list(zip(shard.tolist(), offset.tolist(), size.tolist(), strict=True))
-        each = -(-len(places) // _THREADS) or 1
+        each = max(-(-len(places) // _THREADS), _LEAST)
         parts = [places[begin : begin + each] for begin in range(0, len(places), each)]
-        records = [record for part in self._threads.map(self._fetch, parts) for record in part]
+        fetch = self._threads.map if len(parts) > 1 else map
+        records = [record for part in fetch(self._fetch, parts) for record in part]
         return [self._row(record, place) for record, place in zip(records, places, strict=True)]
 
     def close(self) -> None:

@@ -76,13 +76,15 @@ class BatchStream:
         self._epoch, self._batch = 0, 0
         self._index = np.empty(sum(self._sizes), np.min_scalar_type(source.count))
         self._order = np.empty(self.batches_per_epoch, np.min_scalar_type(self.batches_per_epoch))
-        self._plan(0)
+        self._planned_epoch = -1
 
     def __iter__(self) -> "BatchStream":
         return self
 
     def __next__(self) -> Batch:
         """The next batch, this host's rows of it, as NumPy arrays."""
+        if self._planned_epoch != self._epoch:
+            self._plan(self._epoch)
         width, index = self._planned(self._batch)
         batch = self._make_batch(self._local(index), width)
         self._move(self._epoch, self._batch + 1)
@@ -105,8 +107,6 @@ class BatchStream:
     def _move(self, epoch: int, batch: int) -> None:
         if batch == self.batches_per_epoch:
             epoch, batch = epoch + 1, 0
-        if epoch != self._epoch:
-            self._plan(epoch)
         self._epoch, self._batch = epoch, batch
 
     def _plan(self, epoch: int) -> None:
@@ -119,6 +119,7 @@ class BatchStream:
             begin += size
         self._order[:] = np.arange(self.batches_per_epoch)
         rng.shuffle(self._order)
+        self._planned_epoch = epoch
 
     def _planned(self, batch: int) -> tuple[int, np.ndarray]:
         """The width, and the numbers of the examples (-1 for fillers), of a batch of this epoch."""
