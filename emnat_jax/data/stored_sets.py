@@ -72,7 +72,7 @@ def ensure_indexes(
         log(f"{shard.path} has no index; makes it")
         try:
             write_index(shard.path, shard.entry["sha256"], path)
-        except UserError as error:  # a set that somebody else has made
+        except (UserError, OSError) as error:  # a set that somebody else has made
             return str(error)
         return None
 
