@@ -57,7 +57,7 @@ CASES = {
     "one set": ([ROWS], [], None, Targets()),
     "a partial E-step": ([every(ROWS, 3), BASE], [], None, Targets()),
     "mono and a fold": ([every(ROWS, 2, 1), BASE], [MONO], Fold(1, 3), Targets()),
-    "a fold that the others have": ([BASE], [every(ROWS, 5)], Fold(0, 5), Targets()),
+    "a fold that the others have in part": ([BASE], [every(ROWS, 3)], Fold(0, 5), Targets()),
     "several targets with weights": ([with_weights(every(ROWS, 2)), BASE], [], None, Targets()),
     "groups": ([with_scores(every(ROWS, 4)), BASE], [MONO], None, Targets(3, 0.5)),
     "groups with weights": ([with_weights(ROWS)], [], None, Targets(2, 0.5)),

@@ -68,19 +68,22 @@ def test_a_record_that_is_damaged_while_its_file_is_open_is_refused(tmp_path):
 
 
 def test_indexes_that_lack_are_made_and_kept(tmp_path):
-    one = stored(tmp_path / "set", ROWS)
+    one = stored(tmp_path / "set", ROWS, shards=4)
     indexes = sorted((tmp_path / "set").glob("index-*"))
     before = [path.read_bytes() for path in indexes]
     indexes[0].unlink()
     indexes[1].write_bytes(before[0])  # of another shard
     indexes[2].write_bytes(before[2][:-3])
+    indexes[3].write_bytes(before[3][: 16 + int.from_bytes(before[3][:8], "little")])  # one whole record
     said = []
     with open_examples(Learned([one]), log=said.append) as examples:
         assert examples.count == 150
-    assert sorted(text[-len(" has no index; makes it") :] for text in said) == [" has no index; makes it"] * 3
+    assert sorted(said) == [
+        f"{one.directory / shard['name']} has no index; makes it" for shard in one.manifest.shards
+    ]
     assert [path.read_bytes() for path in indexes] == before
     with open_examples(Learned([one]), log=said.append):
-        assert len(said) == 3
+        assert len(said) == 4
 
 
 def test_a_set_whose_folder_cannot_be_written_gets_its_indexes_elsewhere(tmp_path, monkeypatch):
