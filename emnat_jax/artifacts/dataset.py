@@ -20,7 +20,8 @@ from emnat_jax.artifacts.manifest import (
     utc_now,
     write_manifest,
 )
-from emnat_jax.artifacts.records import Row, read_shard
+from emnat_jax.artifacts.record_index import index_path, index_writer
+from emnat_jax.artifacts.records import Row, read_shard, read_sized
 from emnat_jax.errors import UserError
 
 _HASHES = 2**256  # a content hash is the sum of its rows' sha256, so that hosts can share the work
@@ -53,24 +54,34 @@ class Provenance:
 
 
 def describe_shard(path: epath.PathLike) -> ShardDescription:
-    """The description of a shard, all of which is read.
+    """The description of a shard, all of which is read; its index (`record_index.py`) is written on the way.
 
     ValueError where rows do not ascend; UserError where it is missing or damaged.
     """
     path, content, rows, first, last = epath.Path(path), 0, 0, None, None
-    for row in read_shard(path):
-        if last is not None and row.row <= last:
-            raise ValueError(f"{path}: row {row.row} comes after row {last}")
-        content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
-        rows, first, last = rows + 1, row.row if first is None else first, row.row
+    sha256 = _hash_of(path)
+    with index_writer(index_path(path), sha256) as index:
+        for row, size in read_sized(path, sha256):
+            if last is not None and row.row <= last:
+                raise ValueError(f"{path}: row {row.row} comes after row {last}")
+            content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
+            rows, first, last = rows + 1, row.row if first is None else first, row.row
+            index.add(row, size)
     return ShardDescription(
         name=path.name,
         rows=rows,
-        sha256=file_sha256(path),
+        sha256=sha256,
         first=first,
         last=last,
         content=f"{content % _HASHES:064x}",
     )
+
+
+def _hash_of(path: epath.Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run the command again.") from error
 
 
 def finish_dataset(

@@ -152,7 +152,13 @@ def file_sha256(path: epath.PathLike) -> str:
 def _verify_shard(path: epath.Path, sha256: str) -> None:
     if not path.exists():
         raise UserError(f"{path} is missing; restore it, or delete {path.parent} and make it again.")
-    if file_sha256(path) != sha256:
+    with path.open("rb") as file:
+        verify_content(path, file, sha256)
+
+
+def verify_content(path: epath.Path, file: Any, sha256: str) -> None:
+    """UserError unless what is left to read of a binary file, the content of `path`, has this hash."""
+    if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
         raise UserError(
             f"{path} was changed or damaged after it was written (its sha256 is not the manifest's); "
             f"restore it, or delete {path.parent} and make it again."

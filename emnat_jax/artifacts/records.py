@@ -25,6 +25,7 @@ import dataclasses
 import functools
 import hashlib
 import heapq
+import io
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,7 @@ from emnat_jax.tokens import EOS
 REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
+_FRAME = _HEADER.size + _CHECKSUM.size  # bytes of a record beside its payload
 _TOKEN = np.dtype("<i4")
 _REMEDY = "restore the file, or delete its folder and run the command that made it"
 
@@ -70,12 +72,16 @@ def write_shard(path: epath.PathLike, rows: Iterable[Row]) -> int:
     count = 0
     with atomic_file(path) as file:
         for row in rows:
-            payload = _to_example(row)
-            header = struct.pack("<Q", len(payload))
-            file.write(header + _CHECKSUM.pack(_masked_crc(header)) + payload)
-            file.write(_CHECKSUM.pack(_masked_crc(payload)))
+            file.write(to_record(_to_example(row)))
             count += 1
     return count
+
+
+def to_record(payload: bytes) -> bytes:
+    """A payload as a record of a TFRecord file."""
+    header = struct.pack("<Q", len(payload))
+    start = header + _CHECKSUM.pack(_masked_crc(header))
+    return start + payload + _CHECKSUM.pack(_masked_crc(payload))
 
 
 def overlay(*sets: Iterable[Row]) -> Iterator[Row]:
@@ -93,24 +99,41 @@ def read_shard(path: epath.PathLike, sha256: str | None = None) -> Iterator[Row]
     Raises UserError naming the file and the record where it is missing, cut off or damaged, and after the
     last row where `sha256` is given and the file has another.
     """
-    for number, example in enumerate(read_examples(path, sha256)):
-        try:
-            yield _from_example(example)
-        except (KeyError, IndexError, ValueError) as error:
-            raise UserError(
-                f"{path}: record {number} lacks the fields of this package ({error}); {_REMEDY}."
-            ) from error
+    return (row for row, _ in read_sized(path, sha256))
+
+
+def read_sized(path: epath.PathLike, sha256: str | None = None) -> Iterator[tuple[Row, int]]:
+    """As read_shard, with the bytes of each record; the first begins at byte 0, each other where one ends."""
+    for number, payload in enumerate(read_payloads(path, sha256)):
+        yield _to_row(payload, f"{path}: record {number}"), len(payload) + _FRAME
+
+
+def row_of(record: bytes, name: str) -> Row:
+    """The row of one record, checksums verified; UserError, in which it is called `name`, as read_shard."""
+    file = io.BytesIO(record)
+    return _to_row(_read_payload(file, file.read(_HEADER.size), name), name)
 
 
 def read_examples(path: epath.PathLike, sha256: str | None = None) -> Iterator[Any]:
     """The `tf.train.Example` messages of any TFRecord file, checksums verified; errors as read_shard."""
+    for number, payload in enumerate(read_payloads(path, sha256)):
+        yield _to_message(payload, f"{path}: record {number}")
+
+
+def _to_message(payload: bytes, name: str) -> Any:
     from google.protobuf.message import DecodeError
 
-    for number, payload in enumerate(_read_payloads(epath.Path(path), sha256)):
-        try:
-            yield _example_class().FromString(payload)
-        except DecodeError as error:
-            raise UserError(f"{path}: record {number} is no tf.train.Example; {_REMEDY}.") from error
+    try:
+        return _example_class().FromString(payload)
+    except DecodeError as error:
+        raise UserError(f"{name} is no tf.train.Example; {_REMEDY}.") from error
+
+
+def _to_row(payload: bytes, name: str) -> Row:
+    try:
+        return _from_example(_to_message(payload, name))
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(f"{name} lacks the fields of this package ({error}); {_REMEDY}.") from error
 
 
 def features_of(example: Any) -> dict[str, Any]:
@@ -136,7 +159,9 @@ class _Hashed:
         return self._sha256.hexdigest()
 
 
-def _read_payloads(path: epath.Path, sha256: str | None) -> Iterator[bytes]:
+def read_payloads(path: epath.PathLike, sha256: str | None = None) -> Iterator[bytes]:
+    """What the records of any TFRecord file hold, checksums verified; errors as read_shard."""
+    path = epath.Path(path)
     try:
         file = path.open("rb")
     except OSError as error:
@@ -147,23 +172,23 @@ def _read_payloads(path: epath.Path, sha256: str | None) -> Iterator[bytes]:
             header = hashed.read(_HEADER.size)
             if not header:
                 break
-            yield _read_payload(hashed, header, path, number)
+            yield _read_payload(hashed, header, f"{path}: record {number}")
     if sha256 not in (None, hashed.sha256()):
         raise UserError(f"{path} is another file than the one that its manifest names; {_REMEDY}.")
 
 
-def _read_payload(file: _Hashed, header: bytes, path: epath.Path, number: int) -> bytes:
+def _read_payload(file: _Hashed | io.BytesIO, header: bytes, name: str) -> bytes:
     if len(header) < _HEADER.size:
-        raise UserError(f"{path}: record {number} is cut off; {_REMEDY}.")
+        raise UserError(f"{name} is cut off; {_REMEDY}.")
     length, checksum = _HEADER.unpack(header)
     # Checked before it is used: a flipped bit in the length would ask for any amount of memory.
     if _masked_crc(header[:8]) != checksum:
-        raise UserError(f"{path}: record {number} has a damaged length; {_REMEDY}.")
+        raise UserError(f"{name} has a damaged length; {_REMEDY}.")
     payload, end = file.read(length), file.read(_CHECKSUM.size)
     if len(payload) < length or len(end) < _CHECKSUM.size:
-        raise UserError(f"{path}: record {number} is cut off; {_REMEDY}.")
+        raise UserError(f"{name} is cut off; {_REMEDY}.")
     if _masked_crc(payload) != _CHECKSUM.unpack(end)[0]:
-        raise UserError(f"{path}: record {number} is damaged (wrong checksum); {_REMEDY}.")
+        raise UserError(f"{name} is damaged (wrong checksum); {_REMEDY}.")
     return payload
 
 

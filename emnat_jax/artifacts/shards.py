@@ -15,6 +15,7 @@ from etils import epath
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import ShardDescription, describe_shard
 from emnat_jax.artifacts.manifest import file_sha256
+from emnat_jax.artifacts.record_index import INDEXES
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
 from emnat_jax.artifacts.sealed import digest, seal, unseal
 from emnat_jax.config.convert import differences
@@ -107,9 +108,10 @@ def named_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def delete_shards(directory: epath.PathLike) -> None:
-    """Removes every record file of a set, and its note."""
-    for shard in epath.Path(directory).glob("part-*"):
-        shard.unlink()
+    """Removes every record file of a set, its note and its index."""
+    directory = epath.Path(directory)
+    for path in (*directory.glob("part-*"), *directory.glob(INDEXES)):
+        path.unlink()
 
 
 def forget_plan(directory: epath.PathLike) -> None:

@@ -1,15 +1,18 @@
 """Padded batches of a data set: shuffled for training, in order for decoding and scoring."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from emnat_jax.config import DataConfig
-from emnat_jax.data.pairs import Pairs
+from emnat_jax.data.pairs import Pair, Pairs
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, PAD, Batch
 
 _FILLER = -1
+_EOS = np.array([EOS], np.int32)  # all of a filler, so that its loss is never NaN
+_WINDOW = 1 << 20  # rows that are looked at together
 LocalRows = Callable[[np.ndarray], np.ndarray]  # row numbers of a global batch -> those that this host holds
 _OVERFLOW_MULTIPLE = 8
 
@@ -19,59 +22,71 @@ def bucket_rows(width: int, batch_tokens: int, multiple: int) -> int:
     return max(multiple, batch_tokens // width // multiple * multiple)
 
 
+@runtime_checkable
+class Source(Protocol):
+    """Numbered examples to learn from, each of `pairs_each` pairs (`data/examples.py`)."""
+
+    @property
+    def count(self) -> int:
+        """How many examples there are."""
+
+    @property
+    def pairs_each(self) -> int:
+        """Pairs of an example, side by side in a batch."""
+
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Tokens of the longest sentence of each example, in order, some at a time."""
+
+    def read(self, index: np.ndarray) -> list[list[Pair]]:
+        """The pairs of the examples with these numbers."""
+
+
 class BatchStream:
     """An endless stream of training batches, whose position can be saved.
 
     The batches of an epoch and their order depend on the data, data.buckets, data.batch_tokens,
     data.row_multiple, seed and epoch, and on nothing else: any number of hosts and devices draws the same
-    global batches, of which each host gets the rows that `local` picks. Each row comes once an epoch; rows
-    longer than the last bucket never come, `skipped` counts them. There is one shape (rows, width) for each
-    bucket; the last batch of a bucket is filled up with rows of weight 0.
+    global batches, of which each host gets, and reads, the rows that `local` picks. Each example comes once
+    an epoch; those longer than the last bucket never come, `skipped` counts them. There is one shape (rows,
+    width) for each bucket; the last batch of a bucket is filled up with rows of weight 0.
 
-    With `targets_per_source` > 1 that many neighbouring pairs (`make_groups`) stay neighbours in a batch; the
-    row counts above are then of such groups.
+    An example of several pairs is that many neighbouring rows of a batch; the row counts above are then of
+    such groups. In memory are 5 bytes an example (9 of more than 2^32) and 4 a batch.
     """
 
-    def __init__(
-        self,
-        pairs: Pairs,
-        data: DataConfig,
-        *,
-        seed: int,
-        local: LocalRows = lambda rows: rows,
-        targets_per_source: int = 1,
-    ):
-        longest = (
-            np.maximum(pairs.source_lengths, pairs.target_lengths).reshape(-1, targets_per_source).max(axis=1)
-        )
-        groups = _bucket_groups(longest, data.buckets)
-        if not any(len(group) for group in groups):
+    def __init__(self, source: Source, data: DataConfig, *, seed: int, local: LocalRows = lambda rows: rows):
+        self._source, self._seed, self._local = source, seed, local
+        self.examples: int = source.count  # those that are skipped too
+        self._widths = data.buckets
+        self._bucket = _bucket_of_each(source, self._widths)
+        sizes = np.bincount(self._bucket, minlength=len(self._widths) + 1)
+        *self._sizes, self.skipped = map(int, sizes)
+        if not sum(self._sizes):
             raise UserError(
-                f"none of {len(longest)} rows fits data.buckets={data.buckets}; use wider buckets or more "
+                f"none of {source.count} rows fits data.buckets={data.buckets}; use wider buckets or more "
                 "data."
             )
-        self._pairs, self._seed = pairs, seed
-        self._groups, self._widths = groups, data.buckets
         self._rows = [
-            bucket_rows(width * targets_per_source, data.batch_tokens, data.row_multiple)
-            for width in data.buckets
+            bucket_rows(width * source.pairs_each, data.batch_tokens, data.row_multiple)
+            for width in self._widths
         ]
-        self._local, self._targets_per_source = local, targets_per_source
-        self.skipped: int = len(longest) - sum(map(len, groups))
-        self.batches_per_epoch: int = sum(
-            -(-len(g) // rows) for g, rows in zip(groups, self._rows, strict=True)
-        )
+        batches = [-(-size // rows) for size, rows in zip(self._sizes, self._rows, strict=True)]
+        self._ends = np.cumsum(batches)  # the batches of bucket b, before they are mixed, end at _ends[b]
+        self.batches_per_epoch = int(self._ends[-1])
         self._epoch, self._batch = 0, 0
-        self._plan = self._make_plan(0)
+        self._index = np.empty(sum(self._sizes), np.min_scalar_type(source.count))
+        self._order = np.empty(self.batches_per_epoch, np.min_scalar_type(self.batches_per_epoch))
+        self._planned_epoch = -1
 
     def __iter__(self) -> "BatchStream":
         return self
 
     def __next__(self) -> Batch:
         """The next batch, this host's rows of it, as NumPy arrays."""
-        width, index = self._plan[self._batch]
-        index = _members(self._local(index), self._targets_per_source)
-        batch = _make_batch(self._pairs, index, width, width)
+        if self._planned_epoch != self._epoch:
+            self._plan(self._epoch)
+        width, index = self._planned(self._batch)
+        batch = self._make_batch(self._local(index), width)
         self._move(self._epoch, self._batch + 1)
         return batch
 
@@ -92,17 +107,67 @@ class BatchStream:
     def _move(self, epoch: int, batch: int) -> None:
         if batch == self.batches_per_epoch:
             epoch, batch = epoch + 1, 0
-        if epoch != self._epoch:
-            self._plan = self._make_plan(epoch)
         self._epoch, self._batch = epoch, batch
 
-    def _make_plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        """(width, indices of the rows, -1 for fillers) of every batch of an epoch."""
-        rng = np.random.default_rng((self._seed, epoch))
-        batches = []
-        for group, width, rows in zip(self._groups, self._widths, self._rows, strict=True):
-            batches += [(width, index) for index in _cut(rng.permutation(group), rows)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+    def _plan(self, epoch: int) -> None:
+        """Shuffles the examples within each bucket, then all batches, in place."""
+        rng, begin = np.random.default_rng((self._seed, epoch)), 0
+        for bucket, size in enumerate(self._sizes):
+            part = self._index[begin : begin + size]
+            _write_places(self._bucket, bucket, part)
+            rng.shuffle(part)
+            begin += size
+        self._order[:] = np.arange(self.batches_per_epoch)
+        rng.shuffle(self._order)
+        self._planned_epoch = epoch
+
+    def _planned(self, batch: int) -> tuple[int, np.ndarray]:
+        """The width, and the numbers of the examples (-1 for fillers), of a batch of this epoch."""
+        place = int(self._order[batch])
+        bucket = int(np.searchsorted(self._ends, place, "right"))
+        size, rows = self._sizes[bucket], self._rows[bucket]
+        first = (place - (self._ends[bucket - 1] if bucket else 0)) * rows
+        begin = sum(self._sizes[:bucket])
+        index = self._index[begin + first : begin + min(first + rows, size)].astype(np.int64)
+        return self._widths[bucket], np.append(index, np.full(rows - len(index), _FILLER))
+
+    def _make_batch(self, index: np.ndarray, width: int) -> Batch:
+        real = index != _FILLER
+        found = iter(self._source.read(index[real]))
+        filler = [Pair(_FILLER, _EOS, _EOS, 0.0)] * self._source.pairs_each
+        pairs = [pair for is_real in real for pair in (next(found) if is_real else filler)]
+        return Batch(
+            source=_stacked([pair.source for pair in pairs], width),
+            target=_stacked([pair.target for pair in pairs], width),
+            weight=np.array([pair.weight for pair in pairs], np.float32),
+            row=np.array([pair.row for pair in pairs]).astype(np.int32),
+        )
+
+
+def _bucket_of_each(source: Source, widths: Sequence[int]) -> np.ndarray:
+    """The narrowest bucket that holds each example; len(widths) where none does."""
+    found, begin = np.empty(source.count, np.min_scalar_type(len(widths))), 0
+    for lengths in source.lengths():
+        found[begin : begin + len(lengths)] = np.searchsorted(widths, lengths)
+        begin += len(lengths)
+    return found
+
+
+def _write_places(values: np.ndarray, value: int, places: np.ndarray) -> None:
+    """Where `values` are equal to `value`, in increasing order, without an array of 8 bytes for each."""
+    end = 0
+    for begin in range(0, len(values), _WINDOW):
+        found = np.flatnonzero(values[begin : begin + _WINDOW] == value)
+        places[end : end + len(found)] = found + begin
+        end += len(found)
+
+
+def _stacked(sentences: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """i32[len(sentences), width], padded."""
+    padded = np.full((len(sentences), width), PAD, np.int32)
+    for line, tokens in zip(padded, sentences, strict=True):
+        line[: len(tokens)] = tokens
+    return padded
 
 
 def _members(groups: np.ndarray, targets_per_source: int) -> np.ndarray:

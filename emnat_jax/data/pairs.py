@@ -16,6 +16,15 @@ from emnat_jax.tokens import NEG_INF, is_impossible
 _CHUNK_ROWS = 65_536
 
 
+class Pair(NamedTuple):
+    """A source with one target."""
+
+    row: int  # line of the corpus
+    source: np.ndarray  # i32[S], EOS included
+    target: np.ndarray  # i32[T], EOS included
+    weight: float  # in a training loss
+
+
 class Pairs(NamedTuple):
     """A data set in memory. Tokens of row i: source_tokens[source_offsets[i] : source_offsets[i + 1]]."""
 
@@ -64,7 +73,7 @@ def make_pairs(rows: Iterable[Row]) -> Pairs:
     IndexError for a row without targets.
     """
     chunks, chunk = [], []
-    for entry in itertools.chain.from_iterable(map(_pairs_of, rows)):
+    for entry in itertools.chain.from_iterable(map(pairs_of, rows)):
         chunk.append(entry)
         if len(chunk) == _CHUNK_ROWS:
             chunks.append(_flat(chunk))
@@ -82,10 +91,11 @@ def make_groups(rows: Iterable[Row], count: int, beta: float = 0.0) -> Pairs:
     column teacher_log_prob or teacher0_log_prob (a reference, which has no score, gets the largest weight of
     the others); else equal. A row with fewer targets repeats its first one with weight 0.
     """
-    return make_pairs(_group_of(row, count, beta) for row in rows)
+    return make_pairs(group_of(row, count, beta) for row in rows)
 
 
-def _group_of(row: Row, count: int, beta: float) -> Row:
+def group_of(row: Row, count: int, beta: float) -> Row:
+    """The row with `count` targets and their weights, as `make_groups` has them."""
     present = min(count, len(row.targets))
     prior = _prior(row, beta)[:present]
     weight = np.concatenate([prior / max(prior.sum(), 1e-30), np.zeros(count - present)])
@@ -104,13 +114,13 @@ def _prior(row: Row, beta: float) -> np.ndarray:
     return np.where(scored, np.exp(beta * (log_prob - best)), 1.0)
 
 
-def _pairs_of(row: Row) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
-    """(row, source, target, weight) of each pair of a row."""
+def pairs_of(row: Row) -> Iterator[Pair]:
+    """The pairs of a row: its first target or, with the column `weight`, all of them."""
     if "weight" not in row.scores:
-        yield row.row, row.source, row.targets[0], 1.0
+        yield Pair(row.row, row.source, row.targets[0], 1.0)
         return
     for target, weight in zip(row.targets, row.scores["weight"], strict=True):
-        yield row.row, row.source, target, float(weight)
+        yield Pair(row.row, row.source, target, float(weight))
 
 
 def _flat(chunk: Sequence[tuple]) -> tuple[np.ndarray, ...]:

@@ -1,5 +1,6 @@
 """The report of a workdir, collected from whatever is finished and written as JSON, page and table."""
 
+import itertools
 import json
 from collections.abc import Mapping
 
@@ -41,6 +42,8 @@ from emnat_jax.report.rounds import text_table
 from emnat_jax.report.sentences import compare_samples
 from emnat_jax.report.timings import Throughput, Timing
 from emnat_jax.runtime.environment import environment
+
+_WINDOW = 16_384  # rows of a set that are looked at together
 
 
 def write_report(work: Workspace, stopped: str | None = None) -> Report:
@@ -154,9 +157,15 @@ def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
     """The share of sources whose (first) chosen target the task's checker accepts; None without a checker."""
     if TASKS[work.config.data.kind].share_valid is None:
         return None
-    rows = list(read_dataset(selected))
-    chosen = [work.vocabulary.decode(row.targets[0]) for row in rows]
-    return share_valid(chosen, rows, EvaluationOptions.of(work.config))
+    rows, options, found = iter(read_dataset(selected)), EvaluationOptions.of(work.config), []
+    while window := list(itertools.islice(rows, _WINDOW)):
+        chosen = [work.vocabulary.decode(row.targets[0]) for row in window]
+        share = share_valid(chosen, window, options)
+        assert share is not None  # as the table says
+        found.append((share, len(window)))
+    if len(found) < 2:
+        return found[0][0] if found else None  # to the last bit as it is
+    return sum(share * count for share, count in found) / sum(count for _, count in found)
 
 
 def _curve(work: Workspace, index: int, role: str) -> Curve:

@@ -1,23 +1,24 @@
 """Train one model of a workdir on one data set: what the stage and `emnat train` do."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
-from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.manifest import MODEL, SETS, Manifest, is_finished, load_manifest
-from emnat_jax.artifacts.records import overlay
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict
-from emnat_jax.data.batches import BatchStream, sequential_batches
-from emnat_jax.data.folds import without
-from emnat_jax.data.pairs import Pairs, load_pairs, make_groups, make_pairs
+from emnat_jax.data.batches import BatchStream, Source, sequential_batches
+from emnat_jax.data.examples import Examples, Learned, Targets, open_examples
+from emnat_jax.data.pairs import load_pairs
+from emnat_jax.data.read_ahead import ReadAhead
+from emnat_jax.data.stored_sets import StoredSet, verify_sets
 from emnat_jax.em.context import Context
 from emnat_jax.em.stages.begun import begin
 from emnat_jax.em.train_options import TrainOptions
@@ -30,13 +31,14 @@ from emnat_jax.families.parameters import encoder_params
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import Layout, local_rows, require_rows_divide, row_shares
+from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.loop import fit
 from emnat_jax.training.manifest import finish_model, weights_of
 from emnat_jax.training.run import Position, TrainingRun
 from emnat_jax.types import Batch, Params
 
-Sets = dict[str, tuple[epath.PathLike, Manifest]]  # name -> folder and manifest
+Sets = dict[str, StoredSet]
 
 
 class Sources(NamedTuple):
@@ -71,7 +73,7 @@ def train_model(
     output, broadcast = epath.Path(output), context.processes.broadcast
     sets = _load_sets(context, sources)
     fingerprints = {"vocabulary": context.vocabulary.fingerprint}
-    fingerprints |= {name: manifest.content_hash for name, (_, manifest) in sets.items()}
+    fingerprints |= {name: manifest.content_hash for name, (_, manifest, _) in sets.items()}
     others = _Models(
         *(
             None if path is None else context.load_model(path, options.buckets)
@@ -80,16 +82,16 @@ def train_model(
     )
     fingerprints |= {name: model.fingerprint for name, model in others._asdict().items() if model}
     # Content hashes leave scores out, which the weights of targets come from.
-    shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest) in sets.items()}
+    shards = {name: [shard["sha256"] for shard in manifest.shards] for name, (_, manifest, _) in sets.items()}
     made_from = to_dict(options) | {"fingerprints": fingerprints, "shards": shards}
     begun = functools.partial(begin, output, made_from, context.log, starts_over=context.starts_over)
     if broadcast(f"{label}: begin", begun):
         context.log(f"{label}: finished before")
         return load_manifest(output)
-    pairs = _training_pairs(options, sets, lambda text: context.log(f"{label}: {text}"))
     continues = _end_of(sources.start) if options.continues else None
-    run = _run_of(context, options, pairs, others, output, label, continues=continues)
-    result = fit(dataclasses.replace(run, remedy=remedy, made_from=digest(as_json(made_from))))
+    with _open_stream(context, options, sets, label) as stream:
+        run = _run_of(context, options, stream, others, output, label, continues=continues)
+        result = fit(dataclasses.replace(run, remedy=remedy, made_from=digest(as_json(made_from))))
     finish = functools.partial(
         finish_model,
         output,
@@ -97,7 +99,7 @@ def train_model(
         tuned_length=tune_length(context, options, result.params, label),
         model=options.resolved(context.vocabulary.size),
         train=run.config,
-        rows=pairs.size // options.targets,
+        rows=stream.examples,
         fingerprints=fingerprints,
         seed=options.seed,
     )
@@ -115,7 +117,7 @@ class _Models(NamedTuple):
 def _run_of(
     context: Context,
     options: TrainOptions,
-    pairs: Pairs,
+    stream: ReadAhead,
     others: _Models,
     output: epath.Path,
     label: str,
@@ -126,12 +128,6 @@ def _run_of(
     model, targets = options.resolved(context.vocabulary.size), options.targets
     train = context.settings.intervals[options.role].into(options.train)
     functions = context.compiled(model, options.buckets)
-    stream = make_stream(context.layout, pairs, options)
-    if stream.skipped:
-        context.log(
-            f"{label}: {stream.skipped} rows are longer than the last of data.buckets and are not learned "
-            "from"
-        )
     return TrainingRun(
         family=in_loss_family(model, targets) if targets > 1 else functions.family,
         stream=stream,
@@ -157,9 +153,13 @@ def _load_sets(context: Context, sources: Sources) -> Sets:
     folders = {name: folder for name, folder in named.items() if folder}
     made_of = {"vocabulary": context.vocabulary.fingerprint}
     sets = {
-        name: (folder, load_manifest(folder, expect=made_of, kinds=SETS)) for name, folder in folders.items()
+        name: StoredSet(
+            epath.Path(folder), load_manifest(folder, verify_shards=False, expect=made_of, kinds=SETS)
+        )
+        for name, folder in folders.items()
     }
-    for folder, manifest in sets.values():
+    sets = dict(zip(sets, verify_sets(list(sets.values()), context.processes), strict=True))
+    for folder, manifest, _ in sets.values():
         require(
             manifest.kind != "mono",
             f"{folder} has sources without translations; make some: emnat distill --data={folder}.",
@@ -167,27 +167,37 @@ def _load_sets(context: Context, sources: Sources) -> Sets:
     return sets
 
 
-def _training_pairs(options: TrainOptions, sets: Sets, log: Log) -> Pairs:
+@contextlib.contextmanager
+def _open_stream(context: Context, options: TrainOptions, sets: Sets, label: str) -> Iterator[ReadAhead]:
+    """The batches of a training while the block runs; what is not in them is logged."""
+
+    def log(text: str) -> None:
+        context.log(f"{label}: {text}")
+
+    with _open_examples(options, sets, context.processes, log) as examples:
+        stream = make_stream(context.layout, examples, options)
+        if stream.skipped:
+            log(f"{stream.skipped} rows are longer than the last of data.buckets and are not learned from")
+        with contextlib.closing(ReadAhead(stream)) as reader:
+            yield reader
+
+
+def _open_examples(
+    options: TrainOptions, sets: Sets, processes: Processes, log: Log
+) -> contextlib.AbstractContextManager[Examples]:
     """The rows of `source`, and of `base` and `mono` those that it does not have; without `left_out`."""
-    of_set = {name: read_dataset(folder, manifest) for name, (folder, manifest) in sets.items()}
-    others = [of_set.pop("mono")] if "mono" in of_set else []
-    rows = overlay(*of_set.values())
-    if options.left_out is not None:
-        rows = without(rows, options.left_out, log)
-    rows = overlay(rows, *others)
-    if options.targets > 1:
-        return make_groups(rows, options.targets, options.prior_beta)
-    return make_pairs(rows)
+    mono = [sets["mono"]] if "mono" in sets else []
+    learned = Learned([one for name, one in sets.items() if name != "mono"], mono, options.left_out)
+    targets = Targets(options.targets, options.prior_beta)
+    return open_examples(learned, targets, processes, log)
 
 
-def make_stream(layout: Layout, pairs: Pairs, options: TrainOptions) -> BatchStream:
+def make_stream(layout: Layout, examples: Source, options: TrainOptions) -> BatchStream:
     """Endless batches of this process's rows. UserError where they cannot be shared out over the devices."""
     accumulate = options.train.accumulate
     require_rows_divide(layout, options.row_multiple, accumulate)
     local = functools.partial(local_rows, layout, accumulate=accumulate)
-    return BatchStream(
-        pairs, options.data, seed=options.seed, local=local, targets_per_source=options.targets
-    )
+    return BatchStream(examples, options.data, seed=options.seed, local=local)
 
 
 def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:

@@ -1,11 +1,14 @@
 """The E-step over a data set: of every source's candidates the rule chooses those that become targets."""
 
 import dataclasses
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from typing import BinaryIO
 
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts.atomic import user_errors
 from emnat_jax.artifacts.dataset import Provenance
 from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
 from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
@@ -18,6 +21,7 @@ from emnat_jax.errors import UserError
 from emnat_jax.estep.constraints import constrained_weights
 from emnat_jax.estep.posterior import posterior_weights, sample
 from emnat_jax.estep.rules import choose, rule_scores
+from emnat_jax.estep.score_file import ScoreFile
 from emnat_jax.estep.scores import Scores, Weights, padded
 from emnat_jax.estep.statistics import COMPARED_ROWS, compare_choices, count_choices, summarise_choices
 from emnat_jax.evaluation.bleu import sentence_quality
@@ -60,7 +64,9 @@ def select(
     read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
     selector = Selector(config, vocabulary, seed, source, scoring)
     scored_by = {"scoring": dataclasses.asdict(scoring)} if config.needs_quality else {}
-    weights, constraint = constrained_weights(config, _tables(read, selector, workers), workers.processes)
+    with tempfile.TemporaryFile() as file, user_errors(tempfile.gettempdir()):
+        tables = _tables(read, selector, workers, file)
+        weights, constraint = constrained_weights(config, tables, workers.processes)
     provenance = Provenance(
         "selected",
         fingerprints={**read.fingerprints, "source": read.content_hash},
@@ -95,13 +101,13 @@ def _compared_rows(read: Manifest) -> dict[str, int]:
     return found
 
 
-def _tables(read: Manifest, selector: Selector, workers: ShardWorkers) -> dict[str, Scores]:
+def _tables(read: Manifest, selector: Selector, workers: ShardWorkers, file: BinaryIO) -> ScoreFile:
     """The scores of this process's shards by name, where a constraint needs them; else nothing is read."""
-    config, tables = selector.config, {}
+    config, tables = selector.config, ScoreFile(file)
     if config.min_quality is not None or config.max_drift is not None:
         for name in workers.own_shards(read):
             if rows := offered(read_shard(epath.Path(selector.where) / name), config):
-                tables[name] = score_table(rows, selector)
+                tables.add(name, score_table(rows, selector))
     return tables
 
 

@@ -21,6 +21,7 @@ _STEP = ("length", "batch", "vocab")
 STAGES: Mapping[str, tuple[str, ...]] = {  # name -> what its cost depends on
     "prepare": ("sentences", "length", "vocab"),
     "read": ("sentences", "length"),
+    "read-epoch": ("sentences", "length"),
     "train-teacher": _STEP,
     "train-student": _STEP,
     "one-pass": _STEP,

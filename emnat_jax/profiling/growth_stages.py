@@ -11,12 +11,14 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import Config, DataConfig, MeshConfig, ModelSpec, SelectConfig, TrainConfig, VocabConfig
 from emnat_jax.data.batches import BatchStream
-from emnat_jax.data.pairs import load_pairs
+from emnat_jax.data.examples import Learned, open_examples
 from emnat_jax.data.prepare import prepare
 from emnat_jax.data.shard_workers import ShardWorkers
+from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.estep.selection import select
 from emnat_jax.evaluation.bleu import quality
@@ -144,19 +146,23 @@ def _prepare(bench: Bench) -> Ready:
     return Ready(text(FEW), text(place.sentences))
 
 
-def _read(bench: Bench) -> Ready:
-    """The records that a training keeps in memory, and its first batch."""
+def _read(batches: Callable[[BatchStream], int]) -> Callable[[Bench], Ready]:
+    """From the records of a finished set to so many batches of a training."""
 
-    def data(count: int) -> Callable[[], Any]:
-        directory = bench.data_set(count)
+    def make(bench: Bench) -> Ready:
+        def run(directory: epath.Path) -> Callable[[], None]:
+            return lambda: _read_batches(StoredSet(directory, load_manifest(directory)), bench.data, batches)
 
-        def read() -> Any:
-            stream = BatchStream(load_pairs(directory), bench.data, seed=SEED)
-            return stream, next(iter(stream))
+        return Ready(run(bench.data_set(FEW)), run(bench.data_set(bench.place.sentences)))
 
-        return read
+    return make
 
-    return Ready(data(FEW), data(bench.place.sentences))
+
+def _read_batches(one: StoredSet, data: DataConfig, count: Callable[[BatchStream], int]) -> None:
+    with open_examples(Learned([one]), log=QUIET.log) as examples:
+        stream = BatchStream(examples, data, seed=SEED)
+        for _ in range(count(stream)):
+            next(stream)
 
 
 def _train(family: Callable[[Bench], str]) -> Callable[[Bench], Ready]:
@@ -252,7 +258,8 @@ def _student(bench: Bench) -> str:
 
 MAKE: Mapping[str, Callable[[Bench], Ready]] = {  # by the names of growth.STAGES
     "prepare": _prepare,
-    "read": _read,
+    "read": _read(lambda stream: 1),
+    "read-epoch": _read(lambda stream: stream.batches_per_epoch),
     "train-teacher": _train(_teacher),
     "train-student": _train(_student),
     "one-pass": _decode(_student),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from emnat_jax.artifacts.record_index import index_path
 from emnat_jax.artifacts.records import read_shard, shard_name, write_shard
 from emnat_jax.artifacts.shards import UnfinishedSet, delete_shards, forget_plan, keep_shards_of
 from emnat_jax.errors import UserError
@@ -91,7 +92,8 @@ def test_another_plan_leaves_nothing(unfinished):
 
 def test_notes_go_with_the_plan_and_with_the_shards(unfinished):
     forget_plan(unfinished.directory)
-    assert sorted(path.name for path in unfinished.directory.iterdir()) == NAMES
+    indexes = [index_path(unfinished.directory / name).name for name in NAMES]
+    assert sorted(path.name for path in unfinished.directory.iterdir()) == indexes + NAMES
     delete_shards(unfinished.directory)
     assert not list(unfinished.directory.iterdir())
 

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+from etils import epath
 
 from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.artifacts.sealed import seal
 from emnat_jax.config import VocabConfig
+from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.types import EOS
 
@@ -48,6 +50,11 @@ def write_dataset(directory, rows: list[Row], *, shards: int = 1, kind: str = "b
     about = {**arguments, **changes}
     provenance = Provenance(kind, *(about.pop(name) for name in ("fingerprints", "options", "seed")))
     return finish_dataset(directory, provenance, shards=described, **about)
+
+
+def stored(directory, rows: list[Row], shards: int = 3) -> StoredSet:
+    """A finished set, as a training takes it."""
+    return StoredSet(epath.Path(directory), write_dataset(directory, rows, shards=shards, kind="distilled"))
 
 
 def edit_manifest(directory, **changes) -> None:

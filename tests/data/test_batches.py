@@ -11,13 +11,14 @@ from emnat_jax.data.batches import BatchStream, bucket_rows, sequential_batches
 from emnat_jax.data.pairs import load_pairs, make_groups, make_pairs
 from emnat_jax.errors import UserError
 from emnat_jax.types import EOS, PAD
+from tests.data.in_memory import InMemory
 from tests.data.rows import random_rows, tokens, write_dataset
 
 DATA = DataConfig(buckets=(4, 8, 12), batch_tokens=96, row_multiple=1)
 
 
 def stream(rows, seed=1, data=DATA, **arguments) -> BatchStream:
-    return BatchStream(make_pairs(rows), data, seed=seed, **arguments)
+    return BatchStream(InMemory(make_pairs(rows)), data, seed=seed, **arguments)
 
 
 def epoch(batches: BatchStream) -> list:
@@ -236,19 +237,9 @@ def test_groups_come_whole_and_side_by_side():
     ]
     pairs = make_groups(rows, 3)
     assert pairs.size == 30
-    stream = BatchStream(
-        pairs, DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2), seed=1, targets_per_source=3
-    )
-    seen, local = (
-        {},
-        BatchStream(
-            pairs,
-            DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2),
-            seed=1,
-            targets_per_source=3,
-            local=lambda rows: rows[1::2],
-        ),
-    )
+    data = DataConfig(buckets=(3, 8), batch_tokens=96, row_multiple=2)
+    stream = BatchStream(InMemory(pairs, 3), data, seed=1)
+    seen, local = {}, BatchStream(InMemory(pairs, 3), data, seed=1, local=lambda rows: rows[1::2])
     for _ in range(stream.batches_per_epoch):
         batch, mine = next(stream), next(local)
         groups = batch.row.reshape(-1, 3)

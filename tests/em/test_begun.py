@@ -9,10 +9,10 @@ from etils import epath
 
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.manifest import load_manifest
-from emnat_jax.data.pairs import make_pairs
+from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.train_model import Sources, _Models, _run_of, train_model
+from emnat_jax.em.train_model import Sources, _Models, _open_stream, _run_of, train_model
 from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of, run
@@ -104,12 +104,16 @@ def test_rows_that_no_bucket_holds_are_told_once(finished, tmp_path):
     said, context = [], workspace(finished[0]).context
     context.log = said.append
     options = training_options(small_config(), "teacher")
-    rows = list(read_dataset(finished[0] / "data/train"))
+    data = epath.Path(finished[0] / "data/train")
+    rows = list(read_dataset(data))
     longest = max(len(tokens) for row in rows for tokens in (row.source, *row.targets))
     for width in (longest, longest - 1):
         short = dataclasses.replace(options, buckets=(width,))
-        made = _run_of(context, short, make_pairs(rows), _Models(), epath.Path(tmp_path), "x")
+        sets = {"source": StoredSet(data, load_manifest(data))}
+        with _open_stream(context, short, sets, "x") as stream:
+            made = _run_of(context, short, stream, _Models(), epath.Path(tmp_path), "x")
         assert made.option_group == "teacher_train"  # what messages call its options
+        assert stream.examples == len(rows)
     count = sum(max(len(row.source), len(row.targets[0])) == longest for row in rows)
     assert said == [f"x: {count} rows are longer than the last of data.buckets and are not learned from"]
 

@@ -23,6 +23,7 @@ from emnat_jax.inference.distill import distill
 from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.report.convert import dumps
 from emnat_jax.report.record import Evaluation, SystemScores
+from tests.data.in_memory import InMemory
 from tests.data.rows import edit_manifest
 from tests.em.runs import TRAIN, round_model, run_em, run_in_child, small_config, workspace
 from tests.report.made import NCM_BY_SPLIT, SCORES
@@ -69,7 +70,7 @@ def test_another_encoder_is_refused_before_anything_is_trained(tmp_path, option,
 
 
 def test_a_training_has_batches_of_its_own_where_it_asks(finished):
-    work, pairs = workspace(finished[0]), load_pairs(finished[0] / "data/train")
+    work, pairs = workspace(finished[0]), InMemory(load_pairs(finished[0] / "data/train"))
     trainings = TRAIN, dataclasses.replace(TRAIN, batch_tokens=64)
     options = [
         training_options(dataclasses.replace(small_config(), student_train=train), "student")

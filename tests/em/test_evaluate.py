@@ -20,6 +20,7 @@ from emnat_jax.em.evaluate import (
     read_texts,
 )
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality
+from emnat_jax.em.report import collect_report
 from emnat_jax.errors import UserError
 from emnat_jax.estep.selection import select
 from emnat_jax.inference.sentences import sentence_pairs
@@ -73,6 +74,19 @@ def test_report_has_one_object_a_round(finished):
     assert report["rounds"][1]["selection"] is None
     text = (directory / "report/report.json").read_text()
     assert len(text_table(loads(Report, text, "report.json", "")).splitlines()) == 4
+
+
+def test_the_share_of_valid_choices_is_that_of_all_windows(finished, monkeypatch):
+    def share_of_odd_lines(lines, rows, options):
+        return float(np.mean([len(line) % 2 for line in lines]))
+
+    def share() -> float:
+        return collect_report(workspace(finished[0]), None).rounds[0].selection.share_valid
+
+    monkeypatch.setattr("emnat_jax.em.report.share_valid", share_of_odd_lines)
+    whole = share()
+    monkeypatch.setattr("emnat_jax.em.report._WINDOW", 7)  # the last has another number of rows
+    assert share() == pytest.approx(whole, rel=1e-12) and 0 < whole < 1
 
 
 def test_several_references_are_scored_in_every_round(finished, tmp_path):

@@ -12,17 +12,20 @@ from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.config.convert import to_dict
-from emnat_jax.data.folds import Fold, without
+from emnat_jax.data.example_index import EXAMPLE, without
+from emnat_jax.data.folds import Fold
+from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.resume import describe, keep_config
 from emnat_jax.em.signature import signatures
 from emnat_jax.em.stages.begun import begin
-from emnat_jax.em.train_model import _training_pairs
+from emnat_jax.em.train_model import _open_examples
 from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
 from emnat_jax.inference.distill import add_fold_scores
 from emnat_jax.inference.model import TrainedModel
 from emnat_jax.inference.sentences import sentence_pairs
+from emnat_jax.runtime.processes import Processes
 from emnat_jax.sweep.sharing import common_stages
 from emnat_jax.types import EOS
 from tests.em.runs import round_model, run_em, small_config, workspace
@@ -105,8 +108,10 @@ def test_a_fold_that_would_be_empty_is_refused():
         read_config(["--config.em.rows=10", "--config.em.folds=11"])
     read_config(["--config.em.rows=10", "--config.em.folds=10"])
     for numbers in ((0, 3, 6), (1, 4)):  # none is in fold 1, or all are
+        examples = np.zeros(len(numbers), EXAMPLE)
+        examples["row"] = numbers
         with pytest.raises(UserError, match=r"^em\.folds=3: \d of \d rows .* use fewer folds"):
-            list(without([row(number) for number in numbers], Fold(1, 3), print))
+            list(without([examples], Fold(1, 3), print))
 
 
 def test_a_training_leaves_out_its_fold_of_data_and_base_alike(tmp_path):
@@ -125,12 +130,14 @@ def test_a_training_leaves_out_its_fold_of_data_and_base_alike(tmp_path):
         manifest = finish_dataset(
             tmp_path / name, about, shards=[describe_shard(shard)], rows_in=len(made), dropped={}
         )
-        sets[name] = (tmp_path / name, manifest)
+        sets[name] = StoredSet(epath.Path(tmp_path / name), manifest)
     options, said = training_options(small_config(), "student"), []
 
     def learned(fold: Fold | None) -> dict[int, int]:
-        pairs = _training_pairs(dataclasses.replace(options, left_out=fold), sets, said.append)
-        return dict(zip(pairs.row.tolist(), pairs.target_tokens[pairs.target_offsets[:-1]].tolist()))
+        without_it = dataclasses.replace(options, left_out=fold)
+        with _open_examples(without_it, sets, Processes(), said.append) as examples:
+            read = examples.read(np.arange(examples.count))
+        return {pair.row: int(pair.target[0]) for (pair,) in read}
 
     assert learned(None) == {0: 10, 1: 10, 2: 10, 3: 20, 4: 20, 5: 20, 6: 30, 7: 30} and not said
     assert learned(Fold(0, 2)) == {1: 10, 3: 20, 5: 20, 6: 30, 7: 30}

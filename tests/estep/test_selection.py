@@ -22,6 +22,7 @@ from emnat_jax.estep.selection import Selector, choose_rows, score_table, select
 from emnat_jax.estep.statistics import compare_choices, summarise_choices
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
+from tests.data.in_memory import InMemory
 from tests.estep.candidates import REFERENCES, STUDENT, TEACHER0, Letters, chosen, tokens
 
 
@@ -43,7 +44,7 @@ def test_weighted_records_hold_the_posterior_and_train_with_it(candidates, tmp_p
         == sum(len(row.targets) for row in rows)
         == round(4 * options["statistics"]["targets_per_source"])
     )
-    batch = next(BatchStream(pairs, DataConfig(buckets=(4,), batch_tokens=64), seed=0))
+    batch = next(BatchStream(InMemory(pairs), DataConfig(buckets=(4,), batch_tokens=64), seed=0))
     shares = [batch.weight[batch.row == index].sum() for index in range(4)]
     np.testing.assert_allclose(shares, 1.0, rtol=1e-6)
 
