@@ -16,6 +16,7 @@ from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
 from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.groups import chosen_options, named_by
+from emnat_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,10 @@ class UpsampledOptions(FamilyOptions):
     """A family whose decoder starts from the source, each of its tokens spread over several positions."""
 
     factor: int = 2  # decoder positions of each source token; outputs have at most that many tokens
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return ("likelihood", "ngram")
 
     def decoder_positions(self, source: int, target: int) -> int:
         return self.factor * source
@@ -173,6 +178,16 @@ def families(*, parallel: bool) -> list[str]:
     return [name for name, spec in FAMILIES.items() if spec.options.is_parallel == parallel]
 
 
+def require_objective(option: str, objective: str, family: str, options: FamilyOptions) -> None:
+    """UserError, for this option, where the family cannot be trained for the objective."""
+    able = [name for name, spec in FAMILIES.items() if objective in spec.options().objectives]
+    require(
+        objective in options.objectives,
+        f"{option}={objective}: the family {family} is trained for {' or '.join(options.objectives)} alone; "
+        f"{' and '.join(able)} have it, and glat with one of them as its base.",
+    )
+
+
 def glanceable() -> dict[str, "FamilySpec"]:
     """The families that `glat` can train."""
     return {name: spec for name, spec in FAMILIES.items() if spec.options.is_glanceable and spec.parallel}
@@ -211,6 +226,10 @@ class GLATOptions(FamilyOptions):
     @property
     def length_candidates(self) -> int | None:
         return self.of_base.length_candidates
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return self.of_base.objectives
 
     @property
     def deep_supervision(self) -> bool:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from emnat_jax.config.checks import each, one_of, positive
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.em import EMConfig, SelectConfig
-from emnat_jax.config.families import families
+from emnat_jax.config.families import families, require_objective
 from emnat_jax.config.model import ModelConfig
 from emnat_jax.config.rules import RULES
 from emnat_jax.config.scoring import TOKENIZERS, Scoring, tokenizer_for
@@ -95,6 +95,8 @@ class Config:
                 model.family in of_role,
                 f"{role}.family={model.family} is not for a {role}; use {' or '.join(of_role)}.",
             )
+            objective = getattr(self, f"{role}_train").objective
+            require_objective(f"{role}_train.objective", objective, model.family, model.family_options)
         if self.em.samples:
             self.teacher.family_options.with_sampling(self.em.temperature, self.seed, self.teacher.family)
         require(
