@@ -16,6 +16,7 @@ from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
 from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.groups import chosen_options, named_by
+from emnat_jax.config.training import OBJECTIVES
 from emnat_jax.errors import require
 
 
@@ -93,10 +94,6 @@ class UpsampledOptions(FamilyOptions):
 
     factor: int = 2  # decoder positions of each source token; outputs have at most that many tokens
 
-    @property
-    def objectives(self) -> tuple[str, ...]:
-        return ("likelihood", "ngram")
-
     def decoder_positions(self, source: int, target: int) -> int:
         return self.factor * source
 
@@ -114,6 +111,10 @@ class CTCOptions(UpsampledOptions):
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return OBJECTIVES
 
     def __post_init__(self) -> None:
         one_of("decoder", self.decoder, self.DECODERS)
@@ -142,6 +143,10 @@ class DAGOptions(UpsampledOptions):
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return OBJECTIVES
 
     def __post_init__(self) -> None:
         one_of("decoder", self.decoder, self.DECODERS)
