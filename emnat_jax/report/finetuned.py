@@ -1,9 +1,7 @@
 """What the training after the last round changed: its section of the page, and its line of table.txt."""
 
-from emnat_jax.report.markup import table, text
+from emnat_jax.report.markup import SURE, table, text
 from emnat_jax.report.record import Effect, FinetuneReport, Report, SystemScores, TrainedScores
-
-SURE = 0.05  # p values below count as a real change
 
 
 def finetuned(report: Report) -> str:
@@ -18,7 +16,7 @@ def finetuned(report: Report) -> str:
     lines = [(name, *_figures(scores)) for name, scores in systems.items()]
     about = "The student of the last round, trained on for another objective; a control had as many steps."
     changes = " ".join(_change(effect) for effect in found.effects)
-    note = f"Paired bootstrap of one seed's outputs. {changes}"
+    note = f"Paired bootstrap of one seed's outputs; p values are one-sided. {changes}"
     return f'<h2>Fine-tuning</h2><p>{about}</p>{table(head, lines)}<p class="note">{text(note)}</p>'
 
 
@@ -36,7 +34,7 @@ def _figures(system: SystemScores) -> tuple[str, ...]:
 
 def _change(effect: Effect) -> str:
     over = "the control" if effect.over == "control" else "the student before"
-    sure = "" if effect.p_value < SURE else ", no sure change"
+    sure = "" if effect.p_value < SURE else ", cannot tell"
     gain = effect.after - effect.before
     return f"On {effect.split} over {over}: {gain:+.2f} BLEU (p = {effect.p_value:.3f}{sure})."
 

@@ -42,7 +42,7 @@ def test_the_page_and_the_table_compare_it_with_the_student_before_and_its_contr
     shown = page(tuned(control))
     assert "<h2>Fine-tuning</h2>" in shown and "student of round 1" in shown and "+300" in shown
     assert "On test over the student before: +1.00 BLEU (p = 0.010)." in shown
-    assert ("over the control: +0.50 BLEU (p = 0.200, no sure change)" in shown) == control
+    assert ("over the control: +0.50 BLEU (p = 0.200, cannot tell)" in shown) == control
     line = text_table(tuned(control)).splitlines()[-1]
     begin = "fine-tuned for ngram, 300 steps: BLEU 22.00; student of round 1 21.00"
     assert line == begin + (", its control 21.50" if control else "")

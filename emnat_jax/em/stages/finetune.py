@@ -1,6 +1,7 @@
 """The stages after the last round: its student trained on for another objective, and what that is worth."""
 
 import dataclasses
+import posixpath
 from typing import ClassVar
 
 from etils import epath
@@ -26,6 +27,9 @@ class Finetune(Train):
 
     def options(self, config: Config) -> TrainOptions:
         return finetune_options(config, self.round, self.targets, self.objective)
+
+    def _label(self) -> str:
+        return f"fine-tuned {posixpath.basename(self.output)}"
 
     def _remedy(self) -> str:
         return "lower em.finetune.lr_ratio and run again"
