@@ -144,6 +144,22 @@ def test_what_is_asked_of_a_family_without_running_it():
     with pytest.raises(UserError, match="family dag decodes one length"):
         ModelConfig(family="glat", options=GLAT_OF_DAG).resolve(10, 8).with_length_candidates(5)
     assert GLAT_OF_DAG.decoder_positions(5, 7) == 15
+    assert [name for name in of if "ngram" in of[name].objectives] == ["ctc", "dag"]
+
+
+@pytest.mark.parametrize(
+    ("family", "refused"),
+    [("ctc", None), ("dag", None), ("glat.dag", None), ("glat", "family glat"), ("cmlm", "family cmlm")],
+)
+def test_only_families_with_alignments_or_paths_are_trained_for_ngrams(family, refused):
+    name, _, base = family.partition(".")
+    keys = [f"--config.student.family={name}", "--config.student_train.objective=ngram"]
+    keys += [f"--config.student.glat.base={base}"] if base else []
+    if refused is None:
+        assert read_config(keys).student_train.objective == "ngram"
+        return
+    with pytest.raises(UserError, match=f"^student_train.objective=ngram: the {refused} .* ctc and dag have"):
+        read_config(keys)
 
 
 def test_options_of_another_family_are_refused():

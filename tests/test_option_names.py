@@ -28,6 +28,7 @@ from emnat_jax.errors import UserError
         ("student.vanilla.decoder_input", "uniform", "pad, source"),
         ("teacher_train.steps", "0", ""),
         ("student_train.ema_decay", "1.5", ""),
+        ("student_train.objective", "bleu", "likelihood, ngram"),
         ("student_train.optim.peak_lr", "0", ""),
         ("teacher_train.optim.schedule", "flat", ""),
         ("em.rounds", "-1", ""),

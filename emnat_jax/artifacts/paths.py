@@ -19,6 +19,9 @@ THROUGHPUT = "report/throughput.jsonl"
 TABLE = "report/table.txt"
 SWEEP_JSON = "report/sweep.json"
 MODELS = "models"  # what `emnat train` makes where no folder is given; no round looks there
+FINETUNE = "finetune"  # the student of the last round after further training
+FINETUNE_EVALUATION = "finetune/eval.json"
+FINETUNE_OUTPUTS = "finetune/outputs"
 EXPORTS = "exports"  # what `emnat export` makes where no folder is given
 CELLS = "cells"  # of a sweep: each a workdir of its own
 
@@ -44,6 +47,11 @@ def round_folder(index: int) -> str:
 def model(index: int, role: str) -> str:
     """The teacher, the student, the control or the student of a fold that round `index` trains."""
     return f"{round_folder(index)}/{role}"
+
+
+def finetuned(name: str) -> str:
+    """The `student` that was trained on after the last round, or its `control`."""
+    return f"{FINETUNE}/{name}"
 
 
 def fold(index: int) -> str:

@@ -7,6 +7,8 @@ Examples:
   emnat train --role=teacher --workdir=runs/demo --output=runs/demo/models/teacher
   emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/n_best \\
     --output=runs/demo/models/kd
+  emnat train --role=student --workdir=runs/demo --data=runs/demo/rounds/0/n_best --objective=ngram \\
+    --start=runs/demo/rounds/0/student --output=runs/demo/models/ngram
   emnat train --role=teacher --workdir=runs/tuned --start=runs/demo/rounds/0/teacher
     (runs/tuned was prepared with --config.vocab.path=runs/demo)
 """
@@ -18,7 +20,7 @@ from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
-from emnat_jax.config import ROLES
+from emnat_jax.config import OBJECTIVES, ROLES
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
 
@@ -43,12 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="student: learn from K targets of each row, the E-step inside the loss; default: 1",
     )
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        help="what is trained for, in the place of ROLE_train.objective; ngram: ctc, dag, and glat on these",
+    )
     add_json(parser, "the result")
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     if args.targets < 1:
         raise UserError(f"--targets={args.targets}: use 1 or more.")
+    if args.objective:
+        config_arguments = [*config_arguments, f"--config.{args.role}_train.objective={args.objective}"]
     config = read_config(config_arguments, args.workdir)
     work = open_workspace(config, args.workdir, processes)
     from emnat_jax.artifacts.journal import exclusive

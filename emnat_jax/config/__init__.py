@@ -30,10 +30,11 @@ from emnat_jax.config.program import (
 from emnat_jax.config.rules import RULES, RuleSpec
 from emnat_jax.config.scoring import TOKENIZERS, UNSPACED, Scoring, tokenizer_for
 from emnat_jax.config.tasks import TASKS, ModesOptions, TaskSpec
-from emnat_jax.config.training import OptimConfig, TrainConfig
+from emnat_jax.config.training import OBJECTIVES, OptimConfig, TrainConfig
 
 __all__ = [
     "FAMILIES",
+    "OBJECTIVES",
     "ROLES",
     "RULES",
     "SIZES",

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from emnat_jax.config.checks import check, each, one_of, positive
+from emnat_jax.config.finetune import FinetuneConfig
 from emnat_jax.config.groups import chosen_options, named_by
 from emnat_jax.config.rules import RULES
 
@@ -114,6 +115,7 @@ class EMConfig:
     stop_min_gain: float | None = None  # stop when valid BLEU rises by less; the paper-like value is 0.1
     # Stop if choices fall this many nats per token below round 0's best in log p_teacher0, e.g. 0.05.
     stop_max_drift: float | None = None
+    finetune: FinetuneConfig = FinetuneConfig()
 
     def __post_init__(self) -> None:
         # Agreement and drift are counted from the best of the first: the teacher's, where there is one.

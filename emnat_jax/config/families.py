@@ -16,6 +16,8 @@ from emnat_jax.config.checks import check, each, one_of, positive
 from emnat_jax.config.deferred import deferred
 from emnat_jax.config.family_options import FamilyOptions, LengthChoices
 from emnat_jax.config.groups import chosen_options, named_by
+from emnat_jax.config.training import OBJECTIVES
+from emnat_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,10 @@ class CTCOptions(UpsampledOptions):
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "beam")
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return OBJECTIVES
+
     def __post_init__(self) -> None:
         one_of("decoder", self.decoder, self.DECODERS)
         positive(self, "factor", "beam")
@@ -137,6 +143,10 @@ class DAGOptions(UpsampledOptions):
 
     is_glanceable: ClassVar[bool] = True
     DECODERS: ClassVar[tuple[str, ...]] = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return OBJECTIVES
 
     def __post_init__(self) -> None:
         one_of("decoder", self.decoder, self.DECODERS)
@@ -171,6 +181,16 @@ class DAGOptions(UpsampledOptions):
 def families(*, parallel: bool) -> list[str]:
     """Those that a student can be of (`parallel`), or a teacher."""
     return [name for name, spec in FAMILIES.items() if spec.options.is_parallel == parallel]
+
+
+def require_objective(option: str, objective: str, family: str, options: FamilyOptions) -> None:
+    """UserError, for this option, where the family cannot be trained for the objective."""
+    able = [name for name, spec in FAMILIES.items() if objective in spec.options().objectives]
+    require(
+        objective in options.objectives,
+        f"{option}={objective}: the family {family} is trained for {' or '.join(options.objectives)} alone; "
+        f"{' and '.join(able)} have it, and glat with one of them as its base.",
+    )
 
 
 def glanceable() -> dict[str, "FamilySpec"]:
@@ -211,6 +231,10 @@ class GLATOptions(FamilyOptions):
     @property
     def length_candidates(self) -> int | None:
         return self.of_base.length_candidates
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return self.of_base.objectives
 
     @property
     def deep_supervision(self) -> bool:

@@ -40,6 +40,11 @@ class FamilyOptions:
         return None
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """What it can be trained for, of TrainConfig.objective."""
+        return ("likelihood",)
+
+    @property
     def deep_supervision(self) -> bool:
         """Whether each decoder layer has a loss of its own; False where the family has no such option."""
         return False

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from emnat_jax.config.checks import each, one_of, positive
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.em import EMConfig, SelectConfig
-from emnat_jax.config.families import families
+from emnat_jax.config.families import families, require_objective
 from emnat_jax.config.model import ModelConfig
 from emnat_jax.config.rules import RULES
 from emnat_jax.config.scoring import TOKENIZERS, Scoring, tokenizer_for
@@ -95,6 +95,10 @@ class Config:
                 model.family in of_role,
                 f"{role}.family={model.family} is not for a {role}; use {' or '.join(of_role)}.",
             )
+            objective = getattr(self, f"{role}_train").objective
+            require_objective(f"{role}_train.objective", objective, model.family, model.family_options)
+        if self.em.finetune.steps is not None:
+            _require_finetune(self.em, self.student)
         if self.em.samples:
             self.teacher.family_options.with_sampling(self.em.temperature, self.seed, self.teacher.family)
         require(
@@ -125,3 +129,16 @@ class Config:
         """The model and the training of the `teacher` or the `student`."""
         one_of("role", name, ROLES)
         return Role(getattr(self, name), getattr(self, f"{name}_train"))
+
+
+def _require_finetune(em: EMConfig, student: ModelConfig) -> None:
+    """UserError where the student cannot be trained for em.finetune, or the last round is not known."""
+    tuned = em.finetune
+    require_objective("em.finetune.objective", tuned.objective, student.family, student.family_options)
+    rules = [f"em.{name}" for name in ("stop_min_gain", "stop_max_drift") if getattr(em, name) is not None]
+    require(
+        not rules,
+        f"em.finetune.steps={tuned.steps}: with {' and '.join(rules)} the last round is not known before it "
+        "ends; leave the rule out, or train on when all is done: emnat train --start=STUDENT "
+        f"--objective={tuned.objective}.",
+    )

@@ -4,6 +4,7 @@ import dataclasses
 
 from emnat_jax.config.checks import each, one_of, positive
 
+OBJECTIVES = ("likelihood", "ngram")
 BEST_BY = ("bleu", "loss", "distilled_loss")
 
 
@@ -34,6 +35,9 @@ class TrainConfig:
     """One training run."""
 
     steps: int = 870
+    # likelihood, or ngram: the bigrams that outputs are expected to have in common with their targets, for
+    # fine-tuning a trained ctc or dag (docs/method.md, section 9.8).
+    objective: str = "likelihood"
     batch_tokens: int | None = None  # of a step, rows x width; None: data.batch_tokens
     accumulate: int = 1  # micro-batches that a batch is cut into
     ema_decay: float | None = 0.99  # decay of the weight average that is used; None: the last weights
@@ -53,6 +57,7 @@ class TrainConfig:
     optim: OptimConfig = OptimConfig()
 
     def __post_init__(self) -> None:
+        one_of("objective", self.objective, OBJECTIVES)
         positive(
             self,
             "steps",

@@ -34,7 +34,7 @@ def require_chain(work: Workspace) -> None:
 def require_evaluations(work: Workspace) -> None:
     """UserError for the first evaluation that is damaged, or of other models than lie there now."""
     for stage in make_plan(work.config):
-        if isinstance(stage, Evaluate) and stage.is_finished(work.directory):
+        if stage.kind == Evaluate.kind and stage.is_finished(work.directory):
             damage = stage.damage(work.directory)
             require(damage is None, f"{work.directory / stage.output}: {damage}; {MEND}")
 

@@ -49,7 +49,7 @@ def examine(work: Workspace) -> Iterator[Finding]:
         if isinstance(stage, Prepare):
             yield from _examine_splits(work)
         elif stage.is_finished(here):
-            is_file = isinstance(stage, Evaluate)
+            is_file = stage.kind == Evaluate.kind
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
             found = _finding(stage.output, functools.partial(_check, work, stage), (mark,))
             yield found._replace(foreign=_foreign(work, stage)) if found.problem else found
@@ -124,7 +124,7 @@ def _check(work: Workspace, stage: Stage) -> None:
         if _vocabulary(work) and (output / paths.CHECKPOINTS).exists():
             require_own_checkpoints(output)
             work.load(output)
-    elif not isinstance(stage, Evaluate):
+    elif stage.kind != Evaluate.kind:
         load_manifest(output)
     damage = stage.damage(work.directory)
     require(damage is None, f"{output}: {damage}")

@@ -10,6 +10,7 @@ from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.candidates import Candidates
 from emnat_jax.em.stages.distill import Distill
 from emnat_jax.em.stages.evaluate import Evaluate
+from emnat_jax.em.stages.finetune import EvaluateFinetuned, Finetune
 from emnat_jax.em.stages.n_best import NBest
 from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.proposals import list_options
@@ -25,7 +26,7 @@ def make_plan(config: Config) -> list[Stage]:
         stages += _round(config, index)
         if index < config.em.rounds:
             stages += _e_step(config, index)
-    return stages
+    return stages + _fine_tuning(config, config.em.rounds)
 
 
 def _round(config: Config, index: int) -> list[Stage]:
@@ -158,6 +159,25 @@ def _control(config: Config, index: int) -> list[Stage]:
     if _student_data(config, index).data == _student_data(config, 0).data:
         return []
     return [_train_student(config, index, "control", learns=0)]
+
+
+def _fine_tuning(config: Config, index: int) -> list[Stage]:
+    """The student of round `index`, the last, for another objective; its control; what both are worth."""
+    asked, student = config.em.finetune, _train_student(config, index, "student")
+    if asked.steps is None:
+        return []
+    objectives = {"student": asked.objective}
+    if asked.control and asked.objective != config.student_train.objective:
+        objectives["control"] = config.student_train.objective
+    tuned = [
+        Finetune(
+            **vars(student) | {"output": paths.finetuned(name), "start": student.output},
+            objective=objective,
+        )
+        for name, objective in objectives.items()
+    ]
+    models = [stage.output for stage in tuned]
+    return [*tuned, EvaluateFinetuned(paths.FINETUNE_EVALUATION, index, student.output, *models)]
 
 
 def _judge(config: Config, teacher: str) -> str | None:

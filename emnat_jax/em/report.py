@@ -16,8 +16,9 @@ from emnat_jax.data.prepare import set_names
 from emnat_jax.em.chain import require_chain, require_evaluations
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
+from emnat_jax.em.finetune import finetune_report
 from emnat_jax.em.plan import make_plan
-from emnat_jax.em.results import finished_rounds, outputs_of, read_evaluation, references_of
+from emnat_jax.em.results import finished_rounds, outputs_of, read_evaluation, references_of, trained_scores
 from emnat_jax.em.timings import read_timings
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import require
@@ -34,9 +35,6 @@ from emnat_jax.report.record import (
     Report,
     RoundReport,
     Selection,
-    SystemScores,
-    TrainedScores,
-    Training,
 )
 from emnat_jax.report.rounds import text_table
 from emnat_jax.report.sentences import compare_samples
@@ -83,6 +81,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
         },
         samples=compare_samples(rounds),
         effects=effects_of_rounds(outputs, references, scoring),
+        finetuned=finetune_report(work, references),
         latency=read_timings(directory, Timing, work.log),
         throughput=read_timings(directory, Throughput, work.log),
         stopped=stopped,
@@ -108,9 +107,9 @@ def _round(work: Workspace, index: int) -> RoundReport:
     control = work.directory / paths.model(index, "control")
     return RoundReport(
         round=index,
-        teacher=_trained(work.round_folder(index, "teacher"), found.teacher),
-        student=_trained(work.round_folder(index, "student"), found.student),
-        control=_trained(control, found.control) if found.control else None,
+        teacher=trained_scores(work.round_folder(index, "teacher"), found.teacher),
+        student=trained_scores(work.round_folder(index, "student"), found.student),
+        control=trained_scores(control, found.control) if found.control else None,
         student_rescored=found.student_rescored,
         ncm=found.ncm,
         samples=found.samples,
@@ -129,14 +128,6 @@ def _require_scored_so(work: Workspace, found: Evaluation) -> None:
         f"evaluation.tokenizer={scoring.tokenizer}, evaluation.lowercase={scoring.lowercase}; go back to the "
         "values before, or delete it and its like in the other rounds, and `emnat em` evaluates them anew.",
     )
-
-
-def _trained(folder: epath.Path, scores: SystemScores) -> TrainedScores:
-    """A model's scores with its training, of which its manifest tells."""
-    manifest = load_manifest(folder)
-    options = manifest.options
-    training = Training(manifest.rows_in, options["step"], options["valid_loss"], manifest.content_hash)
-    return TrainedScores(**vars(scores), training=training)
 
 
 def _selection(work: Workspace, selected: epath.Path) -> Selection | None:

@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.manifest import file_sha256
+from emnat_jax.artifacts.manifest import file_sha256, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
@@ -16,9 +18,17 @@ from emnat_jax.data.text import read_multi_references
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import References
 from emnat_jax.report.convert import from_values, to_values
-from emnat_jax.report.record import SYSTEMS, RecordedEvaluation
+from emnat_jax.report.record import (
+    SYSTEMS,
+    FinetuneEvaluation,
+    RecordedEvaluation,
+    SystemScores,
+    TrainedScores,
+    Training,
+)
 
 MEND = "run `emnat em`, which evaluates the round anew."
+_Found = TypeVar("_Found")
 MULTI = "test_multi"  # beside the splits: the sentences of data.test_multi
 
 
@@ -28,31 +38,68 @@ def finished_rounds(directory: epath.Path, rounds: int) -> list[int]:
 
 
 def write_evaluation(directory: epath.Path, found: RecordedEvaluation) -> None:
-    """Writes eval.json, with a checksum."""
+    """Writes eval.json of a round, with a checksum."""
+    _write(directory / paths.evaluation(found.round), found)
+
+
+def write_finetuned(directory: epath.Path, found: FinetuneEvaluation) -> None:
+    """Writes finetune/eval.json, with a checksum."""
+    _write(directory / paths.FINETUNE_EVALUATION, found)
+
+
+def _write(path: epath.Path, found: Any) -> None:
     text = json.dumps(seal(to_values(found)), indent=2, ensure_ascii=False)
-    write_text(directory / paths.evaluation(found.round), f"{text}\n")
+    write_text(path, f"{text}\n")
 
 
 def read_evaluation(directory: epath.Path, index: int) -> RecordedEvaluation:
     """The evaluation of a round. UserError for a damaged file, and where outputs are not those it is of."""
-    path = directory / paths.evaluation(index)
+    found = _read(RecordedEvaluation, directory / paths.evaluation(index))
+    _require_outputs(directory / paths.outputs(index), found.outputs or {})
+    return found
+
+
+def read_finetuned(directory: epath.Path) -> FinetuneEvaluation:
+    """The evaluation of the fine-tuned student; UserError as of `read_evaluation`."""
+    found = _read(FinetuneEvaluation, directory / paths.FINETUNE_EVALUATION)
+    _require_outputs(directory / paths.FINETUNE_OUTPUTS, found.outputs)
+    return found
+
+
+def _read(cls: type[_Found], path: epath.Path) -> _Found:
     try:
         values = unseal_if_sealed(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); {MEND}") from error
-    found = from_values(RecordedEvaluation, values, str(path), MEND)
-    for name, sha256 in (found.outputs or {}).items():
-        output = directory / paths.outputs(index) / name
+    return from_values(cls, values, str(path), MEND)
+
+
+def _require_outputs(folder: epath.Path, written: dict[str, str]) -> None:
+    """UserError where outputs are not those that were scored."""
+    for name, sha256 in written.items():
+        output = folder / name
         if not output.exists() or file_sha256(output) != sha256:
             what = "was changed" if output.exists() else "is lost"
             raise UserError(f"{output} {what} after it was scored; {MEND}")
-    return found
 
 
 def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[str, list[str]]:
     """The translations of each system of a round."""
-    files = {name: directory / paths.translations(index, split, name) for name in SYSTEMS}
+    return outputs_in(directory / paths.outputs(index), split, SYSTEMS)
+
+
+def outputs_in(folder: epath.Path, split: str, systems: Sequence[str]) -> dict[str, list[str]]:
+    """The translations of these systems, as far as they are there."""
+    files = {name: folder / f"{split}.{name}.txt" for name in systems}
     return {name: path.read_text().split("\n")[:-1] for name, path in files.items() if path.exists()}
+
+
+def trained_scores(folder: epath.Path, scores: SystemScores) -> TrainedScores:
+    """A model's scores with its training, of which its manifest tells."""
+    manifest = load_manifest(folder)
+    options = manifest.options
+    training = Training(manifest.rows_in, options["step"], options["valid_loss"], manifest.content_hash)
+    return TrainedScores(**vars(scores), training=training)
 
 
 def references_of(config: DataConfig, directory: epath.Path) -> dict[str, References]:

@@ -25,10 +25,10 @@ from emnat_jax.em.train_options import TrainOptions
 from emnat_jax.em.tune_length import tune_length
 from emnat_jax.em.valid_score import make_valid_score
 from emnat_jax.errors import require
-from emnat_jax.families import in_loss_family, parallel_parts
+from emnat_jax.families import Family, parallel_parts, training_family
 from emnat_jax.families.in_loss import decodes_once
 from emnat_jax.families.parameters import encoder_params
-from emnat_jax.inference.model import TrainedModel
+from emnat_jax.inference.model import CompiledModel, TrainedModel
 from emnat_jax.models.flops import training_flops
 from emnat_jax.runtime.mesh import Layout, local_rows, require_rows_divide, row_shares
 from emnat_jax.runtime.processes import Processes
@@ -129,7 +129,7 @@ def _run_of(
     train = context.settings.intervals[options.role].into(options.train)
     functions = context.compiled(model, options.buckets)
     return TrainingRun(
-        family=in_loss_family(model, targets) if targets > 1 else functions.family,
+        family=_family(functions, train.objective, targets),
         stream=stream,
         config=train,
         layout=context.layout,
@@ -145,6 +145,12 @@ def _run_of(
         name=label,
         option_group=f"{options.role}_train",
     )
+
+
+def _family(functions: CompiledModel, objective: str, targets: int) -> Family:
+    """That of the model, whose evaluation is compiled, with the loss that the training minimises."""
+    plain = objective == "likelihood" and targets == 1
+    return functions.family if plain else training_family(functions.model, objective, targets)
 
 
 def _load_sets(context: Context, sources: Sources) -> Sets:

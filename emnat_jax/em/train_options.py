@@ -75,6 +75,25 @@ def training_options(
     )
 
 
+def finetune_options(config: Config, index: int, targets: int, objective: str) -> TrainOptions:
+    """Options for training on the student of round `index`, the last, for an objective."""
+    asked, train, student = config.em.finetune, config.student_train, config.student
+    assert asked.steps is not None, "the plan has no such training"
+    share = min(1.0, asked.steps / train.steps)
+    optim = dataclasses.replace(
+        train.optim,
+        peak_lr=train.optim.peak_lr * asked.lr_ratio,
+        warmup_steps=max(1, round(train.optim.warmup_steps * share)),
+    )
+    changed = dataclasses.replace(
+        config,
+        student=dataclasses.replace(student, options=student.family_options.continued()),
+        student_train=dataclasses.replace(train, steps=asked.steps, objective=objective, optim=optim),
+    )
+    options = training_options(changed, "student", targets=targets)  # without the ratios of later rounds
+    return dataclasses.replace(options, seed=derived_seed(config.seed, index, len(ROLES)))
+
+
 def _of_later_round(train: TrainConfig, em: EMConfig, *, continues: bool) -> TrainConfig:
     """The training of a round that starts warm: steps and rate of its own.
 

@@ -20,6 +20,7 @@ from emnat_jax.config import FAMILIES, FamilyOptions, FamilySpec, ModelSpec, Tra
 from emnat_jax.errors import UserError
 from emnat_jax.families.base import Family
 from emnat_jax.families.in_loss import in_loss_e_step
+from emnat_jax.families.objective import objective_loss
 from emnat_jax.families.parallel import Parallel, parallel_family
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable
@@ -38,6 +39,7 @@ __all__ = [
     "make_family",
     "parallel_family",
     "parallel_parts",
+    "training_family",
 ]
 
 
@@ -52,7 +54,17 @@ def parallel_parts(model: ModelSpec) -> Parallel | None:
     return None if parallel is None else parallel(model.transformer, model.options)
 
 
-def in_loss_family(model: ModelSpec, targets: int) -> Family:
+def training_family(model: ModelSpec, objective: str, targets: int = 1) -> Family:
+    """The family whose loss is for a TrainConfig.objective, of rows, or of groups of `targets` targets."""
+    if targets > 1:
+        return in_loss_family(model, targets, objective)
+    parts, family = parallel_parts(model), make_family(model)
+    if parts is None or objective == "likelihood":
+        return family
+    return family._replace(loss=objective_loss(parts, objective))
+
+
+def in_loss_family(model: ModelSpec, targets: int, objective: str = "likelihood") -> Family:
     """The family that learns from groups of `targets` targets a source.
 
     UserError for a family that goes step by step: the choice is the student's.
@@ -62,4 +74,4 @@ def in_loss_family(model: ModelSpec, targets: int) -> Family:
         raise UserError(
             f"student.family={model.family}: the E-step inside the loss is for students that are parallel."
         )
-    return make_family(model)._replace(loss=in_loss_e_step(parts, targets))
+    return make_family(model)._replace(loss=in_loss_e_step(parts, targets, objective))

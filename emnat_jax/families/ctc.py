@@ -8,6 +8,7 @@ words, and one blank between each two equal ones, are more than there are frames
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -18,10 +19,13 @@ from jaxtyping import Array, Bool, Float, Int
 from emnat_jax.config import CTCOptions, TransformerSpec
 from emnat_jax.decoding.ctc import best_path, prefix_search
 from emnat_jax.families.base import Family
+from emnat_jax.families.objective import bigram_loss
 from emnat_jax.families.parallel import Parallel, marginal_loss
 from emnat_jax.families.upsampled import Beam, Decoder, upsampled_family, upsampled_parts
 from emnat_jax.families.vocabulary import generable
+from emnat_jax.losses.bigrams import Bigrams, bigram_f1
 from emnat_jax.losses.ctc import ctc_alignment, ctc_log_prob
+from emnat_jax.losses.ctc_bigrams import ctc_bigrams
 from emnat_jax.models.masking import masked_log_softmax
 from emnat_jax.models.output_layer import OutputLayer
 from emnat_jax.models.transformer import Encoded
@@ -84,7 +88,8 @@ def make(spec: TransformerSpec, options: CTCOptions) -> Family:
 def parts(spec: TransformerSpec, options: CTCOptions) -> Parallel:
     """Decoder positions are frames; the reference lies on them along its best alignment, blanks included."""
     module, is_deep = Frames(spec, options.factor), options.deep_supervision
-    return upsampled_parts(module, _log_prob, _reference, is_deep=is_deep)._replace(loss=_loss)
+    parts = upsampled_parts(module, _log_prob, _reference, is_deep=is_deep)
+    return parts._replace(loss=_loss, ngram_loss=_ngram_loss)
 
 
 def _loss(prediction: Prediction, batch: Batch, hidden: Array | None) -> tuple[Array, Metrics]:
@@ -93,21 +98,35 @@ def _loss(prediction: Prediction, batch: Batch, hidden: Array | None) -> tuple[A
     loss, metrics = marginal_loss(last, batch)
     if prediction.lower is None:
         return loss, metrics
-    below = _lower_log_probs(prediction, prediction.lower, batch.target)
-    every = (last + jnp.sum(below, axis=0)) / (below.shape[0] + 1)
-    loss, deep = marginal_loss(every, batch)
+    loss, deep = marginal_loss(_mean_of_layers(_log_prob, prediction, batch.target, last), batch)
     return loss, metrics | {"loss": deep["loss"]}
 
 
-def _lower_log_probs(prediction: Prediction, lower: Lower, target: Int[Array, "B T"]) -> Float[Array, "N B"]:
-    """Of each layer below the last, as `_log_prob`."""
+def _ngram_loss(prediction: Prediction, batch: Batch, hidden: Array | None) -> tuple[Array, Metrics]:
+    """1 - F1 of the bigrams; as `_loss` where more layers have one."""
+    bigrams = _bigrams(prediction, batch.target)
+    quality = _mean_of_layers(_f1, prediction, batch.target, bigram_f1(bigrams))
+    return bigram_loss(quality, bigrams, batch)
+
+
+def _mean_of_layers(
+    measure: Callable[[Prediction, Array], Array],
+    prediction: Prediction,
+    target: Int[Array, "B T"],
+    last: Float[Array, " B"],
+) -> Float[Array, " B"]:
+    """Of a measure of a prediction, which is `last` of the last layer; other layers as far as they count."""
+    lower = prediction.lower
+    if lower is None:
+        return last
 
     # One layer after the other, its logits made again for the gradient: never those of all layers.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def of_layer(states):
-        return _log_prob(prediction._replace(logits=lower.output.logits(states)), target)
+        return measure(prediction._replace(logits=lower.output.logits(states)), target)
 
-    return jax.lax.map(of_layer, lower.states)
+    below = jax.lax.map(of_layer, lower.states)
+    return (last + jnp.sum(below, axis=0)) / (below.shape[0] + 1)
 
 
 def _path(options: CTCOptions, log_probs: Array, prediction: Prediction, width: int) -> Int[Array, "B T"]:
@@ -131,6 +150,14 @@ def _words(target: Int[Array, "B T"]) -> Int[Array, " B"]:
 
 def _log_prob(prediction: Prediction, target: Int[Array, "B T"]) -> Float[Array, " B"]:
     return ctc_log_prob(prediction.logits, prediction.frames, target, _words(target))
+
+
+def _bigrams(prediction: Prediction, target: Int[Array, "B T"]) -> Bigrams:
+    return ctc_bigrams(prediction.logits, prediction.frames, target, _words(target))
+
+
+def _f1(prediction: Prediction, target: Int[Array, "B T"]) -> Float[Array, " B"]:
+    return bigram_f1(_bigrams(prediction, target))
 
 
 def _reference(prediction: Prediction, batch: Batch) -> Int[Array, "B L"]:

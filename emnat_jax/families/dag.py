@@ -19,16 +19,19 @@ from emnat_jax.decoding import dag as decoding
 from emnat_jax.decoding.beam import LogProbsFn
 from emnat_jax.decoding.top import top_1
 from emnat_jax.families.base import Family
+from emnat_jax.families.objective import bigram_loss
 from emnat_jax.families.parallel import Parallel
 from emnat_jax.families.upsampled import Beam, Decoder, upsampled_family, upsampled_parts
 from emnat_jax.families.vocabulary import generable, only_eos
+from emnat_jax.losses.bigrams import bigram_precision
 from emnat_jax.losses.cross_entropy import emission_log_probs
 from emnat_jax.losses.dag import dag_alignment, dag_log_prob
+from emnat_jax.losses.dag_bigrams import dag_bigrams
 from emnat_jax.models.heads import LinkHead
 from emnat_jax.models.masking import masked_log_softmax
 from emnat_jax.models.transformer import Encoded
 from emnat_jax.models.upsample import UpsampledDecoder
-from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch
+from emnat_jax.types import BOS, EOS, HIDDEN, NEG_INF, PAD, Batch, Metrics
 
 
 class Prediction(NamedTuple):
@@ -76,16 +79,27 @@ def make(spec: TransformerSpec, options: DAGOptions) -> Family:
 
 def parts(spec: TransformerSpec, options: DAGOptions) -> Parallel:
     """Positions are vertices; the reference lies on its best path, without the last vertex."""
-    return upsampled_parts(_module(spec, options), _log_prob, _reference)
+    return upsampled_parts(_module(spec, options), _log_prob, _reference)._replace(ngram_loss=_ngram_loss)
 
 
 def _module(spec: TransformerSpec, options: DAGOptions) -> Graph:
     return Graph(spec, options.factor, options.link_heads, options.max_jump)
 
 
+def _ngram_loss(prediction: Prediction, batch: Batch, hidden: Array | None) -> tuple[Array, Metrics]:
+    """1 - precision of the bigrams with the brevity penalty."""
+    emissions, links, lengths, _ = _program(prediction, batch.target)
+    bigrams = dag_bigrams(emissions, links, _with_start(batch.target), lengths)
+    return bigram_loss(bigram_precision(bigrams), bigrams, batch)
+
+
+def _with_start(target: Array) -> Int[Array, "B T"]:
+    return jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)
+
+
 def _program(prediction: Prediction, target: Array) -> tuple:
     """Arguments of the dynamic programs over BOS and a target: emissions, links, lengths, last vertices."""
-    target = jnp.pad(target, ((0, 0), (1, 0)), constant_values=BOS)
+    target = _with_start(target)
     # BOS and EOS are masked everywhere, but each is certain at its vertex, where nothing else is possible.
     emissions = emission_log_probs(prediction.logits, target)
     vertex = jnp.arange(emissions.shape[1])[None, :, None]

@@ -6,7 +6,7 @@ how likely the model finds each target; the loss of the family then weights each
 
     -log sum_k w_k p(y_k | x)
 
-With label smoothing, glancing or masking the same shares weight that loss instead.
+With label smoothing, glancing, masking or a loss of n-grams the same shares weight that loss instead.
 """
 
 import functools
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from emnat_jax.families.objective import with_objective
 from emnat_jax.families.parallel import LossFn, Parallel, plain_loss
 from emnat_jax.families.target_lists import list_log_probs, repeat_rows
 from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Progress
@@ -24,7 +25,7 @@ from emnat_jax.types import Batch, Key, Mean, Metrics, Params, Progress
 SOFT = 2 / 3  # share of training from the mean to the log-sum-exp; the rest goes to the minimum (DDRS)
 
 
-def in_loss_e_step(parts: Parallel, count: int) -> LossFn:
+def in_loss_e_step(parts: Parallel, count: int, objective: str = "likelihood") -> LossFn:
     """`Family.loss` of batches whose rows are groups of `count` targets.
 
     The encoder sees each source once, the decoder too where its pass does not depend on the target: then
@@ -32,7 +33,7 @@ def in_loss_e_step(parts: Parallel, count: int) -> LossFn:
     Evaluation (key None) measures the family's loss of single targets.
     """
     alone = parts.make_loss(parts)
-    loss_of_groups = _loss_of_groups(parts, count)
+    loss_of_groups = _loss_of_groups(with_objective(parts, objective), count)
 
     def loss(params: Params, batch: Batch, key: Key | None, progress: Progress) -> tuple[jax.Array, Metrics]:
         if key is None:

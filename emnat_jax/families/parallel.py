@@ -41,6 +41,8 @@ class Parallel(NamedTuple):
     - `loss(prediction, batch, hidden)`: like `Family.loss`, computed from a prediction.
       A family with a loss for each position counts only those where `hidden` bool[B, L] is True
       (None: all); one with a loss for the whole target has no use for it.
+    - `ngram_loss(prediction, batch, hidden)`: the same for the n-grams of the outputs; None of a family that
+      has no such loss (`FamilyOptions.objectives`).
     - `make_loss(parts)`: `Family.loss` built from these or substituted parts.
     - `predicts_from_source`: whether `predict` looks at the memory and `revealed` alone, so that one pass
       serves all targets of a source. False where positions are those of the target.
@@ -52,6 +54,7 @@ class Parallel(NamedTuple):
     logits: Callable[[Prediction], jax.Array]
     log_prob: Callable[[Prediction, jax.Array], jax.Array]
     loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]]
+    ngram_loss: Callable[[Prediction, Batch, jax.Array | None], tuple[jax.Array, Metrics]] | None = None
     make_loss: Callable[[Any], LossFn] = plain_loss  # of a Parallel
     predicts_from_source: bool = False
 

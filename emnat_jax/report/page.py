@@ -2,6 +2,7 @@
 
 from emnat_jax.report.choices import choices
 from emnat_jax.report.curves import curves
+from emnat_jax.report.finetuned import finetuned
 from emnat_jax.report.markup import document
 from emnat_jax.report.provenance import provenance, settings
 from emnat_jax.report.record import Report
@@ -19,6 +20,7 @@ def page(report: Report) -> str:
     parts = [
         summary(report),
         rounds(report),
+        finetuned(report),
         curves(report),
         speed_section(report.latency, report.throughput),
         choices(report.rounds),

@@ -239,6 +239,28 @@ class Effect:
     signature: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneEvaluation:
+    """finetune/eval.json: the student of the last round before and after further training."""
+
+    round: int  # the last
+    student: SystemScores  # before
+    finetuned: SystemScores
+    control: SystemScores | None = None  # as many steps of the student's own objective
+    made_from: dict[str, str]  # as in RecordedEvaluation
+    outputs: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneReport(FinetuneEvaluation):
+    """The same with the trainings; effects are over `student` and over `control`."""
+
+    objective: str
+    finetuned: TrainedScores
+    control: TrainedScores | None = None
+    effects: tuple[Effect, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Provenance:
     """What a finished set or model holds, and what it was made from; from its manifest."""
@@ -274,4 +296,5 @@ class Report:
     config: Config
     environment: Environment
     seconds: dict[str, float]  # by stage
+    finetuned: FinetuneReport | None = None
     throughput: tuple[Throughput, ...] = ()  # oldest first; of distillation as well

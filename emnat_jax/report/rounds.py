@@ -3,6 +3,7 @@
 import itertools
 
 from emnat_jax.report.cut import describe_cut
+from emnat_jax.report.finetuned import finetuned_line
 from emnat_jax.report.markup import columns_of_text, table, text
 from emnat_jax.report.record import TRAINED, Report, RoundReport, Scores, SystemScores
 
@@ -126,6 +127,7 @@ def text_table(report: Report) -> str:
     ]
     notes += [f"cut: {describe_cut(cut)}" for found in report.rounds[-1:] for cut in found.cut]
     notes += [f"stopped: {report.stopped}"] if report.stopped else []
+    notes += [finetuned_line(report.finetuned)] if report.finetuned else []
     return "\n".join([*columns_of_text(lines), *notes])
 
 

@@ -42,6 +42,10 @@ def test_an_object_store_without_its_client_names_it(capsys):
         (("em", "--config.mesh.data=3"), ("mesh.data=3", "4 devices")),
         (("train", "--role=teacher"), ("emnat prepare",)),
         (("train", "--role=student", "--targets=0"), ("--targets=0",)),
+        (
+            ("train", "--role=teacher", "--objective=ngram"),
+            ("teacher_train.objective=ngram", "ctc and dag"),
+        ),
         (("report",), ("holds no run", "emnat em")),
         (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
         (("evaluate", "--hypotheses=x"), ("--references",)),

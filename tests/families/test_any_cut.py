@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from emnat_jax.config import CTCOptions, VanillaOptions
-from emnat_jax.families import FAMILIES, in_loss_family, make_family
+from emnat_jax.families import FAMILIES, in_loss_family, make_family, training_family
 from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.training.state import TrainState, state_shardings
 from emnat_jax.training.step import make_train_step
@@ -23,7 +23,8 @@ DEEP = {  # a loss after each of two layers
     "vanilla, deep": VanillaOptions(deep_supervision=True, decoder_input="source"),
     "ctc, deep": CTCOptions(deep_supervision=True),
 }
-NAMES = [*FAMILIES, GROUPS, *DEEP]
+NGRAM = ("ctc, n-grams", "dag, n-grams")
+NAMES = [*FAMILIES, GROUPS, *DEEP, *NGRAM]
 LEFT_OUT = (
     "ar",
     "dag",
@@ -31,6 +32,7 @@ LEFT_OUT = (
     "glat",
     "vanilla",
     *DEEP,
+    *NGRAM,
 )  # `ctc` and the groups have the parts of their losses
 CUTS = [  # micro-batches, devices
     (4, 4),
@@ -66,11 +68,17 @@ def rows():
 def family_of(name):
     if name == GROUPS:
         return in_loss_family(tiny.model("vanilla", **OFF), 2)
-    return make_family(tiny.model(name.removesuffix(", deep"), DEEP.get(name), **OFF))
+    if name in NGRAM:
+        return training_family(tiny.model(base_of(name), **OFF), "ngram")
+    return make_family(tiny.model(base_of(name), DEEP.get(name), **OFF))
+
+
+def base_of(name):
+    return name.partition(",")[0]
 
 
 def params_of(name):
-    return tiny.params("vanilla" if name == GROUPS else name.removesuffix(", deep"), **OFF)
+    return tiny.params(base_of(name), **OFF)
 
 
 def stepped(name, accumulate, devices):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from etils import epath
@@ -62,19 +63,7 @@ class Evaluate(Stage[EvaluationOptions]):
         }
 
     def damage(self, workdir: epath.Path) -> str | None:
-        try:
-            found = read_evaluation(workdir, self.round)
-        except UserError as error:
-            return str(error).removesuffix(f"; {MEND}").removeprefix(f"{workdir / self.output} ")
-        # Evaluations of before do not say what they are of.
-        made_from = found.made_from or {}
-        for name, path in self.fingerprints().items():
-            there = workdir / path
-            if name in made_from and is_finished(there):
-                now = load_manifest(there, verify_shards=False).content_hash
-                if now != made_from[name]:
-                    return f"it is of another {name} than {there}"
-        return None
+        return damage_of(self, workdir, lambda: read_evaluation(workdir, self.round).made_from)
 
     def run(self, options: EvaluationOptions, context: Context) -> None:
         here = context.directory
@@ -101,3 +90,23 @@ class Evaluate(Stage[EvaluationOptions]):
 
     def is_finished(self, workdir: epath.Path) -> bool:
         return (workdir / self.output).exists()
+
+
+def damage_of(
+    stage: Stage, workdir: epath.Path, made_from: Callable[[], dict[str, str] | None]
+) -> str | None:
+    """Why an evaluation has to be made again: its file is damaged, or other models lie there now.
+
+    `made_from` reads the file: the content hash of each model and set, or None of one of before.
+    """
+    try:
+        hashes = made_from() or {}
+    except UserError as error:
+        return str(error).removesuffix(f"; {MEND}").removeprefix(f"{workdir / stage.output} ")
+    for name, path in stage.fingerprints().items():
+        there = workdir / path
+        if name in hashes and is_finished(there):
+            now = load_manifest(there, verify_shards=False).content_hash
+            if now != hashes[name]:
+                return f"it is of another {name} than {there}"
+    return None

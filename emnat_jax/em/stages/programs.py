@@ -9,7 +9,7 @@ import jax
 
 from emnat_jax.config import DataConfig, LengthChoices, ModelSpec, TrainConfig
 from emnat_jax.data.batches import bucket_rows
-from emnat_jax.families import in_loss_family, make_family, parallel_parts
+from emnat_jax.families import make_family, parallel_parts, training_family
 from emnat_jax.families.base import Family
 from emnat_jax.inference.alternatives import ROWS, make_alternatives_step
 from emnat_jax.inference.batching import abstract_batch, device_rows, fewer_rows, most_lists
@@ -77,7 +77,7 @@ def train_program(
     rows = targets * bucket_rows(width * targets, data.batch_tokens, data.row_multiple)
 
     def make() -> Call:
-        family = make_family(model) if targets == 1 else in_loss_family(model, targets)
+        family = training_family(model, train.objective, targets)
         remedy = _train_remedy(role, model, train, layout, data)
         return _train_call(family, train, target, (rows, width), remedy)
 

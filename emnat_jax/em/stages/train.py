@@ -71,8 +71,12 @@ class Train(Stage[TrainOptions]):
         here = context.directory
         others = (path and here / path for path in (self.base, self.start, self.teacher, self.mono))
         sources = Sources(here / self.data, *others)
-        label = f"round {self.round} {posixpath.basename(self.output)}"
-        train_model(context, options, sources, here / self.output, label=label, remedy=self._remedy())
+        label, remedy = self._label(), self._remedy()
+        train_model(context, options, sources, here / self.output, label=label, remedy=remedy)
+
+    def _label(self) -> str:
+        """The model in messages."""
+        return f"round {self.round} {posixpath.basename(self.output)}"
 
     def _remedy(self) -> str:
         """How to lower the rate of this training."""
