@@ -27,7 +27,7 @@ VerifiedStep = Callable[[tuple[Params, Params], Batch], tuple[Hypotheses, jax.Ar
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class VerifiedModel(Translator):
-    """A teacher whose greedy search checks what a student drafts (docs/method.md, section 10.6).
+    """A teacher whose greedy search checks what a student drafts (docs/method.md, section 10.10).
 
     It is the teacher in all that it says of itself and in its translations, unless the options accept other
     tokens. `emnat_jax.load(..., decoder="verified")` opens one.
