@@ -1,8 +1,8 @@
 """Greedy search that checks drafts: several tokens in one pass, and the same output.
 
-Speculative decoding of Xia et al. (Findings of EMNLP 2023). One pass scores the tokens that a draft proposes; those
-that a greedy search would have chosen stay, and behind them stands its own choice, which the pass gives too.
-So a pass adds at least one token, and one more than it accepts.
+Speculative decoding of Xia et al. (Findings of EMNLP 2023). One pass scores the tokens that a draft proposes;
+those that a greedy search would have chosen stay, and behind them stands its own choice, which the pass gives
+too. So a pass adds at least one token, and one more than it accepts. docs/method.md, section 10.10.
 """
 
 import functools
