@@ -42,6 +42,9 @@ class Places(Sample):
     def call(self, model, places, candidates=1):
         return lambda: model.run(list(places), candidates)
 
+    def pairs(self, model):
+        return self.lengths
+
     def target_tokens(self, outputs):
         return 3 * len(outputs)
 
