@@ -9,6 +9,7 @@
 | --- | --- |
 | `load(path, role, round)` | opens a trained model of a workdir |
 | `TrainedModel` | what it returns: `translate`, `n_best`, `score`, `alternatives` |
+| `VerifiedModel` | what it returns with decoder="verified": a teacher that checks the drafts of a student |
 | `Translator` | what an exported model is too: `translate`, and the rest where it can |
 | `Translation`, `Choice` | what these return: a text with its log-probability; one position of an output |
 | `LongLines` | what becomes of lines that are too long for a model, and which they were |
@@ -36,6 +37,7 @@ __all__ = [
     "Translation",
     "Translator",
     "UserError",
+    "VerifiedModel",
     "__version__",
     "config",
     "decoding",
@@ -55,6 +57,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Translation": ("emnat_jax.inference.translator", "Translation"),
     "Translator": ("emnat_jax.inference.translator", "Translator"),
     "UserError": ("emnat_jax.errors", "UserError"),
+    "VerifiedModel": ("emnat_jax.inference.verified", "VerifiedModel"),
     "config": ("emnat_jax.config", None),
     "decoding": ("emnat_jax.decoding", None),
     "families": ("emnat_jax.families", None),
@@ -73,6 +76,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     from emnat_jax.inference.long_lines import LongLines
     from emnat_jax.inference.model import TrainedModel
     from emnat_jax.inference.translator import Translation, Translator
+    from emnat_jax.inference.verified import VerifiedModel
     from emnat_jax.report.record import Report
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emnat_jax.config import CTCOptions, DAGOptions, FamilyOptions, ModelConfig, ModelSpec
-from emnat_jax.families import make_family
+from emnat_jax.families import Family, make_family
 from emnat_jax.types import EOS, PAD, UNK, Batch
 
 WORDS = (4, 5, 6)
@@ -42,7 +42,12 @@ def family(name: str, **changes):
 @functools.cache
 def params(name: str, seed: int = 0, **changes):
     """Random weights, large enough for probabilities far from uniform; drawn on the host, not compiled."""
-    shapes = jax.eval_shape(family(name, **changes).init, jax.random.key(0))
+    return drawn(family(name, **changes), seed)
+
+
+def drawn(family: Family, seed: int):
+    """As `params`, of any family."""
+    shapes = jax.eval_shape(family.init, jax.random.key(0))
     random = np.random.default_rng(seed + 1)
 
     def draw(path, leaf):

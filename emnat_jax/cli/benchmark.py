@@ -8,9 +8,10 @@ systems take turns (A B C A B C ...), so that a busy machine slows all of them a
 
 A system is MODEL[:BACKEND[:PRECISION]][:OPTION=VALUE...]. MODEL is teacher or student, or the folder of a
 trained or exported model (StableHLO by its folder alone); BACKEND jax (the default), onnx or ctranslate2;
-PRECISION int8 or float32, of an exported model; an OPTION decoder, round, length_candidates, rescore, or the
-shortlist of an export as ONNX in int8. An exported model of a role lies in WORKDIR/exports and is made first
-where it is missing. Without --systems it is the model of --role or --model.
+PRECISION int8 or float32, of an exported model; an OPTION decoder, round, length_candidates, rescore, what
+decoder=verified takes (draft, draft_block, accept_top, accept_margin), or the shortlist of an export as ONNX
+in int8. An exported model of a role lies in WORKDIR/exports and is made first where it is missing. Without
+--systems it is the model of --role or --model.
 
 --random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
 and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1), dtype or
@@ -48,6 +49,7 @@ from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.config import SIZES
+from emnat_jax.config.verified import DRAFTING
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.cores import bind_to_cores
 from emnat_jax.runtime.processes import Processes
@@ -162,7 +164,7 @@ def _check_kinds(args: argparse.Namespace, processes: Processes) -> None:
         require(args.what == "growth" or getattr(args, name) is None, f"--{name} is of growth: leave it out.")
     without = args.random or args.what == "growth"
     require(without or not args.families, "--families is of models with random weights: add --random.")
-    for name in ("role", "model", "round", "decoder", "length_candidates", "rescore"):
+    for name in ("role", "model", "round", "decoder", "length_candidates", "rescore", *DRAFTING):
         option, taken = f"--{name.replace('_', '-')}", getattr(args, name) is not None
         require(not (taken and args.systems), f"{option}: put it into the names of --systems.")
         remedy = "leave it out" if args.what == "growth" else "leave out --random, or use --systems"

@@ -36,6 +36,7 @@ class Measured:
 
     def timing(self, system: System, batches: tuple[BatchTiming, ...]) -> Timing:
         """The record of one system's latency."""
+        from emnat_jax.profiling.systems import drafting_of
         from emnat_jax.report.timings import Timing
 
         about = system.about
@@ -51,6 +52,7 @@ class Measured:
             backend=about.backend,
             precision=about.precision,
             machine=self.machine,
+            drafting=drafting_of(system, self.sample),
         )
 
 

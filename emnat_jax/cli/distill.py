@@ -7,6 +7,8 @@ Example:
     --output=runs/demo/candidates
   emnat distill --workdir=runs/demo --model=runs/demo/models/teacher --samples=19 --output=runs/demo/samples
   emnat distill --workdir=runs/demo --model=runs/demo/exports/teacher --output=runs/demo/distilled
+  emnat distill --workdir=runs/demo --model=runs/demo/rounds/1/teacher --decoder=verified \\
+    --draft=runs/demo/rounds/0/student --output=runs/demo/distilled
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from typing import TYPE_CHECKING
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_exported, refuse_exported
+from emnat_jax.cli.model import add_drafting, add_exported, open_drafted, refuse_exported
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.config.verified import DRAFTING
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
@@ -47,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--include-reference", action="store_true", help="the reference is one more candidate"
     )
+    text = "greedy, beam, or verified, which gives what greedy does; default: the model's own"
+    parser.add_argument("--decoder", help=text)
     add_exported(parser)
+    add_drafting(parser)
     add_json(parser, "the summary")
 
 
@@ -101,6 +107,9 @@ def _proposer(work: Workspace, args: argparse.Namespace) -> Translator:
     if is_exported(args.model):
         from emnat_jax.export.load import load_exported
 
+        for name in ("decoder", *DRAFTING):
+            option = f"--{name.replace('_', '-')}"
+            require(getattr(args, name) is None, f"{option}: {args.model} translates as it was exported.")
         return load_exported(args.model, args.precision, args.threads)
     refuse_exported(args, "give the folder of one as --model")
-    return work.load(args.model)
+    return open_drafted(work, args)

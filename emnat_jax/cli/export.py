@@ -18,10 +18,11 @@ import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_model, load_model
+from emnat_jax.cli.model import add_model
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import note, show
 from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.config.verified import DRAFTING, VERIFIED
 from emnat_jax.errors import require
 from emnat_jax.export.packages import FORMATS
 from emnat_jax.runtime.processes import Processes
@@ -48,10 +49,17 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     require(args.sentences >= 1, f"--sentences={args.sentences}: use 1 or more.")
     require(processes.count == 1, "export is of one process; start it on one host, without the others.")
     require(args.rescore is None, "--rescore: the exported model chooses alone; leave it out.")
+    asked = [name for name in DRAFTING if getattr(args, name) is not None]
+    require(
+        not asked and args.decoder != VERIFIED,
+        f"--decoder={VERIFIED}: an exported model decodes alone; export with --decoder=greedy.",
+    )
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.em.export import make_export
+    from emnat_jax.em.open_model import open_model
 
-    model = load_model(work, args)
+    decoding = {"decoder": args.decoder, "length_candidates": args.length_candidates}
+    model = open_model(work, args.role, args.round, folder=args.model, **decoding)
     output = args.output or work.directory / paths.EXPORTS / args.role
     log = functools.partial(note, "export")
     about = make_export(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emnat_jax.artifacts import paths
+from emnat_jax.cli.streams import note
 from emnat_jax.config import FAMILIES, ROLES
+from emnat_jax.config.verified import DRAFTING, VERIFIED, VerifiedOptions
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.packages import FORMATS
 
@@ -14,7 +16,11 @@ if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
     from emnat_jax.inference.model import TrainedModel
     from emnat_jax.inference.translator import Translator
+    from emnat_jax.inference.verified import VerifiedModel
 
+_VERIFIED = (
+    f"{VERIFIED}: a student drafts, the teacher checks, the output is that of the teacher's greedy search"
+)
 _LENGTHS = (
     "families with a length head: lengths decoded in parallel; with --rescore, for any student: "
     "hypotheses to choose from"
@@ -22,17 +28,31 @@ _LENGTHS = (
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """`--role` and `--round`, or `--model`; `--decoder`, `--length-candidates`, `--rescore`."""
+    """`--role` and `--round`, or `--model`; `--decoder`, `--length-candidates`, `--rescore`, of drafts."""
     parser.add_argument("--role", choices=ROLES, default="student", help="default: student")
     parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
     parser.add_argument("--model", metavar="DIR", help="folder of a finished model, not role and round")
-    parser.add_argument("--decoder", help=f"{_decoders()}; default: the model's own")
+    parser.add_argument("--decoder", help=f"{_decoders()}; {_VERIFIED}; default: the model's own")
     parser.add_argument("--length-candidates", type=int, metavar="N", help=_LENGTHS)
     parser.add_argument(
         "--rescore",
         metavar="self|teacher|DIR",
         help="who chooses among a student's hypotheses; teacher: that of the same round",
     )
+    add_drafting(parser)
+
+
+def add_drafting(parser: argparse.ArgumentParser) -> None:
+    """`--draft`, `--draft-block`, `--accept-top`, `--accept-margin` of --decoder=verified."""
+    group = parser.add_argument_group(f"--decoder={VERIFIED}")
+    text = "folder of the student that drafts; default: the student of the teacher's round"
+    group.add_argument("--draft", metavar="DIR", help=text)
+    text = f"tokens of a draft that are checked in a pass; default: {VerifiedOptions.draft_block}"
+    group.add_argument("--draft-block", type=int, metavar="N", help=text)
+    text = "accept a token among the N most probable ones: not lossless, the output is not the teacher's"
+    group.add_argument("--accept-top", type=int, metavar="N", help=text)
+    text = "accept a token up to so many nats below the most probable one: not lossless either"
+    group.add_argument("--accept-margin", type=float, metavar="NATS", help=text)
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +83,7 @@ def exported_folder(args: argparse.Namespace) -> str | None:
 
     folder = args.model or (args.backend and f"{args.workdir}/{paths.EXPORTS}/{args.role}")
     if folder and is_exported(folder):
-        for name in ("round", "decoder", "length_candidates", "rescore"):
+        for name in ("round", "decoder", "length_candidates", "rescore", *DRAFTING):
             option = f"--{name.replace('_', '-')}"
             require(getattr(args, name) is None, f"{option}: {folder} translates as it was exported.")
         return folder
@@ -96,16 +116,25 @@ def _decoders() -> str:
     return "; ".join(f"{name}: {decoders}" for name, decoders in known.items() if decoders)
 
 
-def load_model(work: Workspace, args: argparse.Namespace) -> TrainedModel:
+def load_model(work: Workspace, args: argparse.Namespace) -> TrainedModel | VerifiedModel:
     """The trained model that the options of `add_model` ask for."""
-    from emnat_jax.em.open_model import open_model
+    lengths, rescore = args.length_candidates, args.rescore
+    return open_drafted(work, args, args.role, args.round, length_candidates=lengths, rescore=rescore)
 
-    return open_model(
-        work,
-        args.role,
-        args.round,
-        folder=args.model,
-        decoder=args.decoder,
-        length_candidates=args.length_candidates,
-        rescore=args.rescore,
-    )
+
+def open_drafted(
+    work: Workspace, args: argparse.Namespace, role: str = "student", round: int | None = None, **options: Any
+) -> TrainedModel | VerifiedModel:
+    """The model of a role or of `--model`, with `--decoder` and the options of `add_drafting`.
+
+    What accepts other tokens than greedy search chooses is said to be not lossless.
+    """
+    from emnat_jax.em.open_verified import open_any
+
+    drafting = {name: getattr(args, name) for name in DRAFTING}
+    model = open_any(work, role, round, folder=args.model, decoder=args.decoder, **drafting, **options)
+    is_relaxed = args.accept_top is not None or args.accept_margin is not None
+    if is_relaxed and work.processes.is_first:
+        text = "not lossless, tokens are accepted that the teacher's greedy search would not choose"
+        note(f"--decoder={VERIFIED}", text)
+    return model

@@ -275,6 +275,9 @@ class FamilySpec(NamedTuple):
     # (export.graph.Graph, TransformerSpec, its options, parameters, export.head.Inputs) -> tokens, as in
     # export.vanilla; None of a family that is not written as ONNX.
     graph: Callable[..., Any] | None = None
+    # (TransformerSpec, its options) -> families.Verify, of a family that goes step by step and checks drafts;
+    # None of any other.
+    verify: Callable[[Any, Any], Any] | None = None
 
 
 def _built_in(options: type[FamilyOptions], name: str, graph: str | None = None) -> FamilySpec:
@@ -282,7 +285,8 @@ def _built_in(options: type[FamilyOptions], name: str, graph: str | None = None)
     module = f"emnat_jax.families.{name}"
     parallel = deferred(module, "parts") if options.is_parallel else None
     exported = graph and deferred(*f"emnat_jax.export.{graph}".rsplit(".", 1))
-    return FamilySpec(options, deferred(module, "make"), parallel, exported or None)
+    verify = None if options.is_parallel else deferred(module, "make_verify")
+    return FamilySpec(options, deferred(module, "make"), parallel, exported or None, verify)
 
 
 FAMILIES: dict[str, FamilySpec] = {

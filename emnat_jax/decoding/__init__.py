@@ -4,6 +4,7 @@ Sentences end in EOS and are padded with PAD; log-probabilities are in nats, NEG
 zero (`emnat_jax.types`). Several outputs a source are `Hypotheses`, best first.
 
 - step by step: `beam_search`, `greedy_search`, `sample_search` (with `source_keys`), over a `LogProbsFn`
+- greedy search that checks drafts, several tokens a pass: `verified_search` over a `BlockFn`, with `align`
 - one token a position: `argmax_decode`, `odd_decode` (no equal neighbours), `mask_predict` (several passes)
 - `ctc`: frames, by the best path or a search over prefixes
 - `dag`: a graph of vertices, by its best path or a search
@@ -23,10 +24,14 @@ from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, length_penalty, rank_score, rerank
 from emnat_jax.decoding.sample import sample_search, source_keys
 from emnat_jax.decoding.top import top_1, top_k, top_of_slots
+from emnat_jax.decoding.verified import BlockFn, Verified, align, verified_search
 
 __all__ = [
+    "BlockFn",
     "LogProbsFn",
     "Refined",
+    "Verified",
+    "align",
     "argmax_decode",
     "beam_search",
     "candidate_lengths",
@@ -45,4 +50,5 @@ __all__ = [
     "top_1",
     "top_k",
     "top_of_slots",
+    "verified_search",
 ]

@@ -15,6 +15,7 @@ from emnat_jax.inference.translator import Translator
 
 if TYPE_CHECKING:
     from emnat_jax.inference.model import TrainedModel
+    from emnat_jax.inference.verified import VerifiedModel
 
 
 def load(
@@ -25,20 +26,37 @@ def load(
     decoder: str | None = None,
     length_candidates: int | None = None,
     rescore: str | None = None,
+    draft: epath.PathLike | None = None,
+    draft_block: int | None = None,
+    accept_top: int | None = None,
+    accept_margin: float | None = None,
     precision: str | None = None,
     threads: int = 0,
 ) -> Translator:
     """The teacher or student of a workdir, or the model whose folder `path` is.
 
     `round`: None is the last with a finished model of that role. `decoder`, `length_candidates` and `rescore`
-    (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. The result is a
-    `TrainedModel`; of the folder of an exported model it is a `Translator` that needs no JAX, and those
-    options, which were settled when it was exported, give way to `precision` ("int8" or "float32"; None: the
-    export's own choice) and `threads` (0: one for each core). Raises UserError, with what to do, for a folder
+    (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. With decoder="verified"
+    a student drafts and a teacher checks: whichever of them is asked for, the other is that of the same
+    round, or the student is the folder `draft`; `draft_block` tokens are checked in a pass, and `accept_top`
+    or `accept_margin` accept other tokens than greedy search would choose (docs/guides/verified.md).
+
+    The result is a `TrainedModel`, with decoder="verified" a `VerifiedModel`. Of the folder of an exported
+    model it is a `Translator` that needs no JAX, and those options, which were settled when it was exported,
+    give way to `precision` ("int8" or "float32"; None: the export's own choice) and `threads` (0: one for
+    each core). Raises UserError, with what to do, for a folder
     without a finished model, a damaged or foreign one, and for options that the model does not have.
     """
     directory = absolute(epath.Path(path).expanduser())
-    decoding = {"decoder": decoder, "length_candidates": length_candidates, "rescore": rescore}
+    decoding = {
+        "decoder": decoder,
+        "length_candidates": length_candidates,
+        "rescore": rescore,
+        "draft": draft,
+        "draft_block": draft_block,
+        "accept_top": accept_top,
+        "accept_margin": accept_margin,
+    }
     if is_exported(directory):
         asked = [name for name, value in decoding.items() if value is not None]
         require(not asked, f"{directory} decodes as it was exported: leave out {', '.join(asked)}.")
@@ -50,17 +68,19 @@ def load(
     return _load_trained(directory, role, round, decoding)
 
 
-def _load_trained(path: epath.Path, role: str, round: int | None, decoding: dict[str, Any]) -> "TrainedModel":
+def _load_trained(
+    path: epath.Path, role: str, round: int | None, decoding: dict[str, Any]
+) -> "TrainedModel | VerifiedModel":
     directory, model = _workdir_of(path)
     # Here and not above: all of these import JAX, which an exported model does without.
     from emnat_jax.config import Config
-    from emnat_jax.em.open_model import open_model
+    from emnat_jax.em.open_verified import open_any
     from emnat_jax.em.workdir import Workspace, saved_config
 
     config = saved_config(directory)
     require_found(directory, config)
     work = Workspace(config or Config(), directory, log=lambda text: None)
-    return open_model(work, role, round, folder=model, **decoding)
+    return open_any(work, role, round, folder=model, **decoding)
 
 
 def _workdir_of(path: epath.Path) -> tuple[epath.Path, epath.Path | None]:

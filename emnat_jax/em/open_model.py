@@ -29,19 +29,19 @@ def open_model(
         own = rescore in (None, "self")
         return model if length_candidates is None else _with_lengths(model, length_candidates, own)
 
-    model = work.load(folder or _of_round(work, role, round), change)
+    model = work.load(folder or of_round(work, role, round), change)
     if rescore in (None, "self"):
         return model
     # A teacher that rescores is that of the student's round.
     of = "teacher" if folder is not None else role
-    teacher = work.load(_of_round(work, "teacher", round, of) if rescore == "teacher" else rescore)
+    teacher = work.load(of_round(work, "teacher", round, of) if rescore == "teacher" else rescore)
     own = model.config.options.length_candidates or 1
     return model.rescored_by(
         teacher, length_candidates or max(own, work.config.evaluation.rescored_candidates)
     )
 
 
-def _of_round(work: Workspace, role: str, round: int | None, of: str | None = None) -> epath.Path:
+def of_round(work: Workspace, role: str, round: int | None, of: str | None = None) -> epath.Path:
     """The folder of a round's model; UserError where that of another round or run lies there."""
     folder = work.round_folder(last_round(work, of or role) if round is None else round, role)
     require_own_place(work, folder)

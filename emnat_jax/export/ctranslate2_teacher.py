@@ -11,7 +11,8 @@ from emnat_jax.errors import UserError, require
 from emnat_jax.export.packages import need
 from emnat_jax.families.vocabulary import generable
 from emnat_jax.models.embedding import sinusoids
-from emnat_jax.models.transformer import NORM_EPSILON, unscanned
+from emnat_jax.models.stack import unscanned
+from emnat_jax.models.transformer import NORM_EPSILON
 from emnat_jax.tokens import BOS, EOS, NEG_INF, UNK
 from emnat_jax.types import Params
 

@@ -9,7 +9,8 @@ from emnat_jax.export.graph import Graph, Value
 from emnat_jax.export.head import Head
 from emnat_jax.export.top import Chunked
 from emnat_jax.models.embedding import sinusoids
-from emnat_jax.models.transformer import NORM_EPSILON, unscanned
+from emnat_jax.models.stack import unscanned
+from emnat_jax.models.transformer import NORM_EPSILON
 from emnat_jax.tokens import NEG_INF, PAD
 from emnat_jax.types import Params
 

@@ -18,7 +18,7 @@ what the families here are made with.
 
 from emnat_jax.config import FAMILIES, FamilyOptions, FamilySpec, ModelSpec, TransformerSpec
 from emnat_jax.errors import UserError
-from emnat_jax.families.base import Family
+from emnat_jax.families.base import Family, Verify
 from emnat_jax.families.in_loss import in_loss_e_step
 from emnat_jax.families.objective import objective_loss
 from emnat_jax.families.parallel import Parallel, parallel_family
@@ -33,10 +33,12 @@ __all__ = [
     "ModelSpec",
     "Parallel",
     "TransformerSpec",
+    "Verify",
     "generable",
     "in_loss_family",
     "init_and_axes",
     "make_family",
+    "make_verify",
     "parallel_family",
     "parallel_parts",
     "training_family",
@@ -52,6 +54,17 @@ def parallel_parts(model: ModelSpec) -> Parallel | None:
     """The parts of a family with one pass over all positions; None of one that goes step by step."""
     parallel = FAMILIES[model.family].parallel
     return None if parallel is None else parallel(model.transformer, model.options)
+
+
+def make_verify(model: ModelSpec) -> Verify:
+    """Greedy search of `model` that checks drafts; UserError for a family that can not."""
+    make = FAMILIES[model.family].verify
+    if make is None:
+        raise UserError(
+            f"decoder=verified: a model of the family {model.family} checks no drafts; name a teacher, which "
+            "goes step by step."
+        )
+    return make(model.transformer, model.options)
 
 
 def training_family(model: ModelSpec, objective: str, targets: int = 1) -> Family:

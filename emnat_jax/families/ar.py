@@ -10,16 +10,19 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from emnat_jax.config import AROptions, TransformerSpec
+from emnat_jax.config.verified import VerifiedOptions
 from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.sample import sample_search, source_keys
-from emnat_jax.families.base import Family
+from emnat_jax.decoding.verified import Verified, verified_search
+from emnat_jax.families.base import Family, Verify
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, output_loss
 from emnat_jax.losses.cross_entropy import token_log_probs
 from emnat_jax.models.dropout import dropout_rngs
 from emnat_jax.models.output_layer import OutputLayer
-from emnat_jax.models.transformer import Cache, Transformer, reorder, unscanned
+from emnat_jax.models.stack import unscanned
+from emnat_jax.models.transformer import Cache, Transformer, reorder
 from emnat_jax.types import BOS, EOS, NEG_INF, PAD, Batch, Hypotheses, Key, Mean, Metrics, Params, Progress
 
 
@@ -57,6 +60,19 @@ class NextToken(nn.Module):
         at_limit = position == self.spec.max_length - 1
         output = self.transformer.embedding.output(jnp.where(at_limit, only_eos, allowed))
         return output.logits(states), cache
+
+    def block(
+        self, tokens: Int[Array, "B W"], cache: Cache, position: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B W V"], Cache]:
+        """As `step`, of W tokens of one output a row, the first of them at `position[b]`."""
+        states, cache = self.transformer.block(tokens, cache, position)
+        allowed = generable(self.spec, eos=True)
+        logits = self.transformer.embedding.output(allowed).logits(states)
+        place = position[:, None] + jnp.arange(tokens.shape[1])[None]
+        excluded = (place >= self.spec.max_length - 1)[..., None] & (np.arange(len(allowed)) != EOS)[
+            None, None
+        ]
+        return jnp.where(excluded, NEG_INF, logits), cache
 
 
 def make(spec: TransformerSpec, options: AROptions) -> Family:
@@ -103,6 +119,44 @@ def _free_positions(spec: TransformerSpec, target: Array) -> Float[Array, "B T"]
     return ((target != PAD) & (jnp.arange(target.shape[1]) < spec.max_length - 1)[None]).astype(jnp.float32)
 
 
+def make_verify(spec: TransformerSpec, options: AROptions) -> Verify:
+    """Greedy search that checks drafts. A row is searched anew, token by token, where a choice was too close.
+
+    So the output is that of `decode` with a beam of 1, and not only nearly always.
+    """
+    return functools.partial(_verify, spec, options)
+
+
+def _verify(
+    spec: TransformerSpec,
+    options: AROptions,
+    params: Params,
+    source: Array,
+    drafts: Array,
+    how: VerifiedOptions,
+) -> Verified:
+    spec, params = unscanned(spec, params)
+    module, width = NextToken(spec), spec.output_length(source.shape[1])
+    start = module.apply({"params": params}, source, 1, width, method="start")
+    first = jnp.full((source.shape[0], 1), BOS, jnp.int32)
+    step, block = (
+        functools.partial(module.apply, {"params": params}, method=name) for name in ("step", "block")
+    )
+    sizes: dict[str, Any] = {"max_length": width, "log_total": functools.partial(jax.nn.logsumexp, axis=-1)}
+    sizes["length_penalty"] = options.length_penalty
+    found = verified_search(block, start, first[:, 0], drafts, options=how, **sizes)
+    if not how.is_lossless:
+        return found
+
+    def searched_anew() -> Hypotheses:
+        anew = greedy_search(step, start, first, **sizes)
+        return jax.tree.map(functools.partial(_rows, found.close), anew, found.hypotheses)
+
+    hypotheses = jax.lax.cond(jnp.any(found.close), searched_anew, lambda: found.hypotheses)
+    passes = found.passes + jnp.where(found.close, jnp.sum(hypotheses.tokens[:, 0] != PAD, axis=-1), 0)
+    return found.replace(hypotheses=hypotheses, passes=passes)
+
+
 def _decode(
     spec: TransformerSpec, options: AROptions, params: Params, source: Array, key: Key, num_candidates: int
 ) -> Hypotheses:
@@ -123,3 +177,8 @@ def _decode(
         return greedy_search(step, cache, first, length_penalty=alpha, **sizes)
     found = beam_search(step, cache, first, length_penalty=alpha, reorder=reorder, **sizes)
     return first_candidates(found, num_candidates)
+
+
+def _rows(keep: Array, ours: Array, theirs: Array) -> Array:
+    """The rows of one array [B, ...] where `keep` says so, else those of another."""
+    return jnp.where(keep.reshape(-1, *(1,) * (ours.ndim - 1)), ours, theirs)

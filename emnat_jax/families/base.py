@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import jax
 
+from emnat_jax.config.verified import VerifiedOptions
+from emnat_jax.decoding.verified import Verified
 from emnat_jax.types import Batch, Hypotheses, Key, Metrics, Params, Progress
 
 
@@ -33,3 +35,11 @@ class Family(NamedTuple):
     loss: Callable[[Params, Batch, Key | None, Progress], tuple[jax.Array, Metrics]]
     score: Callable[[Params, Batch], jax.Array]
     decode: Callable[[Params, jax.Array, Key, int], Hypotheses]
+
+
+Verify = Callable[[Params, jax.Array, jax.Array, VerifiedOptions], Verified]
+"""(params, source i32[B, S], drafts i32[B, L], options) -> the output of greedy search, which checks drafts.
+
+`drafts` are any tokens, PAD where there are none: they decide how many passes it takes, and no token of the
+output, unless the options accept tokens that greedy search would not choose. Options are static.
+"""

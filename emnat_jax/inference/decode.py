@@ -29,7 +29,7 @@ def decode_pairs(decode: DecodeStep, params: Weights, pairs: Pairs, machine: Mac
     All processes call it together, each with its own pairs, or with none.
     """
     found: dict[int, Candidates] = {}
-    for batch, hypotheses in _each_decoded(decode, params, pairs, machine):
+    for batch, hypotheses in each_decoded(decode, params, pairs, machine):
         found.update(candidates_of(batch.row, hypotheses))
     return [found[index] for index in range(pairs.size)]
 
@@ -38,7 +38,7 @@ def decode_by_length(
     decode: LengthsStep, params: Params, pairs: Pairs, machine: Machine
 ) -> Iterator[list[Candidates]]:
     """For each value that `decode` (of `make_lengths_step`) decodes with, the candidates of every source."""
-    batches = list(_each_decoded(decode, params, pairs, machine))
+    batches = list(each_decoded(decode, params, pairs, machine))
     for results in zip(*(results for _, results in batches), strict=True):
         found: dict[int, Candidates] = {}
         for (batch, _), hypotheses in zip(batches, results, strict=True):
@@ -46,7 +46,7 @@ def decode_by_length(
         yield [found[index] for index in range(pairs.size)]
 
 
-def _each_decoded(
+def each_decoded(
     decode: Callable, params: Weights, pairs: Pairs, machine: Machine
 ) -> Iterator[tuple[Batch, Any]]:
     """(batch, what `decode` gives for it) for batches that hold every source once."""

@@ -104,6 +104,10 @@ class TrainedModel(Translator):
         """The same model, of whose `candidates` best hypotheses the teacher chooses (docs/method.md)."""
         return dataclasses.replace(self, teacher=teacher, rescored_candidates=candidates)
 
+    def batched(self, data: DataConfig, layout: Layout) -> "TrainedModel":
+        """The same, which decodes in other batches."""
+        return dataclasses.replace(self, functions=CompiledModel(self.config, data, layout))
+
     def sampling(self, temperature: float, seed: int) -> "TrainedModel":
         """The same, whose `decode` gives draws (docs/method.md, section 10.2.1), the likeliest first."""
         return dataclasses.replace(self, functions=self.functions.sampling(temperature, seed), teacher=None)
@@ -177,7 +181,7 @@ class CompiledModel:
     ):
         self.model = model
         self.family = make_family(model)
-        self._machine = Machine(data, layout, processes)
+        self.machine = Machine(data, layout, processes)
         family = self.family
 
         def rescored(teacher: "CompiledModel", count: int) -> DecodeStep:
@@ -207,13 +211,13 @@ class CompiledModel:
 
     def decode(self, params: Params, pairs: Pairs, num_candidates: int = 1) -> list[Candidates]:
         """The best `num_candidates` translations of every source, in the order of the data set."""
-        return decode_pairs(self._decode_step(num_candidates), params, pairs, self._machine)
+        return decode_pairs(self._decode_step(num_candidates), params, pairs, self.machine)
 
     def decode_by_length(
         self, params: Params, pairs: Pairs, values: tuple[float, ...]
     ) -> Iterator[list[Candidates]]:
         """The best translation of every source with each value of what moves the length of outputs."""
-        return decode_by_length(self._lengths_step(values), params, pairs, self._machine)
+        return decode_by_length(self._lengths_step(values), params, pairs, self.machine)
 
     def decode_rescored(
         self,
@@ -229,19 +233,19 @@ class CompiledModel:
         `log_prob` stays this model's.
         """
         step = self._rescored_step(teacher, num_candidates)
-        return decode_pairs(step, (params, teacher_params), pairs, self._machine)
+        return decode_pairs(step, (params, teacher_params), pairs, self.machine)
 
     def score(self, params: Params, pairs: Pairs) -> np.ndarray:
         """log p(target | source) f32[n] in nats, in the order of the data set."""
-        return score_pairs(self._score_step(), params, pairs, self._machine)
+        return score_pairs(self._score_step(), params, pairs, self.machine)
 
     def score_lists(self, params: Params, rows: Sequence[Row]) -> list[np.ndarray]:
         """log p(target | source) f32[k] in nats of the k targets of each row."""
         counts = [len(row.targets) for row in rows]
-        most = max(self._machine.processes.gather("targets", max(counts, default=1)))
+        most = max(self.machine.processes.gather("targets", max(counts, default=1)))
         parts = parallel_parts(self.model)
         if parts is not None and most > 1:
-            return score_lists(self._list_score_step(most), params, rows, most, self._machine)
+            return score_lists(self._list_score_step(most), params, rows, most, self.machine)
         sources = [row.source for row in rows for _ in row.targets]
         pairs = sentence_pairs(sources, [target for row in rows for target in row.targets])
         scores = self.score(params, pairs)  # also without rows: all processes call it together
@@ -249,15 +253,15 @@ class CompiledModel:
 
     def metrics(self, params: Params, pairs: Pairs) -> Metrics:
         """The family's training metrics, without dropout, pooled over the pairs."""
-        return summed_metrics(self._loss_step(), params, pairs, self._machine)
+        return summed_metrics(self._loss_step(), params, pairs, self.machine)
 
     def loss_rows(self) -> Callable[[int], int]:
         """Width -> rows on each device with which `metrics` fits; all processes call it together."""
-        return self._machine.each(self._loss_step(), abstract_params(self.family, self._machine.layout))
+        return self.machine.each(self._loss_step(), abstract_params(self.family, self.machine.layout))
 
     def alternatives(self, params: Params, pairs: Pairs, count: int = COUNT) -> list[Alternatives]:
         """Of a student: the `count` most probable tokens at each position of the targets, its own outputs."""
-        return alternatives_of(self._alternatives_step(count), params, pairs, self.max_length, self._machine)
+        return alternatives_of(self._alternatives_step(count), params, pairs, self.max_length, self.machine)
 
     @property
     def max_length(self) -> int:
@@ -267,7 +271,7 @@ class CompiledModel:
     @property
     def batch_rows(self) -> int:
         """The most rows of a decoding or scoring batch that this process provides."""
-        layout, given = self._machine.layout, self._machine.data.decode_rows
+        layout, given = self.machine.layout, self.machine.data.decode_rows
         return own_rows(layout, given or device_memory(layout).rows)
 
     def require_parallel(self) -> Parallel:

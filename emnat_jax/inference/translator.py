@@ -26,6 +26,24 @@ class Translation(NamedTuple):
     log_prob: float
 
 
+class Passes(NamedTuple):
+    """What a teacher that checks drafts has taken for some sources."""
+
+    sources: int
+    tokens: int  # of the outputs, EOS included: as many passes as its greedy search takes
+    passes: int  # of the teacher
+
+    @property
+    def of_a_sentence(self) -> float:
+        """Passes, mean."""
+        return self.passes / max(1, self.sources)
+
+    @property
+    def tokens_of_one(self) -> float:
+        """Tokens that a pass gives, its own one included, mean."""
+        return self.tokens / max(1, self.passes)
+
+
 class Translator(abc.ABC):
     """What translates lines of plain text, one sentence each; a model is what it does with tokens."""
 
@@ -114,6 +132,10 @@ class Translator(abc.ABC):
         UserError of a model that gives none.
         """
         raise UserError(f"{self!r} gives no log-probabilities; take the trained model, in its workdir.")
+
+    def count_passes(self, pairs: Pairs) -> Passes | None:
+        """The passes that translating these sources takes; None of a model that checks no drafts."""
+        return None
 
     def sampling(self, temperature: float, seed: int) -> "Translator":
         """The same, whose `decode` gives so many draws from the model; equal sources have equal draws.

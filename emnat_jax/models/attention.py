@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
 from emnat_jax.models import initial
@@ -58,7 +58,7 @@ def attend_cached(
     value: Float[Array, "B H P C"],
     keep: Bool[Array, "B #K P"],
 ) -> Float[Array, "B K H C"]:
-    """Attention of one position of K beams to P places of a cache, without dropout.
+    """Attention of one position of K beams, or of K positions, to P places of a cache, without dropout.
 
     The cache lies as the two products read it. In another order a CPU copies all of it at every position,
     which costs five times what the products do.
@@ -168,7 +168,7 @@ _times_kernel.defvjp(_times_kernel_forward, _times_kernel_backward)
 
 
 class SelfAttention(nn.Module):
-    """Attention of a sequence to itself; `step` extends cached keys by one position."""
+    """Attention of a sequence to itself; `step` extends cached keys."""
 
     spec: TransformerSpec
 
@@ -181,15 +181,16 @@ class SelfAttention(nn.Module):
         query, key, value = self._split(x)
         return self.out(_attend(self, query, key, value, visible))
 
-    def step(self, x, cache, position, keep):
-        """One position of K beams. x f32[B, K, D]; keep [B, K, T * K]; cache as `attend_cached` has it.
+    def step(self, x, cache, write, keep):
+        """One position of K beams, or K positions of one output. x f32[B, K, D]; keep [B, K, P].
 
-        Beams share one pool of T x K cached positions and `keep` says which of them are a beam's
-        own past, so that reordering beams moves small masks and never the cache.
+        `cache` is as `attend_cached` has it, and `write` puts the new keys and values there. Beams share one
+        pool of P = T x K cached positions and `keep` says which of them are a beam's own past, so that
+        reordering beams moves small masks and never the cache.
         """
         query, key, value = self._split(x)
         cache = tuple(
-            jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), position * x.shape[1], axis=axis)
+            write(old, new.astype(old.dtype), axis)
             for old, new, axis in zip(cache, as_cached(key, value), (3, 2), strict=True)
         )
         return self.out(attend_cached(query, cache[0], cache[1], keep)), cache
@@ -222,7 +223,7 @@ class CrossAttention(nn.Module):
         return self.out(_attend(self, self.query(x).astype(self.spec.dtype), key, value, visible))
 
     def step(self, x, cache, visible):
-        """One position of K beams. x f32[B, K, D]; cache: `as_cached` of the memory, one for all beams."""
+        """As `SelfAttention.step`; cache: `as_cached` of the memory, one for all beams."""
         key, value = cache
         return self.out(attend_cached(self.query(x).astype(self.spec.dtype), key, value, visible.mask()))
 
@@ -232,6 +233,21 @@ def as_cached(
 ) -> tuple[Float[Array, "B H C S"], Float[Array, "B H S C"]]:
     """Keys and values in the order that `attend_cached` reads."""
     return key.transpose(0, 2, 3, 1), value.swapaxes(1, 2)
+
+
+def write_beams(old: Array, new: Array, axis: int, *, position: Array) -> Array:
+    """A cache with the new places of K beams, which all stand at `position`."""
+    return jax.lax.dynamic_update_slice_in_dim(old, new, position * new.shape[axis], axis=axis)
+
+
+def write_rows(old: Array, new: Array, axis: int, *, position: Int[Array, " B"]) -> Array:
+    """A cache with the new places of each row from its own `position` on; what is past the end is dropped."""
+    place = jnp.arange(old.shape[axis])[None] - position[:, None]
+    is_new = (place >= 0) & (place < new.shape[axis])
+    shape = [len(position)] + [1] * (old.ndim - 1)
+    shape[axis] = old.shape[axis]
+    index = jnp.where(is_new, place, 0).reshape(shape)
+    return jnp.where(is_new.reshape(shape), jnp.take_along_axis(new, index, axis=axis), old)
 
 
 @jax.custom_vjp

@@ -4,7 +4,6 @@ Sizes and details follow docs/method.md, section 8, without the faults listed in
 a final layer norm to each stack and drops the one on the embeddings.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,11 +15,20 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from emnat_jax.config import TransformerSpec
-from emnat_jax.models.attention import CrossAttention, Projection, SelfAttention, Visible, as_cached
+from emnat_jax.models.attention import (
+    CrossAttention,
+    Projection,
+    SelfAttention,
+    Visible,
+    as_cached,
+    write_beams,
+    write_rows,
+)
 from emnat_jax.models.dropout import dropout, place_key
 from emnat_jax.models.embedding import Embedding
 from emnat_jax.models.sharding import constrain, constrain_rows
-from emnat_jax.types import PAD, Params
+from emnat_jax.models.stack import Stack
+from emnat_jax.types import PAD
 
 NORM_EPSILON = 1e-6  # what layer norm adds to the variance
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -134,9 +142,9 @@ class DecoderLayer(nn.Module):
 
     def step(self, x, own, shared):
         past, memory = own
-        position, keep, memory_keep = shared
+        write, keep, memory_keep = shared
         first, *_ = self.residuals
-        change, past = self.attention.step(first.before(x), past, position, keep)
+        change, past = self.attention.step(first.before(x), past, write, keep)
         cross = functools.partial(self.cross.step, cache=memory, visible=Visible(memory_keep))
         return self._rest(first.after(x, change), cross), (past, memory)
 
@@ -144,62 +152,6 @@ class DecoderLayer(nn.Module):
         _, second, third = self.residuals
         x = second.after(x, cross(second.before(x)))
         return third.after(x, self.feed_forward(third.before(x)))
-
-
-class Stack(nn.Module):
-    """N layers of one class, each compiled, or one scanned over; optionally rematerialised."""
-
-    spec: TransformerSpec
-    layer: type[nn.Module]
-    count: int
-
-    def setup(self) -> None:
-        layer = nn.remat(self.layer) if self.spec.remat else self.layer
-        if self.spec.scan_layers:
-            self.layers: Any = nn.scan(
-                layer,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                in_axes=(0, nn.broadcast),
-                length=self.count,
-                metadata_params={nn.PARTITION_NAME: "layers"},
-            )(self.spec)
-        else:
-            self.layers = [layer(self.spec) for _ in range(self.count)]
-
-    def __call__(
-        self, carry: Any, own: Any = None, shared: Any = None, method: str = "__call__"
-    ) -> tuple[Any, Any]:
-        """(carry, what each layer gives) after all layers; scanned ones have the first method, no own.
-
-        What they give is a list, of scanned ones an array with a leading axis of layers.
-        """
-        if self.spec.scan_layers:
-            return self.layers(carry, own, shared)
-        outputs = []
-        for index, layer in enumerate(self.layers):
-            carry, output = getattr(layer, method)(carry, own and own[index], shared)
-            outputs.append(output)
-        return carry, outputs
-
-
-def unscanned(spec: TransformerSpec, params: Params) -> tuple[TransformerSpec, Params]:
-    """The same model with its layers one by one, as step-by-step decoding needs it.
-
-    A loop over layers would copy each layer's cache out of the stack of all of them, and back, at every
-    token.
-    """
-    if not spec.scan_layers:
-        return spec, params
-
-    def one_by_one(stack: Params) -> Params:
-        count = jax.tree.leaves(stack)[0].shape[0]
-        return {f"layers_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], stack["layers"]) for n in range(count)}
-
-    transformer = params["transformer"]
-    stacks = {name: one_by_one(transformer[name]) for name in ("encoder", "decoder")}
-    params = {**params, "transformer": {**transformer, **stacks}}
-    return dataclasses.replace(spec, scan_layers=False), params
 
 
 class Transformer(nn.Module):
@@ -268,9 +220,26 @@ class Transformer(nn.Module):
         keep = (ancestry[..., None] == slots[None, None, None]) & past[None, None]
         x = self.embedding.lookup(tokens) + self.embedding.position(position)[None, None]
         keep = keep.reshape(batch, beams, length * beams)
+        write = functools.partial(write_beams, position=position)
+        return self._cached(x, cache._replace(ancestry=ancestry), write, keep)
+
+    def block(
+        self, tokens: Int[Array, "B W"], cache: Cache, position: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B W D"], Cache]:
+        """Decoder output for W tokens of one output a row, which stand at `position[b]` and behind it.
+
+        The cache is one of a single beam. What it holds from `position[b]` on is not seen, and is replaced:
+        so a row may go back to any earlier position.
+        """
+        length, place = cache.ancestry.shape[2], position[:, None] + jnp.arange(tokens.shape[1])[None]
+        keep = jnp.arange(length)[None, None] <= place[..., None]
+        x = self.embedding.lookup(tokens) + self.embedding.position(jnp.minimum(place, length - 1))
+        return self._cached(x, cache, functools.partial(write_rows, position=position), keep)
+
+    def _cached(self, x, cache, write, keep):
         x = self._enter(x, self.decoder_norm)
-        x, layers = self.decoder(x, cache.layers, (position, keep, cache.keep), method="step")
-        return self._leave(x, self.decoder_norm), Cache(layers, cache.keep, ancestry)
+        x, layers = self.decoder(x, cache.layers, (write, keep, cache.keep), method="step")
+        return self._leave(x, self.decoder_norm), cache._replace(layers=layers)
 
     def _enter(self, x, norm):
         x = constrain_rows(x)

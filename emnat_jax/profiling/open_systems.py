@@ -9,17 +9,19 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.manifest import is_finished
 from emnat_jax.config import ROLES, ModelSpec
+from emnat_jax.config.verified import DRAFTING
 from emnat_jax.em.export import make_export
 from emnat_jax.em.open_model import last_round, open_model
+from emnat_jax.em.open_verified import open_any
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.folder import Exported, chosen_precision, is_exported, open_export
 from emnat_jax.export.load import load_exported
-from emnat_jax.inference.model import TrainedModel
 from emnat_jax.profiling.system_names import JAX, SHORTLIST, SystemName
 from emnat_jax.profiling.systems import About, System, exported_system, trained_system
 
-_NUMBERS = ("round", "length_candidates", SHORTLIST)
+_NUMBERS = ("round", "length_candidates", "draft_block", "accept_top", SHORTLIST)
+_DECIMALS = ("accept_margin",)
 
 
 class Opener(NamedTuple):
@@ -65,30 +67,36 @@ def _not_for_jax(folder: epath.Path) -> str:
 
 
 def _trained(opener: Opener, name: SystemName) -> System:
-    work, model = opener.work, _trained_model(opener.work, name)
+    work, model = opener.work, open_any(opener.work, **_options(name))
     about = _about(work, name, model.config, JAX, model.config.transformer.dtype)
     return trained_system(about, model, work.layout, work.config.data.buckets)
 
 
-def _trained_model(work: Workspace, name: SystemName) -> TrainedModel:
-    """As `emnat translate` opens it."""
-    options: dict[str, Any] = {"role": name.model} if name.model in ROLES else {"folder": name.model}
-    return open_model(work, **options, **_typed(name, name.without_shortlist))
+def _options(name: SystemName) -> dict[str, Any]:
+    """What `emnat translate` opens it with."""
+    model: dict[str, Any] = {"role": name.model} if name.model in ROLES else {"folder": name.model}
+    return model | _typed(name, name.without_shortlist)
 
 
 def _typed(name: SystemName, options: Mapping[str, str]) -> dict[str, Any]:
     """Options of a name with numbers where they are numbers; UserError where such a one is none."""
-    for option in _NUMBERS:
-        value = options.get(option, "0")
-        require(value.isdigit(), f"{name}: {option}={value}: give a number.")
-    return {key: int(value) if key in _NUMBERS else value for key, value in options.items()}
+    for option, value in options.items():
+        digits = value.replace(".", "", 1) if option in _DECIMALS else value
+        is_number = digits.isdigit() or option not in (*_NUMBERS, *_DECIMALS)
+        require(is_number, f"{name}: {option}={value}: give a number.")
+    kinds = dict.fromkeys(_NUMBERS, int) | dict.fromkeys(_DECIMALS, float)
+    return {option: kinds.get(option, str)(value) for option, value in options.items()}
 
 
 def _exported_role(opener: Opener, name: SystemName) -> System:
     """An exported model of the workdir, made where it is missing, and only if it is of the trained model."""
     work = opener.work
     require("rescore" not in name.options, f"{name}: an exported model chooses alone; leave out rescore.")
-    model = _trained_model(work, name)
+    for option in DRAFTING:
+        require(
+            option not in name.options, f"{name}: an exported model checks no drafts; leave out {option}."
+        )
+    model = open_model(work, **_options(name))
     suffix = "".join(f"-{option}={value}" for option, value in name.options.items())
     folder = work.directory / paths.EXPORTS / f"{name.model}{suffix}"
     if not is_finished(folder):

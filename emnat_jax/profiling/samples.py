@@ -27,6 +27,10 @@ class Sample(abc.ABC):
         """What translates the sources at these places and returns an output for each."""
 
     @abc.abstractmethod
+    def pairs(self, model: Translator) -> Pairs:
+        """All sources as `model` takes them, cut where they are too long for it."""
+
+    @abc.abstractmethod
     def target_tokens(self, outputs: Sequence[Any]) -> int:
         """Tokens of the best translations, EOS included."""
 
@@ -54,6 +58,9 @@ class TextSample(Sample):
         assert candidates == 1, "a line of text has one translation here"
         lines = [self.sources[place] for place in places]
         return lambda: model.translate(lines)
+
+    def pairs(self, model: Translator) -> Pairs:
+        return sentence_pairs(encode_lines(self.sources, model.vocabulary, model.max_length))
 
     def target_tokens(self, outputs: Sequence[str]) -> int:
         return sum(len(tokens) for tokens in encode_lines(outputs, self.vocabulary, None))
@@ -94,6 +101,9 @@ class TokenSample(Sample):
     ) -> Callable[[], list[Candidates]]:
         pairs = sentence_pairs([self.sources[place] for place in places])
         return lambda: model.decode(pairs, candidates)
+
+    def pairs(self, model: Translator) -> Pairs:
+        return sentence_pairs(self.sources)
 
     def target_tokens(self, outputs: Sequence[Candidates]) -> int:
         return sum(len(found.tokens[0]) for found in outputs if found.tokens)

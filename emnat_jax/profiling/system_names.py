@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from etils import epath
 
+from emnat_jax.config.verified import DRAFTING
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.folder import PRECISIONS
 
@@ -13,7 +14,7 @@ JAX = "jax"
 EXPORTED = ("onnx", "ctranslate2")  # StableHLO programs are what JAX runs
 BACKENDS = (JAX, *EXPORTED)
 SHORTLIST = "shortlist"  # of an export in int8 (docs/guides/export.md)
-DECODING = ("decoder", "round", "length_candidates", "rescore")  # of trained models
+DECODING = ("decoder", "round", "length_candidates", "rescore", *DRAFTING)  # of trained models
 OPTIONS = (*DECODING, SHORTLIST)
 RANDOM_OPTIONS = ("decoder", "layers", "dtype", SHORTLIST)  # of models with random weights
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from emnat_jax.profiling.samples import Sample
 from emnat_jax.profiling.side_by_side import Best, Call, best_size, interleaved, timed
-from emnat_jax.profiling.systems import ROWS, SMALLEST, System
+from emnat_jax.profiling.systems import ROWS, SMALLEST, System, drafting_of
 from emnat_jax.report.timings import Machine, Throughput
 
 
@@ -96,4 +96,5 @@ def _record(
         bleu=sample.bleu(ready.outputs),
         bleu_signature=sample.bleu_signature,
         machine=machine,
+        drafting=drafting_of(system, sample),
     )

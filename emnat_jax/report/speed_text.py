@@ -6,6 +6,11 @@ from typing import Any
 from emnat_jax.report.markup import columns_of_text
 from emnat_jax.report.timings import BatchTiming, Machine, Throughput, Timing
 
+_DRAFTING = (  # of what has it
+    ("passes", lambda found: f"{found.passes:.2f}"),
+    ("tokens/pass", lambda found: f"{found.tokens_a_pass:.2f}"),
+    ("lossless", lambda found: "yes" if found.lossless else "NO"),
+)
 RATIO = "x is the speed against the first system"
 Column = tuple[str, Callable[[Any], str]]  # head, and what a line has below it
 _LATENCY: Sequence[Column] = (  # of a timing and one of its batch sizes
@@ -44,14 +49,31 @@ def latency_text(timings: Sequence[Timing]) -> str:
         (timing, timing.batches[size]) for size in range(len(first.batches)) for timing in timings
     ]
     what = _what(first.sentences, first.bleu_signature)
-    return _text(_LATENCY, lines, [*about_machine(first.machine), what, f"{RATIO} with that batch."])
+    return _text(
+        [*_LATENCY, *_drafting(timings, lambda pair: pair[0])],
+        lines,
+        [*about_machine(first.machine), what, f"{RATIO} with that batch."],
+    )
 
 
 def throughput_text(rates: Sequence[Throughput]) -> str:
     """A line for each system and number of candidates."""
     first = rates[0]
     what = _what(first.sources, first.bleu_signature)
-    return _text(_THROUGHPUT, rates, [*about_machine(first.machine), what, f"{RATIO} with that N."])
+    return _text(
+        [*_THROUGHPUT, *_drafting(rates, lambda rate: rate)],
+        rates,
+        [*about_machine(first.machine), what, f"{RATIO} with that N."],
+    )
+
+
+def _drafting(timed: Sequence[Timing | Throughput], of: Callable[[Any], Any]) -> list[Column]:
+    """Columns of what checking drafts took, where any system does; `of` finds the system of a line."""
+
+    def column(head: str, show: Callable[[Any], str]) -> Column:
+        return head, lambda line: "-" if of(line).drafting is None else show(of(line).drafting)
+
+    return [column(*one) for one in _DRAFTING] if any(one.drafting for one in timed) else []
 
 
 def _text(columns: Sequence[Column], lines: Sequence[Any], notes: Sequence[str]) -> str:

@@ -19,6 +19,15 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True)
+class Drafting:
+    """What checking a student's drafts took (decoder=verified), over all sentences that were timed."""
+
+    passes: float  # of the teacher for a sentence, mean
+    tokens_a_pass: float  # mean, the one included that the teacher itself gives
+    lossless: bool  # whether the outputs are those of greedy search
+
+
+@dataclasses.dataclass(frozen=True)
 class BatchTiming:
     """Translation of this many sentences at a time."""
 
@@ -43,11 +52,12 @@ class Timing:
     device: str  # e.g. 1 x cpu
     sentences: int  # the first so many of the test split, or of valid where there is none
     bleu_signature: str | None  # None for random weights
-    changes: dict[str, str | int]  # options of decoding that the round did not have
+    changes: dict[str, str | int | float]  # options of decoding that the round did not have
     batches: tuple[BatchTiming, ...]
     backend: str = "jax"  # what ran it: jax, onnx, ctranslate2 or stablehlo
     precision: str | None = None  # of its matrix products
     machine: Machine | None = None
+    drafting: Drafting | None = None  # of a teacher that checks drafts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +70,7 @@ class Throughput:
     name: str
     role: str
     round: int | None  # as in Timing
-    changes: dict[str, str | int]
+    changes: dict[str, str | int | float]
     backend: str
     precision: str
     candidates: int  # searched for each source
@@ -80,3 +90,4 @@ class Throughput:
     bleu: float | None  # of these translations; None where no text is made
     bleu_signature: str | None
     machine: Machine
+    drafting: Drafting | None = None  # as in Timing

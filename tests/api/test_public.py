@@ -23,6 +23,7 @@ CLASSES = [
     "Translation",
     "Translator",
     "UserError",
+    "VerifiedModel",
 ]
 PUBLIC = [*CLASSES, "__version__", "config", "decoding", "families", "load", "losses", "run"]
 NAMESPACES = ("config", "decoding", "families", "losses")

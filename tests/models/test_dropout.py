@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from emnat_jax.config import ModelConfig, TransformerSpec
 from emnat_jax.models.dropout import dropout, dropout_rngs, hashed_key, place_key
-from emnat_jax.models.transformer import Stack
+from emnat_jax.models.stack import Stack
 
 SHAPE = (64, 16, 64)
 

@@ -1,8 +1,12 @@
 """Systems and a clock that need no model: a call takes the time that it is said to take."""
 
+import numpy as np
+
+from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.inference.translator import Translator
 from emnat_jax.profiling.samples import Sample
 from emnat_jax.profiling.systems import About, System
+from emnat_jax.tokens import EOS
 
 ABOUT = About("a", "student", None, "jax", "float32")
 
@@ -41,6 +45,9 @@ class Places(Sample):
 
     def call(self, model, places, candidates=1):
         return lambda: model.run(list(places), candidates)
+
+    def pairs(self, model):
+        return sentence_pairs([np.full(length, EOS, np.int32) for length in self.lengths])
 
     def target_tokens(self, outputs):
         return 3 * len(outputs)
