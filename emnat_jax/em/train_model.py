@@ -9,9 +9,7 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.manifest import MODEL, SETS, Manifest, is_finished, load_manifest
-from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.batches import BatchStream, Source, sequential_batches
@@ -20,7 +18,7 @@ from emnat_jax.data.pairs import load_pairs
 from emnat_jax.data.read_ahead import ReadAhead
 from emnat_jax.data.stored_sets import StoredSet, verify_sets
 from emnat_jax.em.context import Context
-from emnat_jax.em.stages.begun import begin
+from emnat_jax.em.stages.begun import begin, identity
 from emnat_jax.em.train_options import TrainOptions
 from emnat_jax.em.tune_length import tune_length
 from emnat_jax.em.valid_score import make_valid_score
@@ -91,7 +89,7 @@ def train_model(
     continues = _end_of(sources.start) if options.continues else None
     with _open_stream(context, options, sets, label) as stream:
         run = _run_of(context, options, stream, others, output, label, continues=continues)
-        result = fit(dataclasses.replace(run, remedy=remedy, made_from=digest(as_json(made_from))))
+        result = fit(dataclasses.replace(run, remedy=remedy, made_from=identity(output)))
     finish = functools.partial(
         finish_model,
         output,

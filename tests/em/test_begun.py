@@ -7,11 +7,16 @@ import shutil
 import pytest
 from etils import epath
 
+from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.artifacts.sealed import digest
+from emnat_jax.config import TrainConfig
+from emnat_jax.config.convert import to_dict
 from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.em.resume import keep_config
-from emnat_jax.em.stages.begun import begin
+from emnat_jax.em.stages.begun import begin, identity
 from emnat_jax.em.train_model import Sources, _Models, _open_stream, _run_of, train_model
 from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
@@ -60,6 +65,20 @@ def test_the_same_options_go_on_whatever_the_intervals(finished, tmp_path):
     train = dataclasses.replace(config.teacher_train, log_every=3, eval_every=5, checkpoint_every=2)
     again = trained(directory, dataclasses.replace(config, teacher_train=train), tmp_path / "model", said)
     assert again == first and any("goes on after step 12" in line for line in said)
+
+
+def test_options_that_came_later_have_their_default(tmp_path):
+    """In what an older version began: it is the same training, with the mark that its checkpoints have."""
+    made_from = {"role": "student", "train": to_dict(TrainConfig(steps=7))}
+    older = as_json(made_from)
+    del older["train"]["objective"]
+    (tmp_path / paths.TRAINED_FROM).write_text(json.dumps(older))
+    (tmp_path / "checkpoints/3").mkdir(parents=True)
+    assert not begin(epath.Path(tmp_path), made_from, print, starts_over=False)
+    assert (tmp_path / "checkpoints/3").exists() and identity(epath.Path(tmp_path)) == digest(older)
+    other = made_from | {"train": to_dict(TrainConfig(steps=7, objective="ngram"))}
+    with pytest.raises(UserError, match=r"data or options \(student_train\.objective\)"):
+        begin(epath.Path(tmp_path), other, print, starts_over=False)
 
 
 def test_checkpoints_of_something_else_are_deleted_by_name_or_refused(tmp_path):

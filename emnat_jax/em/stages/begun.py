@@ -11,7 +11,8 @@ from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
-from emnat_jax.config.convert import differences
+from emnat_jax.config import TrainConfig
+from emnat_jax.config.convert import differences, to_dict
 from emnat_jax.errors import require
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.checkpoint import MADE_FROM, read_metadata
@@ -27,7 +28,7 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
     """
     path, new = output / paths.TRAINED_FROM, as_json(made_from)
     old = read_begun(path)
-    names = [_key(name, made_from.get("role", "")) for name in differences(old, new)]
+    names = [_key(name, made_from.get("role", "")) for name in differences(_with_defaults(old), new)]
     changed = ", ".join(dict.fromkeys(names))
     if is_finished(output):
         _require_same(output, changed if old else f"unknown ({path.name} is lost)")
@@ -46,6 +47,19 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
     with atomic_file(path) as file:
         file.write(json.dumps(new, indent=2).encode() + b"\n")
     return False
+
+
+def _with_defaults(made_from: dict[str, Any]) -> dict[str, Any]:
+    """The same with the options of trainings that came after it was written, which have their default."""
+    train = made_from.get("train")
+    if not isinstance(train, dict):
+        return made_from
+    return made_from | {"train": as_json(to_dict(TrainConfig())) | train}
+
+
+def identity(output: epath.Path) -> str:
+    """Of what `begin` wrote there, this version or an older one: what its checkpoints are marked with."""
+    return digest(read_begun(output / paths.TRAINED_FROM))
 
 
 def _require_same(output: epath.Path, changed: str) -> None:
