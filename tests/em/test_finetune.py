@@ -12,6 +12,7 @@ from emnat_jax.em.plan import make_plan
 from emnat_jax.em.resume import change_of
 from emnat_jax.em.train_options import finetune_options, training_options
 from emnat_jax.errors import UserError
+from tests.cli.commands import run
 from tests.em.runs import MODEL, run_em, small_config, workspace
 
 CTC = ModelConfig(family="ctc", **MODEL)
@@ -75,6 +76,16 @@ def test_mistakes_name_the_option():
         config_of(rounds=1, stop_min_gain=0.1)
 
 
+def _train_by_hand(directory):
+    """`emnat train --objective` makes a model of the same kind."""
+    start, output = directory / "rounds/0/student", directory / "models/ngram"
+    options = ("--role=student", "--objective=ngram", "--config.student_train.steps=2", f"--output={output}")
+    assert run("train", *options, f"--workdir={directory}", f"--start={start}")[0] == 0
+    made = load_manifest(output)
+    assert made.options["train"]["objective"] == "ngram"
+    assert made.fingerprints["start"] == load_manifest(start).content_hash
+
+
 @pytest.mark.slow
 def test_a_finished_run_is_trained_on(tmp_path):
     """Nothing that was there is made again; the report compares; a third run has nothing to do."""
@@ -100,8 +111,14 @@ def test_a_finished_run_is_trained_on(tmp_path):
     assert "<h2>Fine-tuning</h2>" in (directory / "report/index.html").read_text()
     lines = (directory / "finetune/student/metrics.jsonl").read_text().splitlines()
     assert "bigram_recall" in json.loads(lines[0])
+    _train_by_hand(directory)
     made = (directory / "finetune/eval.json").stat().st_mtime_ns
     assert run_em(directory, config)["finetuned"] == found
     assert (directory / "finetune/eval.json").stat().st_mtime_ns == made
-    other = change_of(workspace(directory, config).directory, config_of(dataclasses.replace(TUNED, steps=9)))
+    here = workspace(directory, config).directory
+    other = change_of(here, config_of(dataclasses.replace(TUNED, steps=9)))
     assert other.refused == ["em.finetune.steps"] and other.touched[0] == "finetune/student"
+    evaluation = tuning(config)["finetune/eval.json"]
+    assert evaluation.damage(here) is None
+    (directory / "finetune/outputs/test.finetuned.txt").write_text("another\n")
+    assert "was changed after it was scored" in evaluation.damage(here)
