@@ -29,7 +29,7 @@ import io
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -144,7 +144,7 @@ def features_of(example: Any) -> dict[str, Any]:
 class _Hashed:
     """A file of so many bytes that is hashed as it is read."""
 
-    def __init__(self, file: BinaryIO, size: int):
+    def __init__(self, file: Any, size: int):  # a file of a store is no BinaryIO
         self._file, self._left, self._sha256 = file, size, hashlib.sha256()
 
     def read(self, size: int) -> bytes:

@@ -54,7 +54,8 @@ def write_dataset(directory, rows: list[Row], *, shards: int = 1, kind: str = "b
 
 def stored(directory, rows: list[Row], shards: int = 3) -> StoredSet:
     """A finished set, as a training takes it."""
-    return StoredSet(epath.Path(directory), write_dataset(directory, rows, shards=shards, kind="distilled"))
+    directory = epath.Path(directory)
+    return StoredSet(directory, write_dataset(directory, rows, shards=shards, kind="distilled"))
 
 
 def edit_manifest(directory, **changes) -> None:

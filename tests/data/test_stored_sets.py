@@ -1,5 +1,7 @@
 """Finished sets before and while they are read from: shards verified, indexes made where they lack."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from emnat_jax.data.stored_sets import verify_sets
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
 from tests.data.rows import random_rows, stored
+from tests.object_store import object_store
 
 ROWS = random_rows(150)
 
@@ -109,3 +112,23 @@ def test_processes_share_the_verification_and_all_are_told(tmp_path):
     with pytest.raises(UserError, match="from the other"):
         verify_sets([one], Two(0, 2))  # has the shards 0 and 2, which are whole
     assert load_manifest(tmp_path / "set", verify_shards=False) == one.manifest
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reason="the extra `gcs` is not installed")
+def test_a_set_in_an_object_store_is_copied_and_read(tmp_path, monkeypatch):
+    disk = stored(tmp_path / "set", ROWS)
+    with object_store() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        one = stored("gs://bucket/set", ROWS)
+        assert one.manifest.content_hash == disk.manifest.content_hash
+        name = "set/index-00001-of-00003"
+        index = store.objects.pop(name)[1]
+        verify_sets([one], Processes())
+        with open_examples(Learned([one]), log=lambda text: None) as examples:
+            assert [pairs[0].row for pairs in examples.read(np.arange(150)[::-1])] == list(range(150))[::-1]
+        assert store.objects[name][1] == index
+        shard = f"set/{shard_name(1, 3)}"
+        store.objects[shard] = (99, store.objects[f"set/{shard_name(0, 3)}"][1])
+        with pytest.raises(UserError, match="part-00001.*was changed or damaged"):
+            verify_sets([one], Processes())
