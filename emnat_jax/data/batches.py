@@ -12,7 +12,7 @@ from emnat_jax.types import EOS, PAD, Batch
 
 _FILLER = -1
 _EOS = np.array([EOS], np.int32)  # all of a filler, so that its loss is never NaN
-_WINDOW = 1 << 20  # rows that are looked at together
+_WINDOW = 65_536  # rows that are looked at together
 LocalRows = Callable[[np.ndarray], np.ndarray]  # row numbers of a global batch -> those that this host holds
 _OVERFLOW_MULTIPLE = 8
 
