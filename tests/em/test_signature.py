@@ -68,6 +68,7 @@ BY_NAME = {
     "ema_decay": 0.5,
     "ff_dropout": 0.1,
     "init": "normal",
+    "later_optimizer": "new",
     "method": "muon",
     "norm": "post",
     "objective": "ngram",

@@ -17,6 +17,7 @@ from emnat_jax.types import BOS, EOS, NUM_SPECIAL, PAD, Batch, is_impossible
 VOCAB, MAX_LENGTH, BUCKETS, ROWS = 40, 16, (6, 12), 60
 EMPTY = np.zeros(0, np.int32)
 TOLERANCE = 1e-3  # of a log-probability
+ROUNDING = 2e-5  # of that of a word, between one processor's sums and another's
 SHAPES = [  # every norm, every kind of positions, every activation, layers one by one and scanned
     {"norm": "pre", "positions": "learned"},
     {"norm": "post", "positions": "sinusoidal", "activation": "gelu"},
@@ -106,8 +107,13 @@ def listed(pair: Pair, sources: Sequence[np.ndarray], count: int) -> list[list[B
 Prefix = tuple[tuple[int, ...], float]  # words, log-probability
 
 
-def searched(pair: Pair, sources: Sequence[np.ndarray], beam: int) -> list[list[Best]]:
-    """A beam search that ends the prefixes whose EOS is among the best continuations, word by word."""
+def searched(
+    pair: Pair, sources: Sequence[np.ndarray], beam: int, *, shake: np.random.Generator | None = None
+) -> list[list[Best]]:
+    """A beam search that ends the prefixes whose EOS is among the best continuations, word by word.
+
+    `shake` stands for arithmetic that rounds in another way: it moves each score by about ROUNDING.
+    """
     module, spec = NextToken(pair.spec.transformer), pair.spec
 
     @jax.jit
@@ -118,7 +124,8 @@ def searched(pair: Pair, sources: Sequence[np.ndarray], beam: int) -> list[list[
     def gains_of(source: np.ndarray, alive: Sequence[Prefix], position: int) -> np.ndarray:
         slots = [np.array(words, np.int32) for words, _ in alive] + [EMPTY] * (beam - len(alive))
         found = logits(padded([source] * beam, BUCKETS[-1]), padded(slots, MAX_LENGTH))[:, position]
-        return np.asarray(jax.nn.log_softmax(found))[:, :VOCAB]
+        gains = np.asarray(jax.nn.log_softmax(found))[:, :VOCAB]
+        return gains if shake is None else gains + ROUNDING * shake.standard_normal(gains.shape)
 
     def ranked(ended: Sequence[Prefix]) -> list[Best]:
         alpha = spec.options.length_penalty
