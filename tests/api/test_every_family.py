@@ -5,11 +5,12 @@ import pytest
 
 from emnat_jax.errors import UserError
 from emnat_jax.families import FAMILIES
+from tests.quick import quick
 
 LINES = ["a b", "", "c a"]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", quick(FAMILIES, ("ar", "ctc")))
 def test_every_family_translates_and_scores(name, trained):
     model = trained(name)
     lists = model.n_best(LINES, 3)
@@ -21,7 +22,7 @@ def test_every_family_translates_and_scores(name, trained):
     assert repr(model).startswith(f"TrainedModel({name}, 1+") and name in repr(model)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", quick(FAMILIES, ("vanilla",)))
 def test_every_student_is_rescored(name, trained):
     model, teacher = trained(name), trained("ar")
     rescored = model.rescored_by(teacher, 3)

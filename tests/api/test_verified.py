@@ -14,6 +14,7 @@ from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.inference.verified import VerifiedModel
 from emnat_jax.types import EOS
 from tests import tiny
+from tests.quick import quick
 
 STUDENTS = [name for name, spec in FAMILIES.items() if spec.options.is_parallel]
 LINES = ["a b", "", "c a", "b", "a b c"]
@@ -26,7 +27,7 @@ def random_pairs(count: int):
     return sentence_pairs([np.append(one, EOS).astype(np.int32) for one in words])
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", quick(STUDENTS, ("ctc",)))
 def test_the_translations_are_the_teachers_whoever_drafts(name, trained):
     teacher = trained("ar")
     model = VerifiedModel(teacher, trained(name))
@@ -86,6 +87,7 @@ def test_mistakes_say_what_to_do(trained):
             VerifiedOptions(**mistake)
 
 
+@pytest.mark.slow
 def test_either_model_of_a_round_is_loaded_with_the_other(workdir):
     teacher = em.load(workdir, role="teacher", round=0, decoder="greedy")
     lines = ["s1 s2 s3", "s2", "", "s4 s5 s1 s1"]

@@ -61,7 +61,7 @@ DAMAGES = {
 }
 
 
-QUICK = ("data/train", "vocab", "config.json")
+QUICK = ("data/train", "vocab")
 
 
 @pytest.mark.parametrize(

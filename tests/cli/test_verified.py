@@ -97,6 +97,7 @@ def test_distillation_gives_the_records_of_greedy_search(workdir, tmp_path, caps
     assert "one translation" in error_of(capsys, "distill", *several, "--decoder=verified")
 
 
+@pytest.mark.slow
 def test_a_benchmark_says_what_drafts_are_worth(workdir, capsys):
     systems = "teacher:decoder=greedy,teacher:decoder=verified,student:decoder=verified:accept_margin=2.5"
     options = ("--sentences=4", "--batch=2", f"--systems={systems}")

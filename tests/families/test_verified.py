@@ -15,6 +15,7 @@ from emnat_jax.families import make_family, make_verify
 from emnat_jax.families.ar import NextToken
 from emnat_jax.types import BOS, EOS, PAD
 from tests import tiny
+from tests.quick import quick
 
 VOCAB, LONGEST, WIDTH = 24, 14, 10  # outputs end at WIDTH + 6, or at LONGEST
 STUDENTS = [name for name, spec in FAMILIES.items() if spec.options.is_parallel]
@@ -98,7 +99,7 @@ def verify_all(teacher, source, expected, *, seed=0, block=8, **changes):
     return found, repeated, names
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", quick(BLOCKS, (3,)))
 def test_any_draft_gives_the_output_of_greedy_search(block):
     ended = set()
     for seed, eos in itertools.product(range(2), (-4.0, 0.0, 4.0)):
@@ -114,7 +115,7 @@ def test_any_draft_gives_the_output_of_greedy_search(block):
     assert len(ended) > 3  # rows end at different times
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", quick(STUDENTS, ("vanilla",)))
 def test_a_student_of_any_family_drafts(name):
     for seed in range(3):
         source, teacher = sources(16, seed), params("ar", seed, eos=1.0)

@@ -1,0 +1,11 @@
+"""Which of many cases the normal suite runs; the slow one runs the rest."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+
+
+def quick(cases: Iterable[Any], kept: Collection[Any]) -> list[Any]:
+    """The cases for `parametrize`; those that are not `kept` are slow."""
+    return [case if case in kept else pytest.param(case, marks=pytest.mark.slow) for case in cases]
