@@ -26,7 +26,7 @@ def outcome(directory, *, report: bool = True) -> dict:
     }
     metrics = {
         str(path.relative_to(directory)): [
-            _untimed(json.loads(line)) for line in path.read_text().splitlines()
+            untimed(json.loads(line)) for line in path.read_text().splitlines()
         ]
         for path in sorted(directory.rglob("metrics.jsonl"))
     }
@@ -37,7 +37,7 @@ def outcome(directory, *, report: bool = True) -> dict:
     return {"manifests": manifests, "metrics": metrics, "report": pages, "outputs": outputs}
 
 
-def _untimed(line: dict) -> dict:
+def untimed(line: dict) -> dict:
     return {k: v for k, v in line.items() if "per_second" not in k}
 
 
