@@ -15,6 +15,7 @@ from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError, require
 
 EVENT = "configuration"
+_THEN = {"em": {"later_optimizer": "new"}}  # group -> option -> value
 
 
 def as_saved(config: Config) -> dict[str, Any]:
@@ -26,12 +27,12 @@ def read_config(directory: epath.PathLike) -> Config | None:
     """The configuration of a workdir; None where none was kept.
 
     Where config.json is lost, it is the copy in the journal. Options that came after the workdir was begun
-    have their default. UserError for a damaged file.
+    have their default, or what the program did then (`_THEN`). UserError for a damaged file.
     """
     directory = epath.Path(directory)
     path, copy = directory / paths.CONFIG, copy_of(directory)
     if not path.exists():
-        return None if copy is None else from_dict(copy)
+        return None if copy is None else from_dict(_as_then(copy))
     remedy = "restore it, or use a new workdir"
     if copy is not None:
         remedy = f"delete it: {JOURNAL_NAME} holds the same, and the next command reads it there"
@@ -40,10 +41,19 @@ def read_config(directory: epath.PathLike) -> Config | None:
         require(isinstance(values, dict), "it is not an object")
         known = _recorded(directory)
         require(known is None or digest(values) in known, f"{JOURNAL_NAME} knows no such configuration")
-        return from_dict(values)
+        return from_dict(_as_then(values))
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); {remedy}.") from error
+
+
+def _as_then(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with what the program did before it had these options."""
+    for group, options in _THEN.items():
+        found = values.get(group)
+        if isinstance(found, dict):
+            values = values | {group: options | found}
+    return values
 
 
 def write_config(directory: epath.PathLike, config: Config) -> None:

@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from emnat_jax.artifacts.saved_config import copy_of, note_config, read_config, require_found, write_config
+from emnat_jax.artifacts.journal import write_journal
+from emnat_jax.artifacts.saved_config import (
+    EVENT,
+    as_saved,
+    copy_of,
+    note_config,
+    read_config,
+    require_found,
+    write_config,
+)
+from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import Config
 from emnat_jax.errors import UserError
 from tests.em.runs import small_config
@@ -53,6 +63,17 @@ def test_the_last_configuration_of_the_journal_counts_and_is_there_once(tmp_path
     assert read_config(tmp_path) == small_config()
     write_config(tmp_path, Config())
     assert read_config(tmp_path) == Config()  # the file goes before its copy
+
+
+@pytest.mark.parametrize("place", ["config.json", "journal.jsonl"])
+def test_a_workdir_from_before_an_option_goes_on_as_it_began(tmp_path, place):
+    values = as_saved(small_config())
+    assert values["em"].pop("later_optimizer") == "continued"
+    if place == "config.json":
+        (tmp_path / place).write_text(json.dumps(values))
+    else:
+        write_journal(tmp_path, event=EVENT, changed=[], config=values, sha256=digest(values))
+    assert read_config(tmp_path) == small_config(later_optimizer="new")
 
 
 @pytest.mark.parametrize("made", ["vocab", "rounds/0"])
