@@ -16,4 +16,4 @@ mypy
 python -W error::UserWarning -m pdoc --docformat markdown --output-directory build/api \
   emnat_jax emnat_jax.types emnat_jax.families.base emnat_jax.families.parallel
 python -m pytest
-python -m pytest -n 0 -m slow tests/api # the public names, from an installed wheel
+python -m pytest -n 0 -m slow tests/api/test_public.py # the public names, from an installed wheel

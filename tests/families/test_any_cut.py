@@ -31,6 +31,7 @@ LEFT_OUT = (
     "cmlm",
     "glat",
     "vanilla",
+    GROUPS,
     *DEEP,
     *NGRAM,
 )  # `ctc` and the groups have the parts of their losses

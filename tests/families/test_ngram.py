@@ -15,6 +15,7 @@ from emnat_jax.families import in_loss_family, make_family, parallel_parts, trai
 from emnat_jax.losses import bigram_f1, ctc_bigrams
 from emnat_jax.types import BOS, EOS, PAD, UNK
 from tests import bigrams, tiny
+from tests.quick import quick
 
 OFF = {"dropout": 0.0}
 KEY = jax.random.key(0)  # tells that this is training; nothing is drawn
@@ -162,7 +163,7 @@ def trained(family, params, batch, steps):
     return params, losses
 
 
-@pytest.mark.parametrize(("name", "steps"), [("ctc", 10), pytest.param("dag", 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "steps"), quick([("ctc", 10), ("dag", 2)], []))
 def test_fine_tuning_moves_the_bigrams_of_outputs_to_those_of_the_target(name, steps):
     """After a little of the likelihood, without which `ctc` ends here where half of the bigrams match."""
     model, batch = MODELS[name](), batch_of([[5, 6, EOS]])
