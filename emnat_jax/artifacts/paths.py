@@ -96,7 +96,12 @@ def outputs(index: int) -> str:
 
 def translations(index: int, split: str, system: str) -> str:
     """What one system of a round made of a split, a line a sentence."""
-    return f"{outputs(index)}/{split}.{system}.txt"
+    return f"{outputs(index)}/{output_name(split, system)}"
+
+
+def output_name(split: str, system: str) -> str:
+    """The file of what a system made of a split, in the folder of the outputs."""
+    return f"{split}.{system}.txt"
 
 
 def cell(group: str, name: str, seed: int) -> str:

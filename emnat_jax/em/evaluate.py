@@ -225,20 +225,12 @@ def _write(context: Context, options: EvaluationOptions, index: int, texts: Text
         key: [best_text(candidates, context.vocabulary) for candidates in decoded]
         for key, decoded in found.decoded.items()
     }
-    written = {}
-    for (name, split), lines in outputs.items():
-        path = context.directory / paths.translations(index, split, name)
-        write_lines(path, lines)
-        written[path.name] = file_sha256(path)
-    scores: dict[str, dict[str, Scores]] = {}
-    for (name, split), lines in outputs.items():
-        shown = scores.setdefault(name, {})
-        shown[split] = score_lines(lines, texts.references[split], texts.rows.get(split), options)
+    systems, written = keep_outputs(context.directory / paths.outputs(index), options, texts, outputs)
     train, valid = found.ncm["train"], found.ncm["valid"]
     assert train is not None and valid is not None  # this process has the sentences
     evaluation = RecordedEvaluation(
         round=index,
-        **{name: SystemScores(**by_split) for name, by_split in scores.items()},
+        **systems,
         ncm=MultimodalityBySplit(train, valid),
         samples=_samples(context, options, texts, outputs, found),
         cut=texts.cut,
@@ -246,6 +238,24 @@ def _write(context: Context, options: EvaluationOptions, index: int, texts: Text
         outputs=written,
     )
     write_evaluation(context.directory, evaluation)
+
+
+def keep_outputs(
+    folder: epath.Path,
+    options: EvaluationOptions,
+    texts: Texts,
+    outputs: Mapping[tuple[str, str], list[str]],
+) -> tuple[dict[str, SystemScores], dict[str, str]]:
+    """Writes the lines of each (system, split) into `folder`: (scores of systems, sha256 of files)."""
+    written: dict[str, str] = {}
+    scores: dict[str, dict[str, Scores]] = {}
+    for (name, split), lines in outputs.items():
+        path = folder / paths.output_name(split, name)
+        write_lines(path, lines)
+        written[path.name] = file_sha256(path)
+        shown = scores.setdefault(name, {})
+        shown[split] = score_lines(lines, texts.references[split], texts.rows.get(split), options)
+    return {name: SystemScores(**by_split) for name, by_split in scores.items()}, written
 
 
 def _samples(

@@ -7,15 +7,14 @@ from typing import NamedTuple
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import write_lines
-from emnat_jax.artifacts.manifest import file_sha256, load_manifest
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.em.context import Context
-from emnat_jax.em.evaluate import Decoded, EvaluationOptions, Texts, read_texts, score_lines
+from emnat_jax.em.evaluate import Decoded, EvaluationOptions, Texts, keep_outputs, read_texts
 from emnat_jax.em.results import outputs_in, read_finetuned, trained_scores, write_finetuned
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.inference.sentences import best_text
-from emnat_jax.report.record import Effect, FinetuneEvaluation, FinetuneReport, Scores, SystemScores
+from emnat_jax.report.record import Effect, FinetuneEvaluation, FinetuneReport
 
 
 class FinetunedModels(NamedTuple):
@@ -53,16 +52,11 @@ def _write(
     made_from: dict[str, str],
 ) -> None:
     """The outputs, and what they are worth."""
-    written: dict[str, str] = {}
-    scores: dict[str, dict[str, Scores]] = {}
-    for (name, split), candidates in decoded.items():
-        lines = [best_text(found, context.vocabulary) for found in candidates]
-        path = context.directory / paths.FINETUNE_OUTPUTS / f"{split}.{name}.txt"
-        write_lines(path, lines)
-        written[path.name] = file_sha256(path)
-        shown = scores.setdefault(name, {})
-        shown[split] = score_lines(lines, texts.references[split], texts.rows.get(split), options)
-    systems = {name: SystemScores(**by_split) for name, by_split in scores.items()}
+    outputs = {
+        key: [best_text(found, context.vocabulary) for found in candidates]
+        for key, candidates in decoded.items()
+    }
+    systems, written = keep_outputs(context.directory / paths.FINETUNE_OUTPUTS, options, texts, outputs)
     found = FinetuneEvaluation(round=index, **systems, made_from=made_from, outputs=written)
     write_finetuned(context.directory, found)
 

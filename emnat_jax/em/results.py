@@ -90,7 +90,7 @@ def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[s
 
 def outputs_in(folder: epath.Path, split: str, systems: Sequence[str]) -> dict[str, list[str]]:
     """The translations of these systems, as far as they are there."""
-    files = {name: folder / f"{split}.{name}.txt" for name in systems}
+    files = {name: folder / paths.output_name(split, name) for name in systems}
     return {name: path.read_text().split("\n")[:-1] for name, path in files.items() if path.exists()}
 
 
