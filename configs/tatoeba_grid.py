@@ -40,7 +40,10 @@ def get_grid():
     """The first cell of a group is what the others are compared with."""
     cells = controls() | e_steps() | other_loops()
     return {
-        family: {name: changes | {"student.family": family} for name, changes in cells.items()}
+        family: {
+            name: changes | {"student.family": family}
+            for name, changes in (cells | fine_tuning(family)).items()
+        }
         for family in FAMILIES
     }
 
@@ -78,6 +81,11 @@ def e_steps():
         # The student adds its own eight best to the teacher's.
         "own_candidates": WITH_QUALITY | {"em.candidates_from": ("teacher", "student")},
     }
+
+
+def fine_tuning(family):
+    """The recipe, and after it a short training for n-grams with its own control."""
+    return {} if family == "vanilla" else {"ngram": {"em.finetune.steps": 300}}
 
 
 def other_loops():

@@ -13,6 +13,9 @@ NAMES = {
     "student_multi": "student, several references",
     "control": "control (no E-step)",
     "rescored": "student, rescored",
+    "finetuned": "fine-tuned",
+    "finetuned_control": "control of fine-tuning",
+    "finetuned_gain": "gain of fine-tuning",
     "chrf": "student chrF++",
     "share_valid": "valid share",
     "ncm": "NCM of its targets",
@@ -21,8 +24,9 @@ NAMES = {
     "repeat_rate": "repeats",
     "type_token_ratio": "type/token",
 }
+_FINETUNED = ("finetuned", "finetuned_control", "finetuned_gain")
 GAINS = {"test": "gain", "valid": "gain, valid split", "test_multi": "gain, several references"}
-_IN_TEXT = ("teacher", "student", "control", "rescored", "student_multi", "share_valid", "ncm")
+_IN_TEXT = ("teacher", "student", "control", "rescored", "student_multi", "share_valid", "ncm", *_FINETUNED)
 _FINE = ("share_valid", "ncm", "total_correlation", "length_ratio", "repeat_rate", "type_token_ratio")
 
 

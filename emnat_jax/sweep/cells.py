@@ -42,9 +42,10 @@ class Cell:
         return paths.cell(self.group, self.name, self.seed)
 
     def is_finished(self, directory: epath.Path) -> bool:
-        """Whether its last round was evaluated, or a rule has ended the rounds before."""
-        here = directory / self.folder
-        if (here / paths.evaluation(self.config.em.rounds)).exists():
+        """Whether its last stage has evaluated, or a rule has ended the rounds before."""
+        here, em = directory / self.folder, self.config.em
+        last = paths.evaluation(em.rounds) if em.finetune.steps is None else paths.FINETUNE_EVALUATION
+        if (here / last).exists():
             return True
         report = here / paths.REPORT_JSON
         return report.exists() and json.loads(report.read_text())["stopped"] is not None

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -14,12 +14,20 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
-from emnat_jax.em.results import MULTI, finished_rounds, outputs_of, read_evaluation, references_of
+from emnat_jax.config import Config
+from emnat_jax.em.results import (
+    MULTI,
+    finished_rounds,
+    outputs_of,
+    read_evaluation,
+    read_finetuned,
+    references_of,
+)
 from emnat_jax.em.resume import is_of
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.convert import dumps, loads
-from emnat_jax.report.record import Evaluation
+from emnat_jax.report.record import Evaluation, FinetuneEvaluation
 from emnat_jax.report.summary import corpus_name
 from emnat_jax.report.sweep_page import sweep_page, sweep_table
 from emnat_jax.report.sweep_record import (
@@ -51,6 +59,12 @@ MEASUREMENTS = {  # name -> place in the evaluation of the last round
     "type_token_ratio": "student.reported.type_token_ratio",
     "ncm": "ncm.train.ncm",
     "total_correlation": "ncm.train.total_correlation",
+}
+FINETUNED = {  # name -> place in the evaluation of the training after the last round
+    "finetuned": "finetuned.reported.bleu",
+    "finetuned_control": "control.reported.bleu",
+    "finetuned_valid": "finetuned.valid.bleu",
+    "finetuned_control_valid": "control.valid.bleu",
 }
 PValues = dict[tuple[str, ...], float]  # by what was compared
 
@@ -133,7 +147,6 @@ def _run(cell: Cell, directory: epath.Path) -> Run | None:
         return None
     last = max(finished_rounds(here, cell.config.em.rounds))
     result = read_evaluation(here, last)
-    found = {name: value for name, place in MEASUREMENTS.items() if (value := _at(result, place)) is not None}
     tests = {result.split: result.student.reported, MULTI: result.student.test_multi}
     lines = {split: outputs_of(here, last, split).get("student") for split in tests}
     return Run(
@@ -143,7 +156,7 @@ def _run(cell: Cell, directory: epath.Path) -> Run | None:
         folder=cell.folder,
         round=last,
         steps=Steps(teacher=_steps(here, "teacher", last), student=_steps(here, "student", last)),
-        measurements=found,
+        measurements=_at_all(result, MEASUREMENTS) | _finetuned(here, cell.config),
         outputs={split: _hash(text) for split, text in lines.items() if text},
         references={split: _hash(sets) for split, sets in references_of(cell.config.data, here).items()},
         signatures={split: scores.bleu_signature for split, scores in tests.items() if scores is not None},
@@ -157,7 +170,22 @@ def _steps(directory: epath.Path, role: str, last: int) -> int:
     return sum(load_manifest(folder).options["step"] for folder in folders if is_finished(folder))
 
 
-def _at(result: Evaluation, place: str) -> float | None:
+def _finetuned(directory: epath.Path, config: Config) -> dict[str, float]:
+    """What the training after the last round has reached, and what it gains over its control."""
+    if config.em.finetune.steps is None:
+        return {}
+    found = _at_all(read_finetuned(directory), FINETUNED)
+    if "finetuned_control" in found:
+        found["finetuned_gain"] = found["finetuned"] - found["finetuned_control"]
+    return found
+
+
+def _at_all(result: Evaluation | FinetuneEvaluation, places: Mapping[str, str]) -> dict[str, float]:
+    """The fields at these places by name; without those that there are not."""
+    return {name: value for name, place in places.items() if (value := _at(result, place)) is not None}
+
+
+def _at(result: Evaluation | FinetuneEvaluation, place: str) -> float | None:
     """The field at a dotted place; None where a part of the place is None."""
     found: Any = result
     for name in place.split("."):

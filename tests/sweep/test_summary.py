@@ -12,13 +12,21 @@ from emnat_jax.artifacts.manifest import Manifest, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, EvaluationConfig
 from emnat_jax.config.convert import to_dict
+from emnat_jax.config.finetune import FinetuneConfig
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import Significance
 from emnat_jax.report import sweep_page
 from emnat_jax.report.convert import dumps
-from emnat_jax.report.record import Evaluation, Multimodality, MultimodalityBySplit, Scores, SystemScores
+from emnat_jax.report.record import (
+    Evaluation,
+    FinetuneEvaluation,
+    Multimodality,
+    MultimodalityBySplit,
+    Scores,
+    SystemScores,
+)
 from emnat_jax.report.sweep_record import CellSummary, GainOverSeeds, OverSeeds, Steps
 from emnat_jax.sweep import summary as sweep_report
 from emnat_jax.sweep.cells import Cell
@@ -39,11 +47,13 @@ def finished_cell(
     *,
     signature="nrefs:1",
     data=None,
+    finetune=FinetuneConfig(),
 ) -> Cell:
     """A workdir as a run leaves it, as far as a sweep's report reads it."""
     config = dataclasses.replace(small_config(rounds=0), seed=seed)
     data = dataclasses.replace(data or config.data, test_multi=None if multi is None else str(multi))
-    config = dataclasses.replace(config, data=data)
+    em = dataclasses.replace(config.em, finetune=finetune)
+    config = dataclasses.replace(config, data=data, em=em)
     cell = Cell("vanilla", name, seed, config)
     here = directory / cell.folder
     keep_config(Workspace(config, here, print))
@@ -229,3 +239,28 @@ def test_gains_can_be_over_another_cell(tmp_path):
     assert "over better" in (tmp_path / "report/index.html").read_text()
     with pytest.raises(UserError, match="--over=best names no cell; there are first, better"):
         write_sweep_report(cells, tmp_path, over="best")
+
+
+def test_a_cell_with_fine_tuning_is_finished_with_it_and_shows_its_gain(tmp_path):
+    tuning = FinetuneConfig(steps=5, objective="likelihood")
+    cell = finished_cell(tmp_path, "ngram", 1, 10.0, ["a dog"] * 4, finetune=tuning)
+    here = tmp_path / cell.folder
+    assert write_sweep_report([cell], tmp_path).missing == (cell.folder,)
+    finished_fine_tuning(here, before=10.0, after=11.5, control=11.0)
+    report = write_sweep_report([cell], tmp_path)
+    found = report.runs[0].measurements
+    assert (found["student"], found["finetuned"], found["finetuned_control"]) == (10.0, 11.5, 11.0)
+    assert found["finetuned_gain"] == 0.5 and not report.missing
+    assert "gain of fine-tuning" in sweep_page.sweep_table(report)
+
+
+def finished_fine_tuning(here, before: float, after: float, control: float) -> None:
+    """finetune/eval.json as a run leaves it."""
+    systems = {
+        name: SystemScores(valid=scores, test=scores)
+        for name, bleu in {"student": before, "finetuned": after, "control": control}.items()
+        for scores in [Scores(bleu, "nrefs:1", 40.0, "nw:2", 1.0, 0.0, 0.5, 4)]
+    }
+    (here / "finetune").mkdir()
+    evaluation = FinetuneEvaluation(round=0, **systems, made_from={}, outputs={})
+    (here / "finetune/eval.json").write_text(dumps(evaluation))
