@@ -9,9 +9,9 @@ systems take turns (A B C A B C ...), so that a busy machine slows all of them a
 A system is MODEL[:BACKEND[:PRECISION]][:OPTION=VALUE...]. MODEL is teacher or student, or the folder of a
 trained or exported model (StableHLO by its folder alone); BACKEND jax (the default), onnx or ctranslate2;
 PRECISION int8 or float32, of an exported model; an OPTION decoder, round, length_candidates, rescore, what
-decoder=verified takes (draft, draft_block, accept_top, accept_margin), or the shortlist of an export as ONNX
-in int8. An exported model of a role lies in WORKDIR/exports and is made first where it is missing. Without
---systems it is the model of --role or --model.
+decoder=verified takes (draft, draft_block, redraft=yes, accept_top, accept_margin), or the shortlist of an
+export as ONNX in int8. An exported model of a role lies in WORKDIR/exports and is made first where it is
+missing. Without --systems it is the model of --role or --model.
 
 --random takes no workdir: models of a size with random weights, whose outputs have --length tokens (of `ctc`
 and `dag`: as many as their weights give). MODEL is a family, an OPTION decoder, layers (e.g. 12+1), dtype or

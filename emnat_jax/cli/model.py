@@ -43,12 +43,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_drafting(parser: argparse.ArgumentParser) -> None:
-    """`--draft`, `--draft-block`, `--accept-top`, `--accept-margin` of --decoder=verified."""
+    """`--draft`, `--draft-block`, `--redraft`, `--accept-top`, `--accept-margin` of --decoder=verified."""
     group = parser.add_argument_group(f"--decoder={VERIFIED}")
     text = "folder of the student that drafts; default: the student of the teacher's round"
     group.add_argument("--draft", metavar="DIR", help=text)
     text = f"tokens of a draft that are checked in a pass; default: {VerifiedOptions.draft_block}"
     group.add_argument("--draft-block", type=int, metavar="N", help=text)
+    text = "the student drafts the rest anew after every pass, given what is written (cmlm; glat of vanilla)"
+    group.add_argument("--redraft", action="store_const", const=True, help=text)
     text = "accept a token among the N most probable ones: not lossless, the output is not the teacher's"
     group.add_argument("--accept-top", type=int, metavar="N", help=text)
     text = "accept a token up to so many nats below the most probable one: not lossless either"

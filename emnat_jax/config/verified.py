@@ -5,7 +5,7 @@ import dataclasses
 from emnat_jax.config.checks import each, positive
 
 VERIFIED = "verified"  # its name among decoders
-DRAFTING = ("draft", "draft_block", "accept_top", "accept_margin")  # options that it has alone
+DRAFTING = ("draft", "draft_block", "redraft", "accept_top", "accept_margin")  # options that it has alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +17,7 @@ class VerifiedOptions:
     """
 
     draft_block: int = 8  # tokens that are checked in a pass; more than an output may have means all of them
+    redraft: bool = False  # after every pass the student drafts the rest anew, given what is written
     accept_top: int | None = None  # accepted among this many most probable tokens
     accept_margin: float | None = None  # accepted up to this many nats below the most probable token
 

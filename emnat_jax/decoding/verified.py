@@ -29,6 +29,10 @@ are as those of a `LogProbsFn`. What the cache holds from `position[b]` on, of t
 is not seen.
 """
 
+DraftFn = Callable[[jax.Array, jax.Array], jax.Array]
+"""(tokens i32[B, T], position i32[B]) -> i32[B, L]: a draft of the whole output, of which the first
+`position[b]` tokens are given, L as of the first draft. What it has before `position[b]` is not looked at."""
+
 # Two scores of a choice that are closer than this, in nats, may be in another order where they are computed
 # one token at a time: float32 sums of other shapes are in another order. Measured differences stay below a
 # hundredth of it.
@@ -50,6 +54,7 @@ class Checking(struct.PyTreeNode):
 
     position: jax.Array  # i32[B]; tokens written so far
     last: jax.Array  # i32[B]; the token before `position`
+    drafts: jax.Array  # i32[B, L]
     place: jax.Array  # i32[B]; of the draft, which goes on from here
     tokens: jax.Array  # i32[B, T]
     gains: jax.Array  # f32[B, T]; log-probability of each token
@@ -69,19 +74,22 @@ def verified_search(
     options: VerifiedOptions = VerifiedOptions(),
     length_penalty: Alpha = 0.0,
     log_total: LogTotal = normalised,
+    redraft: DraftFn | None = None,
 ) -> Verified:
     """The output of `greedy_search`, which checks a draft of each row: any tokens, PAD where there are none.
 
-    Of outputs of at most `max_length` tokens, EOS included; `log_total` is as in `beam_search`. Any draft
-    gives the same output, and a good one gives it in fewer passes. With a rule of `options` that accepts
-    other tokens than the most probable the output is no longer that of greedy search; `log_prob` is that of
-    the output.
+    Of outputs of at most `max_length` tokens, EOS included; `log_total` is as in `beam_search`. With
+    `redraft` there is a new draft after every pass; without, the first goes on where it is recognised. Any
+    draft gives the same output, and a good one gives it in fewer passes. With a rule of `options` that
+    accepts other tokens than the most probable the output is no longer that of greedy search; `log_prob` is
+    that of the output.
     """
     batch = first_tokens.shape[0]
     zero, nothing = jnp.zeros(batch, jnp.int32), jnp.zeros((batch, max_length), jnp.int32)
     begun = Checking(
         position=zero,
         last=first_tokens.astype(jnp.int32),
+        drafts=drafts.astype(jnp.int32),
         place=zero,
         tokens=nothing + PAD,
         gains=nothing.astype(jnp.float32),
@@ -90,7 +98,7 @@ def verified_search(
         passes=zero,
         cache=cache,
     )
-    check = functools.partial(_check, block_fn, drafts.astype(jnp.int32), options, log_total)
+    check = functools.partial(_check, block_fn, redraft, options, log_total)
     found = jax.lax.while_loop(lambda state: ~jnp.all(state.ended), check, begun)
     # One after the other, as greedy search adds them.
     log_prob, _ = jax.lax.scan(lambda total, gain: (total + gain, None), jnp.zeros(batch), found.gains.T)
@@ -100,11 +108,15 @@ def verified_search(
 
 
 def _check(
-    block_fn: BlockFn, drafts: Array, options: VerifiedOptions, log_total: LogTotal, state: Checking
+    block_fn: BlockFn,
+    redraft: DraftFn | None,
+    options: VerifiedOptions,
+    log_total: LogTotal,
+    state: Checking,
 ) -> Checking:
     """The outputs one pass on."""
     limit = state.tokens.shape[1]
-    proposed = _from(drafts, state.place, min(options.draft_block, limit - 1), PAD)
+    proposed = _from(state.drafts, state.place, min(options.draft_block, limit - 1), PAD)
     inputs = jnp.concatenate([state.last[:, None], proposed], axis=1)
     scores, cache = block_fn(inputs, state.cache, state.position)
     order = jnp.arange(inputs.shape[1])[None]
@@ -122,10 +134,15 @@ def _check(
     gains = jnp.take_along_axis(scores, written[..., None], axis=-1)[..., 0] - log_total(scores)
     tokens = _insert(state.tokens, written, state.position, count)
     position = state.position + count
+    if redraft is None:
+        drafts, place = state.drafts, align(state.drafts, tokens, position, state.place + count)
+    else:
+        drafts, place = redraft(tokens, position).astype(jnp.int32), position
     return Checking(
         position=position,
         last=jnp.take_along_axis(written, jnp.maximum(count - 1, 0)[:, None], axis=1)[:, 0],
-        place=align(drafts, tokens, position, state.place + count),
+        drafts=drafts,
+        place=place,
         tokens=tokens,
         gains=_insert(state.gains, gains, state.position, count),
         ended=state.ended | jnp.any(counts & (written == EOS), axis=1),

@@ -28,6 +28,7 @@ def load(
     rescore: str | None = None,
     draft: epath.PathLike | None = None,
     draft_block: int | None = None,
+    redraft: bool | None = None,
     accept_top: int | None = None,
     accept_margin: float | None = None,
     precision: str | None = None,
@@ -38,8 +39,9 @@ def load(
     `round`: None is the last with a finished model of that role. `decoder`, `length_candidates` and `rescore`
     (None, "self", "teacher" or the folder of a teacher) are as in `emnat translate`. With decoder="verified"
     a student drafts and a teacher checks: whichever of them is asked for, the other is that of the same
-    round, or the student is the folder `draft`; `draft_block` tokens are checked in a pass, and `accept_top`
-    or `accept_margin` accept other tokens than greedy search would choose (docs/guides/verified.md).
+    round, or the student is the folder `draft`; `draft_block` tokens are checked in a pass, with `redraft`
+    the student drafts the rest anew after each, and `accept_top` or `accept_margin` accept other tokens than
+    greedy search would choose (docs/guides/verified.md).
 
     The result is a `TrainedModel`, with decoder="verified" a `VerifiedModel`. Of the folder of an exported
     model it is a `Translator` that needs no JAX, and those options, which were settled when it was exported,
@@ -54,6 +56,7 @@ def load(
         "rescore": rescore,
         "draft": draft,
         "draft_block": draft_block,
+        "redraft": redraft,
         "accept_top": accept_top,
         "accept_margin": accept_margin,
     }

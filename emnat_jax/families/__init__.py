@@ -18,7 +18,7 @@ what the families here are made with.
 
 from emnat_jax.config import FAMILIES, FamilyOptions, FamilySpec, ModelSpec, TransformerSpec
 from emnat_jax.errors import UserError
-from emnat_jax.families.base import Family, Verify
+from emnat_jax.families.base import Family, Redraft, Verify
 from emnat_jax.families.in_loss import in_loss_e_step
 from emnat_jax.families.objective import objective_loss
 from emnat_jax.families.parallel import Parallel, parallel_family
@@ -32,12 +32,14 @@ __all__ = [
     "FamilySpec",
     "ModelSpec",
     "Parallel",
+    "Redraft",
     "TransformerSpec",
     "Verify",
     "generable",
     "in_loss_family",
     "init_and_axes",
     "make_family",
+    "make_redraft",
     "make_verify",
     "parallel_family",
     "parallel_parts",
@@ -65,6 +67,18 @@ def make_verify(model: ModelSpec) -> Verify:
             "goes step by step."
         )
     return make(model.transformer, model.options)
+
+
+def make_redraft(model: ModelSpec) -> Redraft:
+    """Drafts of `model` given the beginning of an output; UserError for a family that can not see one."""
+    make = FAMILIES[model.family].redraft
+    found = None if make is None else make(model.transformer, model.options)
+    if found is None:
+        raise UserError(
+            f"redraft: a model of the family {model.family} drafts without seeing what is written; name a "
+            "student of cmlm or of glat with the base vanilla, or leave redraft out."
+        )
+    return found
 
 
 def training_family(model: ModelSpec, objective: str, targets: int = 1) -> Family:

@@ -14,7 +14,7 @@ from emnat_jax.config.verified import VerifiedOptions
 from emnat_jax.decoding.beam import beam_search, greedy_search
 from emnat_jax.decoding.rerank import first_candidates
 from emnat_jax.decoding.sample import sample_search, source_keys
-from emnat_jax.decoding.verified import Verified, verified_search
+from emnat_jax.decoding.verified import DraftFn, Verified, verified_search
 from emnat_jax.families.base import Family, Verify
 from emnat_jax.families.parameters import init_and_axes
 from emnat_jax.families.vocabulary import generable, output_loss
@@ -134,6 +134,7 @@ def _verify(
     source: Array,
     drafts: Array,
     how: VerifiedOptions,
+    redraft: DraftFn | None = None,
 ) -> Verified:
     spec, params = unscanned(spec, params)
     module, width = NextToken(spec), spec.output_length(source.shape[1])
@@ -144,7 +145,7 @@ def _verify(
     )
     sizes: dict[str, Any] = {"max_length": width, "log_total": functools.partial(jax.nn.logsumexp, axis=-1)}
     sizes["length_penalty"] = options.length_penalty
-    found = verified_search(block, start, first[:, 0], drafts, options=how, **sizes)
+    found = verified_search(block, start, first[:, 0], drafts, options=how, redraft=redraft, **sizes)
     if not how.is_lossless:
         return found
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 
 from emnat_jax.config.verified import VerifiedOptions
-from emnat_jax.decoding.verified import Verified
+from emnat_jax.decoding.verified import DraftFn, Verified
 from emnat_jax.types import Batch, Hypotheses, Key, Metrics, Params, Progress
 
 
@@ -37,9 +37,13 @@ class Family(NamedTuple):
     decode: Callable[[Params, jax.Array, Key, int], Hypotheses]
 
 
-Verify = Callable[[Params, jax.Array, jax.Array, VerifiedOptions], Verified]
-"""(params, source i32[B, S], drafts i32[B, L], options) -> the output of greedy search, which checks drafts.
+Verify = Callable[[Params, jax.Array, jax.Array, VerifiedOptions, DraftFn | None], Verified]
+"""(params, source i32[B, S], drafts i32[B, L], options, redraft) -> the output of greedy search.
 
-`drafts` are any tokens, PAD where there are none: they decide how many passes it takes, and no token of the
-output, unless the options accept tokens that greedy search would not choose. Options are static.
+It checks `drafts`, any tokens, PAD where there are none: they decide how many passes it takes, and no token
+of the output, unless the options accept tokens that greedy search would not choose. With `redraft` there
+are new ones after every pass. Options are static.
 """
+
+Redraft = Callable[[Params, jax.Array], DraftFn]
+"""(params, source i32[B, S]) -> drafts of the rest of each output, given its beginning, in one pass."""

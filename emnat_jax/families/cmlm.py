@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from emnat_jax.config import CMLMOptions, TransformerSpec
 from emnat_jax.decoding.mask_predict import mask_predict
 from emnat_jax.families import vanilla
-from emnat_jax.families.base import Family
+from emnat_jax.families.base import Family, Redraft
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import random_subset, uniform_count
 from emnat_jax.types import (
@@ -35,6 +35,11 @@ def make(spec: TransformerSpec, options: CMLMOptions) -> Family:
 def parts(spec: TransformerSpec, options: CMLMOptions) -> Parallel:
     """The parts of `vanilla`; training also reveals some target tokens."""
     return vanilla.parts(spec, options)._replace(make_loss=lambda parts: functools.partial(_loss, parts))
+
+
+def make_redraft(spec: TransformerSpec, options: CMLMOptions) -> Redraft:
+    """Drafts by the pass that mask-predict repeats; all behind the beginning is masked."""
+    return functools.partial(vanilla.redraft, spec, options)
 
 
 def _loss(

@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from emnat_jax.config import FAMILIES, GLATOptions, TransformerSpec
+from emnat_jax.config import FAMILIES, GLATOptions, LengthOptions, TransformerSpec
 from emnat_jax.decoding.top import top_1
-from emnat_jax.families.base import Family
+from emnat_jax.families import vanilla
+from emnat_jax.families.base import Family, Redraft
 from emnat_jax.families.parallel import Parallel, plain_loss
 from emnat_jax.losses.glance import glanced, glancing_ratio
 from emnat_jax.types import HIDDEN, Array, Batch, Key, Mean, Metrics, Params, Progress
@@ -26,6 +27,12 @@ def parts(spec: TransformerSpec, options: GLATOptions) -> Parallel:
     assert parallel is not None  # GLATOptions takes no other base
     base = parallel(spec, options.of_base)
     return base._replace(make_loss=lambda parts: functools.partial(_loss, options, parts))
+
+
+def make_redraft(spec: TransformerSpec, options: GLATOptions) -> Redraft | None:
+    """Drafts given the beginning, shown as in training; None of a base with positions of its own."""
+    base = options.of_base
+    return functools.partial(vanilla.redraft, spec, base) if isinstance(base, LengthOptions) else None
 
 
 def _loss(

@@ -18,6 +18,8 @@ from emnat_jax.config import LengthOptions, TransformerSpec, VanillaOptions
 from emnat_jax.decoding.length_parallel import candidate_lengths
 from emnat_jax.decoding.odd import argmax_decode, odd_decode
 from emnat_jax.decoding.rerank import first_candidates, rerank
+from emnat_jax.decoding.top import top_1
+from emnat_jax.decoding.verified import DraftFn
 from emnat_jax.families.base import Family
 from emnat_jax.families.length_network import LengthThenTokens
 from emnat_jax.families.parallel import Parallel, parallel_family
@@ -171,7 +173,12 @@ class Trials(NamedTuple):
     lengths: jax.Array  # i32[B, K]; EOS counted
     log_prob: jax.Array  # f32[B, K]; of the length, NEG_INF of one that is too long
     width: int  # columns of the outputs
-    predict: Callable[[jax.Array | None], jax.Array]  # revealed i32[N, T] -> log_probs f32[N, T, V]
+    # (lengths i32[N], revealed i32[N, T]) -> log_probs f32[N, T, V]
+    predict_given: Callable[[jax.Array, jax.Array | None], jax.Array]
+
+    def predict(self, revealed: Array | None) -> Float[Array, "N T V"]:
+        """Log-probabilities given these lengths and the tokens that are shown, i32[N, T]."""
+        return self.predict_given(self.lengths.reshape(-1), revealed)
 
 
 def length_trials(
@@ -189,16 +196,36 @@ def length_trials(
     length_lp = masked_log_softmax(length_logits, _allowed_lengths(spec))
     lengths, valid = candidate_lengths(jnp.argmax(length_lp, axis=-1), count, width)
     log_prob = jnp.where(valid, jnp.take_along_axis(length_lp, lengths, axis=-1), NEG_INF)
-    repeated, flat = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded), lengths.reshape(-1)
-    last = jnp.arange(width)[None] == flat[:, None] - 1
+    repeated = jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), encoded)
     copied = jnp.repeat(source, count, axis=0) if copies_source else None
     apply = functools.partial(module.apply, {"params": params}, copied=copied, method="states")
 
-    def predict(revealed):
-        states, output = cast(Any, apply(repeated, flat, width, revealed))
+    def predict(lengths, revealed):
+        states, output = cast(Any, apply(repeated, lengths, width, revealed))
+        last = jnp.arange(width)[None] == lengths[:, None] - 1
         return only_eos(masked_log_softmax(output.logits(states), generable(spec, eos=False)), last)
 
     return Trials(lengths, log_prob, width, predict)
+
+
+def redraft(
+    spec: TransformerSpec, options: LengthOptions, params: Params, source: Int[Array, "B S"]
+) -> DraftFn:
+    """The best token of every position in one pass, given the tokens before `position`.
+
+    Of the most likely length, or one more token than are given where these are as many.
+    """
+    trials = length_trials(spec, params, source, 1, copies_source=options.copies_source)
+    place = jnp.arange(trials.width)[None]
+
+    def again(tokens: Int[Array, "B T"], position: Int[Array, " B"]) -> Int[Array, "B L"]:
+        lengths = jnp.clip(jnp.maximum(trials.lengths[:, 0], position + 1), 1, trials.width)
+        given = jnp.pad(tokens, ((0, 0), (0, trials.width)))[:, : trials.width]
+        is_given = place < position[:, None]
+        best = top_1(trials.predict_given(lengths, jnp.where(is_given, given, HIDDEN)))[1]
+        return jnp.where(place < lengths[:, None], jnp.where(is_given, given, best), PAD)
+
+    return again
 
 
 def best_of_lengths(

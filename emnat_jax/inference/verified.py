@@ -6,15 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from emnat_jax.config import DataConfig, ModelSpec
 from emnat_jax.config.verified import VERIFIED, VerifiedOptions
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
+from emnat_jax.decoding.verified import DraftFn
 from emnat_jax.errors import require
-from emnat_jax.families import make_verify
-from emnat_jax.families.base import Family, Verify
+from emnat_jax.families import make_redraft, make_verify
+from emnat_jax.families.base import Family, Redraft, Verify
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.decode import candidates_of, each_decoded
 from emnat_jax.inference.model import TrainedModel
@@ -40,6 +42,8 @@ class VerifiedModel(Translator):
     def __post_init__(self) -> None:
         teacher, student = self.teacher, self.student
         make_verify(teacher.config)  # UserError for a student
+        if self.options.redraft:
+            make_redraft(student.config)  # UserError for one that sees nothing of the target
         require(
             student.config.options.is_parallel,
             f"decoder=verified: {student!r} drafts token by token; name a student, which drafts in one pass.",
@@ -127,10 +131,10 @@ class VerifiedModel(Translator):
 
     @functools.cached_property
     def _step(self) -> VerifiedStep:
-        functions = self.teacher.functions
-        verify = make_verify(functions.model)
+        functions, student = self.teacher.functions, self.student.functions
+        drafting = make_redraft(student.model) if self.options.redraft else student.family
         return make_verified_step(
-            self.student.functions.family, verify, functions.machine.layout, self.options
+            drafting, make_verify(functions.model), functions.machine.layout, self.options
         )
 
     def _about(self) -> dict[str, Any]:
@@ -138,17 +142,26 @@ class VerifiedModel(Translator):
 
 
 def make_verified_step(
-    student: Family, verify: Verify, layout: Layout, options: VerifiedOptions
+    student: Family | Redraft, verify: Verify, layout: Layout, options: VerifiedOptions
 ) -> VerifiedStep:
     """Compiled ((student, teacher) params, batch) -> (hypotheses, passes i32[B] of the teacher).
 
-    The student drafts the whole sentence once, by its own decoder.
+    A family drafts the whole sentence once, by its own decoder; a `Redraft` in one pass after every pass.
     """
 
     def decode(params: tuple[Params, Params], batch: Batch) -> tuple[Hypotheses, jax.Array]:
-        drafts = student.decode(params[0], batch.source, jax.random.key(0), 1).tokens[:, 0]
-        found = verify(params[1], batch.source, drafts, options)
+        drafts, again = _drafts(student, params[0], batch.source)
+        found = verify(params[1], batch.source, drafts, options, again)
         return found.hypotheses, found.passes
 
     rows = batch_sharding(layout.mesh)
     return jax.jit(decode, in_shardings=(None, rows), out_shardings=rows)
+
+
+def _drafts(student: Family | Redraft, params: Params, source: jax.Array) -> tuple[jax.Array, DraftFn | None]:
+    """The first drafts, and how to make later ones."""
+    if isinstance(student, Family):
+        return student.decode(params, source, jax.random.key(0), 1).tokens[:, 0], None
+    again = student(params, source)
+    nothing = jnp.zeros(source.shape[0], jnp.int32)
+    return again(nothing[:, None], nothing), again

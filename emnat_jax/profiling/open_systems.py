@@ -22,6 +22,7 @@ from emnat_jax.profiling.systems import About, System, exported_system, trained_
 
 _NUMBERS = ("round", "length_candidates", "draft_block", "accept_top", SHORTLIST)
 _DECIMALS = ("accept_margin",)
+_SWITCHES = ("redraft",)
 
 
 class Opener(NamedTuple):
@@ -79,12 +80,15 @@ def _options(name: SystemName) -> dict[str, Any]:
 
 
 def _typed(name: SystemName, options: Mapping[str, str]) -> dict[str, Any]:
-    """Options of a name with numbers where they are numbers; UserError where such a one is none."""
+    """Options of a name, numbers and truth values as such; UserError where one should be and is not."""
     for option, value in options.items():
         digits = value.replace(".", "", 1) if option in _DECIMALS else value
         is_number = digits.isdigit() or option not in (*_NUMBERS, *_DECIMALS)
         require(is_number, f"{name}: {option}={value}: give a number.")
-    kinds = dict.fromkeys(_NUMBERS, int) | dict.fromkeys(_DECIMALS, float)
+        is_switch = value in ("yes", "no") or option not in _SWITCHES
+        require(is_switch, f"{name}: {option}={value}: give yes or no.")
+    kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(_NUMBERS, int) | dict.fromkeys(_DECIMALS, float)
+    kinds |= dict.fromkeys(_SWITCHES, lambda value: value == "yes")
     return {option: kinds.get(option, str)(value) for option, value in options.items()}
 
 

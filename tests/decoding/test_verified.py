@@ -97,6 +97,35 @@ def test_passes_are_as_many_as_the_draft_deserves():
     assert dict(zip(drafts, found.passes.tolist())) == drafts
 
 
+def test_new_drafts_after_every_pass_give_the_same_output_too():
+    scores = table(8, -9.0)
+    expected, drafts = greedy(scores), np.pad(DRAFTS[:: len(DRAFTS) // 50], ((0, 0), (0, LONGEST - 4)))
+    length = int(np.sum(np.asarray(expected.tokens) != PAD))
+
+    def arbitrary(tokens, position):
+        return (tokens * 5 + position[:, None] * 3 + jnp.arange(LONGEST)[None]) % VOCAB
+
+    found = redrafted(scores, drafts, arbitrary, VerifiedOptions(draft_block=2))
+    np.testing.assert_array_equal(
+        found.hypotheses.tokens, np.broadcast_to(expected.tokens, (len(drafts), 1, LONGEST))
+    )
+
+    def exact(tokens, position):
+        return jnp.broadcast_to(expected.tokens[:, 0], tokens.shape)
+
+    found = redrafted(scores, jnp.zeros((1, LONGEST), jnp.int32), exact, VerifiedOptions(draft_block=2))
+    np.testing.assert_array_equal(found.hypotheses.tokens, expected.tokens)
+    assert int(found.passes[0]) == 1 + -(-(length - 1) // 3)  # one token, then as many as are checked and one
+
+
+def redrafted(scores, drafts, redraft, options):
+    first, cache = jnp.full(len(drafts), BOS), jnp.zeros((len(drafts), LONGEST), jnp.int32)
+    block = functools.partial(block_fn, jnp.asarray(scores))
+    return verified_search(
+        block, cache, first, jnp.asarray(drafts), max_length=LONGEST, options=options, redraft=redraft
+    )
+
+
 RULES = [
     VerifiedOptions(accept_top=2),
     VerifiedOptions(accept_margin=1.5),

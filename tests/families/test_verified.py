@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emnat_jax.config import FAMILIES, ModelConfig, ModelSpec
+from emnat_jax.config import FAMILIES, GLATOptions, ModelConfig, ModelSpec
 from emnat_jax.config.verified import VerifiedOptions
 from emnat_jax.errors import UserError
-from emnat_jax.families import make_family, make_verify
+from emnat_jax.families import make_family, make_redraft, make_verify, parallel_parts
 from emnat_jax.families.ar import NextToken
-from emnat_jax.types import BOS, EOS, PAD
+from emnat_jax.types import BOS, EOS, HIDDEN, PAD, Batch
 from tests import tiny
 from tests.quick import quick
 
@@ -204,3 +204,51 @@ def test_rows_stand_where_they_are_and_go_back_over_what_was_not_accepted():
 def test_a_student_checks_no_drafts(name):
     with pytest.raises(UserError, match=f"{name} checks no drafts"):
         make_verify(model(name))
+
+
+@pytest.mark.parametrize("name", ["cmlm", "glat"])
+def test_a_new_draft_is_the_pass_that_is_shown_the_beginning(name):
+    """Against the parts that training uses, given a target of as many tokens."""
+    student, spec = params(name, 3), model(name)
+    source = jnp.asarray(sources(6, 3))
+    parts, again = parallel_parts(spec), make_redraft(spec)(student, source)
+    batch = Batch(source, jnp.zeros((6, LONGEST), jnp.int32), jnp.ones(6), jnp.arange(6))
+    encoded, length_scores = parts.encode(student, batch, None)
+    likely = np.argmax(np.where(np.arange(LONGEST + 1) > 0, length_scores, -np.inf), axis=1)
+    lengths = np.clip(likely, 2, LONGEST)  # decoding has no empty output
+    for position in (0, 2, LONGEST - 1):
+        written = np.random.default_rng(position).integers(4, VOCAB, (6, LONGEST))
+        drafts = np.asarray(again(jnp.asarray(written), jnp.full(6, position)))
+        of = np.maximum(lengths, position + 1)
+        place = np.arange(LONGEST)[None]
+        target = np.where(place < of[:, None] - 1, 5, np.where(place == of[:, None] - 1, EOS, PAD))
+        shown = np.where(place < position, written, HIDDEN)
+        given = batch.replace(target=jnp.asarray(target))
+        scores = parts.logits(
+            parts.predict(student, (encoded, length_scores), given, jnp.asarray(shown), None)
+        )
+        expected = np.where(place < position, written, np.argmax(scores, axis=-1))
+        expected = np.where(place < of[:, None] - 1, expected, np.where(place == of[:, None] - 1, EOS, PAD))
+        np.testing.assert_array_equal(
+            drafts, np.where(place < position, written, expected)[:, : drafts.shape[1]]
+        )
+
+
+@pytest.mark.parametrize("name", ["cmlm", "glat"])
+def test_a_student_that_drafts_anew_gives_the_output_of_greedy_search(name):
+    source, teacher, student = jnp.asarray(sources(16, 5)), params("ar", 5), params(name, 5)
+    expected = jax.device_get(decode("ar")(teacher, source, jax.random.key(0), 1))
+    again = make_redraft(model(name))(student, source)
+    options = VerifiedOptions(draft_block=3, redraft=True)
+    found = jax.jit(
+        lambda: make_verify(model("ar"))(teacher, source, jnp.zeros((16, LONGEST), jnp.int32), options, again)
+    )()
+    require_equal(jax.device_get(found), expected)
+
+
+@pytest.mark.parametrize("name", ["vanilla", "ctc", "dag"])
+def test_a_family_that_sees_nothing_of_the_target_drafts_once(name):
+    with pytest.raises(UserError, match="leave redraft out"):
+        make_redraft(model(name))
+    with pytest.raises(UserError, match="redraft"):
+        make_redraft(ModelConfig(family="glat", options=GLATOptions(base="ctc")).resolve(VOCAB, LONGEST))
