@@ -104,8 +104,9 @@ def read_shard(path: epath.PathLike, sha256: str | None = None) -> Iterator[Row]
 
 def read_sized(path: epath.PathLike, sha256: str | None = None) -> Iterator[tuple[Row, int]]:
     """As read_shard, with the bytes of each record; the first begins at byte 0, each other where one ends."""
+    where = str(path)  # once: an epath.Path takes as long for it as half a record
     for number, payload in enumerate(read_payloads(path, sha256)):
-        yield _to_row(payload, f"{path}: record {number}"), len(payload) + _FRAME
+        yield _to_row(payload, f"{where}: record {number}"), len(payload) + _FRAME
 
 
 def row_of(record: bytes, name: str) -> Row:
@@ -161,7 +162,7 @@ class _Hashed:
 
 def read_payloads(path: epath.PathLike, sha256: str | None = None) -> Iterator[bytes]:
     """What the records of any TFRecord file hold, checksums verified; errors as read_shard."""
-    path = epath.Path(path)
+    path, where = epath.Path(path), str(path)
     try:
         file = path.open("rb")
     except OSError as error:
@@ -172,7 +173,7 @@ def read_payloads(path: epath.PathLike, sha256: str | None = None) -> Iterator[b
             header = hashed.read(_HEADER.size)
             if not header:
                 break
-            yield _read_payload(hashed, header, f"{path}: record {number}")
+            yield _read_payload(hashed, header, f"{where}: record {number}")
     if sha256 not in (None, hashed.sha256()):
         raise UserError(f"{path} is another file than the one that its manifest names; {_REMEDY}.")
 
