@@ -6,6 +6,7 @@ number of processes, and a manifest is written last: a run that was killed anywh
 many processes or others, ends with the same bytes.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
@@ -22,7 +23,13 @@ from emnat_jax.data.record_sets import Work, make_eval_set, make_train_set, reco
 from emnat_jax.data.scan import Reading, Scan, scan
 from emnat_jax.data.stored_sets import StoredSet, verify_sets
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary, vocabulary_made_from
-from emnat_jax.data.vocab_sample import collect_sample, read_sample_parts, sample_part, write_sample_part
+from emnat_jax.data.vocab_sample import (
+    collect_sample,
+    forget_sample_parts,
+    read_sample_parts,
+    sample_part,
+    write_sample_part,
+)
 from emnat_jax.data.workdir_vocabulary import check_vocabulary, make_vocabulary, needs_training
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
@@ -134,18 +141,25 @@ def _vocabulary(work: Work) -> Vocabulary:
 
 def _sample(work: Work, train: Scan) -> list[str]:
     """The lines that the first process trains the vocabulary on; nothing on the others."""
-    readers, reading = work.readers, Reading(work.readers, work.config.data.rows_per_shard)
+    readers, corpus = work.readers, work.corpora.get("train")
+    reading = Reading(readers, work.config.data.rows_per_shard)
+
+    def part() -> Iterator[tuple[int, str]]:
+        assert corpus is not None
+        return sample_part(corpus, train, reading)
+
     if readers.processes.count == 1:
-        return collect_sample(sample_part(work.corpora["train"], train, reading), train)
-
-    def write() -> None:
-        part = sample_part(work.corpora["train"], train, reading)
-        write_sample_part(work.workdir, readers.index or 0, part)
-
-    readers.gather("prepare: lines for the vocabulary", write)
-    if not readers.processes.is_first:
-        return []
-    return collect_sample(read_sample_parts(work.workdir, readers.count), train)
+        lines = collect_sample(part(), train)
+    else:
+        readers.gather(
+            "prepare: lines for the vocabulary",
+            lambda: write_sample_part(work.workdir, readers.index or 0, part()),
+        )
+        is_first = readers.processes.is_first
+        lines = collect_sample(read_sample_parts(work.workdir, readers.count), train) if is_first else []
+    if readers.processes.is_first:
+        forget_sample_parts(work.workdir)
+    return lines
 
 
 def _checked_vocabulary(workdir: epath.Path, config: Config, processes: Processes) -> Vocabulary:

@@ -78,13 +78,17 @@ def write_sample_part(workdir: epath.Path, index: int, part: Iterable[tuple[int,
 
 
 def read_sample_parts(workdir: epath.Path, count: int) -> Iterator[tuple[int, str]]:
-    """The parts of `count` processes; their files are deleted in the end."""
+    """The parts of `count` processes."""
     for index in range(count):
         with _file(workdir, index).open("rb") as file:
             for line in file:
                 place, _, text = line.removesuffix(b"\n").partition(b"\t")
                 yield int(place), text.decode()
-    for path in (workdir / paths.DATA).glob(_FILES):  # also those of a run that was killed
+
+
+def forget_sample_parts(workdir: epath.Path) -> None:
+    """Deletes the files of parts, also those of a run over more processes that was killed."""
+    for path in (workdir / paths.DATA).glob(_FILES):
         path.unlink()
 
 
