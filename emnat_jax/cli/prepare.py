@@ -39,10 +39,14 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.data.prepare import prepare
 
     config, log = read_config(config_arguments, args.workdir), make_log(processes)
-    with processes.hold(args.workdir, exclusive(args.workdir)):
-        summary = prepare(config, args.workdir, log, processes)
-        if processes.is_first and not (Path(args.workdir) / paths.ROUNDS).exists():  # else that of the rounds
+
+    def keep_config() -> None:
+        if not (Path(args.workdir) / paths.ROUNDS).exists():  # else it is that of the rounds
             # The journal first: it then knows whatever lies there as config.json, also after a kill.
             note_config(args.workdir, config, [])
             write_config(args.workdir, config)
+
+    with processes.hold(args.workdir, exclusive(args.workdir)):
+        summary = prepare(config, args.workdir, log, processes, begun=keep_config)
+        processes.broadcast("configuration", keep_config)
     show(summary, args.json)

@@ -6,7 +6,7 @@ number of processes, and a manifest is written last: a run that was killed anywh
 many processes or others, ends with the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
@@ -42,7 +42,12 @@ def set_names(config: DataConfig) -> tuple[str, ...]:
 
 
 def prepare(
-    config: Config, workdir: epath.PathLike, log: Log, processes: Processes = Processes()
+    config: Config,
+    workdir: epath.PathLike,
+    log: Log,
+    processes: Processes = Processes(),
+    *,
+    begun: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Makes WORKDIR/vocab and WORKDIR/data/{train,valid,test,mono}; returns what is in them.
 
@@ -51,14 +56,18 @@ def prepare(
     out and counted. Valid and test rows are all kept, so that references stay whole; what the model is given
     of them may be cut. Without text for it the valid split is cut off the training text, and there is no test
     split. Finished sets are verified and skipped. Raises UserError, on all processes, for a corpus that
-    cannot be used, and for a workdir that was prepared with other options.
+    cannot be used, and for a workdir that was prepared with other options. The first process calls `begun`
+    once the text has been read and there is a vocabulary.
     """
     workdir, names = epath.Path(workdir), set_names(config.data)
     missing, is_lost = processes.broadcast("prepare: what is there", lambda: _lacks(workdir, names))
     if is_lost:
         log("prepare: the vocabulary is lost, and made again")
     if missing or is_lost:
-        _make_missing(config, workdir, missing, log, processes)
+        work = _scanned(config, workdir, log, processes)
+        vocabulary = _vocabulary(work)
+        processes.broadcast("prepare: begun", begun)
+        _make_missing(work, missing, vocabulary)
     else:
         log("prepare: finished before")
     vocabulary = _checked_vocabulary(workdir, config, processes)
@@ -73,17 +82,11 @@ def _lacks(workdir: epath.Path, names: tuple[str, ...]) -> tuple[list[str], bool
     return missing, not missing and vocabulary_made_from(workdir / paths.VOCABULARY) is None
 
 
-def _make_missing(
-    config: Config, workdir: epath.Path, missing: list[str], log: Log, processes: Processes
-) -> None:
-    work = _scanned(config, workdir, log, processes)
-    train = work.scans["train"]
-    require_rows(train, train.usable, 0)
-    vocabulary = _vocabulary(work)
+def _make_missing(work: Work, missing: list[str], vocabulary: Vocabulary) -> None:
     for name in missing:
         make = make_eval_set if name in ("valid", "test") else make_train_set
         make(work, name, vocabulary)
-        log(f"prepare: {name} is finished")
+        work.log(f"prepare: {name} is finished")
 
 
 def _scanned(config: Config, workdir: epath.Path, log: Log, processes: Processes) -> Work:
@@ -126,6 +129,7 @@ def _lines(found: Scan) -> str:
 
 def _vocabulary(work: Work) -> Vocabulary:
     """The vocabulary of a sample of the usable train lines, or the one that vocab.path names."""
+    require_rows(work.scans["train"], work.scans["train"].usable, 0)
     train, options, share = work.scans["train"], work.config.vocab, work.readers.processes.broadcast
     text: dict[str, Any] = {"corpus": train.sha256}
     if train.held_out is not None:
