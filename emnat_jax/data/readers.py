@@ -32,6 +32,7 @@ class Readers:
         if self.processes.count == 1:
             return [make()]
         answer: dict[str, Any] = {}
+        self.processes.enter(name)
         if self.index is not None:
             try:
                 answer = {"value": make()}
