@@ -13,11 +13,12 @@ from etils import epath
 
 from emnat_jax.config import DataConfig
 from emnat_jax.data.compressed import is_plain, open_bytes
-from emnat_jax.data.corpora import Ranges, find_files
+from emnat_jax.data.corpora import MONO, Ranges, find_files
 from emnat_jax.data.line_index import LineIndex, LineReader, count_blocks, index_of
 from emnat_jax.data.readers import Readers
 from emnat_jax.data.text import TextPair
 from emnat_jax.data.text_files import pairs_of_files, two_columns
+from emnat_jax.errors import require
 
 
 class Group(NamedTuple):
@@ -30,21 +31,29 @@ class Group(NamedTuple):
 def open_ranges(config: DataConfig, split: str, readers: Readers) -> Ranges | None:
     """A function that reads the pairs of ascending ranges of lines; None where this process has no files.
 
-    All processes call it together. Mistakes in the text are left to whoever reads all of it.
+    All processes call it together. Mistakes in the text are left to whoever reads all of it; UserError where
+    the files of one process have other sizes than those of the first.
     """
     groups = _groups(config, split) if readers.index is not None else []
-    counts = readers.gather(f"prepare: lines of {split}", lambda: _count(groups, readers))
+    paths = [path for group in groups for path in group.paths]
+    sizes = readers.gather(f"prepare: files of {split}", lambda: [path.stat().length for path in paths])
+    require(
+        all(found == sizes[0] for found in sizes),
+        f"the files of the {split} split have {sizes[0]} bytes in the first process, and not the same in "
+        "every other one; copy them again, or remove them where they are not needed.",
+    )
+    counts = readers.gather(f"prepare: lines of {split}", lambda: _count(paths, readers))
     if readers.index is None:
         return None
     indexes = [
         None if parts[0] is None else index_of(path, [count for part in parts for count in part])
-        for path, *parts in zip([path for group in groups for path in group.paths], *counts, strict=True)
+        for path, *parts in zip(paths, *counts, strict=True)
     ]
     return lambda ranges: _read(groups, indexes, ranges)
 
 
 def _groups(config: DataConfig, split: str) -> list[Group]:
-    if split == "mono":
+    if split == MONO:
         return [Group((path,), lambda lines, _: (lines[0], "")) for path in find_files(config, "mono_source")]
     if getattr(config, f"{split}_tsv") is not None:
         return [_columns(path) for path in find_files(config, f"{split}_tsv")]
@@ -55,11 +64,10 @@ def _columns(path: epath.Path) -> Group:
     return Group((path,), lambda lines, number: two_columns(lines[0], path, number))
 
 
-def _count(groups: Sequence[Group], readers: Readers) -> list[list[int] | None]:
+def _count(paths: Sequence[epath.Path], readers: Readers) -> list[list[int] | None]:
     """The line feeds in this process's blocks of each file; None of a packed one."""
-    files = [path for group in groups for path in group.paths]
     share = (readers.index or 0, readers.count)
-    return [count_blocks(path, *share) if is_plain(path) else None for path in files]
+    return [count_blocks(path, *share) if is_plain(path) else None for path in paths]
 
 
 class _Wanted:

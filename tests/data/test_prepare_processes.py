@@ -237,6 +237,16 @@ def test_processes_without_the_files_leave_the_work_to_the_others(tmp_path):
     assert {str(error) for error in errors} == {str(errors[0])} and "no such file" in str(errors[0])
 
 
+def test_files_that_differ_between_processes_are_refused(tmp_path):
+    config = plain_corpus(tmp_path / "corpus")
+    other = plain_corpus(tmp_path / "other", lines=19)
+    found = in_each(
+        3, lambda process: prepare(other if process.index == 2 else config, tmp_path / "w", silent, process)
+    )
+    assert {str(error) for error in found} == {str(found[0])}
+    assert "the files of the train split have [" in str(found[0])
+
+
 def test_a_second_run_over_several_changes_nothing(tmp_path):
     config = plain_corpus(tmp_path / "corpus")
     first = prepare(config, tmp_path / "work", silent)
