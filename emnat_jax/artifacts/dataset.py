@@ -15,7 +15,6 @@ from emnat_jax.artifacts.manifest import (
     SETS,
     Manifest,
     ShardEntry,
-    file_sha256,
     load_manifest,
     utc_now,
     write_manifest,
@@ -59,29 +58,23 @@ def describe_shard(path: epath.PathLike) -> ShardDescription:
     ValueError where rows do not ascend; UserError where it is missing or damaged.
     """
     path, content, rows, first, last = epath.Path(path), 0, 0, None, None
-    sha256 = _hash_of(path)
-    with index_writer(index_path(path), sha256) as index:
-        for row, size in read_sized(path, sha256):
+    digest = hashlib.sha256()
+    with index_writer(index_path(path)) as index:
+        for row, size in read_sized(path, digest=digest):
             if last is not None and row.row <= last:
                 raise ValueError(f"{path}: row {row.row} comes after row {last}")
             content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
             rows, first, last = rows + 1, row.row if first is None else first, row.row
             index.add(row, size)
+        index.finish(digest.hexdigest())
     return ShardDescription(
         name=path.name,
         rows=rows,
-        sha256=sha256,
+        sha256=digest.hexdigest(),
         first=first,
         last=last,
         content=f"{content % _HASHES:064x}",
     )
-
-
-def _hash_of(path: epath.Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run the command again.") from error
 
 
 def finish_dataset(

@@ -33,6 +33,7 @@ ENTRY = np.dtype(
 INDEXES = "index-*"  # their names in the folder of a set
 _BLOCK_ROWS = 65_536
 _VERSION = 1
+_UNKNOWN = "0" * 64  # in place of a hash, with as many bytes
 _COUNTS = struct.Struct("<II")
 _LENGTH = np.dtype("<u4")
 
@@ -51,13 +52,13 @@ def index_path(shard: epath.PathLike) -> epath.Path:
 
 
 class IndexWriter:
-    """Collects the rows of a shard and writes them block by block."""
+    """Collects the rows of a shard and writes them block by block; before `finish` it is of no shard."""
 
-    def __init__(self, file: BinaryIO, sha256: str):
+    def __init__(self, file: BinaryIO):
         self._file, self._offset = file, 0
         self._entries: list[tuple] = []
         self._lengths: list[int] = []
-        file.write(to_record(json.dumps(_about(sha256)).encode()))
+        file.write(_first_record(_UNKNOWN))
 
     def add(self, row: Row, size: int) -> None:
         """The next row, whose record has so many bytes."""
@@ -67,10 +68,15 @@ class IndexWriter:
         self._lengths += map(len, row.targets)
         self._offset += size
         if len(self._entries) == _BLOCK_ROWS:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Writes what has been collected."""
+    def finish(self, sha256: str) -> None:
+        """Writes the rest, and of which shard it all is: its hash is known when it has been read."""
+        self._flush()
+        self._file.seek(0)
+        self._file.write(_first_record(sha256))
+
+    def _flush(self) -> None:
         counts = _COUNTS.pack(len(self._entries), len(self._lengths))
         entries, lengths = np.array(self._entries, ENTRY), np.array(self._lengths, _LENGTH)
         self._file.write(to_record(counts + entries.tobytes() + lengths.tobytes()))
@@ -78,25 +84,24 @@ class IndexWriter:
 
 
 @contextlib.contextmanager
-def index_writer(path: epath.PathLike, sha256: str) -> Iterator[IndexWriter]:
-    """Writes the index `path` of a shard with this hash, whole or not at all."""
+def index_writer(path: epath.PathLike) -> Iterator[IndexWriter]:
+    """Writes the index `path` of a shard, whole or not at all; the block ends with `finish`."""
     with atomic_file(path) as file:
-        writer = IndexWriter(file, sha256)
-        yield writer
-        writer.flush()
+        yield IndexWriter(file)
 
 
 def write_index(shard: epath.PathLike, sha256: str, path: epath.PathLike) -> None:
     """Reads a whole shard and writes its index to `path`; UserError where it is damaged or another one."""
-    with index_writer(path, sha256) as writer:
+    with index_writer(path) as writer:
         for row, size in read_sized(shard, sha256):
             writer.add(row, size)
+        writer.finish(sha256)
 
 
 def read_index(path: epath.PathLike, shard: ShardEntry) -> Iterator[Block]:
     """The blocks of an index, verified; UserError where it is missing, damaged or not of this shard."""
     payloads = read_payloads(path)
-    if next(payloads, None) != json.dumps(_about(shard["sha256"])).encode():
+    if next(payloads, None) != _about(shard["sha256"]):
         raise UserError(f"{path} is not the index of {shard['name']}; delete it, it is made again.")
     rows = 0
     for payload in payloads:
@@ -119,8 +124,12 @@ def index_fits(path: epath.PathLike, shard: ShardEntry) -> bool:
     return True
 
 
-def _about(sha256: str) -> dict:
-    return {"index_version": _VERSION, "sha256": sha256}
+def _about(sha256: str) -> bytes:
+    return json.dumps({"index_version": _VERSION, "sha256": sha256}).encode()
+
+
+def _first_record(sha256: str) -> bytes:
+    return to_record(_about(sha256))
 
 
 def _block(payload: bytes) -> Block:

@@ -29,7 +29,7 @@ import io
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -44,6 +44,7 @@ _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _FRAME = _HEADER.size + _CHECKSUM.size  # bytes of a record beside its payload
 _TOKEN = np.dtype("<i4")
+Digest: TypeAlias = Any  # of hashlib, whose class has no public name
 _REMEDY = "restore the file, or delete its folder and run the command that made it"
 
 
@@ -102,10 +103,16 @@ def read_shard(path: epath.PathLike, sha256: str | None = None) -> Iterator[Row]
     return (row for row, _ in read_sized(path, sha256))
 
 
-def read_sized(path: epath.PathLike, sha256: str | None = None) -> Iterator[tuple[Row, int]]:
-    """As read_shard, with the bytes of each record; the first begins at byte 0, each other where one ends."""
-    for number, payload in enumerate(read_payloads(path, sha256)):
-        yield _to_row(payload, f"{path}: record {number}"), len(payload) + _FRAME
+def read_sized(
+    path: epath.PathLike, sha256: str | None = None, digest: Digest | None = None
+) -> Iterator[tuple[Row, int]]:
+    """As read_shard, with the bytes of each record; the first begins at byte 0, each other where one ends.
+
+    `digest` gets every byte of the file.
+    """
+    where = str(path)  # once: an epath.Path takes as long for it as half a record
+    for number, payload in enumerate(read_payloads(path, sha256, digest)):
+        yield _to_row(payload, f"{where}: record {number}"), len(payload) + _FRAME
 
 
 def row_of(record: bytes, name: str) -> Row:
@@ -144,36 +151,38 @@ def features_of(example: Any) -> dict[str, Any]:
 class _Hashed:
     """A file of so many bytes that is hashed as it is read."""
 
-    def __init__(self, file: Any, size: int):  # a file of a store is no BinaryIO
-        self._file, self._left, self._sha256 = file, size, hashlib.sha256()
+    def __init__(self, file: Any, size: int, digest: Digest):  # a file of a store is no BinaryIO
+        self._file, self._left, self._digest = file, size, digest
 
     def read(self, size: int) -> bytes:
         """The next bytes, or what is left: a length that somebody made up asks for no memory."""
         data = self._file.read(min(size, self._left))
         self._left -= len(data)
-        self._sha256.update(data)
+        self._digest.update(data)
         return data
 
-    def sha256(self) -> str:
-        """Of what was read."""
-        return self._sha256.hexdigest()
 
+def read_payloads(
+    path: epath.PathLike, sha256: str | None = None, digest: Digest | None = None
+) -> Iterator[bytes]:
+    """What the records of any TFRecord file hold, checksums verified; errors as read_shard.
 
-def read_payloads(path: epath.PathLike, sha256: str | None = None) -> Iterator[bytes]:
-    """What the records of any TFRecord file hold, checksums verified; errors as read_shard."""
-    path = epath.Path(path)
+    `digest`, a new SHA-256, gets every byte of the file.
+    """
+    path, where = epath.Path(path), str(path)
     try:
         file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from error
     with file:
-        hashed = _Hashed(file, path.stat().length)
+        digest = hashlib.sha256() if digest is None else digest
+        hashed = _Hashed(file, path.stat().length, digest)
         for number in itertools.count():
             header = hashed.read(_HEADER.size)
             if not header:
                 break
-            yield _read_payload(hashed, header, f"{path}: record {number}")
-    if sha256 not in (None, hashed.sha256()):
+            yield _read_payload(hashed, header, f"{where}: record {number}")
+    if sha256 not in (None, digest.hexdigest()):
         raise UserError(f"{path} is another file than the one that its manifest names; {_REMEDY}.")
 
 

@@ -12,6 +12,7 @@ from emnat_jax import __version__
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 from emnat_jax.runtime.cores import available_cores
+from emnat_jax.runtime.local_processes import start_here
 from emnat_jax.runtime.processes import Processes, start
 from emnat_jax.runtime.signals import EndOnSignal
 
@@ -33,7 +34,7 @@ COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_argumen
 }
 BROKEN_PIPE_STATUS = 128 + 13  # as a shell shows a filter that SIGPIPE has ended
 # The first process does the whole of these; in the others every one has a share.
-ALONE = ("prepare", "compile", "doctor")
+ALONE = ("compile", "doctor")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -99,7 +100,7 @@ def _run(name: str, argv: list[str]) -> int:
     rest, config_arguments = _split(argv)
     args = parser.parse_args(rest)
     try:
-        processes = _join(args)
+        processes = _join(args, [name, *argv])
     except UserError as error:
         print(f"emnat {name}: {error}", file=sys.stderr)
         return 2
@@ -118,11 +119,17 @@ def _run(name: str, argv: list[str]) -> int:
     return status
 
 
-def _join(args: argparse.Namespace) -> Processes:
+def _join(args: argparse.Namespace, command: list[str]) -> Processes:
     """The processes of the run; only the first of them has an output."""
-    processes = start(
-        coordinator=args.coordinator, count=args.processes, index=args.process, on_platform=args.on_all_hosts
-    )
+    if args.workers is None:
+        processes = start(
+            coordinator=args.coordinator,
+            count=args.processes,
+            index=args.process,
+            on_platform=args.on_all_hosts,
+        )
+    else:
+        processes = start_here(args.workers, command)
     if not processes.is_first:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
     return processes

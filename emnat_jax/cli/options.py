@@ -21,7 +21,8 @@ def add_json(parser: argparse.ArgumentParser, what: str = "the figures") -> None
 
 
 def _add_processes(parser: argparse.ArgumentParser) -> None:
-    """How the processes of one run find each other."""
+    """How the processes of one run find each other; `workers` is for commands that have such an option."""
+    parser.set_defaults(workers=None)
     group = parser.add_argument_group("many hosts: start the same command on each")
     group.add_argument(
         "--on-all-hosts", action="store_true", help="find the others through Cloud TPU, GKE or Slurm"

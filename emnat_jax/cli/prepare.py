@@ -11,6 +11,7 @@ Examples:
     --config.data.test_source=test.de --config.data.test_target=test.en
   emnat prepare --workdir=runs/more --config.data.kind=text --config.data.train_tsv=a.tsv,b.tsv.gz \\
     --config.data.mono_source=more.de --config.vocab.path=runs/mine
+  emnat prepare --workdir=runs/large --workers=8 --config=my_corpus.py
 """
 
 import argparse
@@ -24,6 +25,8 @@ from emnat_jax.runtime.processes import Processes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emnat prepare`."""
     add_workdir(parser)
+    text = "processes on this machine that share the work; the result is the same for any number"
+    parser.add_argument("--workers", type=int, metavar="N", help=text)
     add_json(parser, "the summary")
 
 
@@ -35,11 +38,15 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.artifacts.saved_config import note_config, write_config
     from emnat_jax.data.prepare import prepare
 
-    config = read_config(config_arguments, args.workdir)
-    with exclusive(args.workdir):
-        summary = prepare(config, args.workdir, make_log(processes))
+    config, log = read_config(config_arguments, args.workdir), make_log(processes)
+
+    def keep_config() -> None:
         if not (Path(args.workdir) / paths.ROUNDS).exists():  # else it is that of the rounds
             # The journal first: it then knows whatever lies there as config.json, also after a kill.
             note_config(args.workdir, config, [])
             write_config(args.workdir, config)
+
+    with processes.hold(args.workdir, exclusive(args.workdir)):
+        summary = prepare(config, args.workdir, log, processes, begun=keep_config)
+        processes.broadcast("configuration", keep_config)
     show(summary, args.json)

@@ -56,6 +56,9 @@ class TaskSpec(NamedTuple):
     # (DataConfig, split) -> names of the parts of a split, one after another, and the lines of each; quicker
     # than to read them. None: they are read.
     parts: Callable[..., Sequence[tuple[str, int]]] | None = None
+    # (DataConfig, split, data.readers.Readers) -> a function that reads ranges of lines, so that each of
+    # several processes reads a part (`data.corpora.Ranges`). None: each reads all, and keeps its own lines.
+    ranges: Callable[..., Any] | None = None
 
 
 TASKS: dict[str, TaskSpec] = {
@@ -64,6 +67,7 @@ TASKS: dict[str, TaskSpec] = {
         deferred("emnat_jax.data.text_files", "open_split"),
         from_files=True,
         parts=deferred("emnat_jax.data.text_files", "count_lines"),
+        ranges=deferred("emnat_jax.data.shared_text", "open_ranges"),
     ),
     "tfds": TaskSpec(
         deferred("emnat_jax.data.tfds", "open_split"), parts=deferred("emnat_jax.data.tfds", "count_lines")

@@ -95,6 +95,13 @@ def is_rereadable(source: Source) -> bool:
     return "://" in os.fspath(path) or os.path.isfile(os.fspath(path))
 
 
+def is_plain(source: Source) -> bool:
+    """Whether the bytes of a file are those of its text; one that cannot be read is left to its reader."""
+    with contextlib.suppress(OSError), _raw(source) as raw:
+        return _look(raw)[1] == "text"
+    return False
+
+
 def _damaged(where: str, kind: str, error: BaseException) -> UserError:
     return UserError(f"{where}: the {kind} file is cut off or damaged ({error}); copy it again.")
 

@@ -9,18 +9,22 @@ import functools
 import importlib.resources
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from etils import epath
 
 from emnat_jax.config import TASKS, DataConfig
 from emnat_jax.config.data import FILE_SPLITS, file_names
 from emnat_jax.data.compressed import is_rereadable
+from emnat_jax.data.readers import Readers
 from emnat_jax.data.text import TextPair, read_pairs, read_text_lines
 from emnat_jax.errors import UserError, require
 
 SPLITS = FILE_SPLITS
 MONO = "mono"  # beside the splits: sources without translations
+
+Ranges: TypeAlias = Callable[[Iterable[range]], Iterator[TextPair]]  # reads ascending ranges of lines
 
 _DEMO_LANGUAGES = ("de", "en")
 
@@ -33,9 +37,20 @@ class Corpus:
     read: Callable[[], Iterator[TextPair]]
     first_lines: int | None = None  # that are used; None: all
     parts: Callable[[], Sequence[tuple[str, int]]] | None = None  # their names, and the lines of each
+    ranges: Ranges | None = None  # None: every process reads all pairs, and keeps its own
 
     def __iter__(self) -> Iterator[TextPair]:
         return itertools.islice(self.read(), self.first_lines)
+
+    def chunks(self, size: int, readers: Readers) -> Iterator[tuple[int, list[TextPair]]]:
+        """The chunks of `size` lines that this process reads, each with its number in the whole text."""
+        own = readers.ranges(size, self.first_lines)
+        if readers.count == 1:
+            pairs = iter(self)
+        else:
+            pairs = _within(self, own) if self.ranges is None else self.ranges(own)
+        for number, chunk in itertools.groupby(pairs, lambda pair: pair.line // size):
+            yield number, list(chunk)
 
     def count_lines(self) -> int:
         """All lines that there are, used or not. UserError where the sides have different numbers."""
@@ -57,6 +72,19 @@ class Corpus:
         return ", ".join(places)
 
 
+def _within(pairs: Iterable[TextPair], ranges: Iterable[range]) -> Iterator[TextPair]:
+    """The pairs whose lines lie in ascending ranges."""
+    rest = iter(ranges)
+    wanted = next(rest, None)
+    for pair in pairs:
+        while wanted is not None and pair.line >= wanted.stop:
+            wanted = next(rest, None)
+        if wanted is None:
+            return
+        if pair.line in wanted:
+            yield pair
+
+
 def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     """The pairs of `split` (train, valid or test), in the order of the corpus.
 
@@ -64,7 +92,7 @@ def open_split(config: DataConfig, split: str, seed: int = 0) -> Corpus:
     UserError now where files, options or languages are missing; while iterating where a line cannot be read.
     """
     task = TASKS[config.kind]
-    parts = None if task.parts is None else functools.partial(task.parts, config, split)
+    parts = None if task.parts is None else functools.cache(functools.partial(task.parts, config, split))
     first_lines = config.first_lines if split == "train" else None
     return Corpus(split, task.open(config, split, seed), first_lines, parts)
 
@@ -78,6 +106,22 @@ def open_mono(config: DataConfig) -> Corpus:
         return (TextPair(number, line, "") for number, line in enumerate(lines))
 
     return Corpus(MONO, read)
+
+
+def with_ranges(
+    corpora: Mapping[str, Corpus], names: Sequence[str], config: DataConfig, readers: Readers
+) -> dict[str, Corpus]:
+    """The corpora, of which each of several processes reads a part where their task can.
+
+    All processes call it together; `names` are those of the corpora that the first process has.
+    """
+    found = dict(corpora)
+    for name in names if readers.count > 1 else ():
+        open_ranges = TASKS["text" if name == MONO else config.kind].ranges
+        ranges = None if open_ranges is None else open_ranges(config, name, readers)
+        if name in found:
+            found[name] = dataclasses.replace(found[name], ranges=ranges)
+    return found
 
 
 def open_demo(config: DataConfig, split: str, seed: int) -> Callable[[], Iterator[TextPair]]:

@@ -58,9 +58,9 @@ class PieceCounts:
 
     def see(self, rows: list[Row]) -> None:
         """Counts the pieces of rows, EOS left out."""
-        for row in rows:
-            for tokens in (row.source, *row.targets):
-                self._counts += np.bincount(tokens[:-1], minlength=len(self._counts))
+        sides = [tokens[:-1] for row in rows for tokens in (row.source, *row.targets)]
+        if sides:
+            self._counts += np.bincount(np.concatenate(sides), minlength=len(self._counts))
 
     def counts(self) -> dict[str, int]:
         """Of all pieces, of those for unknown text, of those for a byte."""

@@ -1,7 +1,8 @@
 """The overlap of training and evaluation data."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from emnat_jax.data.text import TextPair
 
@@ -27,13 +28,31 @@ class Overlap:
 
     def report(self) -> dict[str, dict[str, int]]:
         """split -> its rows, and how many of them have a seen pair, source or target."""
+        return joined_report([self.seen_rows()])
+
+    def seen_rows(self) -> dict[str, dict[str, Any]]:
+        """As `report`, with the numbers of these rows, as JSON: for others that see other training rows."""
         return {
             split: {
                 "rows": len(rows),
-                **{side: sum(h[i] in self._seen for h in rows) for i, side in enumerate(_SIDES)},
+                **{
+                    side: [number for number, row in enumerate(rows) if row[i] in self._seen]
+                    for i, side in enumerate(_SIDES)
+                },
             }
             for split, rows in self._rows.items()
         }
+
+
+def joined_report(parts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, int]]:
+    """The report of all training rows from the `seen_rows` of their parts."""
+    return {
+        split: {
+            "rows": found["rows"],
+            **{side: len(set().union(*(part[split][side] for part in parts))) for side in _SIDES},
+        }
+        for split, found in parts[0].items()
+    }
 
 
 def _hashes(source: str, target: str) -> tuple[bytes, bytes, bytes]:

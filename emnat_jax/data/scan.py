@@ -5,9 +5,11 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from emnat_jax.data.corpora import MONO, Corpus
 from emnat_jax.data.held_out import HeldOut
+from emnat_jax.data.readers import Readers
 from emnat_jax.data.text import TextPair, is_blank
 from emnat_jax.data.vocab import CONTROL
 from emnat_jax.runtime.progress import Log
@@ -33,6 +35,7 @@ class Scan:
     dropped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     first: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     respaced: int = 0  # lines with spaces at an end, several in a row, or a tab
+    usable_of: dict[int, int] = dataclasses.field(default_factory=dict)  # `usable` by chunk of the text
     held_out: HeldOut | None = None
     sides: tuple[str, ...] = ("source", "target")  # that have text
 
@@ -52,29 +55,111 @@ class Scan:
         return "held_out" if self.held_out is not None and self.held_out.holds(pair) else None
 
 
-def scan(corpus: Corpus, held_out: HeldOut | None = None) -> Scan:
-    """Reads a split once; `held_out` gets what could be held out, and decides.
+class Reading(NamedTuple):
+    """How a text is read: the processes that do it, and the lines that each takes at a time."""
+
+    readers: Readers = Readers()
+    size: int = 16_384
+
+
+def scan(
+    corpus: Corpus | None, split: str, reading: Reading = Reading(), held_out: HeldOut | None = None
+) -> Scan:
+    """What all processes together find in a split; each reads its chunks, and the first one all of it.
+
+    The hash of a text goes from front to back. The process that makes it reads every line, so that what it
+    says of a mistake is the same for any number of processes. `held_out` gets what could be held out, and
+    decides. `corpus` is None where this process has no files.
 
     UserError for a line that cannot be read, and for sides of different length, also behind the lines that
     are used.
     """
-    found, digest = Scan(held_out=held_out), hashlib.sha256()
-    if corpus.split == MONO:
-        found.sides = ("source",)
-    for pair in corpus:
-        digest.update(f"{pair.source}\n{pair.target}\n".encode())
-        found.respaced += any(_SPACES.search(getattr(pair, side)) for side in found.sides)
-        if reason := unusable(pair, found.sides):
-            found.dropped[reason] += 1
-            note(found.first, reason, pair.line)
-        elif held_out is not None:
-            held_out.see(pair)
-        found.lines += 1
-    found.sha256 = digest.hexdigest()
-    found.there = found.lines if corpus.first_lines is None else corpus.count_lines()
+
+    def part() -> dict[str, Any]:
+        assert corpus is not None
+        sha256 = _sha256(corpus) if reading.readers.index == 0 and reading.readers.count > 1 else ""
+        found = _scan_part(corpus, reading, held_out)
+        return {**vars(found), "sha256": found.sha256 or sha256, "held_out": _seen(held_out)}
+
+    parts = reading.readers.gather(f"prepare: lines read of {split}", part)
+    found = _joined(parts, split)
+    found.there = reading.readers.processes.broadcast(
+        f"prepare: all lines of {split}", lambda: _lines_there(corpus, found)
+    )
     if held_out is not None:
+        found.held_out = held_out
+        held_out.join(one["held_out"] for one in parts)
         held_out.choose(found.usable)
+        held_out.complete(reading.readers.gather("prepare: held out", held_out.texts))
         found.dropped.update(held_out.dropped)
+        for chunk, count in held_out.by_chunk().items():
+            found.usable_of[chunk] -= count
+    return found
+
+
+def _scan_part(corpus: Corpus, reading: Reading, held_out: HeldOut | None) -> Scan:
+    """Of the chunks of this process; with the hash of the text where they are all that there are."""
+    found, digest = Scan(sides=_sides(corpus.split)), hashlib.sha256()
+    is_alone = reading.readers.count == 1
+    for chunk, pairs in corpus.chunks(reading.size, reading.readers):
+        usable = 0
+        for pair in pairs:
+            if is_alone:
+                digest.update(_raw(pair))
+            found.respaced += any(_SPACES.search(getattr(pair, side)) for side in found.sides)
+            if reason := unusable(pair, found.sides):
+                found.dropped[reason] += 1
+                note(found.first, reason, pair.line)
+                continue
+            usable += 1
+            if held_out is not None:
+                held_out.see(pair, chunk)
+        found.lines += len(pairs)
+        found.usable_of[chunk] = usable
+    found.sha256 = digest.hexdigest() if is_alone else ""
+    return found
+
+
+def _lines_there(corpus: Corpus | None, found: Scan) -> int:
+    """Of the text, used or not; UserError where the sides differ behind the lines that are used."""
+    return found.lines if corpus is None or corpus.first_lines is None else corpus.count_lines()
+
+
+def _raw(pair: TextPair) -> bytes:
+    return f"{pair.source}\n{pair.target}\n".encode()
+
+
+def _sha256(corpus: Corpus) -> str:
+    digest = hashlib.sha256()
+    for pair in corpus:
+        digest.update(_raw(pair))
+    return digest.hexdigest()
+
+
+def _sides(split: str) -> tuple[str, ...]:
+    return ("source",) if split == MONO else ("source", "target")
+
+
+def _seen(held_out: HeldOut | None) -> list[Any]:
+    return [] if held_out is None else held_out.seen()
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], split: str) -> Scan:
+    """The scan of a whole split from those of its parts."""
+    first: dict[str, list[int]] = collections.defaultdict(list)
+    dropped: collections.Counter[str] = collections.Counter()
+    found = Scan(sides=_sides(split), sha256=parts[0]["sha256"])
+    for part in parts:
+        found.lines += part["lines"]
+        found.respaced += part["respaced"]
+        found.usable_of.update({int(chunk): count for chunk, count in part["usable_of"].items()})
+        dropped.update(part["dropped"])
+        for reason, lines in part["first"].items():
+            first[reason] += lines
+    found.first = {reason: sorted(lines)[:SHOWN] for reason, lines in first.items()}
+    # In the order in which the text has them: a message names them so.
+    for reason in sorted(dropped, key=lambda name: found.first[name]):
+        found.dropped[reason] = dropped[reason]
     return found
 
 

@@ -12,7 +12,7 @@ from emnat_jax.data.compressed import Source, name_of, open_bytes
 from emnat_jax.errors import UserError, require
 
 _BOM = b"\xef\xbb\xbf"
-_MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
+MAX_LINE_BYTES = 1 << 24  # a file without line ends must not fill the memory
 # Controls, format characters (zero-width space, soft hyphen, byte-order mark, marks of direction), spaces.
 _INVISIBLE_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp"}
 # Drawn as nothing, though they count as letters, marks or symbols: fillers of Hangul and Khmer, the grapheme
@@ -64,8 +64,8 @@ def read_text_lines(source: Source) -> Iterator[str]:
 def _lines(source: Source) -> Iterator[str]:
     where = name_of(source)
     with open_bytes(source) as file:
-        for number, data in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), 1):
-            yield _decode_line(data.removeprefix(_BOM) if number == 1 else data, where, number)
+        for number, data in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), 1):
+            yield decode_line(data, where, number)
 
 
 def is_blank(line: str) -> bool:
@@ -76,8 +76,10 @@ def is_blank(line: str) -> bool:
     )
 
 
-def _decode_line(data: bytes, path: str, number: int) -> str:
-    if len(data) == _MAX_LINE_BYTES:
+def decode_line(data: bytes, path: str, number: int) -> str:
+    """The text of line `number` (from 1) of a file, as `read_text_lines` gives it; UserError as there."""
+    data = data.removeprefix(_BOM) if number == 1 else data
+    if len(data) == MAX_LINE_BYTES:
         raise UserError(f"{path}: line {number} is longer than 16 MiB; give one sentence a line.")
     try:
         return data.removesuffix(b"\n").removesuffix(b"\r").decode()

@@ -24,7 +24,7 @@ def open_split(config: DataConfig, split: str, seed: int) -> Callable[[], Iterat
     if getattr(config, f"{split}_tsv") is not None:
         files = find_files(config, f"{split}_tsv")
         return lambda: _numbered(read_tsv(path) for path in files)
-    sides = _pairs_of_files(config, split)
+    sides = pairs_of_files(config, split)
     return lambda: _numbered(read_pairs(source, target) for source, target in sides)
 
 
@@ -35,25 +35,30 @@ def count_lines(config: DataConfig, split: str) -> list[tuple[str, int]]:
     """
     if getattr(config, f"{split}_tsv") is not None:
         return [(str(path), count_file(path)) for path in find_files(config, f"{split}_tsv")]
-    return [(str(source), _count_both(source, target)) for source, target in _pairs_of_files(config, split)]
+    return [(str(source), _count_both(source, target)) for source, target in pairs_of_files(config, split)]
 
 
 def read_tsv(path: epath.PathLike) -> Iterator[TextPair]:
     """The pairs of a file with lines of source, TAB, target; UserError, with the line, for any other."""
     number = -1
     for number, line in enumerate(read_text_lines(path)):
-        parts = line.split("\t")
-        if len(parts) != 2:
-            advice = "keep two of them, e.g. with `cut -f1,2`" if len(parts) > 2 else "mend the line"
-            raise UserError(
-                f"{path}:{number + 1}: columns: {len(parts)}; a line is source, TAB, target; {advice}."
-            )
-        yield TextPair(number, *parts)
+        yield TextPair(number, *two_columns(line, path, number))
     require(number >= 0, f"{path} is empty; give lines of source, TAB, target.")
 
 
-def _pairs_of_files(config: DataConfig, split: str) -> Sequence[tuple[epath.Path, epath.Path]]:
-    """The files of the two sides, each with its translation."""
+def two_columns(line: str, path: epath.PathLike, number: int) -> tuple[str, str]:
+    """Source and target of line `number` (from 0) of such a file."""
+    parts = line.split("\t")
+    if len(parts) != 2:
+        advice = "keep two of them, e.g. with `cut -f1,2`" if len(parts) > 2 else "mend the line"
+        raise UserError(
+            f"{path}:{number + 1}: columns: {len(parts)}; a line is source, TAB, target; {advice}."
+        )
+    return parts[0], parts[1]
+
+
+def pairs_of_files(config: DataConfig, split: str) -> Sequence[tuple[epath.Path, epath.Path]]:
+    """The files of the two sides, each with its translation; UserError as `open_split`."""
     sources, targets = (find_files(config, f"{split}_{side}") for side in ("source", "target"))
     require(
         len(sources) == len(targets),

@@ -3,7 +3,6 @@
 import collections
 import io
 import itertools
-import random
 import re
 from collections.abc import Iterable
 
@@ -12,7 +11,6 @@ from emnat_jax.data.vocab import Vocabulary, as_segmented
 from emnat_jax.errors import UserError
 from emnat_jax.tokens import BOS, EOS, PAD, UNK
 
-MAX_LINES = 2_000_000  # more do not change the pieces, but their memory grows with them
 _THREADS = 4  # part of the result: another number gives other unigram pieces
 _MAX_LINE_BYTES = 4_192  # SentencePiece leaves longer lines out of the training
 COVERAGES = (0.9999, 0.9995, 0.999, 0.998, 0.995, 0.99, 0.985, 0.98)  # that an error may advise
@@ -23,11 +21,11 @@ _TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 def train_vocabulary(lines: Iterable[str], config: VocabConfig) -> Vocabulary:
     """The vocabulary of `lines`; the same for the same lines, whatever the machine.
 
-    It has fewer than config.size pieces where the text supports no more. Of more than MAX_LINES lines
-    an even sample is used. Raises UserError where there is no text, and where config.size is too small
-    to hold every character.
+    All of them lie in memory; of a large text take a sample (`vocab_sample.py`). It has fewer than
+    config.size pieces where the text supports no more. Raises UserError where there is no text, and where
+    config.size is too small to hold every character.
     """
-    sample = [as_segmented(line) for line in _sample(lines, MAX_LINES)]
+    sample = [as_segmented(line) for line in lines]
     if not any(line.strip() and len(line.encode()) <= _MAX_LINE_BYTES for line in sample):
         raise UserError(
             f"no text to train a vocabulary on: {len(sample)} lines, none with 1 to {_MAX_LINE_BYTES} bytes."
@@ -36,18 +34,6 @@ def train_vocabulary(lines: Iterable[str], config: VocabConfig) -> Vocabulary:
         return Vocabulary(_train(sample, config))
     except RuntimeError as error:
         raise _explained(error, config, sample) from error
-
-
-def _sample(lines: Iterable[str], count: int) -> list[str]:
-    """`count` of the lines, each as likely (reservoir sampling, Vitter's algorithm R), or all."""
-    rng = random.Random(0)
-    kept: list[str] = []
-    for seen, line in enumerate(lines):
-        if seen < count:
-            kept.append(line)
-        elif (place := int(rng.random() * (seen + 1))) < count:
-            kept[place] = line
-    return kept
 
 
 def _train(lines: list[str], config: VocabConfig) -> bytes:

@@ -40,7 +40,7 @@ def make_vocabulary(
     """
     folder = workdir / paths.VOCABULARY
     given = None if config.path is None else open_vocabulary(config.path)
-    made_from = {**text, "options": _options(config)} if given is None else {"given": given.fingerprint}
+    made_from = _trained_from(text, config) if given is None else {"given": given.fingerprint}
     if _is_same(vocabulary_made_from(folder), made_from):
         return load_vocabulary(folder)
     lies = vocabulary_in(folder)
@@ -51,6 +51,15 @@ def make_vocabulary(
     keep_plan(workdir / paths.DATA, {"vocabulary": vocabulary.fingerprint})
     vocabulary.save(folder, made_from)
     return vocabulary
+
+
+def needs_training(workdir: epath.Path, config: VocabConfig, text: dict[str, Any]) -> bool:
+    """Whether `make_vocabulary` would train one on lines; UserError for what lies in its way, as there."""
+    folder = workdir / paths.VOCABULARY
+    if config.path is not None or _is_same(vocabulary_made_from(folder), _trained_from(text, config)):
+        return False
+    _require_replaceable(workdir, vocabulary_in(folder))
+    return True
 
 
 def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
@@ -82,6 +91,10 @@ def check_vocabulary(workdir: epath.Path, config: VocabConfig) -> Vocabulary:
         )
     forget_plan(workdir / paths.DATA)
     return vocabulary
+
+
+def _trained_from(text: dict[str, Any], config: VocabConfig) -> dict[str, Any]:
+    return {**text, "options": _options(config)}
 
 
 def _options(config: VocabConfig) -> dict[str, Any]:

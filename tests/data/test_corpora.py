@@ -93,7 +93,7 @@ def test_a_pipe_cannot_be_read_twice(tmp_path):
 
 
 def test_a_file_without_line_ends_does_not_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("emnat_jax.data.text._MAX_LINE_BYTES", 100)
+    monkeypatch.setattr("emnat_jax.data.text.MAX_LINE_BYTES", 100)
     with pytest.raises(UserError, match="line 1 is longer"):
         pairs(text_config(tmp_path, b"x" * 1000, b"y\n"))
 

@@ -8,8 +8,7 @@ from emnat_jax.artifacts import shards
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import Config, DataConfig, ModesOptions, VocabConfig
-from emnat_jax.data import prepare as prepare_module
-from emnat_jax.data import workdir_vocabulary
+from emnat_jax.data import record_sets, workdir_vocabulary
 from emnat_jax.data.overlap import Overlap
 from emnat_jax.data.prepare import prepare
 from emnat_jax.data.text import TextPair
@@ -146,7 +145,7 @@ def test_a_run_killed_at_any_write_and_run_again_ends_with_the_same_bytes(tmp_pa
     config = plain_corpus(tmp_path / "corpus")
     prepare(config, tmp_path / "whole", silent)
     expected = contents(tmp_path / "whole")
-    names = dict.fromkeys(("finish_dataset", "keep_shards_of", "write_shard"), prepare_module)
+    names = dict.fromkeys(("finish_dataset", "keep_shards_of", "write_shard"), record_sets)
     names |= dict.fromkeys(("train_vocabulary", "keep_plan"), workdir_vocabulary)
     names |= {"read_or_make": shards.UnfinishedSet, "write_text": shards}
     real = {name: getattr(module, name) for name, module in names.items()}
@@ -204,7 +203,7 @@ def test_finished_shards_of_a_killed_run_are_not_encoded_again(tmp_path, monkeyp
 
 def test_shards_of_a_killed_run_with_other_text_are_not_used(tmp_path, monkeypatch):
     config = plain_corpus(tmp_path / "corpus")
-    monkeypatch.setattr(prepare_module, "finish_dataset", lambda *a, **k: (_ for _ in ()).throw(Killed()))
+    monkeypatch.setattr(record_sets, "finish_dataset", lambda *a, **k: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         prepare(config, tmp_path / "work", silent)
     monkeypatch.undo()

@@ -6,7 +6,7 @@ import pytest
 
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import VocabConfig
-from emnat_jax.data import prepare as prepare_module
+from emnat_jax.data import record_sets
 from emnat_jax.data.prepare import prepare
 from emnat_jax.data.vocab import load_vocabulary
 from tests.data.test_prepare import NASTY, Killed, plain_corpus, silent, write_corpus
@@ -43,11 +43,11 @@ def test_what_is_left_out_is_said_once_with_count_share_lines_and_remedy(tmp_pat
 def test_a_resumed_run_names_the_same_lines(tmp_path, monkeypatch):
     config, whole, rest = write_corpus(tmp_path / "corpus"), [], []
     prepare(config, tmp_path / "whole", whole.append)
-    real = prepare_module.finish_dataset
-    monkeypatch.setattr(prepare_module, "finish_dataset", lambda *a, **k: (_ for _ in ()).throw(Killed()))
+    real = record_sets.finish_dataset
+    monkeypatch.setattr(record_sets, "finish_dataset", lambda *a, **k: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         prepare(config, tmp_path / "work", silent)
-    monkeypatch.setattr(prepare_module, "finish_dataset", real)
+    monkeypatch.setattr(record_sets, "finish_dataset", real)
     prepare(config, tmp_path / "work", rest.append)
     assert rest == whole
 

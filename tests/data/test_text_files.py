@@ -102,7 +102,7 @@ def test_sides_of_other_length_are_an_error_with_any_number_of_first_lines(tmp_p
     write(tmp_path, a_de="x\n" * 5, a_en="y\n" * 4)
     data = config(tmp_path, train_source="a.de", train_target="a.en", train_rows=first)
     with pytest.raises(UserError, match=r"a\.de has 5 lines and .*a\.en has 4;"):
-        scan(open_split(data, "train"))
+        scan(open_split(data, "train"), "train")
 
 
 @pytest.mark.parametrize("text", ["", "a", "a\n", "a\nb", "a\n\n", "a\u2028b\r\n\x85c\n", "BZh is text\nb\n"])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from emnat_jax.config import VocabConfig
-from emnat_jax.data import vocab_training
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
@@ -228,17 +227,6 @@ def test_no_coverage_is_advised_where_none_is_enough():
 def test_no_usable_text_is_the_users_error(lines):
     with pytest.raises(UserError, match="no text"):
         train_vocabulary(lines, VocabConfig(size=300))
-
-
-def test_a_large_text_is_sampled_evenly_and_always_the_same():
-    sample = vocab_training._sample((str(i) for i in range(20_000)), 1_000)
-    assert sample == vocab_training._sample((str(i) for i in range(20_000)), 1_000)
-    numbers = np.array(sample, int)
-    assert len(set(sample)) == 1_000
-    # Means of 1000 draws without replacement from 0..19999 have a standard error of 178.
-    assert abs(numbers.mean() - 9_999.5) < 4 * 178
-    assert abs(np.mean(numbers % 2) - 0.5) < 4 * 0.016  # source and target lines alternate
-    assert vocab_training._sample(iter("abc"), 5) == ["a", "b", "c"]
 
 
 def test_saved_and_loaded_vocabularies_are_equal(tmp_path):

@@ -58,7 +58,7 @@ class Prepare(Stage[PrepareOptions]):
         data = context.settings.in_place(options.data)
         vocab = dataclasses.replace(options.vocab, path=context.settings.vocabulary)
         config = Config(seed=options.seed, data=data, vocab=vocab)
-        context.processes.broadcast("prepare", lambda: prepare(config, context.directory, context.log))
+        prepare(config, context.directory, context.log, context.processes)
 
     def parts(self) -> list[str]:
         return [paths.VOCABULARY, *map(paths.split, self.sets)]
