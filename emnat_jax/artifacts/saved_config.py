@@ -42,7 +42,7 @@ def read_config(directory: epath.PathLike) -> Config | None:
         known = _recorded(directory)
         require(known is None or digest(values) in known, f"{JOURNAL_NAME} knows no such configuration")
         return from_dict(_as_then(values))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); {remedy}.") from error
 

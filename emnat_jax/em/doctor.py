@@ -21,7 +21,7 @@ from emnat_jax.em.stages.evaluate import Evaluate
 from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import UserError, require
+from emnat_jax.errors import UserError, explain, require
 
 
 class Finding(NamedTuple):
@@ -58,21 +58,21 @@ def examine(work: Workspace) -> Iterator[Finding]:
 def repair(findings: list[Finding]) -> list[Finding]:
     """Takes away what says that damaged outputs are finished; returns those findings.
 
-    What belongs elsewhere is kept beside it, under the name of `_beside`.
+    What belongs elsewhere is kept beside it, under the name of `_set_aside`.
     """
     damaged = [finding for finding in findings if finding.problem is not None and finding.marks]
     for finding in damaged:
         for mark in finding.marks:
-            mark.unlink(missing_ok=True)
+            _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
         if finding.foreign is not None:
-            finding.foreign.rename(_beside(finding.foreign))
+            _set_aside(finding.foreign)
     return damaged
 
 
-def _beside(path: epath.Path) -> epath.Path:
-    """A name that is free: checkpoints.other-1 for checkpoints."""
+def _set_aside(path: epath.Path) -> None:
+    """Gives a folder a name that is free: checkpoints.other-1 for checkpoints."""
     names = (path.with_name(f"{path.name}.other-{number}") for number in itertools.count(1))
-    return next(name for name in names if not name.exists())
+    path.rename(next(name for name in names if not name.exists()))
 
 
 def _foreign(work: Workspace, stage: Stage) -> epath.Path | None:
@@ -92,6 +92,8 @@ def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, .
         check()
     except UserError as error:
         return Finding(place, str(error), marks)
+    except OSError as error:
+        return Finding(place, explain(error), marks)
     return Finding(place)
 
 

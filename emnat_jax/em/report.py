@@ -1,7 +1,7 @@
 """The report of a workdir, collected from whatever is finished and written as JSON, page and table."""
 
 import itertools
-import json
+import math
 from collections.abc import Mapping
 
 from etils import epath
@@ -40,6 +40,7 @@ from emnat_jax.report.rounds import text_table
 from emnat_jax.report.sentences import compare_samples
 from emnat_jax.report.timings import Throughput, Timing
 from emnat_jax.runtime.environment import environment
+from emnat_jax.training.metrics import metrics_digest, read_metrics
 
 _WINDOW = 16_384  # rows of a set that are looked at together
 
@@ -160,17 +161,19 @@ def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
 
 
 def _curve(work: Workspace, index: int, role: str) -> Curve:
-    """The figures of one training; empty of a frozen teacher, and where they are damaged."""
-    path = work.directory / paths.model(index, role) / paths.METRICS
-    names = ("loss", "valid_loss", "valid_bleu")
+    """The figures of one training; empty of a frozen teacher, and where they are damaged or lost."""
+    folder, names = work.directory / paths.model(index, role), ("loss", "valid_loss", "valid_bleu")
+    if not is_finished(folder):
+        return Curve(index, role, (), ())
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines, known = read_metrics(folder), load_manifest(folder).options.get("metrics")
+        require(known in (None, metrics_digest(lines)), "other lines than the training wrote")
         points = (
             tuple((int(line["step"]), float(line[name])) for line in lines if name in line) for name in names
         )
         return Curve(index, role, *points)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        work.log(f"{path} is damaged; the report leaves its curves out")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError):
+        work.log(f"{folder / paths.METRICS} is damaged or lost; the report leaves its curves out")
         return Curve(index, role, (), ())
 
 
@@ -188,4 +191,10 @@ def _provenance(work: Workspace) -> dict[str, Provenance]:
 
 def _seconds(directory: epath.Path) -> dict[str, float]:
     """Time of each stage; of a resumed one, that of the run that ended it."""
-    return {line["stage"]: line["seconds"] for line in read_journal(directory) if line.get("event") == "end"}
+    ends = (line for line in read_journal(directory) if line.get("event") == "end")
+    named = ((line.get("stage"), line.get("seconds")) for line in ends)
+    return {
+        stage: seconds
+        for stage, seconds in named
+        if isinstance(stage, str) and isinstance(seconds, int | float) and abs(seconds) < math.inf
+    }
