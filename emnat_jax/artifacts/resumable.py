@@ -136,13 +136,23 @@ def _read(record: BinaryIO) -> tuple[dict[str, Any] | None, int, list[tuple[dict
     record.seek(0)
     line = record.readline()
     header, begin = _parsed(line), len(line)
-    entries, place = [], begin
+    entries: list[tuple[dict[str, Any], int]] = []
+    place = begin
     for line in record if header is not None else ():
         entry, place = _parsed(line), place + len(line)
-        if entry is None or not entry.keys() >= {"digest", "lines", "notes", "end", "sha256"}:
+        if entry is None or not _is_part(entry, entries[-1][0]["end"] if entries else 0):
             break
         entries.append((entry, place))
     return header, begin, entries
+
+
+_PART = {"digest": str, "lines": int, "notes": dict, "end": int, "sha256": str}
+
+
+def _is_part(entry: dict[str, Any], begin: int) -> bool:
+    """Whether this describes a part that begins at a byte of the text."""
+    fits = all(type(entry.get(name)) is kind for name, kind in _PART.items())
+    return fits and begin <= entry["end"] < 1 << 62
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -163,4 +173,6 @@ def _there(text: int, entries: Iterable[tuple[dict[str, Any], int]]) -> Iterator
 
 
 def _hash(text: int, begin: int, end: int) -> str:
-    return hashlib.sha256(os.pread(text, end - begin, begin)).hexdigest()
+    """Of the bytes of a file from `begin` to `end`, as far as it has them."""
+    size = min(end, os.fstat(text).st_size) - begin
+    return hashlib.sha256(os.pread(text, max(size, 0), begin)).hexdigest()
