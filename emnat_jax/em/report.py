@@ -9,7 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.journal import read_journal
+from emnat_jax.artifacts.journal import made_stages, read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
 from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.prepare import set_names
@@ -178,14 +178,17 @@ def _curve(work: Workspace, index: int, role: str) -> Curve:
 
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:
-    """Content hash and fingerprints of everything that is finished, by folder."""
+    """Content hash and fingerprints of everything that is finished, by folder; the log names what is lost."""
     folders = [paths.split(name) for name in set_names(work.config.data)]
     folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
-    found = {}
+    found, ended = {}, made_stages(work.directory)
     for name in folders:
-        if is_finished(work.directory / name):
-            made = load_manifest(work.directory / name, verify_shards=False)
-            found[name] = Provenance(made.content_hash, made.fingerprints, made.rows_out, made.dropped)
+        if not is_finished(work.directory / name):
+            if name in ended:
+                work.log(f"{work.directory / name} was finished, and is lost; the report does not have it")
+            continue
+        made = load_manifest(work.directory / name, verify_shards=False)
+        found[name] = Provenance(made.content_hash, made.fingerprints, made.rows_out, made.dropped)
     return found
 
 

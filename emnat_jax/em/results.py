@@ -70,7 +70,7 @@ def _read(cls: type[_Found], path: epath.Path) -> _Found:
     try:
         values = unseal_if_sealed(json.loads(path.read_bytes()))
     except (ValueError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); {MEND}") from error
+        raise UserError(f"{path} is damaged ({getattr(error, 'strerror', error)}); {MEND}") from error
     return from_values(cls, values, str(path), MEND)
 
 

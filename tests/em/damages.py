@@ -188,7 +188,8 @@ def _timeless(report: dict) -> dict:
 
 def used_silently(whole: Answer, found: Answer) -> bool:
     """Whether a command did as if nothing were, with another result."""
-    return found.status == 0 and found.result != whole.result and "damaged" not in found.said
+    is_told = "damaged" in found.said or "is lost" in found.said
+    return found.status == 0 and found.result != whole.result and not is_told
 
 
 def sample(found: list[Damage], count: int, seed: int) -> list[Damage]:

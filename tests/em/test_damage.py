@@ -232,6 +232,14 @@ def test_curves_that_the_training_did_not_write_are_left_out(copy, spoil):
     assert _curve(work, 1, "student").loss == () and "the report leaves its curves out" in said[0]
 
 
+def test_the_report_says_which_set_is_lost(copy):
+    shutil.rmtree(copy / "rounds/0/n_best")
+    work, said = workspace(copy), []
+    work.log = said.append
+    assert "rounds/0/n_best" not in rebuild_report(work).provenance
+    assert [text for text in said if "rounds/0/n_best was finished, and is lost" in text]
+
+
 def test_an_older_round_does_not_take_the_place_of_one_that_is_lost(copy):
     shutil.rmtree(copy / "rounds/1/student")
     with pytest.raises(UserError, match="rounds/1/student was finished.*or name the round .--round=0"):
