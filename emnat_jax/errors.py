@@ -1,5 +1,7 @@
 """How a command can end without success: a user mistake, or a run to be restarted."""
 
+import errno
+
 RESTART_STATUS = 75  # EX_TEMPFAIL of sysexits.h: start all processes again and the run goes on
 INTERRUPTED_STATUS = 130  # as a shell has it for a program that Ctrl-C ended
 
@@ -27,6 +29,27 @@ class Interrupted(KeyboardInterrupt):
 
     Exit status INTERRUPTED_STATUS. It is a KeyboardInterrupt, as Python programs expect one of Ctrl-C.
     """
+
+
+_REMEDIES = {
+    errno.EISDIR: "a file is expected there and a folder found; move it away",
+    errno.ENOTDIR: "a folder is expected there and a file found; move it away",
+    errno.EEXIST: "a folder is expected there and a file found; move it away",
+    errno.ELOOP: "its symbolic links lead in a circle; delete them",
+    errno.EACCES: "change its permissions",
+    errno.EPERM: "change its permissions",
+}
+
+
+def remedy_of(error: OSError) -> str | None:
+    """What to do about a file or folder that is not what is expected; None for other errors."""
+    return _REMEDIES.get(error.errno or 0)
+
+
+def explain(error: OSError) -> str:
+    """What an error of the system is about and, where that is known, what to do; one line."""
+    place, remedy = "" if error.filename is None else f"{error.filename}: ", remedy_of(error)
+    return f"{place}{error.strerror or error}" + ("" if remedy is None else f" ({remedy})")
 
 
 def require(condition: bool, message: str) -> None:

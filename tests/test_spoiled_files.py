@@ -4,6 +4,7 @@
 """
 
 import bz2
+import contextlib
 import gzip
 import json
 import lzma
@@ -19,28 +20,37 @@ from hypothesis import strategies as st
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.journal import JOURNAL_NAME, read_journal
-from emnat_jax.artifacts.manifest import FREE, MANIFEST_NAME
+from emnat_jax.artifacts.journal import JOURNAL_NAME, made_stages, read_journal
+from emnat_jax.artifacts.manifest import FREE, MANIFEST_NAME, load_manifest
+from emnat_jax.artifacts.record_index import index_fits
 from emnat_jax.artifacts.records import read_shard
+from emnat_jax.artifacts.resumable import _read, _there, open_resumable
 from emnat_jax.artifacts.saved_config import read_config
-from emnat_jax.artifacts.shards import PLAN_NAME, read_plan
+from emnat_jax.artifacts.shards import PLAN_NAME, UnfinishedSet, keep_shards_of, read_plan
+from emnat_jax.artifacts.text_output import Part
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, to_dict
 from emnat_jax.data.text import read_multi_references, read_text_lines
 from emnat_jax.data.text_files import read_tsv
 from emnat_jax.data.vocab import load_vocabulary
+from emnat_jax.em.report import _curve, _seconds
 from emnat_jax.em.results import read_evaluation
 from emnat_jax.em.stages.begun import read_begun
 from emnat_jax.em.timings import read_timings
 from emnat_jax.errors import UserError
 from emnat_jax.report.timings import Timing
+from emnat_jax.sweep.cells import Cell
+from emnat_jax.sweep.summary import _known, write_sweep_report
 from emnat_jax.training.manifest import load_model_manifest
-from tests.em.runs import finished_run
+from emnat_jax.training.metrics import _lines_up_to
+from tests.em.runs import finished_run, small_config, workspace
 from tests.spoiled import spoiled_bytes, spoiled_json, spoiled_lines
+from tests.sweep.test_summary import finished_cells
 
 FEW, MANY = 25, 1_000
 SET, MODEL = "rounds/0/candidates", "rounds/0/student"
-SHARD = f"{SET}/part-00000-of-00002.tfrecord"
+SHARD, INDEX = f"{SET}/part-00000-of-00002.tfrecord", f"{SET}/index-00000-of-00002"
+CELL = Cell("group", "cell", 1, small_config())
 LINES = "ein Haus\ta house\nzwei\ttwo\n" * 3
 
 
@@ -88,8 +98,49 @@ READERS = {
     "bzip2": Reader("text.bz2", spoiled_bytes, all_of(lambda d: read_text_lines(d / "text.bz2"))),
     "xz": Reader("text.xz", spoiled_bytes, all_of(lambda d: read_text_lines(d / "text.xz"))),
     "tsv": Reader("text.tsv", spoiled_bytes, all_of(lambda d: read_tsv(d / "text.tsv"))),
+    "metrics": Reader(
+        f"{MODEL}/{paths.METRICS}", spoiled_lines, lambda d: _curve(workspace(d), 0, "student")
+    ),
+    "metrics_of_a_training_that_goes_on": Reader(
+        f"{MODEL}/{paths.METRICS}",
+        spoiled_lines,
+        lambda d: _lines_up_to(epath.Path(d, MODEL, paths.METRICS), 20),
+    ),
+    "journal_for_the_times": Reader(
+        JOURNAL_NAME, spoiled_lines, lambda d: json.dumps(_seconds(epath.Path(d)))
+    ),
+    "journal_for_what_was_made": Reader(JOURNAL_NAME, spoiled_lines, made_stages),
+    "index": Reader(INDEX, spoiled_bytes, lambda d: index_fits(d / INDEX, _entry_of(d))),
+    "note_of_a_shard": Reader(
+        "half/part-0.json", spoiled_json, lambda d: unfinished(d).made("part-0.tfrecord")
+    ),
+    "plan_of_a_set": Reader("other/PLAN.json", spoiled_json, lambda d: keep_shards_of(d / "other", {"a": 1})),
+    "record_of_a_text": Reader(".out.part.log", spoiled_lines, lambda d: _earlier(d / "out")),
+    "report_of_a_cell": Reader(
+        f"{CELL.folder}/{paths.REPORT_JSON}", spoiled_json, lambda d: CELL.is_finished(epath.Path(d))
+    ),
+    "report_of_a_sweep": Reader(
+        "sweep/report/sweep.json", spoiled_json, lambda d: _known(epath.Path(d / "sweep/report/sweep.json"))
+    ),
     "references": Reader("text.tsv", spoiled_bytes, lambda d: read_multi_references(d / "text.tsv")),
 }
+
+
+def unfinished(directory: Path) -> UnfinishedSet:
+    return UnfinishedSet(epath.Path(directory / "half"), {"a": 1})
+
+
+def _entry_of(directory: Path):
+    return load_manifest(directory / SET, verify_shards=False).shards[0]
+
+
+def _earlier(path: Path) -> list:
+    """The parts that are there of a text; what lies there stays."""
+    with (
+        open(path.with_name(".out.part"), "rb") as text,
+        open(path.with_name(".out.part.log"), "rb") as record,
+    ):
+        return list(_there(text.fileno(), _read(record)[2]))
 
 
 def vocabulary_of(directory: Path) -> str:
@@ -110,6 +161,19 @@ def workdir(tmp_path_factory) -> Path:
     path = place / paths.LATENCY
     path.parent.mkdir(exist_ok=True)
     path.write_text('{"schema_version": 2, "name": "teacher"}\n' * 2)
+    (place / "other").mkdir()
+    (place / "other" / PLAN_NAME).write_text(json.dumps({"a": 1}))
+    unfinished(place).write("part-0.tfrecord", list(read_dataset(place / SET))[:3])
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        open_resumable(str(place / "out"), {"a": 1}, print) as output,
+    ):
+        for part in range(2):
+            output.write(["one", "two"], Part("digest", 2, {"part": part}))
+        raise KeyboardInterrupt  # it stays half written
+    write_sweep_report(finished_cells(place / "sweep"), place / "sweep")
+    (place / CELL.folder / "report").mkdir(parents=True)
+    shutil.copy(place / paths.REPORT_JSON, place / CELL.folder / paths.REPORT_JSON)
     return place
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from etils import epath
 
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, remedy_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -77,7 +77,7 @@ def user_errors(path: epath.PathLike) -> Iterator[None]:
             raise UserError(f"{path}: the disk is full; make room and run the command again.") from error
         if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); choose another folder."
+                f"{path}: cannot be written ({error.strerror}); {remedy_of(error)}, or choose another folder."
             ) from error
         raise
 

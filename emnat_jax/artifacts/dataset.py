@@ -114,18 +114,23 @@ def finish_dataset(
 
 def read_dataset(directory: epath.PathLike, manifest: Manifest | None = None) -> Iterator[Row]:
     """All rows of a finished data set in ascending order, record checksums verified."""
-    directory = epath.Path(directory)
     manifest = manifest or load_manifest(directory, verify_shards=False, kinds=SETS)
     for shard in manifest.shards:
-        rows = 0
-        for row in read_shard(directory / shard["name"], shard["sha256"]):
-            yield row
-            rows += 1
-        if rows != shard["rows"]:
-            raise UserError(
-                f"{directory / shard['name']} has {rows} rows, its manifest says {shard['rows']}; "
-                f"restore the file, or delete {directory} and run `{MAKERS[manifest.kind]}`."
-            )
+        yield from read_part(directory, manifest, shard["name"])
+
+
+def read_part(directory: epath.PathLike, manifest: Manifest, name: str) -> Iterator[Row]:
+    """The rows of one shard of a finished data set, as `read_dataset` reads them."""
+    directory, rows = epath.Path(directory), 0
+    shard = next(shard for shard in manifest.shards if shard["name"] == name)
+    for row in read_shard(directory / name, shard["sha256"]):
+        yield row
+        rows += 1
+    if rows != shard["rows"]:
+        raise UserError(
+            f"{directory / name} has {rows} rows, its manifest says {shard['rows']}; "
+            f"restore the file, or delete {directory} and run `{MAKERS[manifest.kind]}`."
+        )
 
 
 def _content_bytes(row: Row) -> bytes:

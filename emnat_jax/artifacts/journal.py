@@ -13,6 +13,7 @@ from emnat_jax.artifacts.manifest import utc_now
 from emnat_jax.errors import InUse
 
 JOURNAL_NAME = "journal.jsonl"
+_MADE = ("end", "taken over")  # events after which the output of a stage is finished
 
 
 def open_journal(directory: epath.PathLike) -> None:
@@ -47,6 +48,15 @@ def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             lines.append(json.loads(line))
     return [line for line in lines if isinstance(line, dict)]
+
+
+def made_stages(directory: epath.PathLike) -> set[str]:
+    """The outputs of stages that were finished and, as far as the journal knows, not begun again."""
+    last: dict[str, Any] = {}
+    for line in read_journal(directory):
+        if isinstance(stage := line.get("stage"), str):
+            last[stage] = line.get("event")
+    return {stage for stage, event in last.items() if event in _MADE}
 
 
 @contextlib.contextmanager

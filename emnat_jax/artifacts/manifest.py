@@ -13,7 +13,7 @@ import emnat_jax
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, explain
 from emnat_jax.report.convert import from_json
 
 SCHEMA_VERSION = 2
@@ -152,8 +152,13 @@ def file_sha256(path: epath.PathLike) -> str:
 def _verify_shard(path: epath.Path, sha256: str) -> None:
     if not path.exists():
         raise UserError(f"{path} is missing; restore it, or delete {path.parent} and make it again.")
-    with path.open("rb") as file:
-        verify_content(path, file, sha256)
+    try:
+        with path.open("rb") as file:
+            verify_content(path, file, sha256)
+    except OSError as error:
+        raise UserError(
+            f"{explain(error)}: restore the file, or delete {path.parent} and make it again."
+        ) from error
 
 
 def verify_content(path: epath.Path, file: Any, sha256: str) -> None:
@@ -178,7 +183,7 @@ def _parse(path: epath.Path) -> Manifest:
         if version <= SCHEMA_VERSION:
             is_sealed = version > 1 or CHECKSUM in fields  # manifests had no checksum before
             fields = unseal(fields, FREE) if is_sealed else fields
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is damaged ({_reason(error)}); {mend}") from error
     if version > SCHEMA_VERSION:
         raise UserError(
@@ -194,4 +199,6 @@ def _parse(path: epath.Path) -> Manifest:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return str(error) if isinstance(error, ValueError) else "it does not have the fields of a manifest"

@@ -105,7 +105,7 @@ def read_index(path: epath.PathLike, shard: ShardEntry) -> Iterator[Block]:
         raise UserError(f"{path} is not the index of {shard['name']}; delete it, it is made again.")
     rows = 0
     for payload in payloads:
-        block = _block(payload)
+        block = _block(payload, path)
         rows += len(block.entries)
         yield block
     if rows != shard["rows"]:
@@ -132,7 +132,10 @@ def _first_record(sha256: str) -> bytes:
     return to_record(_about(sha256))
 
 
-def _block(payload: bytes) -> Block:
-    rows, targets = _COUNTS.unpack_from(payload)
-    entries = np.frombuffer(payload, ENTRY, rows, _COUNTS.size)
-    return Block(entries, np.frombuffer(payload, _LENGTH, targets, _COUNTS.size + entries.nbytes))
+def _block(payload: bytes, path: epath.PathLike) -> Block:
+    try:
+        rows, targets = _COUNTS.unpack_from(payload)
+        entries = np.frombuffer(payload, ENTRY, rows, _COUNTS.size)
+        return Block(entries, np.frombuffer(payload, _LENGTH, targets, _COUNTS.size + entries.nbytes))
+    except (ValueError, struct.error) as error:
+        raise UserError(f"{path} holds no block of rows ({error}); delete it, it is made again.") from error

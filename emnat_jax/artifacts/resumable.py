@@ -2,13 +2,14 @@
 
 import contextlib
 import fcntl
-import itertools
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from emnat_jax.artifacts.atomic import atomic_file, is_local, sync_folder, user_errors
+from emnat_jax.artifacts.sealed import seal, unseal
 from emnat_jax.artifacts.text_output import Pack, Part, TextOutput, follow, open_special, packer
 from emnat_jax.errors import InUse, UserError
 
@@ -68,10 +69,9 @@ class _Resumable(TextOutput):
 
     def begin(self, made_from: dict[str, Any], log: Log) -> None:
         """Reads the record of an earlier run; one of other models or options is deleted."""
-        size = os.fstat(self._file.fileno()).st_size
         before, begin, entries = _read(self._log)
         if before == made_from:
-            whole = list(itertools.takewhile(lambda entry: entry[0]["end"] <= size, entries))
+            whole = list(_there(self._file.fileno(), entries))
             self.earlier = [Part(entry["digest"], entry["lines"], entry["notes"]) for entry, _ in whole]
             self._places = [(0, begin), *((entry["end"], place) for entry, place in whole)]
             return
@@ -88,10 +88,13 @@ class _Resumable(TextOutput):
         self._is_empty = self._places[count][0] == 0
 
     def write(self, lines: Sequence[str], part: Part) -> None:
+        text = self._file.fileno()
+        begin = os.fstat(text).st_size
         super().write(lines, part)
         with user_errors(self._name):
-            os.fsync(self._file.fileno())
-            self._note({**part._asdict(), "end": os.fstat(self._file.fileno()).st_size})
+            os.fsync(text)
+            end = os.fstat(text).st_size
+            self._note({**part._asdict(), "end": end, "sha256": _hash(text, begin, end)})
 
     def finish(self) -> None:
         """Gives the file its name, and the mode of the one that it replaces."""
@@ -109,7 +112,7 @@ class _Resumable(TextOutput):
         self._log.truncate(record)
 
     def _note(self, entry: dict[str, Any]) -> None:
-        self._log.write(json.dumps(entry).encode() + b"\n")
+        self._log.write(json.dumps(seal(entry)).encode() + b"\n")
         self._log.flush()
 
     def __enter__(self) -> "_Resumable":
@@ -128,23 +131,48 @@ class _Resumable(TextOutput):
 def _read(record: BinaryIO) -> tuple[dict[str, Any] | None, int, list[tuple[dict[str, Any], int]]]:
     """(what the text is made from, bytes of that line, each part with the place in the record after it).
 
-    None where nothing is noted; the parts up to a line that a kill cut short.
+    None where nothing is noted; the parts up to a line that a kill cut short, or that is damaged.
     """
     record.seek(0)
     line = record.readline()
     header, begin = _parsed(line), len(line)
-    entries, place = [], begin
+    entries: list[tuple[dict[str, Any], int]] = []
+    place = begin
     for line in record if header is not None else ():
         entry, place = _parsed(line), place + len(line)
-        if entry is None or not entry.keys() >= {"digest", "lines", "notes", "end"}:
+        if entry is None or not _is_part(entry, entries[-1][0]["end"] if entries else 0):
             break
         entries.append((entry, place))
     return header, begin, entries
 
 
+_PART = {"digest": str, "lines": int, "notes": dict, "end": int, "sha256": str}
+
+
+def _is_part(entry: dict[str, Any], begin: int) -> bool:
+    """Whether this describes a part that begins at a byte of the text."""
+    fits = all(type(entry.get(name)) is kind for name, kind in _PART.items())
+    return fits and begin <= entry["end"] < 1 << 62
+
+
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A whole line of JSON; None for one that a kill cut short."""
+    """What a line holds; None for one that a kill cut short, or that is damaged."""
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(line) if line.endswith(b"\n") else None
-        return found if isinstance(found, dict) else None
+        return unseal(json.loads(line)) if line.endswith(b"\n") else None
     return None
+
+
+def _there(text: int, entries: Iterable[tuple[dict[str, Any], int]]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The first parts, as far as the text has their bytes."""
+    begin = 0
+    for part, place in entries:
+        if _hash(text, begin, part["end"]) != part["sha256"]:
+            return
+        yield part, place
+        begin = part["end"]
+
+
+def _hash(text: int, begin: int, end: int) -> str:
+    """Of the bytes of a file from `begin` to `end`, as far as it has them."""
+    size = min(end, os.fstat(text).st_size) - begin
+    return hashlib.sha256(os.pread(text, max(size, 0), begin)).hexdigest()

@@ -42,8 +42,9 @@ def read_config(directory: epath.PathLike) -> Config | None:
         known = _recorded(directory)
         require(known is None or digest(values) in known, f"{JOURNAL_NAME} knows no such configuration")
         return from_dict(_as_then(values))
-    except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    except (ValueError, RecursionError, OSError) as error:
+        text = str(getattr(error, "strerror", error)) or type(error).__name__
+        reason = text.splitlines()[0].rstrip(".")
         raise UserError(f"{path} is damaged ({reason}); {remedy}.") from error
 
 

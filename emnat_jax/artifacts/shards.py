@@ -34,7 +34,7 @@ class UnfinishedSet(NamedTuple):
         """The description of a shard that an earlier run wrote whole, from this plan; else None."""
         path = self.directory / name
         # A note that is damaged, in whatever way, is none.
-        with contextlib.suppress(ValueError, RecursionError, OSError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, OSError):
             note = unseal(json.loads(_note_of(path).read_bytes()))
             shard: ShardDescription = note["shard"]
             if note["plan"] == digest(self.plan) and (shard["name"], shard["sha256"]) == (
@@ -79,7 +79,7 @@ def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> Unfinishe
     """The set, without shards made from another plan, and with this plan written down."""
     directory = epath.Path(directory)
     path, text = directory / PLAN_NAME, json.dumps(plan, sort_keys=True)
-    if path.exists() and path.read_text() == text:
+    if path.exists() and path.read_bytes() == text.encode():
         return UnfinishedSet(directory, plan)
     delete_shards(directory)
     write_text(path, text)

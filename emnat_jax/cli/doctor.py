@@ -119,7 +119,7 @@ def _workdir(
     for finding in findings:
         if finding.problem is None:
             _show("ok", finding.place, "whole")
-    repaired = repair(findings) if args.repair else []
+    repaired = repair(work, findings) if args.repair else []
     for finding in findings:
         if finding.problem is not None:
             yield finding.place, finding.problem + (MARKED if finding in repaired else "")

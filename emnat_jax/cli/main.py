@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from emnat_jax import __version__
-from emnat_jax.errors import RESTART_STATUS, Preempted, UserError
+from emnat_jax.errors import RESTART_STATUS, Preempted, UserError, explain
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 from emnat_jax.runtime.cores import available_cores
 from emnat_jax.runtime.local_processes import start_here
@@ -149,7 +149,7 @@ def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
         return BROKEN_PIPE_STATUS, ""
     except Exception as error:
         if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
-            return 2, f"{error}; nothing that was finished is lost."
+            return 2, f"{explain(error)}; nothing that was finished is lost."
         if alone:
             raise
         traceback.print_exc()

@@ -197,7 +197,7 @@ def _read_manifest(directory: epath.Path) -> dict | None:
         if known and (version > 1 or CHECKSUM in manifest):  # there was no checksum before
             manifest = unseal(manifest)
         manifest["fingerprint"], manifest["made_from"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is damaged; restore it, or delete it: then {MEND}.") from error
     if not known:
         raise UserError(f"{path} was written by a newer emnat_jax; update the package.")

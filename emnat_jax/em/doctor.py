@@ -3,13 +3,15 @@
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, read_journal
+from emnat_jax.artifacts.atomic import is_local
+from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, made_stages, read_journal, write_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
 from emnat_jax.data.prepare import require_split, set_names
 from emnat_jax.data.vocab import load_vocabulary
@@ -21,7 +23,7 @@ from emnat_jax.em.stages.evaluate import Evaluate
 from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import UserError, require
+from emnat_jax.errors import UserError, explain, require
 
 
 class Finding(NamedTuple):
@@ -37,9 +39,13 @@ class Finding(NamedTuple):
 def examine(work: Workspace) -> Iterator[Finding]:
     """A finding for each finished output of the plan, in its order, for the vocabulary and for the journal.
 
-    Reads all of it. Models are loaded one by one.
+    Reads all of it. Models are loaded one by one. First come findings for things that lie where a folder or a
+    file is expected, and are none; an output that was finished once and is lost has one in its place.
     """
-    here = work.directory
+    here, in_the_way = work.directory, list(_in_the_way(work))
+    yield from in_the_way
+    replaced = {finding.place for finding in in_the_way}
+    lost = {output for output in made_stages(here) if replaced.isdisjoint(_with_parents(output))}
     yield _finding(JOURNAL_NAME, lambda: _check_journal(here))
     vocabulary = here / paths.VOCABULARY
     if vocabulary.exists():
@@ -53,26 +59,52 @@ def examine(work: Workspace) -> Iterator[Finding]:
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
             found = _finding(stage.output, functools.partial(_check, work, stage), (mark,))
             yield found._replace(foreign=_foreign(work, stage)) if found.problem else found
+        elif stage.output in lost:
+            yield Finding(stage.output, "was finished, and is lost; run `emnat em`, which makes it again")
 
 
-def repair(findings: list[Finding]) -> list[Finding]:
+def _with_parents(place: str) -> list[str]:
+    """The place and the folders that it lies in."""
+    parts = place.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _in_the_way(work: Workspace) -> Iterator[Finding]:
+    """What no command can read or replace: a file for a folder, a folder for a file, a link to nothing."""
+    plan = [stage.output for stage in make_plan(work.config)]
+    folders = {place for place in plan if not place.endswith(".json")}
+    folders |= {paths.VOCABULARY, paths.ROUNDS, paths.REPORT, *map(paths.split, set_names(work.config.data))}
+    folders |= {f"{place}/{inner}" for place in plan for inner in (paths.CHECKPOINTS, paths.TENSORBOARD)}
+    files = {paths.CONFIG, paths.REPORT_JSON, paths.REPORT_PAGE, paths.TABLE, *set(plan) - folders}
+    above = {os.path.dirname(place) for place in folders | files}
+    for place in sorted(folders | above | files):
+        path, wanted = work.directory / place, "file" if place in files else "folder"
+        lies = path.exists() or (is_local(path) and os.path.islink(path))
+        if lies and not (path.is_file() if wanted == "file" else path.is_dir()):
+            yield Finding(place, f"lies where a {wanted} is expected; move it away", foreign=path)
+
+
+def repair(work: Workspace, findings: list[Finding]) -> list[Finding]:
     """Takes away what says that damaged outputs are finished; returns those findings.
 
-    What belongs elsewhere is kept beside it, under the name of `_beside`.
+    What belongs elsewhere is kept beside it, under the name of `_set_aside`.
     """
-    damaged = [finding for finding in findings if finding.problem is not None and finding.marks]
+    damaged = [
+        finding for finding in findings if finding.problem is not None and (finding.marks or finding.foreign)
+    ]
     for finding in damaged:
         for mark in finding.marks:
-            mark.unlink(missing_ok=True)
+            _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
         if finding.foreign is not None:
-            finding.foreign.rename(_beside(finding.foreign))
+            _set_aside(finding.foreign)
+        write_journal(work.directory, event="repair", stage=finding.place)
     return damaged
 
 
-def _beside(path: epath.Path) -> epath.Path:
-    """A name that is free: checkpoints.other-1 for checkpoints."""
+def _set_aside(path: epath.Path) -> None:
+    """Gives what lies there a name that is free: checkpoints.other-1 for checkpoints."""
     names = (path.with_name(f"{path.name}.other-{number}") for number in itertools.count(1))
-    return next(name for name in names if not name.exists())
+    path.rename(next(name for name in names if not name.exists()))
 
 
 def _foreign(work: Workspace, stage: Stage) -> epath.Path | None:
@@ -92,6 +124,8 @@ def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, .
         check()
     except UserError as error:
         return Finding(place, str(error), marks)
+    except OSError as error:
+        return Finding(place, explain(error), marks)
     return Finding(place)
 
 

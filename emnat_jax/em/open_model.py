@@ -3,7 +3,8 @@
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.manifest import is_finished
+from emnat_jax.artifacts.journal import made_stages
+from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
 from emnat_jax.config import ROLES, ModelSpec
 from emnat_jax.em.chain import require_own_place
 from emnat_jax.em.workdir import Workspace
@@ -57,7 +58,7 @@ def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
 
 
 def last_round(work: Workspace, role: str) -> int:
-    """The newest round with a finished model; UserError where there is none."""
+    """The newest round with a finished model; UserError where there is none, or a newer one was lost."""
     rounds = [path for path in (work.directory / paths.ROUNDS).glob("*") if path.name.isdigit()]
     finished = [int(path.name) for path in rounds if is_finished(path / role)]
     if not finished:
@@ -65,4 +66,17 @@ def last_round(work: Workspace, role: str) -> int:
             f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "
             "model by its folder (--model=DIR)."
         )
+    _require_newest(work, role, max(finished))
     return max(finished)
+
+
+def _require_newest(work: Workspace, role: str, newest: int) -> None:
+    """UserError where the model of a later round was finished once, and is so no more."""
+    made = made_stages(work.directory)
+    for index in range(newest + 1, work.config.em.rounds + 1):
+        name = paths.model(index, role)
+        require(
+            name not in made,
+            f"{work.directory / name} was finished, and its {MANIFEST_NAME} is lost; restore it, or run "
+            f"`emnat em`, which makes it again, or name the round (--round={newest}).",
+        )

@@ -1,7 +1,7 @@
 """The report of a workdir, collected from whatever is finished and written as JSON, page and table."""
 
 import itertools
-import json
+import math
 from collections.abc import Mapping
 
 from etils import epath
@@ -9,7 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.journal import read_journal
+from emnat_jax.artifacts.journal import made_stages, read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
 from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.prepare import set_names
@@ -40,6 +40,7 @@ from emnat_jax.report.rounds import text_table
 from emnat_jax.report.sentences import compare_samples
 from emnat_jax.report.timings import Throughput, Timing
 from emnat_jax.runtime.environment import environment
+from emnat_jax.training.metrics import metrics_digest, read_metrics
 
 _WINDOW = 16_384  # rows of a set that are looked at together
 
@@ -160,32 +161,43 @@ def _valid_choices(work: Workspace, selected: epath.Path) -> float | None:
 
 
 def _curve(work: Workspace, index: int, role: str) -> Curve:
-    """The figures of one training; empty of a frozen teacher, and where they are damaged."""
-    path = work.directory / paths.model(index, role) / paths.METRICS
-    names = ("loss", "valid_loss", "valid_bleu")
+    """The figures of one training; empty of a frozen teacher, and where they are damaged or lost."""
+    folder, names = work.directory / paths.model(index, role), ("loss", "valid_loss", "valid_bleu")
+    if not is_finished(folder):
+        return Curve(index, role, (), ())
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines, known = read_metrics(folder), load_manifest(folder).options.get("metrics")
+        require(known in (None, metrics_digest(lines)), "other lines than the training wrote")
         points = (
             tuple((int(line["step"]), float(line[name])) for line in lines if name in line) for name in names
         )
         return Curve(index, role, *points)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        work.log(f"{path} is damaged; the report leaves its curves out")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError):
+        work.log(f"{folder / paths.METRICS} is damaged or lost; the report leaves its curves out")
         return Curve(index, role, (), ())
 
 
 def _provenance(work: Workspace) -> dict[str, Provenance]:
-    """Content hash and fingerprints of everything that is finished, by folder."""
+    """Content hash and fingerprints of everything that is finished, by folder; the log names what is lost."""
     folders = [paths.split(name) for name in set_names(work.config.data)]
     folders += [stage.output for stage in make_plan(work.config) if stage.kind not in ("prepare", "evaluate")]
-    found = {}
+    found, ended = {}, made_stages(work.directory)
     for name in folders:
-        if is_finished(work.directory / name):
-            made = load_manifest(work.directory / name, verify_shards=False)
-            found[name] = Provenance(made.content_hash, made.fingerprints, made.rows_out, made.dropped)
+        if not is_finished(work.directory / name):
+            if name in ended:
+                work.log(f"{work.directory / name} was finished, and is lost; the report does not have it")
+            continue
+        made = load_manifest(work.directory / name, verify_shards=False)
+        found[name] = Provenance(made.content_hash, made.fingerprints, made.rows_out, made.dropped)
     return found
 
 
 def _seconds(directory: epath.Path) -> dict[str, float]:
     """Time of each stage; of a resumed one, that of the run that ended it."""
-    return {line["stage"]: line["seconds"] for line in read_journal(directory) if line.get("event") == "end"}
+    ends = (line for line in read_journal(directory) if line.get("event") == "end")
+    named = ((line.get("stage"), line.get("seconds")) for line in ends)
+    return {
+        stage: seconds
+        for stage, seconds in named
+        if isinstance(stage, str) and isinstance(seconds, int | float) and abs(seconds) < math.inf
+    }

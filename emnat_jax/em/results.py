@@ -69,8 +69,8 @@ def read_finetuned(directory: epath.Path) -> FinetuneEvaluation:
 def _read(cls: type[_Found], path: epath.Path) -> _Found:
     try:
         values = unseal_if_sealed(json.loads(path.read_bytes()))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); {MEND}") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is damaged ({getattr(error, 'strerror', error)}); {MEND}") from error
     return from_values(cls, values, str(path), MEND)
 
 
@@ -78,8 +78,8 @@ def _require_outputs(folder: epath.Path, written: dict[str, str]) -> None:
     """UserError where outputs are not those that were scored."""
     for name, sha256 in written.items():
         output = folder / name
-        if not output.exists() or file_sha256(output) != sha256:
-            what = "was changed" if output.exists() else "is lost"
+        if not output.is_file() or file_sha256(output) != sha256:
+            what = "was changed" if output.is_file() else "is lost"
             raise UserError(f"{output} {what} after it was scored; {MEND}")
 
 

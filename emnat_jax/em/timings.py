@@ -26,6 +26,9 @@ def keep_timing(directory: epath.Path, timing: Timing | Throughput) -> None:
 def read_timings(directory: epath.Path, kind: type[Record], log: Log) -> tuple[Record, ...]:
     """All timings of a kind, oldest first. Damaged lines are left out, and `log` names them."""
     path, found = directory / _FILES[kind], []
+    if path.is_dir():
+        log(f"{path} is left out: a folder, and no file of timings")
+        return ()
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         where = f"{path}:{number}"
         try:

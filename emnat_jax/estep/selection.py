@@ -9,9 +9,9 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.atomic import user_errors
-from emnat_jax.artifacts.dataset import Provenance
+from emnat_jax.artifacts.dataset import Provenance, read_part
 from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
-from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
+from emnat_jax.artifacts.records import REFERENCE, Row
 from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.config import RULES, Scoring, SelectConfig
 from emnat_jax.config.convert import to_dict
@@ -79,7 +79,7 @@ def select(
     def make_shard(unfinished: UnfinishedSet, name: str | None) -> Mapping[str, int | float]:
         if name is None or not workers.part.writes:
             return {}
-        rows = list(read_shard(source / name))
+        rows = list(read_part(source, read, name))
         candidates = offered(rows, config)
         chosen = unfinished.read_or_make(name, lambda: choose_rows(candidates, selector, weights))
         first = offered(rows[: compared[name]], config)
@@ -106,7 +106,7 @@ def _tables(read: Manifest, selector: Selector, workers: ShardWorkers, file: Bin
     config, tables = selector.config, ScoreFile(file)
     if config.min_quality is not None or config.max_drift is not None:
         for name in workers.own_shards(read):
-            if rows := offered(read_shard(epath.Path(selector.where) / name), config):
+            if rows := offered(read_part(selector.where, read, name), config):
                 tables.add(name, score_table(rows, selector))
     return tables
 

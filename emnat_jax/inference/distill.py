@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.dataset import Provenance
+from emnat_jax.artifacts.dataset import Provenance, read_part
 from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
-from emnat_jax.artifacts.records import REFERENCE, Row, read_shard
+from emnat_jax.artifacts.records import REFERENCE, Row
 from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.data.folds import Fold
 from emnat_jax.data.pairs import make_pairs
@@ -152,7 +152,7 @@ def _derive(
     read = source.manifest
 
     def make_shard(unfinished: UnfinishedSet, name: str | None) -> dict[str, int]:
-        rows = [] if name is None else list(read_shard(source.directory / name))
+        rows = [] if name is None else list(read_part(source.directory, read, name))
         rows = [row for row in rows if first_rows is None or row.row < first_rows]
         finished = name is None or unfinished.made(name) is not None
         made = make_rows([] if finished else rows)  # also with none: the others' rows need all devices

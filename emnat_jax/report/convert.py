@@ -103,8 +103,15 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     if origin is tuple:
         return _tuple(_a(list, value, name), typing.get_args(hint), name)
     if hint is float and type(value) is int:
-        return float(value)
+        return _float(value, name)
     return _a(hint, value, name)
+
+
+def _float(value: int, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise _Mismatch(f"{name} is too large a number") from error
 
 
 def _record(values: dict[str, Any], cls: type, name: str) -> Any:

@@ -1,5 +1,6 @@
 """A grid of runs in one workdir: each cell a workdir of its own, with what runs have in common made once."""
 
+import contextlib
 import copy
 import dataclasses
 import fnmatch
@@ -47,8 +48,10 @@ class Cell:
         last = paths.evaluation(em.rounds) if em.finetune.steps is None else paths.FINETUNE_EVALUATION
         if (here / last).exists():
             return True
-        report = here / paths.REPORT_JSON
-        return report.exists() and json.loads(report.read_text())["stopped"] is not None
+        with contextlib.suppress(ValueError, OSError, RecursionError):  # without a whole report it runs again
+            report = json.loads((here / paths.REPORT_JSON).read_bytes())
+            return isinstance(report, dict) and report.get("stopped") is not None
+        return False
 
 
 def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:

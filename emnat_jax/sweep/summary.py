@@ -14,6 +14,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
+from emnat_jax.artifacts.sealed import seal, unseal
 from emnat_jax.config import Config
 from emnat_jax.em.results import (
     MULTI,
@@ -26,7 +27,7 @@ from emnat_jax.em.results import (
 from emnat_jax.em.resume import is_of
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References, paired_significance
-from emnat_jax.report.convert import dumps, loads
+from emnat_jax.report.convert import from_values, to_values
 from emnat_jax.report.record import Evaluation, FinetuneEvaluation
 from emnat_jax.report.summary import corpus_name
 from emnat_jax.report.sweep_page import sweep_page, sweep_table
@@ -84,7 +85,7 @@ def write_sweep_report(
     with exclusive(directory / paths.REPORT):
         report = _report(cells, directory, baselines, _known(directory / paths.SWEEP_JSON))
         texts = {
-            paths.SWEEP_JSON: dumps(report),
+            paths.SWEEP_JSON: json.dumps(seal(to_values(report)), indent=2, ensure_ascii=False),
             paths.TABLE: sweep_table(report),
             paths.REPORT_PAGE: sweep_page(report),
         }
@@ -226,8 +227,9 @@ def _p_value(run: Run, other: Run, directory: epath.Path, cell: Cell, split: str
 
 def _known(path: epath.Path) -> PValues:
     """The p values of the report before, by what was compared: a bootstrap takes seconds."""
-    with contextlib.suppress(OSError, UserError):
-        report = loads(SweepReport, path.read_text(), str(path), "it is made anew.")
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        values = unseal(json.loads(path.read_bytes()))
+        report = from_values(SweepReport, values, str(path), "it is made anew.")
         return {gain.of: gain.p_value for run in report.runs for gain in run.gains.values()}
     return {}
 

@@ -16,6 +16,7 @@ from emnat_jax.artifacts.manifest import (
 from emnat_jax.config import ModelSpec, TrainConfig
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError
+from emnat_jax.training.metrics import metrics_digest, read_metrics
 from emnat_jax.training.run import FitResult
 from emnat_jax.training.weights import Weights
 
@@ -75,6 +76,7 @@ def finish_model(
         "valid_loss": result.valid_loss,
         "chosen": result.chosen and result.chosen._asdict(),
         "tuned_length": tuned_length and tuned_length.as_json(),
+        "metrics": metrics_digest(read_metrics(directory)),
     }
     manifest = Manifest(
         kind="model",

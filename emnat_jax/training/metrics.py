@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
 import jax
@@ -11,6 +12,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append, atomic_file, is_local
+from emnat_jax.artifacts.sealed import digest
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
 from emnat_jax.types import Mean, Metrics
@@ -110,6 +112,20 @@ class MetricsWriter:
                 sink.close()
 
 
+def read_metrics(directory: epath.PathLike) -> list[dict[str, Any]]:
+    """The lines of `directory`/metrics.jsonl, none where it is not there; ValueError for a damaged one."""
+    path = epath.Path(directory) / paths.METRICS
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    if not all(isinstance(line, dict) for line in lines):
+        raise ValueError(f"{path} has a line that is no object")
+    return lines
+
+
+def metrics_digest(lines: Iterable[Mapping[str, Any]]) -> str:
+    """A hash of lines without what a clock measured: the same for every run of one training."""
+    return digest([{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines])
+
+
 def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
     """The whole lines of `path` that belong to `step` or an earlier one."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -117,10 +133,10 @@ def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
 
 
 def _step_of(line: bytes) -> float:
-    """The step a line belongs to; infinite for one that a kill cut short."""
+    """The step a line belongs to; infinite for one that a kill cut short, or that is damaged."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")
 
 

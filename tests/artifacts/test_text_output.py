@@ -87,6 +87,16 @@ def test_a_part_that_was_lost_is_not_believed(tmp_path):
     assert write(tmp_path / "out") == [part(0)] and (tmp_path / "out").read_bytes() == WHOLE
 
 
+@pytest.mark.parametrize(("name", "byte"), [(".out.part", -2), (".out.part.log", -20), (".out.part.log", 90)])
+def test_a_part_that_was_changed_is_not_believed(tmp_path, name, byte):
+    """Of the text, or of what the record says of it: it is written again."""
+    write(tmp_path / "out", range(2), kill=True)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[byte] ^= 1
+    (tmp_path / name).write_bytes(data)
+    assert len(write(tmp_path / "out")) < 2 and (tmp_path / "out").read_bytes() == WHOLE
+
+
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
     (tmp_path / "out").write_text("old\n")
     (tmp_path / "out").chmod(0o640)

@@ -76,7 +76,38 @@ def test_a_damage_is_found_and_marked(copy, capsys, place):
     status, lines, error = said(capsys, f"--workdir={copy}", "--repair")
     assert any(line.startswith(f"! {place}: ") and line.endswith(doctor.MARKED) for line in lines)
     assert "run `emnat em`, which makes it again" in error
-    assert marked not in said(capsys, f"--workdir={copy}")[1]  # to be made is not damaged
+    left = said(capsys, f"--workdir={copy}")[1]  # to be made is neither damaged nor lost
+    assert marked not in left and not any(line.startswith(f"! {place}: was finished") for line in left)
+
+
+def test_what_lies_in_the_way_is_put_aside(copy, capsys):
+    """A file and a broken link where folders are expected, a folder where a file is."""
+    shutil.rmtree(copy / "rounds/0/student")
+    (copy / "rounds/0/student").write_text("x")
+    shutil.rmtree(copy / "data/valid")
+    (copy / "data/valid").symlink_to("valid")
+    (copy / "report/index.html").unlink()
+    (copy / "report/index.html").mkdir()
+    status, lines, _ = said(capsys, f"--workdir={copy}", "--repair")
+    wrong = {line.split(":")[0]: line for line in lines if line.startswith("!")}
+    for place, wanted in (
+        ("rounds/0/student", "folder"),
+        ("data/valid", "folder"),
+        ("report/index.html", "file"),
+    ):
+        assert f"lies where a {wanted} is expected; move it away" in wrong[f"! {place}"]
+        assert not (copy / place).exists() and not (copy / place).is_symlink()
+    assert (copy / "rounds/0/student.other-1").read_text() == "x" and status == 2
+    assert not any("lies where" in line for line in said(capsys, f"--workdir={copy}")[1])
+
+
+def test_what_was_finished_and_is_lost_is_told(copy, capsys):
+    shutil.rmtree(copy / "rounds/0/distilled")
+    status, lines, _ = said(capsys, f"--workdir={copy}")
+    (marked,) = [line for line in lines if line.startswith("!")]
+    assert status == 2 and marked.startswith(
+        "! rounds/0/distilled: was finished, and is lost; run `emnat em`"
+    )
 
 
 @pytest.mark.slow

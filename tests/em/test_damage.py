@@ -14,6 +14,7 @@ from emnat_jax.em.chain import require_chain
 from emnat_jax.em.driver import rebuild_report, run
 from emnat_jax.em.load import load
 from emnat_jax.em.plan import make_plan
+from emnat_jax.em.report import _curve
 from emnat_jax.em.results import read_evaluation
 from emnat_jax.errors import UserError
 from tests.cli.commands import error_of
@@ -211,7 +212,47 @@ def test_damaged_curves_are_left_out(copy, text):
     assert {curve.round: len(curve.loss) for curve in report.curves if curve.role == "student"}[1] == 0
 
 
-@pytest.mark.parametrize("text", [b"\xff\n", b"null\n", b"[" * 9_999, b'{"event": 3}\n'])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1])),
+        lambda path: path.write_text(re.sub(r'"loss": (\d)', r'"loss": 9\1', path.read_text(), count=1)),
+    ],
+    ids=["lost", "cut", "a digit more"],
+)
+def test_curves_that_the_training_did_not_write_are_left_out(copy, spoil):
+    path, said = copy / "rounds/1/student/metrics.jsonl", []
+    work = workspace(copy)
+    work.log = said.append
+    before = path.read_bytes()
+    assert len(_curve(work, 1, "student").loss) == 2 and not said
+    spoil(path)
+    assert not path.exists() or path.read_bytes() != before
+    assert _curve(work, 1, "student").loss == () and "the report leaves its curves out" in said[0]
+
+
+def test_the_report_says_which_set_is_lost(copy):
+    shutil.rmtree(copy / "rounds/0/n_best")
+    work, said = workspace(copy), []
+    work.log = said.append
+    assert "rounds/0/n_best" not in rebuild_report(work).provenance
+    assert [text for text in said if "rounds/0/n_best was finished, and is lost" in text]
+
+
+def test_an_older_round_does_not_take_the_place_of_one_that_is_lost(copy):
+    shutil.rmtree(copy / "rounds/1/student")
+    with pytest.raises(UserError, match="rounds/1/student was finished.*or name the round .--round=0"):
+        load(copy)
+    load(copy, round=0)
+    with (copy / "journal.jsonl").open("a") as file:  # `emnat em` makes it again
+        file.write('{"event": "start", "stage": "rounds/1/student"}\n')
+    load(copy)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xff\n", b"null\n", b"[" * 9_999, b'{"event": 3}\n', b'{"event": "end", "stage": []}\n']
+)
 def test_a_damaged_journal_stops_nothing(copy, text):
     with (copy / "journal.jsonl").open("ab") as file:
         file.write(text)

@@ -1,7 +1,8 @@
 """Signals in the middle of any write, by the hundred: what the runs make in the end is the same.
 
 `./launch/test.sh -m slow tests/em/test_kills.py` gives more than 200, half of them SIGKILL and half SIGTERM;
-test_kill.py and test_processes.py have more, of one kind.
+test_kill.py and test_processes.py have more, of one kind. `--junitxml=FILE` counts them: a property of each
+test.
 """
 
 import functools
@@ -49,8 +50,10 @@ def unbroken(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("family", STUDENTS)
-def test_a_run_of_any_family_ended_again_and_again(unbroken, tmp_path, family, seed):
+def test_a_run_of_any_family_ended_again_and_again(unbroken, tmp_path, record_property, family, seed):
     ended = until_done(em_words(tmp_path / "run", family), tmp_path / "log", kills(seed))
+    for number in ENDED:
+        record_property(number.name, sum(kill.number == number for kill in ended))
     assert len(ended) >= 15 and {kill.number for kill in ended} == set(ENDED)
     assert outcome(tmp_path / "run") == unbroken(family)
 
@@ -96,7 +99,7 @@ def made(place: Path) -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ENDED)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_ended_at_each_of_its_writes(tmp_path_factory, tmp_path, name, number):
+def test_a_command_ended_at_each_of_its_writes(tmp_path_factory, tmp_path, record_property, name, number):
     """From the first write on, one signal each, until it is done before the signal comes."""
     shutil.copytree(finished_run(tmp_path_factory), tmp_path / "run")
     whole, log = tmp_path / "whole", tmp_path / "log"
@@ -110,6 +113,7 @@ def test_a_command_ended_at_each_of_its_writes(tmp_path_factory, tmp_path, name,
         assert emnat(words, log) == 0, log.read_text()[-2_000:]
         output = COMMANDS[name].output
         assert made(tmp_path / str(write) / output) == made(whole / output)
+    record_property(number.name, write - 1)
     assert write >= 3
 
 

@@ -47,12 +47,17 @@ def contents(directory) -> dict:
 @pytest.mark.parametrize(("count", "devices"), [(2, 2), (4, 1)])
 def test_any_number_of_processes_makes_the_same_run(alone, tmp_path, count, devices):
     emnat(count, devices, "em", tmp_path / "run")
-    assert contents(tmp_path / "run") == contents(alone)
-    one, many = outcome(alone), outcome(tmp_path / "run")
+    _require_same_run(tmp_path / "run", alone)
+
+
+def _require_same_run(directory: Path, other: Path) -> None:
+    """The same sets and outputs, and figures that differ in their rounding alone."""
+    assert contents(directory) == contents(other)
+    one, many = outcome(other), outcome(directory)
     assert one["outputs"] == many["outputs"]
     for name, lines in one["metrics"].items():
-        for line, other in zip(lines, many["metrics"][name], strict=True):
-            assert line == pytest.approx(other, rel=1e-5)
+        for line, found in zip(lines, many["metrics"][name], strict=True):
+            assert line == pytest.approx(found, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -117,15 +122,38 @@ def test_any_number_of_processes_translates_the_same(alone, tmp_path, count):
     assert len({line.split("\t")[0] for line in one}) == 4_000
 
 
+def killed(count: int, devices: int, directory: Path, moment: str) -> None:
+    """Starts the run and kills all of its processes once the workdir has a file of this pattern."""
+    words = ["emnat_jax", "em", f"--config={CONFIG}", f"--workdir={directory}"]
+    processes = joint.launch(count, devices, words)
+    while not any(directory.glob(moment)):
+        time.sleep(0.2)
+        assert all(process.poll() is None for process in processes), joint.outputs(processes)
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    for process in processes:
+        process.wait()
+
+
+IN_A_TRAINING = "rounds/0/{role}/checkpoints/*/commit_success.txt"
+IN_A_SET = "rounds/0/n_best/*"  # it has been begun
+
+
 @pytest.mark.slow
 def test_processes_killed_and_started_again_make_the_same_run(tmp_path):
     emnat(2, 1, "em", tmp_path / "unbroken")
-    words = ["emnat_jax", "em", f"--config={CONFIG}", f"--workdir={tmp_path}/run"]
-    for seconds in (25, 35):
-        processes = joint.launch(2, 1, words)
-        time.sleep(seconds)
-        for process in processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+    for moment in (IN_A_TRAINING.format(role="teacher"), IN_A_SET):
+        killed(2, 1, tmp_path / "run", moment)
     emnat(2, 1, "em", tmp_path / "run")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "unbroken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_four_processes_killed_and_started_as_two(alone, tmp_path, devices):
+    """In a training, as two in the middle of a set, as four in a training again: the run of one process."""
+    killed(4, 1, tmp_path / "run", IN_A_TRAINING.format(role="teacher"))
+    killed(2, devices, tmp_path / "run", IN_A_SET)
+    killed(4, 1, tmp_path / "run", IN_A_TRAINING.format(role="student"))
+    emnat(2, devices, "em", tmp_path / "run")
+    _require_same_run(tmp_path / "run", alone)

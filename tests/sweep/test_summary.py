@@ -206,10 +206,21 @@ def test_gains_with_several_references_are_of_those_sentences(tmp_path):
     assert list(write_sweep_report(cells, tmp_path).cells[1].gains) == ["test"]
 
 
-def test_a_damaged_report_is_made_anew(tmp_path):
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"{",
+        lambda data: b"\xff" + data,
+        lambda data: b"[" * 9_000,
+        lambda data: data.replace(b'"p_value": 0.', b'"p_value": 0.9'),
+    ],
+    ids=["cut", "not text", "deep", "a digit more"],
+)
+def test_a_damaged_report_is_made_anew(tmp_path, spoil):
     cells = finished_cells(tmp_path)
-    report = write_sweep_report(cells, tmp_path)
-    (tmp_path / "report/sweep.json").write_text("{")
+    report, path = write_sweep_report(cells, tmp_path), tmp_path / "report/sweep.json"
+    assert spoil(path.read_bytes()) != path.read_bytes()
+    path.write_bytes(spoil(path.read_bytes()))
     assert write_sweep_report(cells, tmp_path) == report
 
 

@@ -106,7 +106,7 @@ def require_own_checkpoints(output: epath.Path) -> None:
 def _saved_steps(output: epath.Path) -> list[int]:
     """Of the checkpoints that are there, in increasing order."""
     folder = output / paths.CHECKPOINTS
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
 
 
 def _key(name: str, role: str) -> str:
