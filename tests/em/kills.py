@@ -92,6 +92,7 @@ def _arm(kill: Kill) -> None:
     """Counts what the process writes, and ends it at one of these moments."""
     from etils import epath
 
+    from emnat_jax.artifacts.resumable import _Resumable
     from emnat_jax.training.checkpoint import Checkpoints
 
     count = 0
@@ -113,4 +114,6 @@ def _arm(kill: Kill) -> None:
 
     path_class = type(epath.Path("."))
     path_class.replace = armed(path_class.replace)  # the rename by which every file appears
+    _Resumable._note = armed(_Resumable._note)  # after each part of a text
+    _Resumable.finish = armed(_Resumable.finish)
     Checkpoints.save = armed(Checkpoints.save)  # the second tick falls into the save in the background
