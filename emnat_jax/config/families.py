@@ -269,37 +269,31 @@ class FamilySpec(NamedTuple):
 
     options: type[FamilyOptions]
     make: Callable[[Any, Any], Any]  # (TransformerSpec, its options) -> families.Family
-    # The same -> families.Parallel, the parts of a family with one pass over all positions; None of any
-    # other.
+    # The same -> families.Parallel, the parts of a family with one pass over all positions; else None.
     parallel: Callable[[Any, Any], Any] | None = None
-    # (export.graph.Graph, TransformerSpec, its options, parameters, export.head.Inputs) -> tokens, as in
-    # export.vanilla; None of a family that is not written as ONNX.
+    # (Graph, TransformerSpec, its options, parameters, Inputs) -> tokens, as in export.vanilla, or None.
     graph: Callable[..., Any] | None = None
-    # (TransformerSpec, its options) -> families.Verify, of a family that goes step by step and checks drafts;
-    # None of any other.
+    # As `parallel` -> families.Verify, of a family that goes step by step and checks drafts; else None.
     verify: Callable[[Any, Any], Any] | None = None
-    # (TransformerSpec, its options) -> families.Redraft, of a family that was trained to see some of the
-    # target; None, the function or what it gives, of any other.
+    # As `parallel` -> families.Redraft or None, of a family that was trained to see some of the target.
     redraft: Callable[[Any, Any], Any] | None = None
 
 
-def _built_in(
-    options: type[FamilyOptions], name: str, graph: str | None = None, *, sees_target: bool = False
-) -> FamilySpec:
+def _built_in(options: type[FamilyOptions], name: str, graph: str = "", redrafts: bool = False) -> FamilySpec:
     """A line of this package; `graph` is module and function in emnat_jax/export."""
     module = f"emnat_jax.families.{name}"
     parallel = deferred(module, "parts") if options.is_parallel else None
     exported = graph and deferred(*f"emnat_jax.export.{graph}".rsplit(".", 1))
     verify = None if options.is_parallel else deferred(module, "make_verify")
-    redraft = deferred(module, "make_redraft") if sees_target else None
+    redraft = deferred(module, "make_redraft") if redrafts else None
     return FamilySpec(options, deferred(module, "make"), parallel, exported or None, verify, redraft)
 
 
 FAMILIES: dict[str, FamilySpec] = {
     "ar": _built_in(AROptions, "ar"),
     "vanilla": _built_in(VanillaOptions, "vanilla", "vanilla.translate"),
-    "cmlm": _built_in(CMLMOptions, "cmlm", "vanilla.translate_masked", sees_target=True),
-    "glat": _built_in(GLATOptions, "glat", "glat.translate", sees_target=True),
+    "cmlm": _built_in(CMLMOptions, "cmlm", "vanilla.translate_masked", redrafts=True),
+    "glat": _built_in(GLATOptions, "glat", "glat.translate", redrafts=True),
     "ctc": _built_in(CTCOptions, "ctc", "ctc.translate"),
     "dag": _built_in(DAGOptions, "dag", "dag.translate"),
 }

@@ -43,11 +43,10 @@ def load(
     the student drafts the rest anew after each, and `accept_top` or `accept_margin` accept other tokens than
     greedy search would choose (docs/guides/verified.md).
 
-    The result is a `TrainedModel`, with decoder="verified" a `VerifiedModel`. Of the folder of an exported
-    model it is a `Translator` that needs no JAX, and those options, which were settled when it was exported,
-    give way to `precision` ("int8" or "float32"; None: the export's own choice) and `threads` (0: one for
-    each core). Raises UserError, with what to do, for a folder
-    without a finished model, a damaged or foreign one, and for options that the model does not have.
+    It is a `TrainedModel`, with decoder="verified" a `VerifiedModel`. Of the folder of an exported model it
+    is a `Translator` that needs no JAX, and those options, which were settled at the export, give way to
+    `precision` ("int8" or "float32"; None: the export's own choice) and `threads` (0: one for each core).
+    UserError for a folder without a finished model, a damaged or foreign one, and options that it has not.
     """
     directory = absolute(epath.Path(path).expanduser())
     decoding = {

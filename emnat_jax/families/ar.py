@@ -134,6 +134,7 @@ def _verify(
     source: Array,
     drafts: Array,
     how: VerifiedOptions,
+    *,
     redraft: DraftFn | None = None,
 ) -> Verified:
     spec, params = unscanned(spec, params)

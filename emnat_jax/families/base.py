@@ -1,7 +1,7 @@
 """The interface through which training, decoding and EM see a model."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -37,13 +37,26 @@ class Family(NamedTuple):
     decode: Callable[[Params, jax.Array, Key, int], Hypotheses]
 
 
-Verify = Callable[[Params, jax.Array, jax.Array, VerifiedOptions, DraftFn | None], Verified]
-"""(params, source i32[B, S], drafts i32[B, L], options, redraft) -> the output of greedy search.
+@runtime_checkable
+class Verify(Protocol):
+    """Greedy search that checks drafts."""
 
-It checks `drafts`, any tokens, PAD where there are none: they decide how many passes it takes, and no token
-of the output, unless the options accept tokens that greedy search would not choose. With `redraft` there
-are new ones after every pass. Options are static.
-"""
+    def __call__(
+        self,
+        params: Params,
+        source: jax.Array,
+        drafts: jax.Array,
+        options: VerifiedOptions,
+        *,
+        redraft: DraftFn | None = None,
+    ) -> Verified:
+        """The output of greedy search for `source` i32[B, S], which checks `drafts` i32[B, L].
+
+        They are any tokens, PAD where there are none, and decide how many passes it takes, and no token of
+        the output, unless the options accept tokens that greedy search would not choose. With `redraft`
+        there are new ones after every pass. Options are static.
+        """
+
 
 Redraft = Callable[[Params, jax.Array], DraftFn]
 """(params, source i32[B, S]) -> drafts of the rest of each output, given its beginning, in one pass."""

@@ -151,7 +151,7 @@ def make_verified_step(
 
     def decode(params: tuple[Params, Params], batch: Batch) -> tuple[Hypotheses, jax.Array]:
         drafts, again = _drafts(student, params[0], batch.source)
-        found = verify(params[1], batch.source, drafts, options, again)
+        found = verify(params[1], batch.source, drafts, options, redraft=again)
         return found.hypotheses, found.passes
 
     rows = batch_sharding(layout.mesh)

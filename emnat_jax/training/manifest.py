@@ -76,7 +76,7 @@ def finish_model(
         "valid_loss": result.valid_loss,
         "chosen": result.chosen and result.chosen._asdict(),
         "tuned_length": tuned_length and tuned_length.as_json(),
-        "metrics": metrics_digest(read_metrics(directory)),
+        "metrics": _metrics(directory),
     }
     manifest = Manifest(
         kind="model",
@@ -91,6 +91,14 @@ def finish_model(
         created=utc_now(),
     )
     write_manifest(directory, manifest)
+
+
+def _metrics(directory: epath.PathLike) -> str | None:
+    """The hash of the lines that the training wrote; None where they are damaged, which stops no run."""
+    try:
+        return metrics_digest(read_metrics(directory))
+    except (ValueError, RecursionError):
+        return None
 
 
 def weights_of(manifest: Manifest) -> Weights:

@@ -232,6 +232,16 @@ def test_curves_that_the_training_did_not_write_are_left_out(copy, spoil):
     assert _curve(work, 1, "student").loss == () and "the report leaves its curves out" in said[0]
 
 
+@pytest.mark.slow
+def test_damaged_curves_do_not_stop_a_training_that_is_done(copy):
+    """Killed before its manifest was written, and then damaged."""
+    student = copy / "rounds/1/student"
+    (student / "MANIFEST.json").unlink()
+    (student / "metrics.jsonl").write_bytes(b"[" * 9_999)
+    run_em(copy)
+    assert load_manifest(student).options["step"] > 0
+
+
 def test_the_report_says_which_set_is_lost(copy):
     shutil.rmtree(copy / "rounds/0/n_best")
     work, said = workspace(copy), []

@@ -19,6 +19,8 @@ from emnat_jax.em.train_options import training_options
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import corpus_bleu
 from emnat_jax.inference.model import CompiledModel
+from emnat_jax.training.metrics import metrics_digest, read_metrics
+from tests.data.rows import edit_manifest
 from tests.em.runs import round_model, small_config, workspace
 
 ROWS = 10  # of the 24 of the valid split
@@ -135,8 +137,11 @@ def test_the_report_shows_bleu_by_step_where_it_was_measured(finished, tmp_path)
     work, title = workspace(workdir), "BLEU of the student on the valid split"
     write_report(work)
     assert title not in (workdir / "report/index.html").read_text()
-    with open(workdir / "rounds/0/student/metrics.jsonl", "a") as file:
+    student = workdir / "rounds/0/student"
+    with open(student / "metrics.jsonl", "a") as file:
         file.write('{"step": 20, "valid_loss": 3.0, "valid_bleu": 12.5}\n')
+    options = load_manifest(student).options | {"metrics": metrics_digest(read_metrics(student))}
+    edit_manifest(student, options=options)
     report = write_report(work)
     curve = next(curve for curve in report.curves if (curve.round, curve.role) == (0, "student"))
     assert curve.valid_bleu == ((20, 12.5),)

@@ -241,7 +241,9 @@ def test_a_student_that_drafts_anew_gives_the_output_of_greedy_search(name):
     again = make_redraft(model(name))(student, source)
     options = VerifiedOptions(draft_block=3, redraft=True)
     found = jax.jit(
-        lambda: make_verify(model("ar"))(teacher, source, jnp.zeros((16, LONGEST), jnp.int32), options, again)
+        lambda: make_verify(model("ar"))(
+            teacher, source, jnp.zeros((16, LONGEST), jnp.int32), options, redraft=again
+        )
     )()
     require_equal(jax.device_get(found), expected)
 
