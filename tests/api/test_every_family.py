@@ -33,7 +33,7 @@ def test_every_student_is_rescored(name, trained):
     np.testing.assert_array_equal(rescored.score(["a"], ["b"]), model.score(["a"], ["b"]))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", quick(FAMILIES, ("vanilla", "ctc")))
 def test_alternatives_of_every_family_of_one_pass(name, trained):
     model = trained(name)
     if not model.config.options.is_parallel:

@@ -211,6 +211,7 @@ def first_batch_in_memory(one: StoredSet) -> None:
     next(BatchStream(InMemory(load_pairs(one.directory, one.manifest)), DATA, seed=5))
 
 
+@pytest.mark.slow
 def test_a_row_takes_few_bytes_of_memory(tmp_path, monkeypatch):
     for module in ("batches", "examples"):
         monkeypatch.setattr(f"emnat_jax.data.{module}._WINDOW", 256)

@@ -18,13 +18,14 @@ from emnat_jax.runtime import watchdog
 from emnat_jax.runtime.processes import Processes
 from tests.data.rows import LINES
 from tests.data.test_prepare import NASTY, contents, plain_corpus, silent, write_corpus
+from tests.quick import quick
 from tests.texts import Texts
 
 COUNTS = (2, 3, 5)
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
+def _in_a_hurry(monkeypatch):
     """Beats and looks follow each other quickly; blocks and samples are so small that there are several."""
     monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(processes_module, "POLL_SECONDS", 0.02)
@@ -90,7 +91,16 @@ ALL = 2_000_000
 
 @pytest.mark.parametrize(
     ("corpus", "sample"),
-    [(odd_corpus, ALL), (odd_corpus, 11), (held_out_corpus, ALL), (held_out_corpus, 11), (task_corpus, ALL)],
+    quick(
+        [
+            (odd_corpus, ALL),
+            (odd_corpus, 11),
+            (held_out_corpus, ALL),
+            (held_out_corpus, 11),
+            (task_corpus, ALL),
+        ],
+        [(odd_corpus, 11), (held_out_corpus, ALL)],
+    ),
 )
 def test_any_number_of_processes_makes_the_same_bytes(tmp_path, monkeypatch, corpus, sample):
     monkeypatch.setattr(vocab_sample, "MAX_LINES", sample)

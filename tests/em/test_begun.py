@@ -57,6 +57,7 @@ def test_another_rate_starts_from_the_beginning(finished, tmp_path):
     assert lines == sorted(lines) and "goes on" not in "".join(said)
 
 
+@pytest.mark.slow
 def test_the_same_options_go_on_whatever_the_intervals(finished, tmp_path):
     directory, said = finished[0], []
     config = with_rate(1e-3)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -33,8 +34,14 @@ from tests.export.teachers import (
     sentences,
     spec_of,
 )
+from tests.quick import quick
 
 shapes = pytest.mark.parametrize("shape", range(len(SHAPES)))
+# Each shape with one of the two.
+lists = pytest.mark.parametrize(
+    ("shape", "alpha"),
+    quick(list(itertools.product(range(len(SHAPES)), (0.0, 1.8))), [(0, 0.0), (1, 0.0), (2, 1.8), (3, 0.0)]),
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +78,7 @@ def tokens_of(found):
     return [one.tokens for one in found]
 
 
-@shapes
-@pytest.mark.parametrize("alpha", [0.0, 1.8])
+@lists
 def test_lists_are_those_of_a_search_that_ends_the_best_alone(shape, alpha, pair_of):
     pair, sources = pair_of(shape, AROptions(length_penalty=alpha)), sentences(2, shortest=2)
     found, expected = listed(pair, sources, 3), searched(pair, sources, 3)
@@ -86,8 +92,7 @@ def test_lists_are_those_of_a_search_that_ends_the_best_alone(shape, alpha, pair
         np.testing.assert_allclose(*values, atol=TOLERANCE)
 
 
-@shapes
-@pytest.mark.parametrize("alpha", [0.0, 1.8])
+@lists
 def test_lists_come_near_those_of_the_family(shape, alpha, pair_of):
     """Which ends every prefix that is alive, so that it may find better ones, and never worse."""
     pair, sources = pair_of(shape, AROptions(length_penalty=alpha)), sentences(2, shortest=2)

@@ -12,6 +12,7 @@ from emnat_jax.families.in_loss import SOFT, in_loss_e_step, responsibilities
 from emnat_jax.families.parallel import marginal_loss
 from emnat_jax.types import EOS
 from tests import tiny
+from tests.quick import quick
 
 LOSSES = np.array([[2.0, 2.5, 4.0]])
 EQUAL = np.full((1, 3), 1 / 3)
@@ -70,7 +71,7 @@ def grouped():
     return jax.tree.map(jnp.asarray, batch)
 
 
-@pytest.mark.parametrize("name", ["vanilla", "ctc", pytest.param("dag", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", quick(["vanilla", "ctc", "dag"], ["ctc"]))
 def test_the_posterior_gives_the_gradient_of_the_log_sum_exp(name):
     """Against automatic differentiation of -log sum_k w_k p(y_k | x), smoothing and dropout off."""
     off = {"dropout": 0.0, "attention_dropout": 0.0, "ff_dropout": 0.0, "label_smoothing": 0.0}

@@ -20,6 +20,7 @@ from tests.quick import quick
 VOCAB, LONGEST, WIDTH = 24, 14, 10  # outputs end at WIDTH + 6, or at LONGEST
 STUDENTS = [name for name, spec in FAMILIES.items() if spec.options.is_parallel]
 BLOCKS = (1, 3, 8, 50)
+NETWORKS = [{"norm": "post"}, {"positions": "sinusoidal"}, {"scan_layers": True}, {"extra_length": 1}]
 
 
 @functools.cache
@@ -124,9 +125,7 @@ def test_a_student_of_any_family_drafts(name):
         require_equal(verify()(teacher, source, drafts, VerifiedOptions()), expected)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"norm": "post"}, {"positions": "sinusoidal"}, {"scan_layers": True}, {"extra_length": 1}]
-)
+@pytest.mark.parametrize("changes", quick(NETWORKS, NETWORKS[2:3]))
 def test_networks_of_other_kinds(changes):
     source, teacher = sources(16, 1), params("ar", 1, eos=-2.0, **changes)
     expected = jax.device_get(decode("ar", **changes)(teacher, source, jax.random.key(0), 1))
@@ -206,7 +205,7 @@ def test_a_student_checks_no_drafts(name):
         make_verify(model(name))
 
 
-@pytest.mark.parametrize("name", ["cmlm", "glat"])
+@pytest.mark.parametrize("name", quick(["cmlm", "glat"], ["cmlm"]))
 def test_a_new_draft_is_the_pass_that_is_shown_the_beginning(name):
     """Against the parts that training uses, given a target of as many tokens."""
     student, spec = params(name, 3), model(name)
@@ -234,7 +233,7 @@ def test_a_new_draft_is_the_pass_that_is_shown_the_beginning(name):
         )
 
 
-@pytest.mark.parametrize("name", ["cmlm", "glat"])
+@pytest.mark.parametrize("name", quick(["cmlm", "glat"], ["glat"]))
 def test_a_student_that_drafts_anew_gives_the_output_of_greedy_search(name):
     source, teacher, student = jnp.asarray(sources(16, 5)), params("ar", 5), params(name, 5)
     expected = jax.device_get(decode("ar")(teacher, source, jax.random.key(0), 1))

@@ -144,6 +144,7 @@ def test_goes_on_with_other_devices(tmp_path, unbroken):
     np.testing.assert_allclose(result.valid_loss, unbroken[1].valid_loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_killed_run_equals_unbroken_run(tmp_path):
     """SIGKILL at random moments, saves included (every step is saved)."""
     expected = runs.train(tmp_path / "whole", slow_run.CONFIG)
