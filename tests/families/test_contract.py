@@ -159,7 +159,7 @@ def _lesson() -> Batch:
     return tiny.batch_of(sources, targets)
 
 
-@pytest.mark.parametrize("name", quick(NETWORKS, ("ctc", "dag")))
+@pytest.mark.parametrize("name", quick(NAMES, ("ctc", "dag")))
 def test_variants_keep_the_probability_space(name):
     change = {"norm": "post", "positions": "sinusoidal", "remat": True}
     targets = tiny.all_targets()
