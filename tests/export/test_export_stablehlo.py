@@ -15,6 +15,7 @@ from emnat_jax.export.make import _MAKERS
 from emnat_jax.export.packages import FORMATS
 from emnat_jax.runtime.memory import most_rows
 from tests.cli.commands import error_of, run
+from tests.quick import quick
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +26,7 @@ def no_checks_of_shapes():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(scope="module", params=["student", "teacher"])
+@pytest.fixture(scope="module", params=quick(["student", "teacher"], ["teacher"]))
 def exported(request, workdir, tmp_path_factory):
     """(role, folder): of either role, with the decoder that it has."""
     folder = tmp_path_factory.mktemp("stablehlo") / request.param

@@ -112,7 +112,7 @@ def _exact(parts):
     return in_loss_e_step(parts._replace(make_loss=make), 3)
 
 
-@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("name", quick(STUDENTS, ["cmlm"]))
 def test_every_student_learns_from_groups(name):
     config, params, batch = tiny.model(name), tiny.params(name), grouped()
     family = in_loss_family(config, 3)

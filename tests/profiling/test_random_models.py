@@ -100,6 +100,7 @@ def test_systems_are_named_by_family_with_a_choice_of_layers(tmp_path):
     assert float32.model.precision == "float32" and len(list(tmp_path.iterdir())) == 1  # exported once
 
 
+@pytest.mark.slow
 def test_a_shortlist_is_an_export_of_its_own(tmp_path):
     systems = RandomSystems(SIZE, make_layout(MeshConfig()), tmp_path, threads=1)
     options = {"layers": "1+1"}
