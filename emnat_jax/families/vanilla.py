@@ -219,7 +219,7 @@ def redraft(
     place = jnp.arange(trials.width)[None]
 
     def again(tokens: Int[Array, "B T"], position: Int[Array, " B"]) -> Int[Array, "B L"]:
-        lengths = jnp.clip(jnp.maximum(trials.lengths[:, 0], position + 1), 1, trials.width)
+        lengths = jnp.minimum(jnp.maximum(trials.lengths[:, 0], position + 1), trials.width)
         given = jnp.pad(tokens, ((0, 0), (0, trials.width)))[:, : trials.width]
         is_given = place < position[:, None]
         best = top_1(trials.predict_given(lengths, jnp.where(is_given, given, HIDDEN)))[1]

@@ -42,8 +42,6 @@ class VerifiedModel(Translator):
     def __post_init__(self) -> None:
         teacher, student = self.teacher, self.student
         make_verify(teacher.config)  # UserError for a student
-        if self.options.redraft:
-            make_redraft(student.config)  # UserError for one that sees nothing of the target
         require(
             student.config.options.is_parallel,
             f"decoder=verified: {student!r} drafts token by token; name a student, which drafts in one pass.",
@@ -57,6 +55,8 @@ class VerifiedModel(Translator):
             f"decoder=verified: {student!r} takes {student.max_length} tokens and its teacher "
             f"{teacher.max_length}; use a student that takes as many.",
         )
+        if self.options.redraft:
+            make_redraft(student.config)  # UserError for one that sees nothing of the target
 
     @property
     def vocabulary(self) -> Vocabulary:  # type: ignore[override]
