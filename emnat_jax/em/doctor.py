@@ -11,8 +11,9 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import is_local
+from emnat_jax.artifacts.folders import found_at
 from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, made_stages, read_journal, write_journal
-from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
+from emnat_jax.artifacts.manifest import EXPORTED, MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.data.prepare import require_split, set_names
 from emnat_jax.data.vocab import load_vocabulary
 from emnat_jax.em.chain import require_link
@@ -24,6 +25,8 @@ from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, explain, require
+
+_OTHERS = ("*", f"{paths.MODELS}/*", f"{paths.EXPORTS}/*")  # where single commands put what they make
 
 
 class Finding(NamedTuple):
@@ -38,6 +41,8 @@ class Finding(NamedTuple):
 
 def examine(work: Workspace) -> Iterator[Finding]:
     """A finding for each finished output of the plan, in its order, for the vocabulary and for the journal.
+
+    Then come the sets and models that single commands have made; those no command makes again by itself.
 
     Reads all of it. Models are loaded one by one. First come findings for things that lie where a folder or a
     file is expected, and are none; an output that was finished once and is lost has one in its place.
@@ -61,6 +66,7 @@ def examine(work: Workspace) -> Iterator[Finding]:
             yield found._replace(foreign=_foreign(work, stage)) if found.problem else found
         elif stage.output in lost:
             yield Finding(stage.output, "was finished, and is lost; run `emnat em`, which makes it again")
+    yield from _examine_others(work)
 
 
 def _with_parents(place: str) -> list[str]:
@@ -143,6 +149,29 @@ def _check_split(work: Workspace, name: str) -> None:
     require_split(work.directory, name)
 
 
+def _examine_others(work: Workspace) -> Iterator[Finding]:
+    plan = {stage.output for stage in make_plan(work.config)}
+    for folder in itertools.chain(*(found_at(work.directory, pattern) for pattern in _OTHERS)):
+        place = os.path.relpath(os.fspath(folder), os.fspath(work.directory))
+        if place not in (*plan, paths.VOCABULARY) and is_finished(folder):
+            yield _finding(place, functools.partial(_check_other, work, folder))
+
+
+def _check_other(work: Workspace, folder: epath.Path) -> None:
+    manifest = load_manifest(folder)
+    if manifest.kind == EXPORTED:
+        load_vocabulary(folder / paths.VOCABULARY)
+    elif manifest.kind == MODEL:
+        _check_model(work, folder)
+
+
+def _check_model(work: Workspace, folder: epath.Path) -> None:
+    # Without a vocabulary nothing is known of a model; checkpoints may have been deleted to save space.
+    if _vocabulary(work) and (folder / paths.CHECKPOINTS).exists():
+        require_own_checkpoints(folder)
+        work.load(folder)
+
+
 def _vocabulary(work: Workspace) -> dict[str, str]:
     """The fingerprint that sets have to name; none where the vocabulary is damaged, which is said of it."""
     with contextlib.suppress(UserError):
@@ -154,10 +183,7 @@ def _check(work: Workspace, stage: Stage) -> None:
     """UserError where a finished output is not whole, or was made from something else."""
     output = work.directory / stage.output
     if isinstance(stage, Train):
-        # Without a vocabulary nothing is known of a model; checkpoints may have been deleted to save space.
-        if _vocabulary(work) and (output / paths.CHECKPOINTS).exists():
-            require_own_checkpoints(output)
-            work.load(output)
+        _check_model(work, output)
     elif stage.kind != Evaluate.kind:
         load_manifest(output)
     damage = stage.damage(work.directory)

@@ -19,6 +19,7 @@ from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
+from emnat_jax.artifacts.folders import require_plain_name
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.runtime.progress import Log
@@ -28,6 +29,11 @@ from emnat_jax.types import Params
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
 ITEMS = ("state", "metadata")
+_FULL = (
+    "No space left",
+    "quota exceeded",
+    "File too large",
+)  # in what a full disk, or a limit, is reported as
 MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 
@@ -50,9 +56,11 @@ class Checkpoints:
     """The checkpoints of one training run: the two latest and those that `save` names.
 
     Use it as a context; leaving it waits for the last save. All processes must call every method.
+    UserError for a directory that `require_plain_name` refuses.
     """
 
     def __init__(self, directory: str | os.PathLike):
+        require_plain_name(absolute(directory))
         self._directory = os.fspath(absolute(directory))
         self._policy = _KeepLatestAnd(())
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
@@ -123,7 +131,7 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
-            if "No space left" in str(error) or "quota exceeded" in str(error):
+            if any(words in str(error) for words in _FULL):
                 raise UserError(
                     f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
                     f"and run the same command again, it goes on from the last whole checkpoint."

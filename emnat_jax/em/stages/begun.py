@@ -9,6 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.folders import numbered, remove_folder
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import TrainConfig
@@ -105,8 +106,7 @@ def require_own_checkpoints(output: epath.Path) -> None:
 
 def _saved_steps(output: epath.Path) -> list[int]:
     """Of the checkpoints that are there, in increasing order."""
-    folder = output / paths.CHECKPOINTS
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+    return [step for step, path in numbered(output / paths.CHECKPOINTS).items() if path.is_dir()]
 
 
 def _key(name: str, role: str) -> str:
@@ -134,6 +134,5 @@ def _delete_training(output: epath.Path) -> None:
 
 def _delete_checkpoints(output: epath.Path) -> None:
     for name in (paths.CHECKPOINTS, paths.TENSORBOARD):
-        if (output / name).exists():
-            (output / name).rmtree()
+        remove_folder(output / name)
     (output / paths.METRICS).unlink(missing_ok=True)
