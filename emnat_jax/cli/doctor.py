@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         _show("-", args.workdir, "does not exist: nothing to check")
     for problem in problems:
         _show("!", *problem)
-    done = "; run `emnat em` (or `emnat sweep`), which makes it again" if args.repair else ""
+    done = "; run `emnat em`, which makes it again, or `emnat sweep`" if args.repair else ""
     require(not problems, f"{len(problems)} of the findings above need your attention (marked with !){done}.")
 
 
