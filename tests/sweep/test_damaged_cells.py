@@ -1,4 +1,4 @@
-"""Cells of a sweep that are damaged, or hold what belongs to another: they are not reported, but run again."""
+"""Cells of a sweep that are damaged, or hold what is another's: they are not reported, but run again."""
 
 import dataclasses
 import json
