@@ -38,6 +38,9 @@ _REMEDIES = {
     errno.ELOOP: "its symbolic links lead in a circle, or are not followed here; delete them",
     errno.EACCES: "change its permissions",
     errno.EPERM: "change its permissions",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+    errno.EFBIG: "the disk, or a limit of the shell, takes no larger file",
 }
 
 

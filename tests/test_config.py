@@ -231,6 +231,8 @@ def test_overrides_are_read_as_the_type_of_the_key(key, text, value):
         ("em.warm_start", "1", "type bool"),
         ("em.rounds.x", "5", "not a group"),
         ("data.buckets", "8", "a list of numbers"),
+        ("teacher_train.steps", "2147483648", "teacher_train.steps: a number of that size"),
+        ("teacher_train.optim.peak_lr", "1" + "0" * 400, "peak_lr: a number of that size"),
     ],
 )
 def test_mistakes_in_overrides_are_named(key, text, part):
@@ -248,6 +250,9 @@ def test_mistakes_in_overrides_are_named(key, text, part):
         lambda: DataConfig(train_rows=-1),
         lambda: ModelConfig(dropout=1.0),
         lambda: ModelConfig(size="huge"),
+        lambda: ModelConfig(width=1 << 30),
+        lambda: from_dict({"em": {3: 4}}),
+        lambda: from_dict({"teacher_train": {"optim": {"peak_lr": 10**400}}}),
         lambda: ModelConfig(width=30, heads=4).resolve(10, 8),
         lambda: SelectConfig(rule="best"),
     ],

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,11 @@ def _base(file: Path | None, workdir: str | None) -> dict[str, Any]:
         refuse_foreign_workdir(directory)
     if file is not None:
         config = _call(file, "get_config")
-        return config.to_dict() if hasattr(config, "to_dict") else dict(config)
+        config = config.to_dict() if hasattr(config, "to_dict") else config
+        form = "get_config() is to give a ConfigDict, or a dict of groups by their names"
+        is_dict = isinstance(config, Mapping) and all(isinstance(key, str) for key in config)
+        require(is_dict, f"--config={file}: {form}, not {type(config).__name__}.")
+        return dict(config)
     saved = None if directory is None else _saved(directory)
     return to_dict(saved or Config())
 

@@ -152,7 +152,7 @@ def from_dict(values: dict, cls: type = Config, where: str = "") -> typing.Any:
         in_table(sibling, _typed(chosen[name], str, sibling), group.table())
     keys = _keys(cls)
     for key in values:
-        _known(keys, key, where)
+        _known(keys, str(key), where)
     typed = {key: _typed(value, keys[key], where + key) for key, value in values.items()}
     for name, group in groups.items():
         options = _take_chosen(typed, group, chosen[name], where)
@@ -201,7 +201,10 @@ def _typed(value: typing.Any, hint: typing.Any, where: str) -> typing.Any:
         kind = "names" if item is str else "numbers"
         require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of {kind}.")
         return tuple(_typed(v, item, where) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int and where != "seed":  # which is hashed, whatever its size
+        # Devices count in 32 bits; not shown, since there are numbers too long for that.
+        require(abs(value) < 1 << 31, f"{where}: a number of that size is too large; use one below 2^31.")
+    if hint is float and type(value) is int:
         return float(value)
     require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
     return value

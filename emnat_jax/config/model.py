@@ -14,6 +14,7 @@ SIZES = {  # encoder layers, decoder layers, width, feed-forward width, heads
     "large": (6, 6, 1024, 4096, 16),
 }
 _DIMENSIONS = ("encoder_layers", "decoder_layers", "width", "ff_width", "heads")
+_MOST = 1 << 20  # of each; far larger ones end the process inside of the compiler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,7 @@ class ModelConfig:
         shares = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing")
         each(self, shares, lambda value: 0 <= value < 1, "a number from 0 to below 1")
         positive(self, "width", "ff_width", "heads")
+        each(self, (*_DIMENSIONS, "extra_length"), lambda value: value <= _MOST, f"a number up to {_MOST:,}")
         sizes = self._sizes()
         _require_whole_heads(sizes["width"], sizes["heads"])
 

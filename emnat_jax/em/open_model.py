@@ -72,12 +72,17 @@ def last_round(work: Workspace, role: str) -> int:
 
 
 def _require_newest(work: Workspace, role: str, newest: int) -> None:
-    """UserError where the model of a later round was finished once, and is so no more."""
+    """UserError where the model of a later round was finished once, and is so no more.
+
+    The journal says so, and also the evaluation of that round.
+    """
     made = made_stages(work.directory)
     for index in range(newest + 1, work.config.em.rounds + 1):
         name = paths.model(index, role)
+        is_own = work.round_folder(index, role) == work.directory / name  # not that of a frozen teacher
+        evaluated = is_own and (work.directory / paths.evaluation(index)).exists()
         require(
-            name not in made,
+            name not in made and not evaluated,
             f"{work.directory / name} was finished, and its {MANIFEST_NAME} is lost; restore it, or run "
             f"`emnat em`, which makes it again, or name the round (--round={newest}).",
         )

@@ -99,10 +99,10 @@ def open_export(directory: epath.PathLike, precision: str | None = None) -> Expo
     verify_files(directory, (file for file in manifest.shards if file["name"] not in others))
     made_of = manifest.fingerprints
     require(
-        made_of["vocabulary"] == vocabulary.fingerprint,
+        made_of.get("vocabulary") == vocabulary.fingerprint,
         f"{directory / paths.VOCABULARY} is not the vocabulary of this model; export it again.",
     )
-    return Exported(directory, about, vocabulary, manifest.content_hash, made_of["model"])
+    return Exported(directory, about, vocabulary, manifest.content_hash, made_of.get("model", ""))
 
 
 def _about(directory: epath.Path, options: dict[str, Any]) -> About:

@@ -29,11 +29,7 @@ from emnat_jax.types import Params
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
 ITEMS = ("state", "metadata")
-_FULL = (
-    "No space left",
-    "quota exceeded",
-    "File too large",
-)  # in what a full disk, or a limit, is reported as
+_FULL = ("No space left", "quota exceeded", "File too large")  # in what is said of a full disk, or a limit
 MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 
@@ -132,11 +128,17 @@ class Checkpoints:
             return write()
         except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
             if any(words in str(error) for words in _FULL):
+                logging.getLogger("asyncio").addFilter(_is_news)
                 raise UserError(
                     f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
                     f"and run the same command again, it goes on from the last whole checkpoint."
                 ) from error
             raise
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for the arrays that could not be written beside the first one, of which an error tells."""
+    return not record.getMessage().startswith("Task exception was never retrieved")
 
 
 def saved_steps(directory: str | os.PathLike) -> list[int]:

@@ -66,6 +66,15 @@ def test_a_mistake_in_a_config_file_is_named_by_file_and_line(tmp_path, capsys):
     assert "mine.py:5" in message and "ronds" in message
 
 
+@pytest.mark.parametrize("given", ["None", "[1]", "{3: 4}", "10**5_000"])
+def test_a_config_file_that_gives_something_else_is_refused(tmp_path, capsys, given):
+    """Most often nothing: a `return` was forgotten."""
+    path = tmp_path / "mine.py"
+    path.write_text(f"def get_config():\n    return {given}\n")
+    message = error_of(capsys, "em", f"--config={path}", f"--workdir={tmp_path / 'w'}")
+    assert "mine.py: get_config() is to give a ConfigDict" in message
+
+
 def test_unequal_text_files_are_refused(tmp_path, capsys):
     (tmp_path / "a.de").write_text("eins\nzwei\ndrei\n")
     with gzip.open(tmp_path / "a.en.gz", "wt") as file:

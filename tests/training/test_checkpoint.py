@@ -1,6 +1,8 @@
 """Checkpoints: what was saved is what is restored, or an error."""
 
 import functools
+import gc
+import resource
 import shutil
 
 import jax
@@ -210,3 +212,23 @@ def test_fingerprint_sees_every_change():
     prints = {fingerprint(other) for other in [tree, *changed]}
     assert len(prints) == len(changed) + 1
     assert fingerprint(jax.tree.map(jax.numpy.asarray, tree)) == fingerprint(tree)
+
+
+def test_a_full_disk_is_told_in_one_message(tmp_path, caplog):
+    """A limit on the size of files, which the system reports as it does a full disk.
+
+    Each array is written by a task of its own, whose error asyncio would tell as well, with a traceback.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with (
+            pytest.raises(UserError, match="no space left on the disk"),
+            Checkpoints(tmp_path) as checkpoints,
+        ):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))
+            checkpoints.save(1, make(1), {})
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    gc.collect()  # when asyncio tells of them
+    assert not [record for record in caplog.records if record.name == "asyncio"]
