@@ -108,7 +108,8 @@ def add_score_columns(
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
     for column, models in of_folds.items():
         fingerprints |= {f"{column}_fold_{fold}": model.fingerprint for fold, model in enumerate(models)}
-    fingerprints |= dict.fromkeys(copies, read.fingerprints["model"])
+    if copies:  # else the set may be one that no model made
+        fingerprints |= dict.fromkeys(copies, read.fingerprints["model"])
     kind, options = read.kind, read.options
     if references is not None:
         kind, options = "candidates", {**options, "include_reference": True}

@@ -59,3 +59,13 @@ def test_a_set_with_tokens_of_another_vocabulary_is_refused(finished, tmp_path, 
     options = {"train": ["--role=teacher"], "distill": [model], "score": [model, "--column=a_log_prob"]}
     words = [f"--workdir={run}", f"--data={data}", f"--output={tmp_path / 'made'}", *options[command]]
     assert "has tokens that are not in the vocabulary" in error_of(capsys, command, *words)
+
+
+def test_an_older_round_does_not_take_the_place_of_one_that_the_journal_has_lost_too(finished, tmp_path):
+    """The evaluation of the round shows that its student was finished."""
+    here = shutil.copytree(finished[0], tmp_path / "run")
+    (here / "journal.jsonl").unlink()
+    (here / "rounds/1/student/MANIFEST.json").unlink()
+    with pytest.raises(UserError, match="rounds/1/student was finished.*or name the round .--round=0"):
+        load(here)
+    load(here, round=0)
