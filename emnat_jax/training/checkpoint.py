@@ -5,6 +5,7 @@ SHA-256 of every array and of themselves, which is verified on restoring. The on
 imports orbax.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,6 +25,7 @@ from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.fingerprint import fingerprint
+from emnat_jax.training.save_messages import quiet_saves
 from emnat_jax.training.state import TrainState
 from emnat_jax.types import Params
 
@@ -59,6 +61,8 @@ class Checkpoints:
         require_plain_name(absolute(directory))
         self._directory = os.fspath(absolute(directory))
         self._policy = _KeepLatestAnd(())
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(quiet_saves())
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self._directory, options=options, item_names=ITEMS)
 
@@ -121,6 +125,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._manager.close()
+            self._quiet.close()
 
     def _write(self, write: Callable[[], Any]) -> Any:
         """What `write` returns; a full disk becomes a UserError."""
@@ -128,17 +133,11 @@ class Checkpoints:
             return write()
         except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
             if any(words in str(error) for words in _FULL):
-                logging.getLogger("asyncio").addFilter(_is_news)
                 raise UserError(
                     f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
                     f"and run the same command again, it goes on from the last whole checkpoint."
                 ) from error
             raise
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False for the arrays that could not be written beside the first one, of which an error tells."""
-    return not record.getMessage().startswith("Task exception was never retrieved")
 
 
 def saved_steps(directory: str | os.PathLike) -> list[int]:
