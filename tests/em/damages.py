@@ -91,7 +91,7 @@ def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
 
 def _linked(path: Path) -> None:
     """Moved to another place, with a link to it: as good as before."""
-    elsewhere = _workdir_of(path).parent / "elsewhere"
+    elsewhere = path.parent / ".elsewhere"
     elsewhere.mkdir(exist_ok=True)
     path.rename(elsewhere / path.name)
     path.symlink_to(elsewhere / path.name)
