@@ -238,20 +238,14 @@ def _from_example(example: Any) -> Row:
         target_text=feature.pop("target_text").bytes_list.value[0].decode(),
         scores={name: np.array(value.float_list.value, np.float32) for name, value in feature.items()},
     )
-    _require_sound(row)
-    return row
-
-
-def _require_sound(row: Row) -> None:
-    """ValueError for what no writer of this package writes, and its readers cannot use."""
     if row.row < 0 or not row.targets:
         raise ValueError(f"row {row.row} has {len(row.targets)} targets")
     for name, scores in row.scores.items():
         if len(scores) != len(row.targets):
             raise ValueError(f"{name} has {len(scores)} values for {len(row.targets)} targets")
-    weights = row.scores.get("weight")
-    if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"row {row.row} has a weight that is negative or not finite")
+        if name == "weight" and not (np.isfinite(scores) & (scores >= 0)).all():
+            raise ValueError(f"row {row.row} has a weight that is negative or not finite")
+    return row
 
 
 def _to_bytes(tokens: np.ndarray) -> bytes:
