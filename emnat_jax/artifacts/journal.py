@@ -60,6 +60,11 @@ def made_stages(directory: epath.PathLike) -> set[str]:
     return {stage for stage, event in last.items() if event in _MADE}
 
 
+def known_stages(directory: epath.PathLike) -> set[str]:
+    """The outputs of all stages that were ever begun, as far as the journal knows."""
+    return {stage for line in read_journal(directory) if isinstance(stage := line.get("stage"), str)}
+
+
 @contextlib.contextmanager
 def exclusive(directory: epath.PathLike) -> Iterator[None]:
     """Locks the workdir for one process; the system releases it when the process ends, killed or not.

@@ -4,7 +4,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.folders import numbered
-from emnat_jax.artifacts.journal import made_stages
+from emnat_jax.artifacts.journal import known_stages, made_stages
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
 from emnat_jax.config import ROLES, ModelSpec
 from emnat_jax.em.chain import require_own_place
@@ -74,13 +74,13 @@ def last_round(work: Workspace, role: str) -> int:
 def _require_newest(work: Workspace, role: str, newest: int) -> None:
     """UserError where the model of a later round was finished once, and is so no more.
 
-    The journal says so, and also the evaluation of that round.
+    The journal says so or, where it does not know that model, the evaluation of the round.
     """
-    made = made_stages(work.directory)
+    made, known = made_stages(work.directory), known_stages(work.directory)
     for index in range(newest + 1, work.config.em.rounds + 1):
         name = paths.model(index, role)
         is_own = work.round_folder(index, role) == work.directory / name  # not that of a frozen teacher
-        evaluated = is_own and (work.directory / paths.evaluation(index)).exists()
+        evaluated = is_own and name not in known and (work.directory / paths.evaluation(index)).exists()
         require(
             name not in made and not evaluated,
             f"{work.directory / name} was finished, and its {MANIFEST_NAME} is lost; restore it, or run "
