@@ -71,9 +71,11 @@ def add_exported(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("int8", "float32"),
-        help="exported; default: what the export chose",
+        help="of an exported model; default: what the export chose",
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="exported; default: one a core")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of an exported model; default: one for each core"
+    )
 
 
 def require_one_name(args: argparse.Namespace) -> None:

@@ -51,6 +51,7 @@ def test_an_object_store_without_its_client_names_it(capsys):
         ),
         (("report",), ("holds no run", "emnat em")),
         (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
+        (("compile", "--topology=v5e:2x4", "--pairs=0"), ("--pairs=0", "1 or more")),
         (("evaluate", "--hypotheses=x"), ("--references",)),
     ],
 )
