@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
 
     decoding = {"decoder": args.decoder, "length_candidates": args.length_candidates}
     model = open_model(work, role, args.round, folder=args.model, **decoding)
-    of = "student" if model.options.is_parallel else "teacher"
+    of = "student" if model.config.options.is_parallel else "teacher"
     output = args.output or work.directory / paths.EXPORTS / of
     log = functools.partial(note, "export")
     about = make_export(

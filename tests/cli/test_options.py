@@ -2,6 +2,7 @@
 
 import pytest
 
+from emnat_jax.errors import UserError
 from tests.cli.commands import error_of
 
 FILES = ("--hypotheses=x", "--references=y")
@@ -84,3 +85,18 @@ def test_a_report_is_of_the_options_that_the_run_had(workdir, capsys):
     message = error_of(capsys, "report", f"--workdir={workdir}", "--config.seed=77")
     assert "the run had other options; different: seed" in message
     assert (workdir / "report/report.json").read_bytes() == before
+
+
+def test_a_model_that_is_named_by_its_folder_is_exported_as_what_it_is(workdir, monkeypatch, capsys):
+    folders = []
+
+    def made(work, model, output, *given, **more):
+        folders.append(output)
+        raise UserError("enough")
+
+    monkeypatch.setattr("emnat_jax.em.export.make_export", made)
+    for role in ("teacher", "student"):
+        assert "enough" in error_of(
+            capsys, "export", f"--workdir={workdir}", f"--model={workdir / 'rounds/0' / role}"
+        )
+    assert folders == [workdir / "exports" / role for role in ("teacher", "student")]
