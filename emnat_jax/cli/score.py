@@ -51,10 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     of_texts = [side is not None for side in (args.source, args.target)]
-    either = any(of_texts) if args.data is not None else not all(of_texts)
-    require(not either, "give --source and --target, or --data and --output.")
-    require(not args.data or args.output, "--data needs --output, the folder of the set with the new column.")
-    require(args.data or not args.column, "--column is of the set that --data names; leave it out.")
+    of_set = args.data is not None
+    fits = not any(of_texts) if of_set else all(of_texts)
+    require(fits, "give --source and --target, or --data and --output.")
+    has_output = not of_set or bool(args.output)
+    require(has_output, "--data needs --output, the folder of the set with the new column.")
+    require(of_set or args.column is None, "--column is of the set that --data names; leave it out.")
     refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     if args.data:
