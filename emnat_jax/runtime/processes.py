@@ -112,8 +112,12 @@ class Processes:
         """The value (JSON) of every process, in their order."""
         return [value] if self._peers is None else self.exchange(self._key(name), value)
 
+    def new_key(self, name: str) -> str:
+        """A key for `exchange` and `publish` that nothing else in the run has, whatever has this name too."""
+        return f"{next(self._numbers)}/{name}"
+
     def exchange(self, key: str, value: Any) -> list[Any]:
-        """As `gather`, under a key that is used only once in the run: for other threads, in any order."""
+        """As `gather`, under a `new_key`: for other threads, in any order."""
         if self._peers is None:
             return [value]
         self.publish(key, value)
@@ -151,7 +155,7 @@ class Processes:
 
     def _key(self, name: str) -> str:
         self.enter(name)
-        return f"{next(self._numbers)}/{name}"
+        return self.new_key(name)
 
 
 def start(
