@@ -54,7 +54,7 @@ class _Context(NamedTuple):
 
 
 class _Throughput(NamedTuple):
-    """Work and time of this process since the last log line, without evaluation and saving."""
+    """Work of all processes and time since the last log line, without evaluation and saving."""
 
     tokens: float = 0.0
     flops: float = 0.0
@@ -207,7 +207,7 @@ def _train_to_next_stop(
         rows = to_global(run.layout, batch, accumulate=run.config.accumulate)
         state, metrics = context.train_step(state, rows, context.key)
         pending.append((step, metrics, batch.row))
-        flops += run.flops(batch) if run.flops else 0.0
+        flops += run.flops(rows) if run.flops else 0.0
         context.progress.advance()
     sums, tokens = loop_state.unlogged, throughput.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):
