@@ -21,7 +21,7 @@ from emnat_jax.cli.filter import Counted
 from emnat_jax.cli.model import add_model, load_model
 from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import note, read_lines, show, standard_input
-from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
 from emnat_jax.config import TOKENIZERS, Scoring, tokenizer_for
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     found = None
     if not args.hypotheses:
         work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+        require_whole_models(work)
         found = _model_outputs(work, args)
     elif processes.is_first:
         found = _files(args, config_arguments)
