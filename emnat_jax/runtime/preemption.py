@@ -21,10 +21,10 @@ _KEY = "preempted"
 class PreemptionGuard:
     """Whether this run must end early, and after which training step: the same for all its processes.
 
-    Use it as a context around the training steps; all processes make it together. In it the run is preempted by SIGTERM, by SIGINT (Ctrl-C),
-    by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to another process. A thread listens,
-    because the main thread may be waiting for the devices. The run ends after the last step that any process
-    has begun. A second signal does not wait for that: it raises KeyboardInterrupt.
+    Use it as a context around the training steps; all processes make it together. In it the run is preempted
+    by SIGTERM, by SIGINT (Ctrl-C), by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to another
+    process. A thread listens, because the main thread may be waiting for the devices. The run ends after the
+    last step that any process has begun. A second signal does not wait for that: it raises KeyboardInterrupt.
     """
 
     def __init__(self, processes: Processes, name: str, log: Log = lambda text: None):
