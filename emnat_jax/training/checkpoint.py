@@ -132,9 +132,12 @@ class Checkpoints:
 
 
 def saved_steps(directory: str | os.PathLike) -> list[int]:
-    """The steps that were saved whole in `directory`, in increasing order."""
-    with _reader(directory) as manager:
-        return sorted(manager.all_steps())
+    """The steps of the checkpoints in `directory`, in increasing order; none where it is not there.
+
+    On a disk all were saved whole: an unfinished one has another name.
+    """
+    folders = epath.Path(directory).glob("*")
+    return sorted(int(path.name) for path in folders if path.name.isdigit() and path.is_dir())
 
 
 def read_metadata(directory: str | os.PathLike, step: int) -> dict:
