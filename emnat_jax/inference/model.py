@@ -2,7 +2,7 @@
 
 Path of a line through `TrainedModel.translate`: long_lines.divide -> sentences.encode_lines ->
 TrainedModel.decode -> CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's
-decode -> sentences.as_line -> long_lines.combine.
+decode -> Vocabulary.decode -> long_lines.combine.
 """
 
 import dataclasses

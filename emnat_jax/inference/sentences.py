@@ -43,11 +43,6 @@ def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] 
     return make_pairs(rows)
 
 
-def as_line(tokens: np.ndarray, vocabulary: Vocabulary) -> str:
-    """Tokens as text on one line."""
-    return " ".join(vocabulary.decode(tokens).split("\n"))
-
-
 def best_text(candidates: Candidates, vocabulary: Vocabulary) -> str:
     """The best candidate as text; an empty line where there is none."""
-    return as_line(candidates.tokens[0], vocabulary) if candidates.tokens else ""
+    return vocabulary.decode(candidates.tokens[0]) if candidates.tokens else ""

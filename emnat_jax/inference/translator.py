@@ -13,7 +13,7 @@ from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
-from emnat_jax.inference.sentences import as_line, encode_lines, require_lines, sentence_pairs
+from emnat_jax.inference.sentences import encode_lines, require_lines, sentence_pairs
 from emnat_jax.tokens import is_impossible
 
 
@@ -169,6 +169,6 @@ class Translator(abc.ABC):
         """Those that read differently, best first."""
         found: dict[str, Ranked] = {}
         for tokens, log_prob, rank_score in zip(*candidates, strict=True):
-            text = as_line(tokens, self.vocabulary)
+            text = self.vocabulary.decode(tokens)
             found.setdefault(text, Ranked(text, float(log_prob), float(rank_score)))
         return list(found.values())
