@@ -168,9 +168,13 @@ def _has_report(cell: Cell, directory: epath.Path) -> bool:
 
 
 def _take(work: Workspace, other: Cell, directory: epath.Path) -> None:
-    """What the workdir of `other` has finished that is the same here."""
+    """What the workdir of `other` has finished that is the same here; nothing of one that is damaged."""
     source = directory / other.folder
-    theirs = saved_config(source)
+    try:
+        theirs = saved_config(source)
+    except UserError as error:  # that cell's own mistake, which it says itself when it is run
+        work.log(f"takes nothing over from {other.folder}: {error}")
+        return
     if theirs is None:
         return
     for stage in common_stages(work.config, theirs):
