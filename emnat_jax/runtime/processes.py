@@ -128,6 +128,20 @@ class Processes:
         if self._peers is not None:
             self._peers.store.set(f"{key}/{self.index}", json.dumps(value))
 
+    def all_reach(self, place: str, seconds: float) -> bool:
+        """Whether all processes come to this place, which has its name once in the run, in so many seconds.
+
+        An error that one process alone has met leaves the others at some step that they wait for it in.
+        """
+        if self._peers is None:
+            return True
+        self.publish(place, None)
+        until = time.monotonic() + seconds
+        return all(
+            self._peers.store.get(f"{place}/{process}", max(until - time.monotonic(), 0.1)) is not None
+            for process in range(self.count)
+        )
+
     def set_flag(self, key: str, text: str) -> None:
         """Sets a flag for all processes; `text` says what for."""
         if self._peers is not None:

@@ -25,6 +25,7 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 from emnat_jax.sweep.sharing import common_stages, take_over
 
+TOGETHER_SECONDS = 60.0  # in which all processes meet an error that is everybody's
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -124,7 +125,8 @@ def run_cells(
     """Runs or resumes the chosen cells in turn; each takes over what any of `cells` has made alike.
 
     A cell in which another process works is left to it. Returns what went wrong (UserError) by the cell's
-    folder: the others are run all the same. Raises UserError before anything runs for what a check finds.
+    folder: the others are run all the same. Raises UserError before anything runs for what a check finds, and
+    for what went wrong in a part of the processes of this run alone: the rest of them has not left that cell.
     """
     directory, failed = epath.Path(directory), {}
     for cell in chosen:
@@ -136,6 +138,8 @@ def run_cells(
             log(f"{cell.folder}: left out: {error}")
         except UserError as error:
             log(f"{cell.folder}: {error}")
+            if not processes.all_reach(f"failed in {cell.folder}", TOGETHER_SECONDS):
+                raise
             failed[cell.folder] = str(error)
     return failed
 

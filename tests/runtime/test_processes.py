@@ -62,6 +62,12 @@ def test_everybody_hears_everybody_in_order(three):
     assert each(three, lambda process: process.gather("shards", [process.index])) == [[[0], [1], [2]]] * 3
 
 
+def test_a_place_that_some_do_not_reach_is_told_apart(three):
+    assert each(three, lambda process: process.all_reach("all of us", 30)) == [True] * 3
+    assert each(three[:2], lambda process: process.all_reach("two of us", 0.2)) == [False] * 2
+    assert Processes().all_reach("alone", 0)
+
+
 def test_a_record_reaches_everybody(three):
     """Records are no JSON: what travels is their text."""
     record = Environment("1 x cpu", "linux", "3.11", {"jax": "0.10.2", "flax": None})

@@ -94,6 +94,25 @@ def test_a_damaged_cell_gives_nothing_and_stops_no_other(tmp_path):
     assert len(said) == 1 and said[0].startswith(f"takes nothing over from {damaged.folder}: ")
 
 
+def test_an_error_of_one_process_alone_ends_the_sweep(tmp_path, monkeypatch):
+    """The others wait for it in that cell; an error of all is noted, and the next cell runs."""
+
+    class Some(Processes):
+        def all_reach(self, place, seconds):
+            return "first" not in place
+
+    def refuse(work, cell, cells, directory):
+        raise UserError(f"no space left for {cell.name}")
+
+    monkeypatch.setattr("emnat_jax.sweep.cells._run_cell", refuse)
+    grid = {"group": {"first": {}, "second": {}, "third": {}}}
+    cells = make_cells(to_dict(small_config()), grid, [1])
+    failed = run_cells(cells, cells[1:], tmp_path, print, Some())
+    assert list(failed.values()) == ["no space left for second", "no space left for third"]
+    with pytest.raises(UserError, match="no space left for first"):
+        run_cells(cells, cells, tmp_path, print, Some())
+
+
 @pytest.mark.slow
 def test_a_cell_that_takes_stages_over_is_the_run_alone(tmp_path):
     cells = make_cells(to_dict(small_config()), get_grid(), [1])
