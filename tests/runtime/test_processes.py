@@ -63,9 +63,9 @@ def test_everybody_hears_everybody_in_order(three):
 
 
 def test_a_place_that_some_do_not_reach_is_told_apart(three):
-    assert each(three, lambda process: process.all_reach("all of us", 30)) == [True] * 3
+    assert each(three, lambda process: process.all_reach("all of us", 30.0)) == [True] * 3
     assert each(three[:2], lambda process: process.all_reach("two of us", 0.2)) == [False] * 2
-    assert Processes().all_reach("alone", 0)
+    assert Processes().all_reach("alone", 0.0)
 
 
 def test_a_record_reaches_everybody(three):
