@@ -1,6 +1,6 @@
 """A trained model: text in, text and log-probabilities out; used by users, commands and EM rounds.
 
-Path of a line through `TrainedModel.translate`: long_lines.divide -> sentences.encode_lines ->
+Path of a line through `TrainedModel.translate`: long_lines.divide -> encode.encode_lines ->
 TrainedModel.decode -> CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's
 decode -> Vocabulary.decode -> long_lines.combine.
 """
