@@ -16,7 +16,7 @@ from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
 from emnat_jax.runtime.progress import Progress
-from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints, restore_state
+from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints
 from emnat_jax.training.choice import (
     Chosen,
     look_at_valid,
@@ -26,6 +26,7 @@ from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.loop_state import Evaluated, LoopState
 from emnat_jax.training.metrics import MetricsWriter, means, merge, require_finite
 from emnat_jax.training.optimizer import make_optimizer, make_schedule, with_schedule
+from emnat_jax.training.restore import restore_state
 from emnat_jax.training.run import FitResult, TrainingRun
 from emnat_jax.training.state import (
     TrainState,

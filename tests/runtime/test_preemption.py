@@ -11,7 +11,7 @@ import pytest
 from emnat_jax.errors import Interrupted, Preempted
 from emnat_jax.runtime import preemption
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.training.checkpoint import saved_steps
+from emnat_jax.training.restore import saved_steps
 from tests import joint, tiny_family
 from tests.texts import Texts
 from tests.training import runs

@@ -15,8 +15,9 @@ from emnat_jax.config import TrainConfig
 from emnat_jax.config.convert import differences, to_dict
 from emnat_jax.errors import require
 from emnat_jax.runtime.progress import Log
-from emnat_jax.training.checkpoint import MADE_FROM, read_metadata, saved_steps
+from emnat_jax.training.checkpoint import MADE_FROM
 from emnat_jax.training.manifest import weights_of
+from emnat_jax.training.restore import read_metadata, saved_steps
 
 
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_over: bool) -> bool:
