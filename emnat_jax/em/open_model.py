@@ -3,6 +3,7 @@
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.folders import numbered
 from emnat_jax.artifacts.journal import made_stages
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
 from emnat_jax.config import ROLES, ModelSpec
@@ -59,8 +60,8 @@ def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
 
 def last_round(work: Workspace, role: str) -> int:
     """The newest round with a finished model; UserError where there is none, or a newer one was lost."""
-    rounds = [path for path in (work.directory / paths.ROUNDS).glob("*") if path.name.isdigit()]
-    finished = [int(path.name) for path in rounds if is_finished(path / role)]
+    rounds = numbered(work.directory / paths.ROUNDS)
+    finished = [index for index, path in rounds.items() if is_finished(path / role)]
     if not finished:
         raise UserError(
             f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "

@@ -181,7 +181,7 @@ class CompiledModel:
     ):
         self.model = model
         self.family = make_family(model)
-        self.machine = Machine(data, layout, processes)
+        self.machine = Machine(data, layout, processes, model.transformer.vocab_size)
         family = self.family
 
         def rescored(teacher: "CompiledModel", count: int) -> DecodeStep:

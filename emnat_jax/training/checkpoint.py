@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
+from emnat_jax.artifacts.folders import require_plain_name
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.fingerprint import fingerprint
@@ -21,6 +22,8 @@ from emnat_jax.training.restore import ITEMS, Damaged, as_items, restore_whole, 
 from emnat_jax.training.state import TrainState
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
+# What a full disk, or a limit, is reported as.
+_FULL = ("No space left", "quota exceeded", "File too large")
 MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 
@@ -39,9 +42,11 @@ class Checkpoints:
     """The checkpoints of one training run: the two latest and those that `save` names.
 
     Use it as a context; leaving it waits for the last save. All processes must call every method.
+    UserError for a directory that `require_plain_name` refuses.
     """
 
     def __init__(self, directory: str | os.PathLike):
+        require_plain_name(absolute(directory))
         self._directory = os.fspath(absolute(directory))
         self._policy = _KeepLatestAnd(())
         options = ocp.CheckpointManagerOptions(preservation_policy=self._policy, cleanup_tmp_directories=True)
@@ -112,7 +117,7 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
-            if "No space left" in str(error) or "quota exceeded" in str(error):
+            if any(words in str(error) for words in _FULL):
                 raise UserError(
                     f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
                     f"and run the same command again, it goes on from the last whole checkpoint."

@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from emnat_jax.artifacts.atomic import absolute
+from emnat_jax.artifacts.folders import numbered
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.training.fingerprint import fingerprint
@@ -34,8 +35,7 @@ def saved_steps(directory: str | os.PathLike) -> list[int]:
 
     On a disk all were saved whole: an unfinished one has another name.
     """
-    folders = epath.Path(directory).glob("*")
-    return sorted(int(path.name) for path in folders if path.name.isdigit() and path.is_dir())
+    return [step for step, path in numbered(epath.Path(directory)).items() if path.is_dir()]
 
 
 def read_metadata(directory: str | os.PathLike, step: int) -> dict:

@@ -9,6 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.folders import remove_folder
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import TrainConfig
@@ -129,6 +130,5 @@ def _delete_training(output: epath.Path) -> None:
 
 def _delete_checkpoints(output: epath.Path) -> None:
     for name in (paths.CHECKPOINTS, paths.TENSORBOARD):
-        if (output / name).exists():
-            (output / name).rmtree()
+        remove_folder(output / name)
     (output / paths.METRICS).unlink(missing_ok=True)
