@@ -35,7 +35,7 @@ _REMEDIES = {
     errno.EISDIR: "a file is expected there and a folder found; move it away",
     errno.ENOTDIR: "a folder is expected there and a file found; move it away",
     errno.EEXIST: "a folder is expected there and a file found; move it away",
-    errno.ELOOP: "its symbolic links lead in a circle; delete them",
+    errno.ELOOP: "its symbolic links lead in a circle, or are not followed here; delete them",
     errno.EACCES: "change its permissions",
     errno.EPERM: "change its permissions",
 }

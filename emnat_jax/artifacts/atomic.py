@@ -56,7 +56,9 @@ def _beside(path: epath.Path) -> Iterator[BinaryIO]:
     try:
         with user_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            # A link of that name, in a folder from elsewhere, would have another file written.
+            unfinished.unlink(missing_ok=True)
+            with open(unfinished, "xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -55,14 +55,12 @@ class Provenance:
 def describe_shard(path: epath.PathLike) -> ShardDescription:
     """The description of a shard, all of which is read; its index (`record_index.py`) is written on the way.
 
-    ValueError where rows do not ascend; UserError where it is missing or damaged.
+    UserError where it is missing or damaged, and where rows do not ascend.
     """
     path, content, rows, first, last = epath.Path(path), 0, 0, None, None
     digest = hashlib.sha256()
     with index_writer(index_path(path)) as index:
         for row, size in read_sized(path, digest=digest):
-            if last is not None and row.row <= last:
-                raise ValueError(f"{path}: row {row.row} comes after row {last}")
             content += int.from_bytes(hashlib.sha256(_content_bytes(row)).digest())
             rows, first, last = rows + 1, row.row if first is None else first, row.row
             index.add(row, size)
@@ -112,9 +110,9 @@ def finish_dataset(
     return manifest
 
 
-def read_dataset(directory: epath.PathLike, manifest: Manifest | None = None) -> Iterator[Row]:
-    """All rows of a finished data set in ascending order, record checksums verified."""
-    manifest = manifest or load_manifest(directory, verify_shards=False, kinds=SETS)
+def read_dataset(directory: epath.PathLike) -> Iterator[Row]:
+    """All rows of a finished data set in ascending order, shards and records verified as they are read."""
+    manifest = load_manifest(directory, verify_shards=False, kinds=SETS)
     for shard in manifest.shards:
         yield from read_part(directory, manifest, shard["name"])
 

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,9 +71,17 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
         yield
         return
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InUse(f"{path} is in use by another emnat process; wait for it, or end it.") from error
+    # Neither emptied nor waited for: a link or a pipe may have its name in a folder from elsewhere.
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(descriptor, path)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: epath.Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InUse(f"{path} is in use by another emnat process; wait for it, or end it.") from error

@@ -136,6 +136,9 @@ def _block(payload: bytes, path: epath.PathLike) -> Block:
     try:
         rows, targets = _COUNTS.unpack_from(payload)
         entries = np.frombuffer(payload, ENTRY, rows, _COUNTS.size)
-        return Block(entries, np.frombuffer(payload, _LENGTH, targets, _COUNTS.size + entries.nbytes))
+        lengths = np.frombuffer(payload, _LENGTH, targets, _COUNTS.size + entries.nbytes)
+        if not entries["targets"].all() or entries["targets"].sum() != targets:
+            raise ValueError("rows without targets, or targets without a row")
+        return Block(entries, lengths)
     except (ValueError, struct.error) as error:
         raise UserError(f"{path} holds no block of rows ({error}); delete it, it is made again.") from error

@@ -22,7 +22,6 @@ of candidates. The rows of a file ascend by `row`.
 """
 
 import dataclasses
-import functools
 import hashlib
 import heapq
 import io
@@ -36,6 +35,8 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.example_message import example_class
+from emnat_jax.artifacts.folders import file_size
 from emnat_jax.errors import UserError
 from emnat_jax.tokens import EOS
 
@@ -44,6 +45,7 @@ _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _FRAME = _HEADER.size + _CHECKSUM.size  # bytes of a record beside its payload
 _TOKEN = np.dtype("<i4")
+_END = np.array(EOS, _TOKEN).tobytes()
 Digest: TypeAlias = Any  # of hashlib, whose class has no public name
 _REMEDY = "restore the file, or delete its folder and run the command that made it"
 
@@ -110,9 +112,13 @@ def read_sized(
 
     `digest` gets every byte of the file.
     """
-    where = str(path)  # once: an epath.Path takes as long for it as half a record
+    where, last = str(path), -1  # once: an epath.Path takes as long for it as half a record
     for number, payload in enumerate(read_payloads(path, sha256, digest)):
-        yield _to_row(payload, f"{where}: record {number}"), len(payload) + _FRAME
+        row = _to_row(payload, f"{where}: record {number}")
+        if row.row <= last:
+            raise UserError(f"{where}: row {row.row} comes after row {last}; {_REMEDY}.")
+        yield row, len(payload) + _FRAME
+        last = row.row
 
 
 def row_of(record: bytes, name: str) -> Row:
@@ -121,9 +127,9 @@ def row_of(record: bytes, name: str) -> Row:
     return _to_row(_read_payload(file, file.read(_HEADER.size), name), name)
 
 
-def read_examples(path: epath.PathLike, sha256: str | None = None) -> Iterator[Any]:
+def read_examples(path: epath.PathLike) -> Iterator[Any]:
     """The `tf.train.Example` messages of any TFRecord file, checksums verified; errors as read_shard."""
-    for number, payload in enumerate(read_payloads(path, sha256)):
+    for number, payload in enumerate(read_payloads(path)):
         yield _to_message(payload, f"{path}: record {number}")
 
 
@@ -131,7 +137,7 @@ def _to_message(payload: bytes, name: str) -> Any:
     from google.protobuf.message import DecodeError
 
     try:
-        return _example_class().FromString(payload)
+        return example_class().FromString(payload)
     except DecodeError as error:
         raise UserError(f"{name} is no tf.train.Example; {_REMEDY}.") from error
 
@@ -176,7 +182,7 @@ def read_payloads(
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from error
     with file:
         digest = hashlib.sha256() if digest is None else digest
-        hashed = _Hashed(file, path.stat().length, digest)
+        hashed = _Hashed(file, file_size(path), digest)
         for number in itertools.count():
             header = hashed.read(_HEADER.size)
             if not header:
@@ -209,7 +215,7 @@ def _masked_crc(data: bytes) -> int:
 
 def _to_example(row: Row) -> bytes:
     assert all(tokens[-1] == EOS for tokens in (row.source, *row.targets)), f"row {row.row} lacks EOS"
-    example = _example_class()()
+    example = example_class()()
     add = example.features.feature.add
     add(key="row").value.int64_list.value.append(row.row)
     add(key="source").value.bytes_list.value.append(_to_bytes(row.source))
@@ -232,10 +238,20 @@ def _from_example(example: Any) -> Row:
         target_text=feature.pop("target_text").bytes_list.value[0].decode(),
         scores={name: np.array(value.float_list.value, np.float32) for name, value in feature.items()},
     )
+    _require_sound(row)
+    return row
+
+
+def _require_sound(row: Row) -> None:
+    """ValueError for what no writer of this package writes, and its readers cannot use."""
+    if row.row < 0 or not row.targets:
+        raise ValueError(f"row {row.row} has {len(row.targets)} targets")
     for name, scores in row.scores.items():
         if len(scores) != len(row.targets):
             raise ValueError(f"{name} has {len(scores)} values for {len(row.targets)} targets")
-    return row
+    weights = row.scores.get("weight")
+    if weights is not None and not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"row {row.row} has a weight that is negative or not finite")
 
 
 def _to_bytes(tokens: np.ndarray) -> bytes:
@@ -243,49 +259,6 @@ def _to_bytes(tokens: np.ndarray) -> bytes:
 
 
 def _from_bytes(data: bytes) -> np.ndarray:
+    if not data.endswith(_END):
+        raise ValueError("a sentence does not end in EOS")
     return np.frombuffer(data, _TOKEN).astype(np.int32)
-
-
-@functools.cache
-def _example_class() -> Any:
-    """The message class of `tf.train.Example`, in a descriptor pool of our own.
-
-    In the default pool it would clash with TensorFlow's, should the program import that too. The map of
-    features is declared as what it is on the wire, a list of entries: a list keeps its order, so that equal
-    rows are equal bytes whatever the version of protobuf.
-    """
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package="tensorflow", syntax="proto3")
-    kind = descriptor_pb2.FieldDescriptorProto
-    scalars = {"BytesList": kind.TYPE_BYTES, "FloatList": kind.TYPE_FLOAT, "Int64List": kind.TYPE_INT64}
-    for name, scalar in scalars.items():
-        _add_field(file.message_type.add(name=name), "value", scalar, repeated=True)
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for name, message in (
-        ("bytes_list", "BytesList"),
-        ("float_list", "FloatList"),
-        ("int64_list", "Int64List"),
-    ):
-        _add_field(feature, name, message).oneof_index = 0
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    _add_field(entry, "key", kind.TYPE_STRING)
-    _add_field(entry, "value", "Feature")
-    _add_field(features, "feature", "Features.FeatureEntry", repeated=True)
-    _add_field(file.message_type.add(name="Example"), "features", "Features")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
-def _add_field(message: Any, name: str, kind: int | str, *, repeated: bool = False) -> Any:
-    """The next field of a message: a scalar of type `kind`, or a message of ours that it names."""
-    field = message.field.add(name=name, number=len(message.field) + 1)
-    field.label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-    if isinstance(kind, str):
-        field.type, field.type_name = field.TYPE_MESSAGE, f".tensorflow.{kind}"
-    else:
-        field.type = kind
-    return field

@@ -14,6 +14,7 @@ from etils import epath
 
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import ShardDescription, describe_shard
+from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import file_sha256
 from emnat_jax.artifacts.record_index import INDEXES
 from emnat_jax.artifacts.records import Row, read_shard, write_shard
@@ -109,14 +110,13 @@ def named_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 def delete_shards(directory: epath.PathLike) -> None:
     """Removes every record file of a set, its note and its index."""
-    directory = epath.Path(directory)
-    for path in (*directory.glob("part-*"), *directory.glob(INDEXES)):
+    for path in (*entries(directory, "part-*"), *entries(directory, INDEXES)):
         path.unlink()
 
 
 def forget_plan(directory: epath.PathLike) -> None:
     """Removes the plan and the notes of shards, once the manifest is there."""
     directory = epath.Path(directory)
-    for note in directory.glob("part-*.json"):
+    for note in entries(directory, "part-*.json"):
         note.unlink()
     (directory / PLAN_NAME).unlink(missing_ok=True)

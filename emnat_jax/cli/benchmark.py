@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_sample(parser)
     _add_random(parser)
     group = parser.add_argument_group("train")
-    group.add_argument("--rows", type=int, metavar="N", help="default: 64")
+    group.add_argument("--rows", type=int, metavar="N", help="of each process; default: 64")
     group.add_argument("--repeats", type=int, metavar="N", help="steps; default: 10")
     add_growth(parser)
     add_json(parser, "the timings")

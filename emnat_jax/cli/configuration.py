@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.earlier import refuse_earlier_workdir
+from emnat_jax.artifacts.foreign import refuse_foreign_workdir
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, to_dict
 from emnat_jax.errors import UserError, require
@@ -50,7 +50,7 @@ def _base(file: Path | None, workdir: str | None) -> dict[str, Any]:
     """The nested dict that single keys change."""
     directory = _reachable(workdir) if workdir else None
     if directory is not None:
-        refuse_earlier_workdir(directory)
+        refuse_foreign_workdir(directory)
     if file is not None:
         config = _call(file, "get_config")
         return config.to_dict() if hasattr(config, "to_dict") else dict(config)

@@ -1,7 +1,10 @@
 """Check the machine and a workdir: versions, devices, memory, disk, and everything that is finished, in full.
 
+The workdir may be that of a sweep: then each of its runs is looked at.
+
 Each finding says what to do. With --repair what is damaged no longer counts as finished, so that `emnat em`
-makes it again (on the same devices the same bits) or goes on with what is whole. Nothing else is touched.
+(of a sweep `emnat sweep`) makes it again, on the same devices the same bits, or goes on with what is whole.
+Nothing else is touched.
 
 Examples:
   emnat doctor
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         _show("-", args.workdir, "does not exist: nothing to check")
     for problem in problems:
         _show("!", *problem)
-    done = "; run `emnat em`, which makes it again" if args.repair else ""
+    done = "; run `emnat em`, which makes it again, or `emnat sweep`" if args.repair else ""
     require(not problems, f"{len(problems)} of the findings above need your attention (marked with !){done}.")
 
 
@@ -103,26 +106,46 @@ def _workdir(
     args: argparse.Namespace, config_arguments: list[str], processes: Processes
 ) -> Iterator[tuple[str, str]]:
     """Prints what is whole; what is not, marked to be made again where that is asked for."""
+    from emnat_jax.artifacts.folders import found_at
+    from emnat_jax.artifacts.journal import exclusive
+
+    cells = found_at(args.workdir, f"{paths.CELLS}/*/*/*")
+    if not cells:
+        yield from _run(args, config_arguments, processes)
+    for cell in cells:
+        place = f"{os.path.relpath(cell, args.workdir)}/"
+        if not cell.is_dir():
+            yield place, "lies where a folder is expected; move it away"
+            continue
+        with exclusive(cell) if args.repair else contextlib.nullcontext():
+            of_cell = argparse.Namespace(workdir=os.fspath(cell), repair=args.repair)
+            yield from _run(of_cell, [], processes, place)
+
+
+def _run(
+    args: argparse.Namespace, config_arguments: list[str], processes: Processes, inside: str = ""
+) -> Iterator[tuple[str, str]]:
+    """As `_workdir`, of one run; `inside` begins the names of what lies in that of a sweep."""
     from emnat_jax.em.doctor import examine, repair
 
     config, problem = _configuration(args, config_arguments)
     if problem is not None:
-        yield paths.CONFIG, problem
+        yield f"{inside}{paths.CONFIG}", problem
     if config is None:
         return
     work = open_workspace(config, args.workdir, processes)
     try:
         work.check()
     except UserError as error:
-        yield "configuration", str(error)
+        yield f"{inside}configuration", str(error)
     findings = list(examine(work))
     for finding in findings:
         if finding.problem is None:
-            _show("ok", finding.place, "whole")
+            _show("ok", f"{inside}{finding.place}", "whole")
     repaired = repair(work, findings) if args.repair else []
     for finding in findings:
         if finding.problem is not None:
-            yield finding.place, finding.problem + (MARKED if finding in repaired else "")
+            yield f"{inside}{finding.place}", finding.problem + (MARKED if finding in repaired else "")
 
 
 def _configuration(args: argparse.Namespace, config_arguments: list[str]) -> tuple[Config | None, str | None]:

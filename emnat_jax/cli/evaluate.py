@@ -22,7 +22,7 @@ from emnat_jax.cli.filter import Counted
 from emnat_jax.cli.model import add_model, load_model, refuse_model_options
 from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import note, read_lines, show, standard_input
-from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
 from emnat_jax.config import TOKENIZERS, Scoring, tokenizer_for
 from emnat_jax.config.verified import DRAFTING
 from emnat_jax.errors import require
@@ -81,6 +81,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     if not args.hypotheses:
         refuse_model_options(config_arguments)
         work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+        require_whole_models(work)
         found = _model_outputs(work, args)
     elif processes.is_first:
         found = _files(args, config_arguments)

@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         _forget_output()
         return BROKEN_PIPE_STATUS
     except OSError as error:
+        if error.errno is None:  # not of the system: a bug
+            raise
         _forget_output()
         if not status:
             print(f"emnat: standard output: {error.strerror}.", file=sys.stderr)

@@ -19,7 +19,7 @@ from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.model import refuse_model_options
 from emnat_jax.cli.options import add_workdir
 from emnat_jax.cli.streams import note, open_lines, pauses, show
-from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
@@ -81,6 +81,7 @@ def _score_set(work: Workspace, args: argparse.Namespace) -> None:
 def _score_texts(work: Workspace, args: argparse.Namespace) -> None:
     from emnat_jax.cli.filter import Filter, lend_devices, run_filter, window_lines
 
+    require_whole_models(work)
     paths = (args.source, args.target)
     pairs = _open_pairs(*paths) if work.processes.is_first else iter(())
     model = work.load(args.model)

@@ -30,7 +30,7 @@ from emnat_jax.cli.model import (
 )
 from emnat_jax.cli.options import add_workdir
 from emnat_jax.cli.streams import note, open_lines, pauses
-from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
@@ -84,6 +84,7 @@ def _open(args: argparse.Namespace, config_arguments: list[str], processes: Proc
         return load_exported_model(folder, args, config_arguments)
     refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+    require_whole_models(work)
     return load_model(work, args)
 
 

@@ -51,11 +51,20 @@ class BatchStream:
     width) for each bucket; the last batch of a bucket is filled up with rows of weight 0.
 
     An example of several pairs is that many neighbouring rows of a batch; the row counts above are then of
-    such groups. In memory are 5 bytes an example (9 of more than 2^32) and 4 a batch.
+    such groups. In memory are 5 bytes an example (9 of more than 2^32) and 4 a batch. `vocabulary` is its
+    size, where batches with other tokens are to be refused (`require_known`).
     """
 
-    def __init__(self, source: Source, data: DataConfig, *, seed: int, local: LocalRows = lambda rows: rows):
-        self._source, self._seed, self._local = source, seed, local
+    def __init__(
+        self,
+        source: Source,
+        data: DataConfig,
+        *,
+        seed: int,
+        local: LocalRows = lambda rows: rows,
+        vocabulary: int | None = None,
+    ):
+        self._source, self._seed, self._local, self._vocabulary = source, seed, local, vocabulary
         self.examples: int = source.count  # those that are skipped too
         self._widths = data.buckets
         self._bucket = _bucket_of_each(source, self._widths)
@@ -87,6 +96,7 @@ class BatchStream:
             self._plan(self._epoch)
         width, index = self._planned(self._batch)
         batch = self._make_batch(self._local(index), width)
+        require_known(batch, self._vocabulary)
         self._move(self._epoch, self._batch + 1)
         return batch
 
@@ -142,6 +152,20 @@ class BatchStream:
             weight=np.array([pair.weight for pair in pairs], np.float32),
             row=np.array([pair.row for pair in pairs]).astype(np.int32),
         )
+
+
+def require_known(batch: Batch, vocabulary: int | None) -> None:
+    """UserError for a row with a token that a vocabulary of this size does not have; None: of any size.
+
+    A compiled program would take another token for it, without a word.
+    """
+    for tokens in (batch.source, batch.target):
+        if vocabulary is not None and tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary:
+            place = np.argmax(((tokens < 0) | (tokens >= vocabulary)).any(axis=-1))
+            raise UserError(
+                f"row {batch.row[place]} has tokens that are not in the vocabulary, of {vocabulary} pieces; "
+                "the set was made with another one: make it again."
+            )
 
 
 def _bucket_of_each(source: Source, widths: Sequence[int]) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from emnat_jax.artifacts.folders import file_size
 from emnat_jax.data.text import MAX_LINE_BYTES, decode_line
 
 BLOCK_BYTES = 1 << 20
@@ -31,7 +32,7 @@ class LineIndex(NamedTuple):
 
 def count_blocks(path: epath.Path, index: int, count: int) -> list[int]:
     """The line feeds in each block of the part that process `index` of `count` has of a file."""
-    blocks = -(-path.stat().length // BLOCK_BYTES)
+    blocks = -(-file_size(path) // BLOCK_BYTES)
     first, last = (blocks * part // count for part in (index, index + 1))
     with path.open("rb") as file:
         file.seek(first * BLOCK_BYTES)
@@ -46,7 +47,7 @@ def index_of(path: epath.Path, counts: Sequence[int]) -> LineIndex:
 
 def _is_cut_short(path: epath.Path) -> bool:
     """Whether no line feed ends the last line."""
-    size = path.stat().length
+    size = file_size(path)
     with path.open("rb") as file:
         file.seek(max(size - 1, 0))
         return file.read(1) not in (b"", b"\n")

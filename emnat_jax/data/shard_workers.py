@@ -9,6 +9,7 @@ from etils import epath
 
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.dataset import Provenance, finish_dataset
+from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest
 from emnat_jax.artifacts.shards import (
     UnfinishedSet,
@@ -17,6 +18,7 @@ from emnat_jax.artifacts.shards import (
     named_changes,
     read_plan,
 )
+from emnat_jax.data.stored_sets import load_verified
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
@@ -67,7 +69,7 @@ def derive_dataset(
     processes, name = workers.processes, output.name
     if processes.broadcast(f"{name}: plan", lambda: _is_finished(output, provenance, workers)):
         workers.log(f"{name}: finished before")
-        return load_manifest(output)
+        return load_verified(output, processes)
     unfinished = UnfinishedSet(output, as_json(provenance.plan()))
     made = _make_own_shards(source, unfinished, make_shard, workers)
     shards = list(itertools.chain(*processes.gather(f"{name}: shards", made)))
@@ -118,7 +120,7 @@ def _is_finished(output: epath.Path, provenance: Provenance, workers: ShardWorke
     if not is_finished(output):
         plan = read_plan(output)
         changed = named_changes(plan, wanted)
-        if made := list(output.glob("part-*.tfrecord")) if changed else []:
+        if made := entries(output, "part-*.tfrecord") if changed else []:
             half_done = f"{output} holds {len(made)} shards made from something else ({changed})"
             require(
                 workers.starts_over,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from etils import epath
 
+from emnat_jax.artifacts.folders import file_size
 from emnat_jax.config import DataConfig
 from emnat_jax.data.compressed import is_plain, open_bytes
 from emnat_jax.data.corpora import MONO, Ranges, find_files
@@ -36,7 +37,7 @@ def open_ranges(config: DataConfig, split: str, readers: Readers) -> Ranges | No
     """
     groups = _groups(config, split) if readers.index is not None else []
     paths = [path for group in groups for path in group.paths]
-    sizes = readers.gather(f"prepare: files of {split}", lambda: [path.stat().length for path in paths])
+    sizes = readers.gather(f"prepare: files of {split}", lambda: [file_size(path) for path in paths])
     require(
         all(found == sizes[0] for found in sizes),
         f"the files of the {split} split have {sizes[0]} bytes in the first process, and not the same in "

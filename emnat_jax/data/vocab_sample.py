@@ -11,6 +11,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.folders import entries
 from emnat_jax.data.corpora import Corpus
 from emnat_jax.data.scan import Reading, Scan
 
@@ -88,7 +89,7 @@ def read_sample_parts(workdir: epath.Path, count: int) -> Iterator[tuple[int, st
 
 def forget_sample_parts(workdir: epath.Path) -> None:
     """Deletes the files of parts, also those of a run over more processes that was killed."""
-    for path in (workdir / paths.DATA).glob(_FILES):
+    for path in entries(workdir / paths.DATA, _FILES):
         path.unlink()
 
 

@@ -19,6 +19,12 @@ from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, require
 
 
+def require_whole(work: Workspace) -> None:
+    """UserError for the first thing in a workdir that does not belong to the others, or is damaged."""
+    require_chain(work)
+    require_evaluations(work)
+
+
 def require_chain(work: Workspace) -> None:
     """UserError for the first finished output that was made from something else than lies there now.
 

@@ -6,6 +6,8 @@ import time
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.atomic import absolute
+from emnat_jax.artifacts.folders import require_plain_name
 from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
 from emnat_jax.config import Config
 from emnat_jax.em.chain import require_chain
@@ -41,6 +43,7 @@ def run(work: Workspace) -> Report:
     broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
         plan, stopped = make_plan(work.config), None
+        broadcast("name of the workdir", lambda: _require_name(work, plan))
         with accepted_config(work):
             broadcast("journal", lambda: open_journal(work.directory))
             _run_stage(work, plan[0])
@@ -54,6 +57,12 @@ def run(work: Workspace) -> Report:
             if stopped is not None:
                 break
         return work.processes.broadcast_record("report", Report, lambda: write_report(work, stopped))
+
+
+def _require_name(work: Workspace, plan: list[Stage]) -> None:
+    """UserError, before anything is made, for a workdir in which no model could be."""
+    if not all(stage.is_finished(work.directory) for stage in plan):
+        require_plain_name(absolute(work.directory))
 
 
 def _unfinished(work: Workspace, plan: list[Stage]) -> list[Stage]:

@@ -3,6 +3,7 @@
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.folders import numbered
 from emnat_jax.artifacts.journal import made_stages
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished
 from emnat_jax.config import ROLES, ModelSpec
@@ -78,8 +79,8 @@ def last_round(work: Workspace, role: str) -> int:
 
 def _finished_rounds(work: Workspace, role: str) -> list[int]:
     """In increasing order."""
-    rounds = [path for path in (work.directory / paths.ROUNDS).glob("*") if path.name.isdigit()]
-    return sorted(int(path.name) for path in rounds if is_finished(path / role))
+    rounds = numbered(work.directory / paths.ROUNDS)
+    return [index for index, path in rounds.items() if is_finished(path / role)]
 
 
 def _require_newest(work: Workspace, role: str, newest: int) -> None:

@@ -13,7 +13,7 @@ from emnat_jax.artifacts.journal import made_stages, read_journal
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, is_finished, load_manifest
 from emnat_jax.config import ROLES, TASKS, Scoring
 from emnat_jax.data.prepare import set_names
-from emnat_jax.em.chain import require_chain, require_evaluations
+from emnat_jax.em.chain import require_whole
 from emnat_jax.em.effects import effects_of_rounds
 from emnat_jax.em.evaluate import EvaluationOptions, share_valid
 from emnat_jax.em.finetune import finetune_report
@@ -63,8 +63,7 @@ def collect_report(work: Workspace, stopped: str | None) -> Report:
 
     UserError where what is there does not belong together.
     """
-    require_chain(work)
-    require_evaluations(work)
+    require_whole(work)
     directory = work.directory
     finished = finished_rounds(directory, work.config.em.rounds)
     rounds = tuple(_round(work, index) for index in finished)
@@ -135,7 +134,7 @@ def _selection(work: Workspace, selected: epath.Path) -> Selection | None:
     """What the E-step chose; None where there was none."""
     if not is_finished(selected):
         return None
-    options = load_manifest(selected).options
+    options = load_manifest(selected, verify_shards=False).options
     values = {
         "options": options["select"],
         **options["statistics"],

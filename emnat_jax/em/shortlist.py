@@ -9,6 +9,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.folders import found_at
 from emnat_jax.artifacts.manifest import SETS, is_finished, load_manifest
 from emnat_jax.artifacts.records import Row, overlay
 from emnat_jax.em.workdir import Workspace
@@ -37,7 +38,7 @@ def training_sets(work: Workspace, model: TrainedModel) -> list[epath.Path]:
     Folders that cannot be read are none of them.
     """
     wanted = [model.made_of[name] for name in _TRAINED_ON if name in model.made_of]
-    folders = itertools.chain(*(sorted(work.directory.glob(pattern)) for pattern in _FOLDERS))
+    folders = itertools.chain(*(found_at(work.directory, pattern) for pattern in _FOLDERS))
     there: dict[str, epath.Path] = {}
     for folder in folders:
         with contextlib.suppress(UserError, OSError):

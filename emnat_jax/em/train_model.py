@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -179,7 +180,7 @@ def _open_stream(context: Context, options: TrainOptions, sets: Sets, label: str
         context.log(f"{label}: {text}")
 
     with _open_examples(options, sets, context.processes, log) as examples:
-        stream = make_stream(context.layout, examples, options)
+        stream = make_stream(context.layout, examples, options, context.vocabulary.size)
         if stream.skipped:
             log(f"{stream.skipped} rows are longer than the last of data.buckets and are not learned from")
         with contextlib.closing(ReadAhead(stream)) as reader:
@@ -196,12 +197,17 @@ def _open_examples(
     return open_examples(learned, targets, processes, log)
 
 
-def make_stream(layout: Layout, examples: Source, options: TrainOptions) -> BatchStream:
-    """Endless batches of this process's rows. UserError where they cannot be shared out over the devices."""
+def make_stream(
+    layout: Layout, examples: Source, options: TrainOptions, vocabulary: int | None = None
+) -> BatchStream:
+    """Endless batches of this process's rows. UserError where they cannot be shared out over the devices.
+
+    `vocabulary` is its size, where rows with other tokens are to be refused.
+    """
     accumulate = options.train.accumulate
     require_rows_divide(layout, options.row_multiple, accumulate)
     local = functools.partial(local_rows, layout, accumulate=accumulate)
-    return BatchStream(examples, options.data, seed=options.seed, local=local)
+    return BatchStream(examples, options.data, seed=options.seed, local=local, vocabulary=vocabulary)
 
 
 def _taken_over(start: TrainedModel, model: ModelSpec) -> Params:
@@ -236,8 +242,8 @@ def _flops_of(model: ModelSpec, targets: int) -> Callable[[Batch], float]:
     shared = targets > 1 and parts is not None and decodes_once(parts)
 
     def flops(batch: Batch) -> float:
-        rows, width = batch.target.shape
-        source = batch.source.shape[1]
-        return training_flops(model, rows, source, width, targets_per_source=targets, decodes_once=shared)
+        *rows, width = batch.target.shape
+        sizes = math.prod(rows), batch.source.shape[-1], width
+        return training_flops(model, *sizes, targets_per_source=targets, decodes_once=shared)
 
     return flops

@@ -7,7 +7,7 @@ import jax
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.earlier import refuse_earlier_workdir
+from emnat_jax.artifacts.foreign import refuse_foreign_workdir
 from emnat_jax.artifacts.saved_config import read_config
 from emnat_jax.config import ROLES, Config, ModelConfig, ModelSpec
 from emnat_jax.data.corpora import find_file
@@ -26,14 +26,14 @@ ENCODER_OPTIONS = (
 
 
 class Workspace(Context):
-    """A workdir with the whole configuration, which no stage gets; UserError for an earlier version's."""
+    """A workdir with the whole configuration, which no stage gets; UserError for one that is foreign."""
 
     starts_over = False
 
     def __init__(
         self, config: Config, directory: epath.PathLike, log: Log, processes: Processes | None = None
     ):
-        refuse_earlier_workdir(directory)
+        refuse_foreign_workdir(directory)
         super().__init__(directory, Settings.of(config), log, processes)
         self.config = config
 
@@ -65,8 +65,8 @@ class Workspace(Context):
 
 
 def saved_config(directory: epath.PathLike) -> Config | None:
-    """As `read_config`; UserError for the workdir of an earlier version as well."""
-    refuse_earlier_workdir(directory)
+    """As `read_config`; UserError for the workdir of a sweep or of an earlier version as well."""
+    refuse_foreign_workdir(directory)
     return read_config(directory)
 
 

@@ -12,6 +12,7 @@ from jax import export
 from jaxtyping import Int
 
 from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.folders import entries
 from emnat_jax.config import ModelSpec
 from emnat_jax.errors import require
 from emnat_jax.export.packages import need
@@ -97,7 +98,7 @@ def read_stablehlo(directory: epath.PathLike) -> Programs:
     """The programs of a folder; UserError where there are none."""
     need("flatbuffers")
     directory = epath.Path(directory)
-    files = sorted(directory.glob(f"*{_SUFFIX}")) if directory.exists() else []
+    files = entries(directory, f"*{_SUFFIX}")
     has_parameters = (directory / _PARAMETERS).exists()  # written last
     require(bool(files) and has_parameters, f"{directory} has no finished programs (*{_SUFFIX}) of a model.")
     programs = {int(path.stem): export.deserialize(bytearray(path.read_bytes())) for path in files}

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from emnat_jax.config import DataConfig
+from emnat_jax.data.batches import require_known
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.memory import Memory, device_memory, is_out_of_memory
 from emnat_jax.runtime.mesh import Layout, from_global, own_rows, to_global, use_layout
@@ -33,6 +34,7 @@ class Machine(NamedTuple):
     data: DataConfig  # its `buckets` and `decode_rows`
     layout: Layout
     processes: Processes
+    vocabulary: int | None = None  # its size: rows with other tokens are refused; None: they are not
 
     def rows(self, step: Callable, params: Any, sizes: RowSizes = RowSizes()) -> Callable[[int], int]:
         """Source width -> rows of a batch of that width that this process provides; as `each`."""
@@ -113,11 +115,12 @@ def each_batch(
 
     All processes call it together, with as many batches as they have; where one has fewer, rows of weight 0
     fill its place, so that all take the same steps. The devices work on one batch while the host
-    handles the previous one. UserError where the memory of the devices does not hold a batch. A row may have
-    several `targets` side by side.
+    handles the previous one. UserError where the memory of the devices does not hold a batch, and for tokens
+    that the vocabulary does not have. A row may have several `targets` side by side.
     """
     pending = None
     for batch in _in_step(batches, machine.processes):
+        require_known(batch, machine.vocabulary)
         with use_layout(machine.layout), _naming_rows(batch, machine, targets):
             running = batch, step(to_global(machine.layout, batch))
         if pending is not None:

@@ -13,9 +13,11 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.folders import found_at, numbered
 from emnat_jax.artifacts.journal import exclusive, write_journal
 from emnat_jax.config import Config
 from emnat_jax.config.convert import assign, from_dict
+from emnat_jax.em.chain import require_whole
 from emnat_jax.em.driver import run
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.resume import keep_config
@@ -25,6 +27,7 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 from emnat_jax.sweep.sharing import common_stages, take_over
 
+TOGETHER_SECONDS = 60.0  # in which all processes meet an error that is everybody's
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,15 +46,24 @@ class Cell:
         return paths.cell(self.group, self.name, self.seed)
 
     def is_finished(self, directory: epath.Path) -> bool:
-        """Whether its last stage has evaluated, or a rule has ended the rounds before."""
+        """Whether all has been evaluated, or all up to the round after which a rule has ended them."""
         here, em = directory / self.folder, self.config.em
-        last = paths.evaluation(em.rounds) if em.finetune.steps is None else paths.FINETUNE_EVALUATION
-        if (here / last).exists():
+        wanted = [paths.evaluation(em.rounds)]
+        if em.finetune.steps is not None:
+            wanted.append(paths.FINETUNE_EVALUATION)
+        if all((here / name).exists() for name in wanted):
             return True
-        with contextlib.suppress(ValueError, OSError, RecursionError):  # without a whole report it runs again
-            report = json.loads((here / paths.REPORT_JSON).read_bytes())
-            return isinstance(report, dict) and report.get("stopped") is not None
-        return False
+        ended = _ended_after(here / paths.REPORT_JSON)
+        return ended is not None and (here / paths.evaluation(ended)).exists()
+
+
+def _ended_after(report: epath.Path) -> int | None:
+    """The round after which a rule has ended a run, as its report says; None without a whole report."""
+    with contextlib.suppress(ValueError, OSError, RecursionError, LookupError, TypeError):
+        found = json.loads(report.read_bytes())
+        last = found["rounds"][-1]["round"]
+        return last if found["stopped"] is not None and type(last) is int else None
+    return None
 
 
 def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:
@@ -71,9 +83,7 @@ def make_cells(base: dict, grid: Any, seeds: Sequence[int]) -> list[Cell]:
 
 def begun_seeds(directory: epath.PathLike) -> set[int]:
     """The seeds that a sweep in this workdir was run with before."""
-    return {
-        int(path.name) for path in epath.Path(directory).glob(f"{paths.CELLS}/*/*/*") if path.name.isdigit()
-    }
+    return {seed for cell in found_at(directory, f"{paths.CELLS}/*/*") for seed in numbered(cell)}
 
 
 def _require_grid(grid: Any) -> None:
@@ -124,7 +134,8 @@ def run_cells(
     """Runs or resumes the chosen cells in turn; each takes over what any of `cells` has made alike.
 
     A cell in which another process works is left to it. Returns what went wrong (UserError) by the cell's
-    folder: the others are run all the same. Raises UserError before anything runs for what a check finds.
+    folder: the others are run all the same. Raises UserError before anything runs for what a check finds, and
+    for what went wrong in a part of the processes of this run alone: the rest of them has not left that cell.
     """
     directory, failed = epath.Path(directory), {}
     for cell in chosen:
@@ -136,6 +147,8 @@ def run_cells(
             log(f"{cell.folder}: left out: {error}")
         except UserError as error:
             log(f"{cell.folder}: {error}")
+            if not processes.all_reach(f"failed in {cell.folder}", TOGETHER_SECONDS):
+                raise
             failed[cell.folder] = str(error)
     return failed
 
@@ -154,7 +167,7 @@ def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epa
     broadcast = work.processes.broadcast
     with work.processes.hold(str(work.directory), exclusive(work.directory)):
         changed = keep_config(work)
-        if not changed and broadcast(f"{cell.folder}: finished", lambda: _has_report(cell, directory)):
+        if not changed and broadcast(f"{cell.folder}: finished", lambda: _is_done(work, cell, directory)):
             work.log("finished before")
             return
         for other in cells:
@@ -163,14 +176,26 @@ def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epa
     run(work)
 
 
-def _has_report(cell: Cell, directory: epath.Path) -> bool:
-    return cell.is_finished(directory) and (directory / cell.folder / paths.REPORT_PAGE).exists()
+def _is_done(work: Workspace, cell: Cell, directory: epath.Path) -> bool:
+    """Whether nothing is left to do; what is damaged is made again, or refused, where the cell runs."""
+    if not (cell.is_finished(directory) and (work.directory / paths.REPORT_PAGE).exists()):
+        return False
+    try:
+        require_whole(work)
+    except UserError as error:
+        work.log(str(error))
+        return False
+    return True
 
 
 def _take(work: Workspace, other: Cell, directory: epath.Path) -> None:
-    """What the workdir of `other` has finished that is the same here."""
+    """What the workdir of `other` has finished that is the same here; nothing of one that is damaged."""
     source = directory / other.folder
-    theirs = saved_config(source)
+    try:
+        theirs = saved_config(source)
+    except UserError as error:  # that cell's own mistake, which it says itself when it is run
+        work.log(f"takes nothing over from {other.folder}: {error}")
+        return
     if theirs is None:
         return
     for stage in common_stages(work.config, theirs):

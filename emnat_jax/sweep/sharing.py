@@ -6,6 +6,7 @@ import shutil
 from etils import epath
 
 from emnat_jax.artifacts.atomic import is_local
+from emnat_jax.artifacts.folders import remove_folder
 from emnat_jax.artifacts.manifest import MANIFEST_NAME
 from emnat_jax.config import Config
 from emnat_jax.em.plan import make_plan
@@ -35,8 +36,7 @@ def _take_folder(source: epath.Path, target: epath.Path) -> None:
     """Replaces `target` by the files of `source`: by one rename, or with the manifest last."""
     beside = target.parent / f".{target.name}.taken" if is_local(target) else target
     for left in {beside, target}:  # of a stage that was cut off
-        if left.exists():
-            left.rmtree()
+        remove_folder(left)
     for path in sorted(_files(source), key=lambda path: path.name == MANIFEST_NAME):
         _place(path, beside / os.path.relpath(os.fspath(path), os.fspath(source)))
     if beside != target:

@@ -16,6 +16,7 @@ from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal
 from emnat_jax.config import Config
+from emnat_jax.em.chain import require_whole
 from emnat_jax.em.results import (
     MULTI,
     finished_rounds,
@@ -25,6 +26,7 @@ from emnat_jax.em.results import (
     references_of,
 )
 from emnat_jax.em.resume import is_of
+from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.convert import from_values, to_values
@@ -142,10 +144,14 @@ def _about(cells: Sequence[Cell], runs: Sequence[Run], directory: epath.Path) ->
 
 
 def _run(cell: Cell, directory: epath.Path) -> Run | None:
-    """The measurements of a finished run; None before, and of one begun with another configuration."""
+    """The measurements of a finished run; None before, and of one begun with another configuration.
+
+    UserError where what it has made does not belong together.
+    """
     here = directory / cell.folder
     if not cell.is_finished(directory) or not is_of(here, cell.config):
         return None
+    require_whole(Workspace(cell.config, here, lambda text: None))
     last = max(finished_rounds(here, cell.config.em.rounds))
     result = read_evaluation(here, last)
     tests = {result.split: result.student.reported, MULTI: result.student.test_multi}

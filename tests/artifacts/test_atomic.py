@@ -17,3 +17,17 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_text(tmp_path / "a", "new \ud800")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
+
+
+@pytest.mark.parametrize("unfinished", ["a link", "a link to nothing", "a file"])
+def test_what_lies_under_the_name_of_the_unfinished_file_is_not_written_into(tmp_path, unfinished):
+    """In a folder from elsewhere a link may lead to any file of the user."""
+    (tmp_path / "victim").write_text("precious")
+    if unfinished == "a file":
+        (tmp_path / ".a.tmp").write_text("what a killed writer left")
+    else:
+        (tmp_path / ".a.tmp").symlink_to("victim" if unfinished == "a link" else "nothing")
+    write_text(tmp_path / "a", "new")
+    assert (tmp_path / "victim").read_text() == "precious" and not (tmp_path / "a").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "victim"]
+    assert (tmp_path / "a").read_text() == "new"

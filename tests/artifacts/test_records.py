@@ -1,13 +1,15 @@
 import errno
 import hashlib
 import os
+import resource
 import struct
 
 import numpy as np
 import pytest
 
 from emnat_jax.artifacts import atomic
-from emnat_jax.artifacts.records import Row, overlay, read_shard, shard_name, write_shard
+from emnat_jax.artifacts.example_message import example_class
+from emnat_jax.artifacts.records import Row, overlay, read_shard, shard_name, to_record, write_shard
 from emnat_jax.errors import UserError
 from tests.data.rows import random_rows, tokens
 
@@ -131,6 +133,58 @@ def test_another_file_than_the_expected_is_named_after_its_last_row(tmp_path):
         list(read_shard(path, sha256))
 
 
+def write_record(path, row: int, sentences: list[bytes], **columns: list[float]):
+    """A record as somebody else may write it, checksums and all; the first sentence is the source."""
+    example = example_class()()
+    add = example.features.feature.add
+    add(key="row").value.int64_list.value.append(row)
+    add(key="source").value.bytes_list.value.append(sentences[0])
+    add(key="target").value.bytes_list.value.extend(sentences[1:])
+    for name in ("source_text", "target_text"):
+        add(key=name).value.bytes_list.value.append(b"x")
+    for name, values in columns.items():
+        add(key=name).value.float_list.value.extend(values)
+    with path.open("ab") as file:
+        file.write(to_record(example.SerializeToString()))
+
+
+END = np.array([7, 1], "<i4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("row", "sentences", "columns"),
+    [
+        (-1, [END, END], {}),
+        (3, [END], {}),
+        (3, [b"", END], {}),
+        (3, [END, END, b""], {}),
+        (3, [END[:4], END], {}),
+        (3, [b"x" + END, END], {}),
+        (3, [END, END], {"weight": [float("nan")]}),
+        (3, [END, END], {"weight": [-0.5]}),
+        (3, [END, END, END], {"weight": [1.0, float("inf")]}),
+    ],
+    ids=[
+        *("negative row", "no target", "empty source", "empty target", "no EOS", "half a token"),
+        *("weight NaN", "negative weight", "weight infinite"),
+    ],
+)
+def test_a_row_that_no_writer_writes_is_refused(tmp_path, row, sentences, columns):
+    write_record(tmp_path / "part", 2, [END, END], weight=[1.0])
+    assert len(list(read_shard(tmp_path / "part"))) == 1
+    write_record(tmp_path / "part", row, sentences, **columns)
+    with pytest.raises(UserError, match="record 1 lacks the fields.*restore the file"):
+        list(read_shard(tmp_path / "part"))
+
+
+@pytest.mark.parametrize("second", [2, 1])
+def test_rows_that_do_not_ascend_are_refused(tmp_path, second):
+    for row in (2, second):
+        write_record(tmp_path / "part", row, [END, END])
+    with pytest.raises(UserError, match=f"part: row {second} comes after row 2"):
+        list(read_shard(tmp_path / "part"))
+
+
 def test_a_missing_file_and_a_foreign_record_are_the_users_error(tmp_path):
     with pytest.raises(UserError, match="nothing.*cannot be read"):
         list(read_shard(tmp_path / "nothing"))
@@ -169,11 +223,16 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_told_by_the_real_error_too(tmp_path, monkeypatch):
-    (tmp_path / ".part.tmp").symlink_to("/dev/full")
-    with pytest.raises(UserError, match="part: the disk is full"):
-        write_shard(tmp_path / "part", random_rows(3))
+def test_a_full_disk_is_told_by_the_real_error_too(tmp_path):
+    """A limit on the size of files, which the system reports as it does a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(UserError, match="part: the disk is full"):
+            write_shard(tmp_path / "part", random_rows(30))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):

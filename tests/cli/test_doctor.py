@@ -1,12 +1,19 @@
 """`emnat doctor`: what it says of the machine and of a workdir, and what it has made again."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from emnat_jax.artifacts.journal import exclusive
+from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.cli import doctor
 from emnat_jax.cli.main import main
+from emnat_jax.config import ModelSpec
+from emnat_jax.config.convert import from_dict
+from emnat_jax.data.vocab import load_vocabulary
+from emnat_jax.export.folder import About, finish_export
+from tests.cli.commands import error_of
 from tests.em.kills import emnat
 
 
@@ -124,6 +131,29 @@ def test_checkpoints_of_another_model_are_put_aside_and_the_model_is_trained_aga
     assert said(capsys, f"--workdir={copy}")[0] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("teacher/checkpoints/30/metadata/metadata", "teacher/checkpoints/40/metadata/metadata"),
+        ("student/checkpoints/40/state/_METADATA", "teacher/checkpoints/40/state/_METADATA"),
+    ],
+)
+def test_damaged_checkpoints_are_put_aside_and_the_model_is_trained_again(copy, capsys, files):
+    """Of the two with each other's metadata no training could go on; they are kept."""
+    one, other = (copy / "rounds/0" / file for file in files)
+    (copy / "between").write_bytes(one.read_bytes())
+    shutil.copy(other, one)
+    shutil.move(copy / "between", other)
+    assert said(capsys, f"--workdir={copy}", "--repair")[0] == 2
+    assert all(
+        (path.parents[1].with_name(f"{path.parents[1].name}.other-1")).is_dir() for path in (one, other)
+    )
+    log = copy.parent / "log"
+    assert emnat(["em", f"--workdir={copy}"], log) == 0, log.read_text()
+    assert said(capsys, f"--workdir={copy}")[0] == 0
+
+
 def test_what_is_in_use_is_not_repaired(copy, capsys):
     DAMAGES["data/train"](copy)
     with exclusive(copy):
@@ -138,3 +168,61 @@ def test_a_damaged_journal_is_told_and_left(copy, capsys):
     status, lines, _ = said(capsys, f"--workdir={copy}", "--repair")
     assert status == 2 and "! journal.jsonl: " in lines[-1] and "1 lines are damaged" in lines[-1]
     assert b"\xff" in (copy / "journal.jsonl").read_bytes()
+
+
+def hand_made(copy) -> dict[str, Path]:
+    """What single commands may have put into a workdir: a set, a model, an exported one."""
+    places = {"tried": "data/valid", "models/mine": "rounds/0/teacher"}
+    for name, place in places.items():
+        shutil.copytree(copy / place, copy / name)
+    exported = copy / "exports/mine"
+    exported.mkdir(parents=True)
+    (exported / "model.onnx").write_bytes(b"weights")
+    about = About("onnx", spec_of(copy / "models/mine"), (8,), ("float32",), "float32", {})
+    finish_export(exported, about, load_vocabulary(copy / "vocab"), "hash", 1)
+    return {name: copy / name for name in (*places, "exports/mine")}
+
+
+def spec_of(model) -> ModelSpec:
+    return from_dict(load_manifest(model).options["model"], ModelSpec, "model.")
+
+
+def test_what_single_commands_made_is_looked_at(copy, capsys):
+    made = hand_made(copy)
+    status, lines, error = said(capsys, f"--workdir={copy}")
+    assert (status, error) == (0, "") and {f"ok {name}: whole" for name in made} <= set(lines)
+    next((copy / "tried").glob("part-*")).write_bytes(b"")
+    (copy / "exports/mine/model.onnx").write_bytes(b"other weights")
+    shutil.rmtree(copy / "models/mine/checkpoints")
+    shutil.copytree(copy / "rounds/0/student/checkpoints", copy / "models/mine/checkpoints")
+    status, lines, error = said(capsys, f"--workdir={copy}", "--repair")
+    wrong = [line.split(":")[0] for line in lines if line.startswith("!")]
+    assert status == 2 and sorted(wrong) == sorted(f"! {name}" for name in made)
+    assert doctor.MARKED not in "".join(lines)  # `emnat em` makes none of them
+    assert all((folder / "MANIFEST.json").exists() for folder in made.values())
+
+
+def test_the_runs_of_a_sweep_are_looked_at(workdir, tmp_path, capsys):
+    for name in ("one", "other"):
+        shutil.copytree(workdir, tmp_path / f"cells/group/{name}/1")
+    DAMAGES["data/train"](tmp_path / "cells/group/other/1")
+    (tmp_path / "cells/group/third").mkdir()
+    (tmp_path / "cells/group/third/1").touch()
+    status, lines, _ = said(capsys, f"--workdir={tmp_path}", "--repair")
+    wrong = [line for line in lines if line.startswith("!")]
+    assert status == 2 and "ok cells/group/one/1/data/train: whole" in lines
+    assert [line.split(": ")[0] for line in wrong] == [
+        "! cells/group/other/1/data/train",
+        "! cells/group/third/1/",
+    ]
+    assert wrong[0].endswith(doctor.MARKED)
+    assert not (tmp_path / "cells/group/other/1/data/train/MANIFEST.json").exists()
+
+
+@pytest.mark.parametrize("command", ["em", "report", "translate", "prepare"])
+def test_the_workdir_of_a_sweep_is_not_that_of_a_run(tmp_path, capsys, command):
+    (tmp_path / "cells/group/one/1").mkdir(parents=True)
+    assert "is the workdir of a sweep; name one of its runs" in error_of(
+        capsys, command, f"--workdir={tmp_path}"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["cells"]

@@ -89,6 +89,14 @@ def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
     return replace
 
 
+def _linked(path: Path) -> None:
+    """Moved to another place, with a link to it: as good as before."""
+    elsewhere = _workdir_of(path).parent / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    path.rename(elsewhere / path.name)
+    path.symlink_to(elsewhere / path.name)
+
+
 def _unreadable(path: Path) -> None:
     path.chmod(0)  # for anybody but root
 
@@ -106,6 +114,7 @@ KINDS: dict[str, Callable[[Path], object]] = {  # of a file
     "swap": _swap,
     "folder": _replaced(Path.mkdir),
     "loop": _loop,
+    "linked": _linked,
 }
 FOLDER_KINDS: dict[str, Callable[[Path], object]] = {
     "delete": _delete,
@@ -113,6 +122,7 @@ FOLDER_KINDS: dict[str, Callable[[Path], object]] = {
     "file": _replaced(lambda path: path.write_bytes(b"x")),
     "swap": _swap,
     "loop": _loop,
+    "linked": _linked,
 }
 IN_THE_WAY = ("folder", "file", "loop", "unreadable")
 if os.geteuid():

@@ -69,21 +69,22 @@ def finished_cell(
         ncm=MultimodalityBySplit(NCM, NCM),
     )
     (here / "rounds/0/eval.json").write_text(dumps(evaluation))
-    model = Manifest("model", "hash", 2, 2, {}, [], {}, {"step": 40}, seed)
-    for role in ("teacher", "student"):
-        write_manifest(here / f"rounds/0/{role}", model)
     write_split(here / f"data/{tested}", "the cat sat on mat")
-    write_split(here / "data/train", "a dog")
+    teacher = {"source": write_split(here / "data/train", "a dog")}
+    for role, read in {"teacher": teacher, "student": {"start": f"teacher {name}"}}.items():
+        model = Manifest("model", f"{role} {name}", 2, 2, {}, [], read, {"step": 40}, seed)
+        write_manifest(here / f"rounds/0/{role}", model)
     return cell
 
 
-def write_split(folder, reference: str) -> None:
-    """Four rows with numbered references."""
+def write_split(folder, reference: str) -> str:
+    """Four rows with numbered references; their content hash."""
     none = np.array([1], np.int32)
     folder.mkdir(parents=True)
     write_shard(folder / shard_name(0, 1), [Row(i, none, [none], "s", f"{reference} {i}") for i in range(4)])
     shards = [describe_shard(folder / shard_name(0, 1))]
-    finish_dataset(folder, Provenance("bitext", {}, {}, seed=1), shards=shards, rows_in=4, dropped={})
+    made = Provenance("bitext", {}, {}, seed=1)
+    return finish_dataset(folder, made, shards=shards, rows_in=4, dropped={}).content_hash
 
 
 def finished_cells(directory, multi=None) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Workdirs of earlier versions, which this one cannot read: their roles were called ar and nar."""
+"""Workdirs that no command of a single run opens: those of earlier versions, and those of sweeps."""
 
 import contextlib
 import json
@@ -7,12 +7,17 @@ import os
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 
 
-def refuse_earlier_workdir(directory: epath.PathLike) -> None:
-    """UserError where `directory` was made when the roles were called ar and nar."""
+def refuse_foreign_workdir(directory: epath.PathLike) -> None:
+    """UserError where `directory` is a sweep's, or was made when the roles were called ar and nar."""
     directory = epath.Path(directory)
+    require(
+        not (directory / paths.CELLS).is_dir() or (directory / paths.CONFIG).exists(),
+        f"{directory} is the workdir of a sweep; name one of its runs: "
+        f"--workdir={directory / paths.cell('GROUP', 'CELL', 1)}.",
+    )
     if _has_earlier_options(directory / paths.CONFIG) or _has_earlier_folders(directory):
         name = os.fspath(directory)
         raise UserError(

@@ -1,0 +1,55 @@
+"""Folders and files of any name and owner: what is in them, how large they are, how they are deleted.
+
+`etils.epath` takes `[`, `*` and `?` for patterns also in the path of a folder (`glob`), fails where the
+system has no name for the owner of a file (`stat`), and deletes no folder behind a link (`rmtree`).
+"""
+
+import fnmatch
+import glob
+import os
+
+from etils import epath
+
+from emnat_jax.artifacts.atomic import is_local
+from emnat_jax.errors import require
+
+
+def entries(folder: epath.PathLike, pattern: str = "*") -> list[epath.Path]:
+    """What lies in a folder under names that fit, sorted; nothing where there is no such folder."""
+    folder = epath.Path(folder)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in found if fnmatch.fnmatchcase(path.name, pattern)), key=os.fspath)
+
+
+def found_at(folder: epath.PathLike, pattern: str) -> list[epath.Path]:
+    """As `entries`, with a `/` in the pattern where it goes on inside the folders that are found."""
+    first, _, rest = pattern.partition("/")
+    found = entries(folder, first)
+    return [inner for outer in found for inner in found_at(outer, rest)] if rest else found
+
+
+def numbered(folder: epath.PathLike) -> dict[int, epath.Path]:
+    """Number -> what lies in a folder under it, in increasing order; other names are passed over."""
+    found = {int(path.name): path for path in entries(folder) if path.name.isdecimal()}
+    return dict(sorted(found.items()))
+
+
+def file_size(path: epath.PathLike) -> int:
+    """Bytes of a file."""
+    return os.stat(path).st_size if is_local(path) else epath.Path(path).stat().length
+
+
+def remove_folder(folder: epath.Path) -> None:
+    """Deletes a folder with all that is in it, where it is there; of a link to one the link alone."""
+    if is_local(folder) and os.path.islink(folder):
+        os.unlink(folder)
+    elif folder.exists():
+        folder.rmtree()
+
+
+def require_plain_name(folder: epath.PathLike) -> None:
+    """UserError for a folder in which Orbax saves no checkpoint whole: it takes the path for a pattern."""
+    require(
+        not glob.has_magic(os.fspath(folder)),
+        f"{folder}: nothing can be trained in a folder with *, ? or [ in its path; give it another name.",
+    )
