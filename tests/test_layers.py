@@ -104,11 +104,11 @@ def test_every_room_has_a_floor():
     assert len(FLOOR_OF) == sum(map(len, FLOORS)), "a room stands on two floors"
 
 
-@pytest.mark.parametrize("library, owner", [("orbax", "training/checkpoint.py")])
-def test_one_file_owns_a_library(library, owner):
+@pytest.mark.parametrize("library, owners", [("orbax", {"training/checkpoint.py", "training/restore.py"})])
+def test_few_files_own_a_library(library, owners):
     users = {
         str(path.relative_to(ROOT))
         for path in FILES
         if library in {module.split(".")[0] for module in imports(ast.parse(path.read_text()))}
     }
-    assert users == {owner}
+    assert users == owners

@@ -110,9 +110,9 @@ def finish_dataset(
     return manifest
 
 
-def read_dataset(directory: epath.PathLike, manifest: Manifest | None = None) -> Iterator[Row]:
-    """All rows of a finished data set in ascending order, record checksums verified."""
-    manifest = manifest or load_manifest(directory, verify_shards=False, kinds=SETS)
+def read_dataset(directory: epath.PathLike) -> Iterator[Row]:
+    """All rows of a finished data set in ascending order, shards and records verified as they are read."""
+    manifest = load_manifest(directory, verify_shards=False, kinds=SETS)
     for shard in manifest.shards:
         yield from read_part(directory, manifest, shard["name"])
 

@@ -172,9 +172,12 @@ def verify_content(path: epath.Path, file: Any, sha256: str) -> None:
 
 def _parse(path: epath.Path) -> Manifest:
     if not path.exists():
+        what = (
+            "is unfinished, or neither a data set nor a model" if path.parent.exists() else "does not exist"
+        )
         raise UserError(
-            f"{path.parent} is unfinished or not a data set (no {path.name}); "
-            "run the command that makes it: emnat prepare, train, distill, select, or em for all."
+            f"{path.parent} {what} (no {path.name}); check the name, or run the command that makes it: emnat "
+            "prepare, train, distill, score, select, or em for all."
         )
     mend = f"restore it, or delete {path.parent} and make it again."
     try:

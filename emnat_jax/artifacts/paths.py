@@ -94,13 +94,8 @@ def outputs(index: int) -> str:
     return f"{round_folder(index)}/outputs"
 
 
-def translations(index: int, split: str, system: str) -> str:
-    """What one system of a round made of a split, a line a sentence."""
-    return f"{outputs(index)}/{output_name(split, system)}"
-
-
 def output_name(split: str, system: str) -> str:
-    """The file of what a system made of a split, in the folder of the outputs."""
+    """The file of what a system made of a split, a line a sentence, in the folder of the outputs."""
     return f"{split}.{system}.txt"
 
 

@@ -127,9 +127,9 @@ def row_of(record: bytes, name: str) -> Row:
     return _to_row(_read_payload(file, file.read(_HEADER.size), name), name)
 
 
-def read_examples(path: epath.PathLike, sha256: str | None = None) -> Iterator[Any]:
+def read_examples(path: epath.PathLike) -> Iterator[Any]:
     """The `tf.train.Example` messages of any TFRecord file, checksums verified; errors as read_shard."""
-    for number, payload in enumerate(read_payloads(path, sha256)):
+    for number, payload in enumerate(read_payloads(path)):
         yield _to_message(payload, f"{path}: record {number}")
 
 

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any
 from emnat_jax.cli.benchmark_growth import BASE, ONLY_GROWTH, add_growth, run_growth
 from emnat_jax.cli.benchmark_systems import Measured, measured_systems
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_model
+from emnat_jax.cli.model import add_model, refuse_model_options, require_one_name
 from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
@@ -58,11 +58,21 @@ if TYPE_CHECKING:
     from emnat_jax.em.workdir import Workspace
 
 COUNTS = ("rows", "length", "repeats", "sentences", "passes")
-NOT_OF_GROWTH = {"workdir": DEFAULT_WORKDIR, "rows": 64, "repeats": 10, "passes": 5}  # with their defaults
+# Options that some kinds of benchmark have alone.
+KINDS = {
+    "batch": ("latency", "growth"),
+    "sentences": ("latency", "throughput", "distill", "growth"),
+    "passes": ("throughput", "distill"),
+    "num_candidates": ("distill", "growth"),
+    "rows": ("train",),
+    "repeats": ("train",),
+    **dict.fromkeys(ONLY_GROWTH, ("growth",)),
+}
 _OF_GROWTH = {"growth": BASE["sentences"]}
 SENTENCES = {"latency": 128, "throughput": 1_000, "distill": 1_000}  # timed unless told
 # Of the options whose default depends on what is measured; `growth` has its own.
 DEFAULTS = {"batch": "1,8,32,128", "num_candidates": "1,8", "length": 25, "vocab": 10_000, "size": "base"}
+DEFAULTS |= {"rows": 64, "repeats": 10, "passes": 5}
 # `latency --random` as README has it: sentences of 25 tokens, one at a time and in batches.
 SPEED_TABLE_OPTIONS = {"batch": "1,32", "sentences": 32, "vocab": 32_000}
 
@@ -77,15 +87,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--systems", metavar="A,B,...", help="what is timed in turns; the first is compared with"
     )
     add_model(parser)
-    parser.set_defaults(role=None)  # `distill` has another default than the rest
     _add_sample(parser)
     _add_random(parser)
     group = parser.add_argument_group("train")
-    group.add_argument("--rows", type=int, metavar="N", help="default: 64")
+    group.add_argument("--rows", type=int, metavar="N", help="of each process; default: 64")
     group.add_argument("--repeats", type=int, metavar="N", help="steps; default: 10")
     add_growth(parser)
     add_json(parser, "the timings")
-    parser.set_defaults(**NOT_OF_GROWTH)
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +129,8 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         require(not config_arguments, "growth has models of --size: leave out --config.")
         run_growth(args)  # in processes of its own; JAX is not imported here
         return
+    if args.what != "train":
+        refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     if args.what == "train":
         _show_training(work, args)
@@ -145,7 +155,7 @@ def _check(args: argparse.Namespace, processes: Processes) -> None:
 
 def _defaults(args: argparse.Namespace) -> dict[str, Any]:
     if args.what == "growth":
-        return BASE
+        return {**DEFAULTS, **BASE}
     found = {**DEFAULTS, "sentences": SENTENCES.get(args.what, 1)}
     return {**found, **SPEED_TABLE_OPTIONS} if args.random and args.what == "latency" else found
 
@@ -157,18 +167,32 @@ def _check_kinds(args: argparse.Namespace, processes: Processes) -> None:
     for what, measured in (("train", "a role's configuration"), ("growth", "its stages with random weights")):
         no_systems = args.what != what or not (args.systems or args.random)
         require(no_systems, f"{what} times {measured}: leave out --systems and --random.")
-    for name, value in NOT_OF_GROWTH.items() if args.what == "growth" else ():
-        text = f"--{name}: growth makes its models, texts and runs itself; leave it out."
-        require(getattr(args, name) == value, text)
-    for name in ONLY_GROWTH:
-        require(args.what == "growth" or getattr(args, name) is None, f"--{name} is of growth: leave it out.")
-    without = args.random or args.what == "growth"
-    require(without or not args.families, "--families is of models with random weights: add --random.")
+    for name, kinds in KINDS.items():
+        fits = args.what in kinds or getattr(args, name) is None
+        require(fits, f"{_option(name)} is of {' and '.join(kinds)}: leave it out.")
+    text = "--workdir: growth makes its models, texts and runs itself; leave it out."
+    require(args.what != "growth" or args.workdir == DEFAULT_WORKDIR, text)
+    _check_models(args)
+
+
+def _check_models(args: argparse.Namespace) -> None:
+    """UserError for options of trained models beside random weights, and the other way round."""
+    trains, without = args.what == "train", args.random or args.what == "growth"
+    for name in ("families", "size") if trains else ("families", "size", "length", "vocab"):
+        remedy = "leave it out" if trains else "add --random"
+        fits = without or getattr(args, name) is None
+        require(fits, f"--{name} is of models with random weights: {remedy}.")
+    remedy = "leave out --random, or use --systems" if args.random else "leave it out"
     for name in ("role", "model", "round", "decoder", "length_candidates", "rescore", *DRAFTING):
-        option, taken = f"--{name.replace('_', '-')}", getattr(args, name) is not None
-        require(not (taken and args.systems), f"{option}: put it into the names of --systems.")
-        remedy = "leave it out" if args.what == "growth" else "leave out --random, or use --systems"
-        require(not (taken and without), f"{option} is of trained models: {remedy}.")
+        taken, has_none = getattr(args, name) is not None, without or (trains and name != "role")
+        require(not (taken and args.systems), f"{_option(name)}: put it into the names of --systems.")
+        require(not (taken and has_none), f"{_option(name)} is of trained models: {remedy}.")
+    if not args.systems:
+        require_one_name(args)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def numbers(name: str, args: argparse.Namespace) -> list[int]:
@@ -176,9 +200,7 @@ def numbers(name: str, args: argparse.Namespace) -> list[int]:
     text = getattr(args, name)
     found = [int(part) if part.isdigit() else 0 for part in text.split(",")]
     if min(found) < 1 or len(set(found)) < len(found):
-        raise UserError(
-            f"--{name.replace('_', '-')}={text}: give different numbers of at least 1, e.g. 1,64."
-        )
+        raise UserError(f"{_option(name)}={text}: give different numbers of at least 1, e.g. 1,64.")
     return found
 
 

@@ -16,7 +16,7 @@ from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.config import Config
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def _vocabulary_size(config: Config) -> int:
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from emnat_jax.profiling.aot import prepare_environment, slice_devices
 
-    if args.slices < 1:
-        raise UserError(f"--slices={args.slices}: use 1 or more.")
+    for name, least in (("slices", 1), ("tokens", 1), ("pairs", 1), ("largest", 0)):
+        value = getattr(args, name)
+        require(value is None or value >= least, f"--{name}={value}: use {least} or more.")
     prepare_environment(full=args.full)
     config = read_config(config_arguments, args.workdir)
     from emnat_jax.profiling.round import Workload, make_slice, program_costs, round_programs
@@ -69,9 +70,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     there = make_slice(config.mesh, slice_devices(args.topology, args.slices))
     programs = round_programs(config, _vocabulary_size(config), there)
     wanted = args.steps.split(",") if args.steps else [""]
+    known = ", ".join(programs)
     programs = {name: one for name, one in programs.items() if any(text in name for text in wanted)}
-    if not programs:
-        raise UserError(f"--steps={args.steps}: no step has such a name.")
+    require(bool(programs), f"--steps={args.steps}: no step has such a name; there are {known}.")
     workload = Workload(args.pairs or config.data.first_lines, args.tokens)
     mesh = dict(there.layout.mesh.shape)
     if not args.json:

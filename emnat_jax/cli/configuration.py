@@ -43,6 +43,7 @@ def read_grid(arguments: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _file(arguments: list[str]) -> Path | None:
     files = [argument.removeprefix(_FILE) for argument in arguments if argument.startswith(_FILE)]
+    require(not files or bool(files[-1]), "--config: name a file, --config=FILE.py.")
     return Path(files[-1]) if files else None
 
 
@@ -88,7 +89,7 @@ def _reachable(path: str) -> epath.Path:
 def _call(path: Path, function: str) -> Any:
     """What a function of a configuration file returns; UserError with file and line for what it raises."""
     if not path.is_file():
-        raise UserError(f"--config={path}: no such file.")
+        raise UserError(f"--config={path}: {'a folder; name a file' if path.is_dir() else 'no such file'}.")
     spec = importlib.util.spec_from_file_location("emnat_config", path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config={path}: a configuration is a Python file with a function get_config().")

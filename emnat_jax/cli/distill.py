@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_drafting, add_exported, open_drafted, refuse_exported
+from emnat_jax.cli.model import (
+    add_drafting,
+    add_exported,
+    open_drafted,
+    refuse_exported,
+    refuse_model_options,
+)
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
@@ -61,6 +67,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     if args.num_candidates < 1:
         raise UserError(f"--num-candidates={args.num_candidates}: use 1 or more.")
     temperature = _temperature(args)
+    refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.inference.distill import distill

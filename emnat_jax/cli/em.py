@@ -15,6 +15,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.errors import require
 from emnat_jax.runtime.processes import Processes
 
 
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    require(
+        not (args.plan and args.json), "--json prints the report, which --plan does not make: leave it out."
+    )
     config = read_config(config_arguments, args.workdir)
     if args.plan:
         from emnat_jax.em.resume import describe

@@ -13,16 +13,18 @@ Examples:
 import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
 from emnat_jax.cli.filter import Counted
-from emnat_jax.cli.model import add_model, load_model
+from emnat_jax.cli.model import add_model, load_model, refuse_model_options
 from emnat_jax.cli.options import DEFAULT_WORKDIR, add_json, add_workdir
 from emnat_jax.cli.streams import note, read_lines, show, standard_input
-from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
 from emnat_jax.config import TOKENIZERS, Scoring, tokenizer_for
+from emnat_jax.config.verified import DRAFTING
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import References, paired_significance, quality
 from emnat_jax.evaluation.metrics import require_metrics
@@ -77,7 +79,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     _check(args)
     found = None
     if not args.hypotheses:
+        refuse_model_options(config_arguments)
         work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+        require_whole_models(work)
         found = _model_outputs(work, args)
     elif processes.is_first:
         found = _files(args, config_arguments)
@@ -86,6 +90,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     shown = dict(vars(found.scores))
     if args.baseline:
         baseline = read_lines(args.baseline)
+        _require_as_many(args.baseline, baseline, "the output", found.outputs)
         shown["significance"] = paired_significance(found.outputs, baseline, found.references, found.scoring)
     show(shown, args.json)
 
@@ -99,15 +104,33 @@ def _check(args: argparse.Namespace) -> None:
         hypotheses is None or references is not None or multi is not None,
         "--hypotheses and --references (or --multi-references) go together.",
     )
+    for name in ("role", "model", "round", "decoder", "length_candidates", "rescore", *DRAFTING, "split"):
+        option, taken = f"--{name.replace('_', '-')}", getattr(args, name) is not None
+        require(
+            not (taken and hypotheses),
+            f"{option} is for outputs of a model, not for --hypotheses: leave it out.",
+        )
+    require(multi is None or args.split is None, "--split and --multi-references: give one of them.")
+    files = [hypotheses, *(references or "").split(","), multi, args.baseline]
+    require(files.count("-") <= 1, "- is standard input, and can be given once; name files for the others.")
 
 
 def _files(args: argparse.Namespace, config_arguments: list[str]) -> Evaluated:
     """The scores of a file."""
     outputs, references = read_lines(args.hypotheses), _references(args)
+    for path, lines in zip((args.references or "").split(","), references, strict=False):
+        _require_as_many(path or args.multi_references, lines, args.hypotheses, outputs)
     is_configured = bool(config_arguments) or args.workdir != DEFAULT_WORKDIR
     configured = read_config(config_arguments, args.workdir).scoring if is_configured else None
     scoring = _scoring(args, configured, references)
     return Evaluated(quality(outputs, references, scoring), outputs, references, scoring)
+
+
+def _require_as_many(path: str, lines: Sequence[str | None], other: str, of_other: Sequence[str]) -> None:
+    require(
+        len(lines) == len(of_other),
+        f"{path} has {len(lines)} lines, {other} has {len(of_other)}; give files of the same lines.",
+    )
 
 
 def _references(args: argparse.Namespace) -> References:

@@ -18,7 +18,7 @@ import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_model
+from emnat_jax.cli.model import add_model, refuse_model_options, role_of
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import note, show
 from emnat_jax.cli.workspace import open_workspace
@@ -54,13 +54,16 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         not asked and args.decoder != VERIFIED,
         f"--decoder={VERIFIED}: an exported model decodes alone; export with --decoder=greedy.",
     )
+    refuse_model_options(config_arguments)
+    role = role_of(args)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     from emnat_jax.em.export import make_export
     from emnat_jax.em.open_model import open_model
 
     decoding = {"decoder": args.decoder, "length_candidates": args.length_candidates}
-    model = open_model(work, args.role, args.round, folder=args.model, **decoding)
-    output = args.output or work.directory / paths.EXPORTS / args.role
+    model = open_model(work, role, args.round, folder=args.model, **decoding)
+    of = "student" if model.config.options.is_parallel else "teacher"
+    output = args.output or work.directory / paths.EXPORTS / of
     log = functools.partial(note, "export")
     about = make_export(
         work, model, output, args.format, sentences=args.sentences, shortlist=args.shortlist, log=log

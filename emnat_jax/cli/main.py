@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from emnat_jax import __version__
+from emnat_jax.cli.parser import Parser
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError, explain
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 from emnat_jax.runtime.cores import available_cores
@@ -92,7 +93,7 @@ def _main(argv: list[str]) -> int:
 
 def _run(name: str, argv: list[str]) -> int:
     command = importlib.import_module(f"emnat_jax.cli.{name}")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         f"emnat {name}",
         description=command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -29,7 +29,7 @@ _LENGTHS = (
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """`--role` and `--round`, or `--model`; `--decoder`, `--length-candidates`, `--rescore`, of drafts."""
-    parser.add_argument("--role", choices=ROLES, default="student", help="default: student")
+    parser.add_argument("--role", choices=ROLES, help="default: student")
     parser.add_argument("--round", type=int, metavar="N", help="default: the last finished round")
     parser.add_argument("--model", metavar="DIR", help="folder of a finished model, not role and round")
     parser.add_argument("--decoder", help=f"{_decoders()}; {_VERIFIED}; default: the model's own")
@@ -71,9 +71,38 @@ def add_exported(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=("int8", "float32"),
-        help="exported; default: what the export chose",
+        help="of an exported model; default: what the export chose",
     )
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="exported; default: one a core")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="of an exported model; default: one for each core"
+    )
+
+
+def require_one_name(args: argparse.Namespace) -> None:
+    """UserError where `--model` and another option each name a model.
+
+    With --rescore=teacher and --decoder=verified `--round` is that of the second model.
+    """
+    pairs = args.decoder == VERIFIED or args.rescore == "teacher"
+    for name in ("role",) if pairs else ("role", "round"):
+        text = f"--{name}={getattr(args, name)}: --model names the model; leave out the one or the other."
+        require(getattr(args, name) is None or not args.model, text)
+
+
+def role_of(args: argparse.Namespace) -> str:
+    """The role that is asked for; UserError as `require_one_name`."""
+    require_one_name(args)
+    return args.role or "student"
+
+
+def refuse_model_options(config_arguments: list[str]) -> None:
+    """UserError for options of teacher or student, which a model keeps as it was trained with them."""
+    for argument in config_arguments:
+        require(
+            not argument.startswith(tuple(f"--config.{role}." for role in ROLES)),
+            f"{argument}: a trained model keeps the options of its training; leave it out (--decoder takes "
+            "another decoder).",
+        )
 
 
 def exported_folder(args: argparse.Namespace) -> str | None:
@@ -83,7 +112,8 @@ def exported_folder(args: argparse.Namespace) -> str | None:
     """
     from emnat_jax.export.folder import is_exported
 
-    folder = args.model or (args.backend and f"{args.workdir}/{paths.EXPORTS}/{args.role}")
+    role = role_of(args)
+    folder = args.model or (args.backend and f"{args.workdir}/{paths.EXPORTS}/{role}")
     if folder and is_exported(folder):
         for name in ("round", "decoder", "length_candidates", "rescore", *DRAFTING):
             option = f"--{name.replace('_', '-')}"
@@ -121,7 +151,7 @@ def _decoders() -> str:
 def load_model(work: Workspace, args: argparse.Namespace) -> TrainedModel | VerifiedModel:
     """The trained model that the options of `add_model` ask for."""
     lengths, rescore = args.length_candidates, args.rescore
-    return open_drafted(work, args, args.role, args.round, length_candidates=lengths, rescore=rescore)
+    return open_drafted(work, args, role_of(args), args.round, length_candidates=lengths, rescore=rescore)
 
 
 def open_drafted(

@@ -15,7 +15,7 @@ def add_workdir(parser: argparse.ArgumentParser, default: str = DEFAULT_WORKDIR)
     _add_processes(parser)
 
 
-def add_json(parser: argparse.ArgumentParser, what: str = "the figures") -> None:
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     """`--json`."""
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
 

@@ -16,16 +16,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from emnat_jax.cli.configuration import read_config
+from emnat_jax.cli.model import refuse_model_options
 from emnat_jax.cli.options import add_workdir
 from emnat_jax.cli.streams import note, open_lines, pauses, show
-from emnat_jax.cli.workspace import open_workspace
-from emnat_jax.errors import UserError
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
     from emnat_jax.cli.filter import Counted
     from emnat_jax.em.workdir import Workspace
     from emnat_jax.inference.model import TrainedModel
+
+
+COLUMN = "student_log_prob"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,20 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "produce or that is too long for it",
     )
     parser.add_argument("--data", help="a distilled, candidates or selected set instead of files")
-    parser.add_argument(
-        "--column", default="student_log_prob", help="name of the new column; default: student_log_prob"
-    )
+    parser.add_argument("--column", help=f"--data: name of the new column; default: {COLUMN}")
     parser.add_argument(
         "--output", help="file of scores (default: standard output), or folder of the new set"
     )
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
-    texts = args.source is not None and args.target is not None
-    if texts == (args.data is not None):
-        raise UserError("give --source and --target, or --data and --output.")
-    if args.data and not args.output:
-        raise UserError("--data needs --output, the folder of the set with the new column.")
+    of_texts = [side is not None for side in (args.source, args.target)]
+    of_set = args.data is not None
+    fits = not any(of_texts) if of_set else all(of_texts)
+    require(fits, "give --source and --target, or --data and --output.")
+    has_output = not of_set or bool(args.output)
+    require(has_output, "--data needs --output, the folder of the set with the new column.")
+    require(of_set or args.column is None, "--column is of the set that --data names; leave it out.")
+    refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
     if args.data:
         _score_set(work, args)
@@ -64,17 +69,19 @@ def _score_set(work: Workspace, args: argparse.Namespace) -> None:
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.inference.distill import add_score_columns
 
-    scorers = {args.column: work.load(args.model)}
+    column = args.column or COLUMN
+    scorers = {column: work.load(args.model)}
     with work.processes.hold(str(args.output), exclusive(args.output)):
         manifest = add_score_columns(
             args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers
         )
-    show({"set": args.output, "column": args.column, "rows": manifest.rows_out}, False)
+    show({"set": args.output, "column": column, "rows": manifest.rows_out}, False)
 
 
 def _score_texts(work: Workspace, args: argparse.Namespace) -> None:
     from emnat_jax.cli.filter import Filter, lend_devices, run_filter, window_lines
 
+    require_whole_models(work)
     paths = (args.source, args.target)
     pairs = _open_pairs(*paths) if work.processes.is_first else iter(())
     model = work.load(args.model)

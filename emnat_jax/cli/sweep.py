@@ -20,7 +20,7 @@ from emnat_jax.cli.configuration import read_grid
 from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import make_log
 from emnat_jax.cli.workspace import set_up_jax
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
 
@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
+    of_report = [f"--{name}" for name in ("report", "over", "json") if getattr(args, name)]
+    text = f"{', '.join(of_report)}: --plan makes no report; leave out the one or the other."
+    require(not (args.plan and of_report), text)
     base, grid = read_grid(config_arguments)
     from emnat_jax.sweep.cells import begun_seeds, choose, describe, make_cells, run_cells
 

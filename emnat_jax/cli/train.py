@@ -21,7 +21,7 @@ from emnat_jax.cli.options import add_json, add_workdir
 from emnat_jax.cli.streams import show
 from emnat_jax.cli.workspace import open_workspace
 from emnat_jax.config import OBJECTIVES, ROLES
-from emnat_jax.errors import UserError
+from emnat_jax.errors import require
 from emnat_jax.runtime.processes import Processes
 
 
@@ -54,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
-    if args.targets < 1:
-        raise UserError(f"--targets={args.targets}: use 1 or more.")
+    _check(args)
     if args.objective:
         config_arguments = [*config_arguments, f"--config.{args.role}_train.objective={args.objective}"]
     config = read_config(config_arguments, args.workdir)
@@ -75,3 +74,11 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     show(
         {"model": str(output), "rows": manifest.rows_in, **{n: manifest.options[n] for n in names}}, args.json
     )
+
+
+def _check(args: argparse.Namespace) -> None:
+    """UserError for options that a training does not have."""
+    require(args.targets >= 1, f"--targets={args.targets}: use 1 or more.")
+    for_student = ("--targets", args.targets == 1), ("--teacher", args.teacher is None)
+    for name, is_default in for_student:
+        require(is_default or args.role == "student", f"{name} is of students; use --role=student.")

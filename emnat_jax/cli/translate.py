@@ -20,10 +20,17 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from emnat_jax.cli.configuration import read_config
-from emnat_jax.cli.model import add_backend, add_model, exported_folder, load_exported_model, load_model
+from emnat_jax.cli.model import (
+    add_backend,
+    add_model,
+    exported_folder,
+    load_exported_model,
+    load_model,
+    refuse_model_options,
+)
 from emnat_jax.cli.options import add_workdir
 from emnat_jax.cli.streams import note, open_lines, pauses
-from emnat_jax.cli.workspace import open_workspace
+from emnat_jax.cli.workspace import open_workspace, require_whole_models
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
@@ -75,7 +82,9 @@ def _open(args: argparse.Namespace, config_arguments: list[str], processes: Proc
     if folder := exported_folder(args):
         require(processes.count == 1, "an exported model is run by one process; start it without the others.")
         return load_exported_model(folder, args, config_arguments)
+    refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
+    require_whole_models(work)
     return load_model(work, args)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emnat_jax.cli.streams import make_log
 from emnat_jax.config import Config
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
@@ -23,6 +23,20 @@ def open_workspace(config: Config, workdir: str, processes: Processes) -> Worksp
 
     require_kernels(config)
     return Workspace(config, workdir, make_log(processes), processes)
+
+
+def require_whole_models(work: Workspace) -> None:
+    """UserError where a model lies over several processes: the first one alone has the lines of text.
+
+    The others on the same rows would give none, and the devices work on two different batches as on one.
+    """
+    parts, count = work.workers.part.count, work.processes.count
+    require(
+        parts == count,
+        f"mesh.model={work.settings.mesh.model} spreads a model over {count // parts} processes, and lines "
+        "of text are read by one of them; set --config.mesh.model to the devices of one or less, and spread "
+        "the weights with --config.mesh.fsdp, or start the command on one host.",
+    )
 
 
 def set_up_jax() -> None:

@@ -19,6 +19,9 @@ class AROptions(FamilyOptions):
     is_parallel: ClassVar[bool] = False
     extra_decoder_layers: ClassVar[int] = 0
 
+    def __post_init__(self) -> None:
+        positive(self, "beam")
+
     @property
     def temperature(self) -> float | None:
         """Of draws from the model, where outputs are drawn; None: they are searched for."""
@@ -53,4 +56,5 @@ class ARSampling(AROptions):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         positive(self, "temperature")

@@ -198,7 +198,7 @@ def _typed(value: typing.Any, hint: typing.Any, where: str) -> typing.Any:
         return _typed(value, options[isinstance(value, list | tuple) and len(options) > 1], where)
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
-        kind = "names" if item is str else "numbers"
+        kind = "names, e.g. a,b" if item is str else "numbers, e.g. 8,16 or (8,)"
         require(isinstance(value, (list, tuple)), f"{where}={value!r}: expected a list of {kind}.")
         return tuple(_typed(v, item, where) for v in value)
     if type(value) is int and where != "seed":  # which is hashed, whatever its size

@@ -153,10 +153,6 @@ class DataConfig:
             lambda at: f"{at}{tsv} names both sides of the text, and so does {at}{sides[0]}; set one.",
         )
 
-    def with_batch(self, batch_tokens: int | None) -> "DataConfig":
-        """The same with batches of this many tokens; None changes nothing."""
-        return self if batch_tokens is None else dataclasses.replace(self, batch_tokens=batch_tokens)
-
     @property
     def task_options(self) -> Any:
         """The options of the task, its defaults where none are given; None for a task that has none."""

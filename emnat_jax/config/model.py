@@ -128,8 +128,9 @@ class ModelConfig:
         )
         shares = ("dropout", "attention_dropout", "ff_dropout", "label_smoothing")
         each(self, shares, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-        positive(self, "width", "ff_width", "heads")
+        positive(self, "encoder_layers", "width", "ff_width", "heads")
         each(self, (*_DIMENSIONS, "extra_length"), lambda value: value <= _MOST, f"a number up to {_MOST:,}")
+        each(self, ("decoder_layers", "extra_length"), lambda value: value >= 0, "0 or more")
         sizes = self._sizes()
         _require_whole_heads(sizes["width"], sizes["heads"])
 

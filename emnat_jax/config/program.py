@@ -61,6 +61,9 @@ class MeshConfig:
     model: int = 1  # devices that share out one copy's matrix products, all with the same rows
     rules: RulesConfig = RulesConfig()
 
+    def __post_init__(self) -> None:
+        positive(self, "data", "fsdp", "model")
+
 
 class Role(NamedTuple):
     """What the configuration says of the teacher or the student."""

@@ -27,7 +27,9 @@ class OptimConfig:
     def __post_init__(self) -> None:
         one_of("method", self.method, ("adamw", "muon"))
         one_of("schedule", self.schedule, ("inverse_sqrt", "cosine", "paper"))
-        positive(self, "peak_lr", "warmup_steps")
+        positive(self, "peak_lr", "warmup_steps", "eps", "clip_norm")
+        each(self, ("b1", "b2"), lambda value: 0 <= value < 1, "a number from 0 to below 1")
+        each(self, ("weight_decay",), lambda value: value >= 0, "0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

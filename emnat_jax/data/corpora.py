@@ -44,11 +44,12 @@ class Corpus:
 
     def chunks(self, size: int, readers: Readers) -> Iterator[tuple[int, list[TextPair]]]:
         """The chunks of `size` lines that this process reads, each with its number in the whole text."""
-        own = readers.ranges(size, self.first_lines)
-        if readers.count == 1:
+        if readers.count == 1:  # counted: the lines of a split that was cut off have the numbers of its text
             pairs = iter(self)
-        else:
-            pairs = _within(self, own) if self.ranges is None else self.ranges(own)
+            yield from enumerate(iter(lambda: list(itertools.islice(pairs, size)), []))
+            return
+        own = readers.ranges(size, self.first_lines)
+        pairs = _within(self, own) if self.ranges is None else self.ranges(own)
         for number, chunk in itertools.groupby(pairs, lambda pair: pair.line // size):
             yield number, list(chunk)
 

@@ -1,6 +1,7 @@
-"""Pairs of text as rows of records, and the pieces that they take."""
+"""Lines as tokens with EOS, pairs of text as rows of records, and the pieces that they take."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,17 +22,30 @@ def train_rows(pairs: list[TextPair], vocabulary: Vocabulary, max_length: int, f
 def encode(pairs: list[TextPair], vocabulary: Vocabulary) -> list[Row]:
     """The rows of the pairs, whatever their length."""
     sources, targets = (
-        vocabulary.encode(["" if is_blank(text) else text for text in side])
+        encode_lines(side, vocabulary)
         for side in ([pair.source for pair in pairs], [pair.target for pair in pairs])
     )
     return [
-        Row(pair.line, _with_eos(source), [_with_eos(target)], pair.source, pair.target)
+        Row(pair.line, source, [target], pair.source, pair.target)
         for pair, source, target in zip(pairs, sources, targets, strict=True)
     ]
 
 
-def _with_eos(tokens: np.ndarray) -> np.ndarray:
-    return np.concatenate((tokens, _EOS))
+def encode_lines(
+    lines: Sequence[str], vocabulary: Vocabulary, max_length: int | None = None
+) -> list[np.ndarray]:
+    """Tokens and EOS of each line, i32[S], cut to `max_length` of them where that is given.
+
+    A line of which nothing is visible has EOS alone.
+    """
+    seen = ["" if is_blank(line) else line for line in lines]
+    encoded = (np.concatenate((tokens, _EOS)) for tokens in vocabulary.encode(seen))
+    return [tokens if max_length is None else shortened(tokens, max_length) for tokens in encoded]
+
+
+def shortened(tokens: np.ndarray, max_length: int) -> np.ndarray:
+    """At most `max_length` of a line's tokens, the last of them EOS."""
+    return tokens if len(tokens) <= max_length else np.concatenate((tokens[: max_length - 1], _EOS))
 
 
 def length_of(row: Row) -> int:
@@ -41,11 +55,7 @@ def length_of(row: Row) -> int:
 
 def cut(row: Row, max_length: int) -> Row:
     """The row with at most max_length tokens a side, the last of them EOS; its texts stay whole."""
-    shorter = (
-        tokens if len(tokens) <= max_length else _with_eos(tokens[: max_length - 1])
-        for tokens in (row.source, row.targets[0])
-    )
-    source, target = shorter
+    source, target = (shortened(tokens, max_length) for tokens in (row.source, row.targets[0]))
     return dataclasses.replace(row, source=source, targets=[target])
 
 

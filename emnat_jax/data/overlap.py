@@ -26,12 +26,8 @@ class Overlap:
         for source, target in texts:
             self._seen.update(h for h in _hashes(source, target) if h in self._wanted)
 
-    def report(self) -> dict[str, dict[str, int]]:
-        """split -> its rows, and how many of them have a seen pair, source or target."""
-        return joined_report([self.seen_rows()])
-
     def seen_rows(self) -> dict[str, dict[str, Any]]:
-        """As `report`, with the numbers of these rows, as JSON: for others that see other training rows."""
+        """split -> its rows, and the numbers of those with a seen pair, source or target, as JSON."""
         return {
             split: {
                 "rows": len(rows),
@@ -45,7 +41,7 @@ class Overlap:
 
 
 def joined_report(parts: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, int]]:
-    """The report of all training rows from the `seen_rows` of their parts."""
+    """split -> its rows, and how many of them any part of the training rows has (`Overlap.seen_rows`)."""
     return {
         split: {
             "rows": found["rows"],

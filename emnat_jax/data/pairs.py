@@ -9,7 +9,6 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
 from emnat_jax.artifacts.records import Row
 from emnat_jax.tokens import NEG_INF, is_impossible
 
@@ -59,12 +58,9 @@ def numbered(pairs: Pairs) -> Pairs:
     return pairs._replace(row=np.arange(pairs.size))
 
 
-def load_pairs(directory: epath.PathLike, manifest: Manifest | None = None) -> Pairs:
-    """Sources and their first targets of a finished data set.
-
-    Verifies the shards, unless a manifest (from load_manifest) says that this was done.
-    """
-    return make_pairs(read_dataset(directory, manifest or load_manifest(directory, kinds=SETS)))
+def load_pairs(directory: epath.PathLike) -> Pairs:
+    """Sources and their first targets of a finished data set, verified."""
+    return make_pairs(read_dataset(directory))
 
 
 def make_pairs(rows: Iterable[Row]) -> Pairs:

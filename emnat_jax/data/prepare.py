@@ -21,7 +21,7 @@ from emnat_jax.data.held_out import HeldOut
 from emnat_jax.data.readers import find_readers
 from emnat_jax.data.record_sets import Work, make_eval_set, make_train_set, record_options, require_rows
 from emnat_jax.data.scan import Reading, Scan, scan
-from emnat_jax.data.stored_sets import StoredSet, verify_sets
+from emnat_jax.data.stored_sets import load_verified
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary, vocabulary_made_from
 from emnat_jax.data.vocab_sample import (
     collect_sample,
@@ -176,9 +176,7 @@ def _checked(
 ) -> Manifest:
     """The manifest of a finished split; UserError if it is damaged or made with other options."""
     directory = workdir / paths.split(split)
-    expect = {"vocabulary": vocabulary.fingerprint}
-    manifest = load_manifest(directory, verify_shards=False, expect=expect)
-    verify_sets([StoredSet(directory, manifest)], processes)
+    manifest = load_verified(directory, processes, expect={"vocabulary": vocabulary.fingerprint})
     require_split(workdir, split)
     old, new = manifest.options["prepare"], record_options(config)
     if changed := differences(old, new):

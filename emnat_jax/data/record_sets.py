@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -152,7 +152,7 @@ def _make_eval_set(work: Work, name: str, vocabulary: Vocabulary) -> None:
     delete_shards(directory)
     altered = collections.Counter(control_character=0, over_long=0)
     shards = _shard_names(found, data)
-    for index, chunk in enumerate(_chunks(corpus, data.rows_per_shard)):
+    for index, chunk in corpus.chunks(data.rows_per_shard, Readers()):  # all of them
         rows = encode(chunk, vocabulary)
         pieces.see(rows)
         altered["control_character"] += sum(unusable(pair) == "control_character" for pair in chunk)
@@ -176,13 +176,6 @@ def _make_eval_set(work: Work, name: str, vocabulary: Vocabulary) -> None:
 def _about(found: Scan, pieces: dict[str, int]) -> dict[str, Any]:
     """What a manifest says of the text."""
     return {"lines_there": found.there, "respaced": found.respaced, "pieces": pieces}
-
-
-def _chunks(corpus: Corpus, size: int) -> Iterator[list[TextPair]]:
-    """By number: the lines of a split that was cut off are those of the text that it is from."""
-    pairs = iter(corpus)
-    while chunk := list(itertools.islice(pairs, size)):
-        yield chunk
 
 
 def _shard_names(found: Scan, data: DataConfig) -> list[str]:

@@ -18,6 +18,7 @@ from emnat_jax.artifacts.shards import (
     named_changes,
     read_plan,
 )
+from emnat_jax.data.stored_sets import load_verified
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import DataPart
 from emnat_jax.runtime.processes import Processes
@@ -68,7 +69,7 @@ def derive_dataset(
     processes, name = workers.processes, output.name
     if processes.broadcast(f"{name}: plan", lambda: _is_finished(output, provenance, workers)):
         workers.log(f"{name}: finished before")
-        return load_manifest(output)
+        return load_verified(output, processes)
     unfinished = UnfinishedSet(output, as_json(provenance.plan()))
     made = _make_own_shards(source, unfinished, make_shard, workers)
     shards = list(itertools.chain(*processes.gather(f"{name}: shards", made)))

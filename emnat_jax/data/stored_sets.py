@@ -1,12 +1,12 @@
 """Finished sets before they are read from: shards verified, indexes there. The processes share the work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from etils import epath
 
-from emnat_jax.artifacts.manifest import Manifest, ShardEntry, verify_files
+from emnat_jax.artifacts.manifest import KINDS, Manifest, ShardEntry, load_manifest, verify_files
 from emnat_jax.artifacts.record_files import Shard, State, file_state
 from emnat_jax.artifacts.record_index import index_fits, index_path, write_index
 from emnat_jax.errors import UserError
@@ -33,6 +33,19 @@ class StoredSet(NamedTuple):
 class _Shard(NamedTuple):
     path: epath.Path
     entry: ShardEntry
+
+
+def load_verified(
+    directory: epath.PathLike,
+    processes: Processes,
+    *,
+    expect: Mapping[str, str] | None = None,
+    kinds: Collection[str] = KINDS,
+) -> Manifest:
+    """As `load_manifest`, of a set whose shards the processes verify together: each reads its share."""
+    manifest = load_manifest(directory, verify_shards=False, expect=expect, kinds=kinds)
+    verify_sets([StoredSet(epath.Path(directory), manifest)], processes)
+    return manifest
 
 
 def verify_sets(sets: Sequence[StoredSet], processes: Processes) -> list[StoredSet]:

@@ -57,7 +57,7 @@ def read_text_lines(source: Source) -> Iterator[str]:
     if isinstance(source, str | os.PathLike):
         path = epath.Path(source)
         if not path.exists() or path.is_dir():
-            raise UserError(f"{path}: no such file.")
+            raise UserError(f"{path}: {'a folder; name a file' if path.is_dir() else 'no such file'}.")
     return _lines(source)
 
 

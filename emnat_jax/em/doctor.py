@@ -25,6 +25,7 @@ from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, explain, require
+from emnat_jax.training.restore import damaged_steps
 
 _OTHERS = ("*", f"{paths.MODELS}/*", f"{paths.EXPORTS}/*")  # where single commands put what they make
 
@@ -36,7 +37,7 @@ class Finding(NamedTuple):
     problem: str | None = None  # what is wrong and what to do; None where all is well
     # What says that it is finished: without these `emnat em` makes it again, or goes on with what is whole.
     marks: tuple[epath.Path, ...] = ()
-    foreign: epath.Path | None = None  # what belongs elsewhere and is in the way of making it again
+    aside: tuple[epath.Path, ...] = ()  # what is in the way of making it again
 
 
 def examine(work: Workspace) -> Iterator[Finding]:
@@ -63,7 +64,7 @@ def examine(work: Workspace) -> Iterator[Finding]:
             is_file = stage.kind == Evaluate.kind
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
             found = _finding(stage.output, functools.partial(_check, work, stage), (mark,))
-            yield found._replace(foreign=_foreign(work, stage)) if found.problem else found
+            yield found._replace(aside=_unusable(work, stage)) if found.problem else found
         elif stage.output in lost:
             yield Finding(stage.output, "was finished, and is lost; run `emnat em`, which makes it again")
     yield from _examine_others(work)
@@ -87,22 +88,22 @@ def _in_the_way(work: Workspace) -> Iterator[Finding]:
         path, wanted = work.directory / place, "file" if place in files else "folder"
         lies = path.exists() or (is_local(path) and os.path.islink(path))
         if lies and not (path.is_file() if wanted == "file" else path.is_dir()):
-            yield Finding(place, f"lies where a {wanted} is expected; move it away", foreign=path)
+            yield Finding(place, f"lies where a {wanted} is expected; move it away", aside=(path,))
 
 
 def repair(work: Workspace, findings: list[Finding]) -> list[Finding]:
     """Takes away what says that damaged outputs are finished; returns those findings.
 
-    What belongs elsewhere is kept beside it, under the name of `_set_aside`.
+    What is in the way of making them again is kept, under the name of `_set_aside`.
     """
     damaged = [
-        finding for finding in findings if finding.problem is not None and (finding.marks or finding.foreign)
+        finding for finding in findings if finding.problem is not None and (finding.marks or finding.aside)
     ]
     for finding in damaged:
         for mark in finding.marks:
             _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
-        if finding.foreign is not None:
-            _set_aside(finding.foreign)
+        for path in finding.aside:
+            _set_aside(path)
         write_journal(work.directory, event="repair", stage=finding.place)
     return damaged
 
@@ -113,16 +114,18 @@ def _set_aside(path: epath.Path) -> None:
     path.rename(next(name for name in names if not name.exists()))
 
 
-def _foreign(work: Workspace, stage: Stage) -> epath.Path | None:
-    """The checkpoints of a model, where they are those of another training."""
-    output = work.directory / stage.output
+def _unusable(work: Workspace, stage: Stage) -> tuple[epath.Path, ...]:
+    """What a training anew could not go on from: checkpoints of another one, or those that are damaged."""
     if not isinstance(stage, Train):
-        return None
+        return ()
+    checkpoints = work.directory / stage.output / paths.CHECKPOINTS
     try:
-        require_own_checkpoints(output)
+        require_own_checkpoints(checkpoints.parent)
     except UserError:
-        return output / paths.CHECKPOINTS
-    return None
+        return (checkpoints,)
+    return (
+        tuple(checkpoints / str(step) for step in damaged_steps(checkpoints)) if checkpoints.exists() else ()
+    )
 
 
 def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, ...] = ()) -> Finding:

@@ -14,12 +14,12 @@ from emnat_jax.em.chain import require_chain
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.report import write_report
 from emnat_jax.em.results import finished_rounds
-from emnat_jax.em.resume import accepted_config
+from emnat_jax.em.resume import accepted_config, change_of
 from emnat_jax.em.sizes import require_sizes
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stop import stop_reason
-from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import require
+from emnat_jax.em.workdir import Workspace, saved_config
+from emnat_jax.errors import UserError, require
 from emnat_jax.report.record import Report
 from emnat_jax.runtime.progress import Log
 
@@ -106,8 +106,16 @@ def _end(work: Workspace, index: int) -> str | None:
 
 
 def rebuild_report(work: Workspace) -> Report:
-    """The report of whatever is finished. UserError where no run was begun."""
+    """The report of whatever is finished. UserError where no run was begun, or with other options."""
     begun = (work.directory / paths.ROUNDS).exists()
     require(begun, f"{work.directory} holds no run; begin one: emnat em --workdir={work.directory}")
+    # Where nothing says any more which options the run had, those that are given are believed.
+    known = saved_config(work.directory) is not None
+    change = change_of(work.directory, work.config) if known else None
+    if change is not None and change.touched:
+        raise UserError(
+            f"the run had other options; different: {change.message()}. Give those of the run, or none, or "
+            f"delete what they made, {change.in_the_way()}, and run `emnat em`."
+        )
     last = max(finished_rounds(work.directory, work.config.em.rounds), default=0)
     return write_report(work, stop_reason(work, last))

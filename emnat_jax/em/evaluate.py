@@ -14,6 +14,7 @@ from emnat_jax.artifacts.manifest import file_sha256, load_manifest
 from emnat_jax.artifacts.records import Row
 from emnat_jax.config import ROLES, TASKS, Config, Scoring
 from emnat_jax.data.corpora import find_file
+from emnat_jax.data.encode import encode_lines
 from emnat_jax.data.pairs import Pairs, make_pairs
 from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context
@@ -27,7 +28,7 @@ from emnat_jax.evaluation.scripts import better_tokenizer
 from emnat_jax.inference.alternatives import Alternatives
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.model import TrainedModel
-from emnat_jax.inference.sentences import best_text, encode_lines, sentence_pairs
+from emnat_jax.inference.sentences import best_text, sentence_pairs
 from emnat_jax.report.cut import describe_cut
 from emnat_jax.report.record import (
     Cut,

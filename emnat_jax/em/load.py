@@ -8,6 +8,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.artifacts.manifest import MANIFEST_NAME
 from emnat_jax.artifacts.saved_config import require_found
+from emnat_jax.config.verified import VERIFIED
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.folder import is_exported
 from emnat_jax.export.load import load_exported
@@ -60,7 +61,7 @@ def load(
         "accept_margin": accept_margin,
     }
     if is_exported(directory):
-        asked = [name for name, value in decoding.items() if value is not None]
+        asked = [name for name, value in {"round": round, **decoding}.items() if value is not None]
         require(not asked, f"{directory} decodes as it was exported: leave out {', '.join(asked)}.")
         return load_exported(directory, precision, threads)
     require(
@@ -74,6 +75,11 @@ def _load_trained(
     path: epath.Path, role: str, round: int | None, decoding: dict[str, Any]
 ) -> "TrainedModel | VerifiedModel":
     directory, model = _workdir_of(path)
+    pairs = (
+        decoding["decoder"] == VERIFIED or decoding["rescore"] == "teacher"
+    )  # the round of the other model
+    text = f"round={round}: {path} is the folder of a model; leave it out, or give the workdir."
+    require(model is None or round is None or pairs, text)
     # Here and not above: all of these import JAX, which an exported model does without.
     from emnat_jax.config import Config
     from emnat_jax.em.open_verified import open_any

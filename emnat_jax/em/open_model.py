@@ -46,6 +46,13 @@ def open_model(
 def of_round(work: Workspace, role: str, round: int | None, of: str | None = None) -> epath.Path:
     """The folder of a round's model; UserError where that of another round or run lies there."""
     folder = work.round_folder(last_round(work, of or role) if round is None else round, role)
+    own = work.directory / paths.model(0 if round is None else round, role)
+    if round is not None and not (is_finished(folder) and own.parent.exists()):
+        finished = ", ".join(map(str, _finished_rounds(work, role))) or "none"
+        raise UserError(
+            f"round {round}: {own} is no finished {role} (it has no {MANIFEST_NAME}); rounds that "
+            f"have one: {finished}."
+        )
     require_own_place(work, folder)
     return folder
 
@@ -60,15 +67,20 @@ def _with_lengths(model: ModelSpec, count: int, alone: bool) -> ModelSpec:
 
 def last_round(work: Workspace, role: str) -> int:
     """The newest round with a finished model; UserError where there is none, or a newer one was lost."""
-    rounds = numbered(work.directory / paths.ROUNDS)
-    finished = [index for index, path in rounds.items() if is_finished(path / role)]
+    finished = _finished_rounds(work, role)
     if not finished:
         raise UserError(
             f"{work.directory} has no finished {role} in {paths.ROUNDS}/; run `emnat em`, or name a trained "
             "model by its folder (--model=DIR)."
         )
-    _require_newest(work, role, max(finished))
-    return max(finished)
+    _require_newest(work, role, finished[-1])
+    return finished[-1]
+
+
+def _finished_rounds(work: Workspace, role: str) -> list[int]:
+    """In increasing order."""
+    rounds = numbered(work.directory / paths.ROUNDS)
+    return [index for index, path in rounds.items() if is_finished(path / role)]
 
 
 def _require_newest(work: Workspace, role: str, newest: int) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -241,8 +242,8 @@ def _flops_of(model: ModelSpec, targets: int) -> Callable[[Batch], float]:
     shared = targets > 1 and parts is not None and decodes_once(parts)
 
     def flops(batch: Batch) -> float:
-        rows, width = batch.target.shape
-        source = batch.source.shape[1]
-        return training_flops(model, rows, source, width, targets_per_source=targets, decodes_once=shared)
+        *rows, width = batch.target.shape
+        sizes = math.prod(rows), batch.source.shape[-1], width
+        return training_flops(model, *sizes, targets_per_source=targets, decodes_once=shared)
 
     return flops

@@ -64,7 +64,7 @@ def training_options(
         model=model,
         train=Intervals.of(TrainConfig()).into(train),
         buckets=config.data.buckets,
-        batch_tokens=config.data.with_batch(train.batch_tokens).batch_tokens,
+        batch_tokens=train.batch_tokens or config.data.batch_tokens,
         row_multiple=config.data.row_multiple,
         targets=targets,
         prior_beta=config.em.prior_beta if targets > 1 else 0.0,
@@ -79,29 +79,24 @@ def finetune_options(config: Config, index: int, targets: int, objective: str) -
     """Options for training on the student of round `index`, the last, for an objective."""
     asked, train, student = config.em.finetune, config.student_train, config.student
     assert asked.steps is not None, "the plan has no such training"
-    share = min(1.0, asked.steps / train.steps)
-    optim = dataclasses.replace(
-        train.optim,
-        peak_lr=train.optim.peak_lr * asked.lr_ratio,
-        warmup_steps=max(1, round(train.optim.warmup_steps * share)),
-    )
+    tuned = _scaled(train, asked.steps, asked.lr_ratio, asked.steps / train.steps)
     changed = dataclasses.replace(
         config,
         student=dataclasses.replace(student, options=student.family_options.continued()),
-        student_train=dataclasses.replace(train, steps=asked.steps, objective=objective, optim=optim),
+        student_train=dataclasses.replace(tuned, objective=objective),
     )
     options = training_options(changed, "student", targets=targets)  # without the ratios of later rounds
     return dataclasses.replace(options, seed=derived_seed(config.seed, index, len(ROLES)))
 
 
 def _of_later_round(train: TrainConfig, em: EMConfig, *, continues: bool) -> TrainConfig:
-    """The training of a round that starts warm: steps and rate of its own.
-
-    The warm-up gets no longer; one that continues is past it.
-    """
+    """The training of a round that starts warm; one that continues is past its warm-up."""
     steps = max(1, round(train.steps * em.later_steps_ratio))
-    ratio = 1.0 if continues else min(em.later_steps_ratio, 1.0)
-    warmup = max(1, round(train.optim.warmup_steps * ratio))
-    peak_lr = train.optim.peak_lr * em.later_lr_ratio
-    optim = dataclasses.replace(train.optim, peak_lr=peak_lr, warmup_steps=warmup)
+    return _scaled(train, steps, em.later_lr_ratio, 1.0 if continues else em.later_steps_ratio)
+
+
+def _scaled(train: TrainConfig, steps: int, lr_ratio: float, warmup_ratio: float) -> TrainConfig:
+    """The training with other steps, rate and warm-up, which gets no longer."""
+    warmup = max(1, round(train.optim.warmup_steps * min(warmup_ratio, 1.0)))
+    optim = dataclasses.replace(train.optim, peak_lr=train.optim.peak_lr * lr_ratio, warmup_steps=warmup)
     return dataclasses.replace(train, steps=steps, optim=optim)

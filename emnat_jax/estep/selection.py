@@ -10,12 +10,13 @@ from etils import epath
 
 from emnat_jax.artifacts.atomic import user_errors
 from emnat_jax.artifacts.dataset import Provenance, read_part
-from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
+from emnat_jax.artifacts.manifest import SETS, Manifest
 from emnat_jax.artifacts.records import REFERENCE, Row
 from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.config import RULES, Scoring, SelectConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
+from emnat_jax.data.stored_sets import load_verified
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.estep.constraints import constrained_weights
@@ -61,7 +62,8 @@ def select(
     and for a constraint that no weight meets.
     """
     source, output = epath.Path(source), epath.Path(output)
-    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
+    expect = {"vocabulary": vocabulary.fingerprint}
+    read = load_verified(source, workers.processes, expect=expect, kinds=SETS)
     selector = Selector(config, vocabulary, seed, source, scoring)
     scored_by = {"scoring": dataclasses.asdict(scoring)} if config.needs_quality else {}
     with tempfile.TemporaryFile() as file, user_errors(tempfile.gettempdir()):

@@ -8,12 +8,13 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts.dataset import Provenance, read_part
-from emnat_jax.artifacts.manifest import SETS, Manifest, load_manifest
+from emnat_jax.artifacts.manifest import SETS, Manifest
 from emnat_jax.artifacts.records import REFERENCE, Row
 from emnat_jax.artifacts.shards import UnfinishedSet
 from emnat_jax.data.folds import Fold
 from emnat_jax.data.pairs import make_pairs
 from emnat_jax.data.shard_workers import Conclusion, ShardWorkers, derive_dataset
+from emnat_jax.data.stored_sets import load_verified
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import require
 from emnat_jax.inference.candidates import Candidates
@@ -54,7 +55,7 @@ def distill(
     One output shard per source shard, each made by one process; finished ones are kept on a rerun.
     """
     source, output, scorers = epath.Path(source), epath.Path(output), scorers or {}
-    read = _load_for(proposers, source, vocabulary)
+    read = _load(source, vocabulary, workers, proposers)
     asked = [Proposer(model, num_candidates) for model in proposers]
     asked[0] = asked[0].with_samples(samples, temperature, seed)
     single = num_candidates == len(proposers) == 1 and not (samples or include_reference or extends)
@@ -75,14 +76,17 @@ def distill(
     return _derive(of, output, provenance, make_rows=make_rows, first_rows=first_rows, workers=workers)
 
 
-def _load_for(proposers: Sequence[Translator], source: epath.Path, vocabulary: Vocabulary) -> Manifest:
-    """The manifest of a set; UserError where it or a proposer has another vocabulary."""
+def _load(
+    source: epath.Path, vocabulary: Vocabulary, workers: ShardWorkers, proposers: Sequence[Translator] = ()
+) -> Manifest:
+    """The manifest of a set; UserError where it is damaged, or it or a proposer has another vocabulary."""
     for model in proposers:
         require(
             model.vocabulary.fingerprint == vocabulary.fingerprint,
             f"{model!r} has another vocabulary than {source}; take a model of the same workdir.",
         )
-    return load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
+    expect = {"vocabulary": vocabulary.fingerprint}
+    return load_verified(source, workers.processes, expect=expect, kinds=SETS)
 
 
 def add_score_columns(
@@ -104,7 +108,7 @@ def add_score_columns(
     `distill`; it names the model of each copied column, which scores the references alone.
     """
     source, output = epath.Path(source), epath.Path(output)
-    read = load_manifest(source, expect={"vocabulary": vocabulary.fingerprint}, kinds=SETS)
+    read = _load(source, vocabulary, workers)
     fingerprints = dict(read.fingerprints) | {column: model.fingerprint for column, model in scorers.items()}
     for column, models in of_folds.items():
         fingerprints |= {f"{column}_fold_{fold}": model.fingerprint for fold, model in enumerate(models)}

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emnat_jax.data.encode import encode_lines, shortened
 from emnat_jax.data.text import is_blank
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.inference.segments import join, segments
-from emnat_jax.inference.sentences import encode_lines
 
 WAYS = ("split", "cut", "error")
 _SHOWN = 5
@@ -68,7 +68,7 @@ class Ranked(NamedTuple):
 def divide(lines: Sequence[str], vocabulary: Vocabulary, max_length: int, long: LongLines) -> list[Part]:
     """The parts of all lines that have words, in order; each has at most `max_length` tokens."""
     places = [place for place, line in enumerate(lines) if not is_blank(line)]
-    encoded = encode_lines([lines[place] for place in places], vocabulary, None)
+    encoded = encode_lines([lines[place] for place in places], vocabulary)
     parts = []
     for place, tokens in zip(places, encoded, strict=True):
         if len(tokens) <= max_length:
@@ -85,15 +85,14 @@ def _divided(
         raise TooLong(place, len(tokens), max_length)
     parts = [tokens]
     if long.how == "split":
-        found = segments(line, lambda text: len(encode_lines([text], vocabulary, None)[0]) <= max_length)
-        parts = encode_lines([part for part in found.parts if not is_blank(part)], vocabulary, None)
+        found = segments(line, lambda text: len(encode_lines([text], vocabulary)[0]) <= max_length)
+        parts = encode_lines([part for part in found.parts if not is_blank(part)], vocabulary)
         long.split.append(place)
         long.within_words += [place] if found.in_word else []
     if any(len(part) > max_length for part in parts):
         long.cut.append(place)
     for part in parts:
-        whole = len(part) <= max_length
-        yield Part(place, part if whole else np.concatenate([part[: max_length - 1], part[-1:]]))
+        yield Part(place, shortened(part, max_length))
 
 
 def combine(lists: Sequence[Sequence[Ranked]], count: int) -> list[Ranked]:

@@ -1,8 +1,8 @@
 """A trained model: text in, text and log-probabilities out; used by users, commands and EM rounds.
 
-Path of a line through `TrainedModel.translate`: long_lines.divide -> sentences.encode_lines ->
+Path of a line through `TrainedModel.translate`: long_lines.divide -> encode.encode_lines ->
 TrainedModel.decode -> CompiledModel.decode -> decode.decode_pairs -> batching.each_batch -> the family's
-decode -> sentences.as_line -> long_lines.combine.
+decode -> Vocabulary.decode -> long_lines.combine.
 """
 
 import dataclasses

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from emnat_jax.data.pairs import Pairs
-from emnat_jax.errors import require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.translator import Translator
 
@@ -18,7 +17,6 @@ class Proposer(NamedTuple):
 
     def with_samples(self, samples: int, temperature: float, seed: int) -> "Proposer":
         """The same with this many draws after the best; UserError of a model that draws none."""
-        require(samples >= 0, f"samples={samples}: use 0 or more.")
         if samples == 0:
             return self
         return self._replace(sampler=self.model.sampling(temperature, seed), samples=samples)

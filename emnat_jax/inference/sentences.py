@@ -6,7 +6,6 @@ import numpy as np
 
 from emnat_jax.artifacts.records import Row
 from emnat_jax.data.pairs import Pairs, make_pairs
-from emnat_jax.data.text import is_blank
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError
 from emnat_jax.inference.candidates import Candidates
@@ -22,17 +21,6 @@ def require_lines(name: str, lines: Sequence[object]) -> None:
             raise UserError(f"{name}[{index}] is of type {type(line).__name__}; give lines of text (str).")
 
 
-def encode_lines(lines: Sequence[str], vocabulary: Vocabulary, max_length: int | None) -> list[np.ndarray]:
-    """Tokens and EOS of each line, i32[S], cut to `max_length` of them where that is given.
-
-    A line of which nothing is visible has EOS alone.
-    """
-    eos = np.array([EOS], np.int32)
-    seen = ["" if is_blank(line) else line for line in lines]
-    keep = None if max_length is None else max_length - 1
-    return [np.concatenate([tokens[:keep], eos]) for tokens in vocabulary.encode(seen)]
-
-
 def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:
     """A data set in memory of token sequences with EOS; without targets each is an empty sentence."""
     empty = np.array([EOS], np.int32)
@@ -43,11 +31,6 @@ def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] 
     return make_pairs(rows)
 
 
-def as_line(tokens: np.ndarray, vocabulary: Vocabulary) -> str:
-    """Tokens as text on one line."""
-    return " ".join(vocabulary.decode(tokens).split("\n"))
-
-
 def best_text(candidates: Candidates, vocabulary: Vocabulary) -> str:
     """The best candidate as text; an empty line where there is none."""
-    return as_line(candidates.tokens[0], vocabulary) if candidates.tokens else ""
+    return vocabulary.decode(candidates.tokens[0]) if candidates.tokens else ""

@@ -8,12 +8,13 @@ import numpy as np
 
 from emnat_jax.config import ModelSpec
 from emnat_jax.config.convert import to_dict
+from emnat_jax.data.encode import encode_lines
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
-from emnat_jax.inference.sentences import as_line, encode_lines, require_lines, sentence_pairs
+from emnat_jax.inference.sentences import require_lines, sentence_pairs
 from emnat_jax.tokens import is_impossible
 
 
@@ -114,7 +115,7 @@ class Translator(abc.ABC):
         require(
             len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
         )
-        sides = [encode_lines(lines, self.vocabulary, None) for lines in (sources, targets)]
+        sides = [encode_lines(lines, self.vocabulary) for lines in (sources, targets)]
         fits = np.array([max(map(len, pair)) <= self.max_length for pair in zip(*sides)], bool)
         places = np.flatnonzero(~fits).tolist()
         if too_long is None:
@@ -169,6 +170,6 @@ class Translator(abc.ABC):
         """Those that read differently, best first."""
         found: dict[str, Ranked] = {}
         for tokens, log_prob, rank_score in zip(*candidates, strict=True):
-            text = as_line(tokens, self.vocabulary)
+            text = self.vocabulary.decode(tokens)
             found.setdefault(text, Ranked(text, float(log_prob), float(rank_score)))
         return list(found.values())

@@ -46,10 +46,11 @@ class ReadyStep(NamedTuple):
     compiled: Any
     compile_seconds: float
     parameters: int
+    rows: int  # of the batches of all processes together
 
 
 def ready_step(model: ModelSpec, train: TrainConfig, layout: Layout, shape: BatchShape) -> ReadyStep:
-    """The step of a training, on random tokens."""
+    """The step of a training, on random tokens; `shape` is that of this process's rows."""
     family = make_family(model)
     tx = make_optimizer(train.optim, train.steps, family.axes)
     ema = train.ema_decay is not None
@@ -70,7 +71,7 @@ def ready_step(model: ModelSpec, train: TrainConfig, layout: Layout, shape: Batc
             state, metrics = compiled(state, batch, key)
         return state, metrics
 
-    return ReadyStep(run, compiled, compile_seconds, parameters)
+    return ReadyStep(run, compiled, compile_seconds, parameters, len(batch.weight))
 
 
 def measure_training(
@@ -82,8 +83,8 @@ def measure_training(
     return StepTiming(
         compile_seconds=step.compile_seconds,
         mean_ms=mean_ms,
-        target_tokens_per_second=shape.rows * shape.target / mean_ms * 1e3,
-        model_flops_per_second=training_flops(model, *shape) / mean_ms * 1e3,
+        target_tokens_per_second=step.rows * shape.target / mean_ms * 1e3,
+        model_flops_per_second=training_flops(model, step.rows, shape.source, shape.target) / mean_ms * 1e3,
         temporary_bytes=int(step.compiled.memory_analysis().temp_size_in_bytes),
         parameters=step.parameters,
     )

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from emnat_jax.config import Scoring
+from emnat_jax.data.encode import encode_lines
 from emnat_jax.data.pairs import Pairs
 from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.evaluation.bleu import corpus_bleu, signed_bleu
 from emnat_jax.inference.candidates import Candidates
-from emnat_jax.inference.sentences import encode_lines, sentence_pairs
+from emnat_jax.inference.sentences import sentence_pairs
 from emnat_jax.inference.translator import Translator
 
 
@@ -63,7 +64,7 @@ class TextSample(Sample):
         return sentence_pairs(encode_lines(self.sources, model.vocabulary, model.max_length))
 
     def target_tokens(self, outputs: Sequence[str]) -> int:
-        return sum(len(tokens) for tokens in encode_lines(outputs, self.vocabulary, None))
+        return sum(len(tokens) for tokens in encode_lines(outputs, self.vocabulary))
 
     def bleu(self, outputs: Sequence[str]) -> float:
         return corpus_bleu(list(outputs), [list(self.references)], self.scoring)

@@ -38,9 +38,9 @@ def to_json(value: Any) -> Any:
     return [to_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def dumps(record: Any, indent: int | None = 2) -> str:
+def dumps(record: Any) -> str:
     """The text of a file that holds one record, its schema version first."""
-    return json.dumps(to_values(record), indent=indent, ensure_ascii=False)
+    return json.dumps(to_values(record), indent=2, ensure_ascii=False)
 
 
 def to_values(record: Any) -> dict[str, Any]:

@@ -25,7 +25,9 @@ def bind_to_cores(count: int) -> None:
     if not hasattr(os, "sched_setaffinity"):
         raise UserError(f"--threads={count}: this system cannot keep a process on some cores; leave it out.")
     own = sorted(os.sched_getaffinity(0))
-    require(count <= len(own), f"--threads={count}: this process may use {len(own)} cores; use at most that.")
+    require(
+        count <= len(own), f"--threads={count}: cores that this process may use: {len(own)}; use no more."
+    )
     os.sched_setaffinity(0, own[:count])
 
 

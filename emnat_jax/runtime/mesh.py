@@ -35,8 +35,8 @@ def make_layout(config: MeshConfig, devices: Sequence[jax.Device] | None = None)
     """
     devices = jax.devices() if devices is None else devices
     rest = config.fsdp * config.model
-    data = len(devices) // max(rest, 1) if config.data is None else config.data
-    if data * rest != len(devices) or rest < 1:
+    data = len(devices) // rest if config.data is None else config.data
+    if data * rest != len(devices):
         raise UserError(
             f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.model={config.model} does not fill "
             f"{len(devices)} devices; their product must be {len(devices)} (mesh.data=None takes what is "

@@ -21,14 +21,15 @@ _KEY = "preempted"
 class PreemptionGuard:
     """Whether this run must end early, and after which training step: the same for all its processes.
 
-    Use it as a context around the training steps. In it the run is preempted by SIGTERM, by SIGINT (Ctrl-C),
-    by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to another process. A thread listens,
-    because the main thread may be waiting for the devices. The run ends after the last step that any process
-    has begun. A second signal does not wait for that: it raises KeyboardInterrupt.
+    Use it as a context around the training steps; all processes make it together. In it the run is preempted
+    by SIGTERM, by SIGINT (Ctrl-C), by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to another
+    process. A thread listens, because the main thread may be waiting for the devices. The run ends after the
+    last step that any process has begun. A second signal does not wait for that: it raises KeyboardInterrupt.
     """
 
     def __init__(self, processes: Processes, name: str, log: Log = lambda text: None):
         self._processes, self._name, self._log = processes, name, log
+        self._key = processes.new_key(f"{_KEY}-{name}")  # a sweep has many trainings of one name
         self._condition = threading.Condition()
         self._begun, self._asked, self._last, self._obeyed = 0, False, None, False
         self._signals, self._signal = Signals(quiet=1), signal.SIGTERM
@@ -48,7 +49,7 @@ class PreemptionGuard:
         self._thread.join()
         if not self._asked:
             # For a process that is told only now, and waits for what all others have begun.
-            self._processes.publish(f"{_KEY}-{self._name}", self._begun)
+            self._processes.publish(self._key, self._begun)
         self._signals.close()
         if self._asked and not self._obeyed and kind is None and self._signals.is_open:
             # The notice came after the last step of this training: it counts for what runs next.
@@ -95,7 +96,7 @@ class PreemptionGuard:
         with self._condition:
             self._asked = True
             begun = self._begun
-        last = max(self._processes.exchange(f"{_KEY}-{self._name}", begun))
+        last = max(self._processes.exchange(self._key, begun))
         with self._condition:
             self._last = last
             self._condition.notify_all()

@@ -112,8 +112,12 @@ class Processes:
         """The value (JSON) of every process, in their order."""
         return [value] if self._peers is None else self.exchange(self._key(name), value)
 
+    def new_key(self, name: str) -> str:
+        """A key for `exchange` and `publish` that nothing else in the run has, whatever has this name too."""
+        return f"{next(self._numbers)}/{name}"
+
     def exchange(self, key: str, value: Any) -> list[Any]:
-        """As `gather`, under a key that is used only once in the run: for other threads, in any order."""
+        """As `gather`, under a `new_key`: for other threads, in any order."""
         if self._peers is None:
             return [value]
         self.publish(key, value)
@@ -123,6 +127,20 @@ class Processes:
         """Gives this process's value to an `exchange` without waiting for the others."""
         if self._peers is not None:
             self._peers.store.set(f"{key}/{self.index}", json.dumps(value))
+
+    def all_reach(self, place: str, seconds: float) -> bool:
+        """Whether all processes come to this place, which has its name once in the run, in so many seconds.
+
+        An error that one process alone has met leaves the others at some step that they wait for it in.
+        """
+        if self._peers is None:
+            return True
+        self.publish(place, None)
+        until = time.monotonic() + seconds
+        return all(
+            self._peers.store.get(f"{place}/{process}", max(until - time.monotonic(), 0.1)) is not None
+            for process in range(self.count)
+        )
 
     def set_flag(self, key: str, text: str) -> None:
         """Sets a flag for all processes; `text` says what for."""
@@ -151,7 +169,7 @@ class Processes:
 
     def _key(self, name: str) -> str:
         self.enter(name)
-        return f"{next(self._numbers)}/{name}"
+        return self.new_key(name)
 
 
 def start(

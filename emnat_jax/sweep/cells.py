@@ -27,6 +27,7 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 from emnat_jax.sweep.sharing import common_stages, take_over
 
+TOGETHER_SECONDS = 60.0  # in which all processes meet an error that is everybody's
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -133,7 +134,8 @@ def run_cells(
     """Runs or resumes the chosen cells in turn; each takes over what any of `cells` has made alike.
 
     A cell in which another process works is left to it. Returns what went wrong (UserError) by the cell's
-    folder: the others are run all the same. Raises UserError before anything runs for what a check finds.
+    folder: the others are run all the same. Raises UserError before anything runs for what a check finds, and
+    for what went wrong in a part of the processes of this run alone: the rest of them has not left that cell.
     """
     directory, failed = epath.Path(directory), {}
     for cell in chosen:
@@ -145,6 +147,8 @@ def run_cells(
             log(f"{cell.folder}: left out: {error}")
         except UserError as error:
             log(f"{cell.folder}: {error}")
+            if not processes.all_reach(f"failed in {cell.folder}", TOGETHER_SECONDS):
+                raise
             failed[cell.folder] = str(error)
     return failed
 
@@ -185,9 +189,13 @@ def _is_done(work: Workspace, cell: Cell, directory: epath.Path) -> bool:
 
 
 def _take(work: Workspace, other: Cell, directory: epath.Path) -> None:
-    """What the workdir of `other` has finished that is the same here."""
+    """What the workdir of `other` has finished that is the same here; nothing of one that is damaged."""
     source = directory / other.folder
-    theirs = saved_config(source)
+    try:
+        theirs = saved_config(source)
+    except UserError as error:  # that cell's own mistake, which it says itself when it is run
+        work.log(f"takes nothing over from {other.folder}: {error}")
+        return
     if theirs is None:
         return
     for stage in common_stages(work.config, theirs):

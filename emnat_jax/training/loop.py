@@ -16,7 +16,7 @@ from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import to_global, use_layout
 from emnat_jax.runtime.preemption import PreemptionGuard
 from emnat_jax.runtime.progress import Progress
-from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints, restore_state
+from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints
 from emnat_jax.training.choice import (
     Chosen,
     look_at_valid,
@@ -26,6 +26,7 @@ from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.loop_state import Evaluated, LoopState
 from emnat_jax.training.metrics import MetricsWriter, means, merge, require_finite
 from emnat_jax.training.optimizer import make_optimizer, make_schedule, with_schedule
+from emnat_jax.training.restore import restore_state
 from emnat_jax.training.run import FitResult, TrainingRun
 from emnat_jax.training.state import (
     TrainState,
@@ -54,7 +55,7 @@ class _Context(NamedTuple):
 
 
 class _Throughput(NamedTuple):
-    """Work and time of this process since the last log line, without evaluation and saving."""
+    """Work of all processes and time since the last log line, without evaluation and saving."""
 
     tokens: float = 0.0
     flops: float = 0.0
@@ -207,7 +208,7 @@ def _train_to_next_stop(
         rows = to_global(run.layout, batch, accumulate=run.config.accumulate)
         state, metrics = context.train_step(state, rows, context.key)
         pending.append((step, metrics, batch.row))
-        flops += run.flops(batch) if run.flops else 0.0
+        flops += run.flops(rows) if run.flops else 0.0
         context.progress.advance()
     sums, tokens = loop_state.unlogged, throughput.tokens
     for (step, _, rows), metrics in zip(pending, jax.device_get([m for _, m, _ in pending]), strict=True):

@@ -55,7 +55,8 @@ class TrainingRun:
     # In place of `initial_params`: weights, optimiser and average as they were there, and the learning rate
     # goes on from that step.
     continues: Position | None = None
-    flops: Callable[[Batch], float] | None = None  # of the model in a training step on this batch
+    # Of the model in a training step on this batch of all processes; micro-batches are an axis in front.
+    flops: Callable[[Batch], float] | None = None
     name: str = "train"  # in messages and in the progress bar
     option_group: str = "train"  # that `config` comes from, for messages
     remedy: str = "lower the learning rate and train again"  # for a loss that is not finite

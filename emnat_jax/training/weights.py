@@ -10,8 +10,8 @@ from emnat_jax.artifacts import paths
 from emnat_jax.errors import require
 from emnat_jax.families.base import Family
 from emnat_jax.runtime.mesh import Layout
-from emnat_jax.training.checkpoint import restore_params
 from emnat_jax.training.fingerprint import fingerprint
+from emnat_jax.training.restore import restore_params
 from emnat_jax.training.state import abstract_params
 from emnat_jax.types import Params
 

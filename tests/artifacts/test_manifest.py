@@ -73,8 +73,10 @@ def test_rows_of_a_shard_must_ascend(tmp_path):
 
 def test_an_unfinished_folder_is_refused(tmp_path):
     write_shard(tmp_path / shard_name(0, 1), random_rows(2))
-    with pytest.raises(UserError, match="unfinished or not a data set"):
+    with pytest.raises(UserError, match="is unfinished, or neither a data set nor a model"):
         load_manifest(tmp_path)
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        load_manifest(tmp_path / "nowhere")
 
 
 def test_another_fingerprint_is_refused_naming_both(tmp_path):

@@ -122,7 +122,9 @@ def test_evaluate_files_with_significance(tmp_path, capsys):
     assert {score["p_value"] for score in json.loads(output.out)["significance"].values()} == {1.0}
     (tmp_path / "short").write_text("one\n")
     message = error_of(capsys, "evaluate", arguments[0], f"--references={tmp_path / 'short'}")
-    assert "30 outputs but 1 lines" in message
+    assert f"{tmp_path / 'short'} has 1 lines, {tmp_path / 'good'} has 30" in message
+    message = error_of(capsys, "evaluate", *arguments, f"--baseline={tmp_path / 'short'}")
+    assert f"{tmp_path / 'short'} has 1 lines, the output has 30" in message
 
 
 def test_evaluate_files_without_spaces(tmp_path, capsys):

@@ -131,6 +131,29 @@ def test_checkpoints_of_another_model_are_put_aside_and_the_model_is_trained_aga
     assert said(capsys, f"--workdir={copy}")[0] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("teacher/checkpoints/30/metadata/metadata", "teacher/checkpoints/40/metadata/metadata"),
+        ("student/checkpoints/40/state/_METADATA", "teacher/checkpoints/40/state/_METADATA"),
+    ],
+)
+def test_damaged_checkpoints_are_put_aside_and_the_model_is_trained_again(copy, capsys, files):
+    """Of the two with each other's metadata no training could go on; they are kept."""
+    one, other = (copy / "rounds/0" / file for file in files)
+    (copy / "between").write_bytes(one.read_bytes())
+    shutil.copy(other, one)
+    shutil.move(copy / "between", other)
+    assert said(capsys, f"--workdir={copy}", "--repair")[0] == 2
+    assert all(
+        (path.parents[1].with_name(f"{path.parents[1].name}.other-1")).is_dir() for path in (one, other)
+    )
+    log = copy.parent / "log"
+    assert emnat(["em", f"--workdir={copy}"], log) == 0, log.read_text()
+    assert said(capsys, f"--workdir={copy}")[0] == 0
+
+
 def test_what_is_in_use_is_not_repaired(copy, capsys):
     DAMAGES["data/train"](copy)
     with exclusive(copy):

@@ -28,6 +28,9 @@ def test_an_object_store_without_its_client_names_it(capsys):
         (("em", "--config.data.kind=texts"), ("data.kind", "text")),
         (("em", "--config.student.family=nat"), ("family", "vanilla")),
         (("em", "--config=nowhere.py"), ("nowhere.py",)),
+        (("em", "--config=tests"), ("tests: a folder",)),
+        (("em", "--config="), ("--config=FILE.py",)),
+        (("em", "--config.data.buckets=8"), ("data.buckets=8", "(8,)")),
         (("prepare", "--config.data.kind=text"), ("data.t", "_source")),
         (("translate", "--role=teacher"), ("no finished teacher in rounds/", "emnat em", "--model=DIR")),
         (
@@ -48,6 +51,7 @@ def test_an_object_store_without_its_client_names_it(capsys):
         ),
         (("report",), ("holds no run", "emnat em")),
         (("compile", "--topology=v5e:2x4", "--slices=0"), ("--slices=0",)),
+        (("compile", "--topology=v5e:2x4", "--pairs=0"), ("--pairs=0", "1 or more")),
         (("evaluate", "--hypotheses=x"), ("--references",)),
     ],
 )

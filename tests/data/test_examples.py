@@ -208,7 +208,7 @@ def first_batch(one: StoredSet) -> None:
 
 
 def first_batch_in_memory(one: StoredSet) -> None:
-    next(BatchStream(InMemory(load_pairs(one.directory, one.manifest)), DATA, seed=5))
+    next(BatchStream(InMemory(load_pairs(one.directory)), DATA, seed=5))
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from emnat_jax.artifacts.records import _example_class, _masked_crc
+from emnat_jax.artifacts.example_message import example_class
+from emnat_jax.artifacts.records import _masked_crc
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import open_split
 from emnat_jax.errors import UserError
@@ -60,7 +61,7 @@ def test_languages_give_the_direction_and_tensorflow_is_not_needed(config):
 
 def tfrecord_of(de: str, en: str) -> bytes:
     """One pair as TensorFlow writes it."""
-    example = _example_class()()
+    example = example_class()()
     example.features.feature.add(key="de").value.bytes_list.value.append(de.encode())
     example.features.feature.add(key="en").value.bytes_list.value.append(en.encode())
     payload = example.SerializeToString()

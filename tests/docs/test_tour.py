@@ -3,6 +3,7 @@
 To write the outputs anew after a change of its cells: jupyter execute --inplace docs/tour.ipynb
 """
 
+import ast
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import emnat_jax as em
 from tests.conftest import QUICK
 
 ROOT = Path(__file__).parents[2]
@@ -33,4 +35,5 @@ def test_its_outputs_are_kept_and_small():
     outputs = [output for cell in cells for output in cell.outputs]
     assert {output.output_type for output in outputs} == {"stream", "execute_result"}
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert ast.literal_eval(outputs[0].data["text/plain"]) == em.__all__
     assert TOUR.stat().st_size < 30_000 and "Warning" not in TOUR.read_text()

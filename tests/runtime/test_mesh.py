@@ -25,7 +25,7 @@ def test_mesh_takes_what_is_left(config, shape):
 
 
 @pytest.mark.parametrize(
-    "config", [MeshConfig(model=3), MeshConfig(data=2), MeshConfig(8), MeshConfig(fsdp=0)]
+    "config", [MeshConfig(model=3), MeshConfig(data=2), MeshConfig(8), MeshConfig(fsdp=3)]
 )
 def test_mesh_that_does_not_divide(config):
     with pytest.raises(UserError, match="4 devices"):

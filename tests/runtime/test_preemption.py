@@ -11,7 +11,7 @@ import pytest
 from emnat_jax.errors import Interrupted, Preempted
 from emnat_jax.runtime import preemption
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.training.checkpoint import saved_steps
+from emnat_jax.training.restore import saved_steps
 from tests import joint, tiny_family
 from tests.texts import Texts
 from tests.training import runs
@@ -128,29 +128,54 @@ def test_without_an_answer_nothing_ends(tmp_path, platform, monkeypatch):
     assert runs.train(tmp_path, stream=CallingStream(3, lambda: None)).step
 
 
-def test_all_processes_end_after_the_same_update():
-    """Whoever is ahead decides; nobody begins an update after having said how far it is."""
-    store, ends = Texts(), {}
-    processes = [Processes(index, 2, store) for index in range(2)]
+@pytest.fixture
+def two():
+    processes = [Processes(index, 2, store) for store in [Texts()] for index in range(2)]
+    yield processes
+    for process in processes:
+        process._peers.watchdog.stop()
 
-    def train(process, seconds):
+
+def train_in_thread(process, steps, seconds, ends):
+    """A training whose steps take so long; how many it has made is put into `ends`."""
+
+    def train():
         with preemption.PreemptionGuard(process, "run") as notice:
             step = 0
-            while not notice.ends_after(step) and step < 10_000:
+            while not notice.ends_after(step) and step < steps:
                 step += 1
                 time.sleep(seconds)
             ends[process.index] = step
 
-    threads = [threading.Thread(target=train, args=(p, s)) for p, s in zip(processes, (0.001, 0.01))]
-    for thread in threads:
-        thread.start()
+    thread = threading.Thread(target=train)
+    thread.start()
+    return thread
+
+
+def test_all_processes_end_after_the_same_update(two):
+    """Whoever is ahead decides; nobody begins an update after having said how far it is."""
+    ends = {}
+    threads = [train_in_thread(process, 10_000, s, ends) for process, s in zip(two, (0.001, 0.01))]
     time.sleep(0.3)
-    processes[1].set_flag("preempted", "from outside")
+    two[1].set_flag("preempted", "from outside")
     for thread in threads:
         thread.join(timeout=60)
-    for process in processes:
-        process._peers.watchdog.stop()
     assert ends[0] == ends[1] < 10_000
+
+
+def test_the_next_training_of_the_same_name_agrees_anew(two):
+    """As in the next cell of a sweep: what was said in the one before says nothing."""
+    ends = {}
+    for thread in [train_in_thread(process, 900, 0, ends) for process in two]:
+        thread.join(timeout=60)
+    assert ends == {0: 900, 1: 900}
+    two[1].set_flag("preempted", "from outside")
+    first = train_in_thread(two[0], 10_000, 0.01, ends)
+    time.sleep(3 * preemption._POLL_SECONDS)
+    second = train_in_thread(two[1], 10_000, 0.01, ends)
+    for thread in (first, second):
+        thread.join(timeout=60)
+    assert ends[0] == ends[1] < 900
 
 
 @pytest.mark.slow

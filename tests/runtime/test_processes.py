@@ -62,6 +62,12 @@ def test_everybody_hears_everybody_in_order(three):
     assert each(three, lambda process: process.gather("shards", [process.index])) == [[[0], [1], [2]]] * 3
 
 
+def test_a_place_that_some_do_not_reach_is_told_apart(three):
+    assert each(three, lambda process: process.all_reach("all of us", 30.0)) == [True] * 3
+    assert each(three[:2], lambda process: process.all_reach("two of us", 0.2)) == [False] * 2
+    assert Processes().all_reach("alone", 0.0)
+
+
 def test_a_record_reaches_everybody(three):
     """Records are no JSON: what travels is their text."""
     record = Environment("1 x cpu", "linux", "3.11", {"jax": "0.10.2", "flax": None})
@@ -150,7 +156,7 @@ def joint_run(directory, count, devices, steps, *sizes):
 
 def test_two_processes_go_on_where_one_stopped(tmp_path):
     """1 x 4 devices, then 2 x 2 with another mesh: the same batches, the same losses to rounding."""
-    whole = runs.train(tmp_path / "whole", on=runs.layout(4))
+    whole = runs.train(tmp_path / "whole", on=runs.layout(4), flops=runs.positions)
     short = dataclasses.replace(runs.CONFIG, steps=6)  # at the end of a log window
     runs.train(tmp_path / "parts", short, on=runs.layout(4))
     ends = joint_run(tmp_path / "parts", 2, 2, runs.CONFIG.steps, 2, 1)
@@ -162,6 +168,8 @@ def test_two_processes_go_on_where_one_stopped(tmp_path):
     ]  # the short run's last evaluation
     for one, other in zip(unbroken, resumed, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+    rates = [runs.positions_a_token(tmp_path / name) for name in ("whole", "parts")]
+    assert rates[1] == pytest.approx(rates[0])  # both are of all processes
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from etils import epath
 
 from emnat_jax.cli.main import main
 from emnat_jax.config.convert import to_dict
+from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.processes import Processes
-from emnat_jax.sweep.cells import choose, describe, make_cells, run_cells
+from emnat_jax.sweep.cells import _take, choose, describe, make_cells, run_cells
 from tests.em.runs import run_in_child, small_config
 from tests.em.test_kill import outcome
 from tests.em.test_processes import CONFIG, contents
@@ -80,6 +82,35 @@ def test_the_command_refuses_what_it_cannot_run(capsys, tmp_path):
         assert says in capsys.readouterr().err
     assert main(["sweep", f"--workdir={tmp_path}", f"--config={grid}", "--plan"]) == 0
     assert "to do  vanilla/posterior, seed 1: 0 of 13 stages" in capsys.readouterr().out
+
+
+def test_a_damaged_cell_gives_nothing_and_stops_no_other(tmp_path):
+    damaged, cell, *_ = make_cells(to_dict(small_config()), get_grid(), [1])
+    said, config = [], tmp_path / damaged.folder / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{")
+    work = Workspace(cell.config, tmp_path / cell.folder, said.append)
+    _take(work, damaged, epath.Path(tmp_path))
+    assert len(said) == 1 and said[0].startswith(f"takes nothing over from {damaged.folder}: ")
+
+
+def test_an_error_of_one_process_alone_ends_the_sweep(tmp_path, monkeypatch):
+    """The others wait for it in that cell; an error of all is noted, and the next cell runs."""
+
+    class Some(Processes):
+        def all_reach(self, place, seconds):
+            return "first" not in place
+
+    def refuse(work, cell, cells, directory):
+        raise UserError(f"no space left for {cell.name}")
+
+    monkeypatch.setattr("emnat_jax.sweep.cells._run_cell", refuse)
+    grid = {"group": {"first": {}, "second": {}, "third": {}}}
+    cells = make_cells(to_dict(small_config()), grid, [1])
+    failed = run_cells(cells, cells[1:], tmp_path, print, Some())
+    assert list(failed.values()) == ["no space left for second", "no space left for third"]
+    with pytest.raises(UserError, match="no space left for first"):
+        run_cells(cells, cells, tmp_path, print, Some())
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def main(directory: str, steps: str, fsdp: str, model: str, seconds: str = "0") 
         on=layout,
         valid_batches=lambda: [mine(layout, batch) for batch in runs.VALID],
         processes=processes,
+        flops=runs.positions,
     )
     print(f"{result.fingerprint} {result.valid_loss!r}", flush=True)
     processes.leave(0)

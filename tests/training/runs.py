@@ -45,6 +45,18 @@ def layout(devices: int = 1, **sizes):
     return make_layout(MeshConfig(**sizes), jax.devices()[:devices])
 
 
+def positions(batch) -> float:
+    """Of the targets of a batch: they stand for the operations of a step."""
+    return float(batch.target.size)
+
+
+def positions_a_token(directory) -> float:
+    """Of the last line of metrics.jsonl that has both rates."""
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    last = [row for row in rows if "model_flops_per_second" in row][-1]
+    return last["model_flops_per_second"] / last["tokens_per_second"]
+
+
 def train(directory, config=CONFIG, *, family=None, stream=None, on=None, log=lambda text: None, **options):
     """`fit` on the tiny family, dropout on."""
     run = TrainingRun(

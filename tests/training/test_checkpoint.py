@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from emnat_jax.errors import UserError
-from emnat_jax.training import checkpoint
 from emnat_jax.training.checkpoint import Checkpoints
 from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.optimizer import make_optimizer
+from emnat_jax.training.restore import damaged_steps, restore_params
 from emnat_jax.training.state import abstract_params, abstract_state, create_state, state_shardings
 from tests import tiny_family
 from tests.training import runs
@@ -66,7 +66,7 @@ def test_restores_the_same_bits_onto_any_mesh(tmp_path, sizes, ema):
     jax.tree.map(np.testing.assert_array_equal, restored, state)
     assert fingerprint(restored) == fingerprint(state)
     assert restored.params["tokens"].sharding == abstract(layout, ema).params["tokens"].sharding
-    params = checkpoint.restore_params(tmp_path, abstract_params(FAMILY, layout), 7)
+    params = restore_params(tmp_path, abstract_params(FAMILY, layout), 7)
     assert fingerprint(params) == fingerprint(state.ema if ema else state.params)
 
 
@@ -74,9 +74,9 @@ def test_nothing_saved(tmp_path):
     with Checkpoints(tmp_path / "new") as checkpoints:
         assert checkpoints.restore(abstract()) is None
     with pytest.raises(UserError, match="new has lost the checkpoint after step 1"):
-        checkpoint.restore_params(tmp_path / "new", abstract_params(FAMILY, runs.layout()), 1)
+        restore_params(tmp_path / "new", abstract_params(FAMILY, runs.layout()), 1)
     with pytest.raises(UserError, match="does not exist"):
-        checkpoint.restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()), 1)
+        restore_params(tmp_path / "absent", abstract_params(FAMILY, runs.layout()), 1)
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
     )
     named = r"checkpoint .*/1 is of another model.*\['slot'\] has shape None, expected \(8,\).*train again"
     with pytest.raises(UserError, match=named):
-        checkpoint.restore_params(tmp_path, abstract_params(wider, runs.layout()), 1)
+        restore_params(tmp_path, abstract_params(wider, runs.layout()), 1)
     tx = make_optimizer(runs.OPTIM, 10, wider.axes)
     wanted = abstract_state(wider, tx, state_shardings(wider.axes, tx, runs.layout(), ema=True))
     with Checkpoints(tmp_path) as checkpoints:
@@ -147,7 +147,7 @@ def test_all_damaged_names_the_directory_and_deletes_nothing(tmp_path):
             checkpoints.restore(abstract(), lambda text: None)
         assert checkpoints.steps() == [1, 2]
     with pytest.raises(UserError, match=f"{tmp_path}/2 cannot be read"):
-        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 2)
+        restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 2)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax, on a broken file
@@ -168,13 +168,31 @@ def test_every_damaged_file_is_survived(tmp_path):
         assert fingerprint(restored) == expected[metadata["number"]], target
 
 
+@pytest.mark.parametrize("how", ["truncate", "flip"])
+def test_damaged_steps_are_told_without_a_model(tmp_path, how):
+    save(tmp_path, [1, 2])
+    assert damaged_steps(tmp_path) == []
+    damage(tmp_path / "2", how)
+    assert damaged_steps(tmp_path) == [2]
+
+
+@pytest.mark.parametrize("file", ["metadata/metadata", "state/_METADATA"])
+def test_steps_with_each_others_files_are_damaged(tmp_path, file):
+    save(tmp_path / "good", [1, 2])
+    save(tmp_path / "other", [2], keep=())
+    here, there = (tmp_path / name / "2" / file for name in ("good", "other"))
+    there.write_bytes((tmp_path / "good" / "1" / file).read_bytes().replace(b"tokens", b"tokenz"))
+    here.write_bytes(there.read_bytes())
+    assert damaged_steps(tmp_path / "good") == [2]
+
+
 def test_arrays_of_another_save_are_noticed(tmp_path):
     """Files that are whole, but not those that belong to this step."""
     save(tmp_path, [1, 2])
     shutil.rmtree(tmp_path / "2" / "state")
     shutil.copytree(tmp_path / "1" / "state", tmp_path / "2" / "state")
     with pytest.raises(UserError, match="/2 cannot be read"):
-        checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 2)
+        restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 2)
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.restore(abstract(), lambda text: None)[1] == {"number": 1}
 
@@ -196,7 +214,7 @@ def test_reading_disturbs_no_save_in_progress(tmp_path):
     save(tmp_path, [1])
     unfinished = tmp_path / "2.orbax-checkpoint-tmp"
     shutil.copytree(tmp_path / "1", unfinished)
-    checkpoint.restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 1)
+    restore_params(tmp_path, abstract_params(FAMILY, runs.layout()), 1)
     assert unfinished.exists()
 
 

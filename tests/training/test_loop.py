@@ -240,8 +240,9 @@ def test_warm_start(tmp_path, unbroken):
 
 def test_accumulation_and_flops(tmp_path):
     config = runs.with_config(steps=2, log_every=2, accumulate=4)
-    runs.train(tmp_path, config, flops=lambda batch: 1e6 * len(batch.row))
-    assert '"model_flops_per_second"' in (tmp_path / "metrics.jsonl").read_text()
+    runs.train(tmp_path, config, flops=runs.positions)
+    runs.train(tmp_path / "whole", runs.with_config(steps=2, log_every=2), flops=runs.positions)
+    assert runs.positions_a_token(tmp_path) == pytest.approx(runs.positions_a_token(tmp_path / "whole"))
     with pytest.raises(UserError, match=r"train\.accumulate=3"):
         runs.train(tmp_path / "three", runs.with_config(accumulate=3))
 

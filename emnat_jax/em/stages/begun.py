@@ -9,15 +9,16 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
-from emnat_jax.artifacts.folders import numbered, remove_folder
+from emnat_jax.artifacts.folders import remove_folder
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import TrainConfig
 from emnat_jax.config.convert import differences, to_dict
 from emnat_jax.errors import require
 from emnat_jax.runtime.progress import Log
-from emnat_jax.training.checkpoint import MADE_FROM, read_metadata
+from emnat_jax.training.checkpoint import MADE_FROM
 from emnat_jax.training.manifest import weights_of
+from emnat_jax.training.restore import read_metadata, saved_steps
 
 
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_over: bool) -> bool:
@@ -39,7 +40,7 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
         _reopen(output, lost, log)
     if not changed:
         return False
-    if saved := _saved_steps(output):
+    if saved := saved_steps(output / paths.CHECKPOINTS):
         what = f"with other data or options ({changed})" if old else f"without a readable {path.name}"
         half_done = f"{output} holds a training {what}, saved after step {saved[-1]}"
         require(starts_over, f"{half_done}. Go on with those, give another --output, or delete this folder.")
@@ -76,7 +77,7 @@ def lost_step(output: epath.Path) -> int | None:
 
     None where none is lost, and where all are: of those, deleted to save space, the loading tells.
     """
-    saved = _saved_steps(output)
+    saved = saved_steps(output / paths.CHECKPOINTS)
     manifest = load_manifest(output, kinds=(MODEL,))
     return next((step for step in weights_of(manifest).steps if saved and step not in saved), None)
 
@@ -84,7 +85,7 @@ def lost_step(output: epath.Path) -> int | None:
 def _reopen(output: epath.Path, lost: int, log: Log) -> None:
     """Makes a finished training an unfinished one, which goes on before the step that is lost, or anew."""
     (output / MANIFEST_NAME).unlink()
-    if max(_saved_steps(output)) < lost:
+    if max(saved_steps(output / paths.CHECKPOINTS)) < lost:
         log(f"{output} has lost its checkpoint after step {lost}; trains on from the one before")
         return
     log(f"{output} has lost its checkpoint after step {lost}; trains from the beginning")
@@ -93,7 +94,7 @@ def _reopen(output: epath.Path, lost: int, log: Log) -> None:
 
 def require_own_checkpoints(output: epath.Path) -> None:
     """UserError where the checkpoints of a finished model are those of another training."""
-    made_from, steps = read_begun(output / paths.TRAINED_FROM), _saved_steps(output)
+    made_from, steps = read_begun(output / paths.TRAINED_FROM), saved_steps(output / paths.CHECKPOINTS)
     needed = set(weights_of(load_manifest(output, kinds=(MODEL,))).steps)
     for step in needed & set(steps) or set(steps[-1:]):  # lost ones are trained again from the newest on
         found = read_metadata(output / paths.CHECKPOINTS, step).get(MADE_FROM)
@@ -102,11 +103,6 @@ def require_own_checkpoints(output: epath.Path) -> None:
             f"{output / paths.CHECKPOINTS} holds the checkpoints of another training; restore its own, or "
             f"delete {output} and what was made from it, and run `emnat em`.",
         )
-
-
-def _saved_steps(output: epath.Path) -> list[int]:
-    """Of the checkpoints that are there, in increasing order."""
-    return [step for step, path in numbered(output / paths.CHECKPOINTS).items() if path.is_dir()]
 
 
 def _key(name: str, role: str) -> str:
