@@ -22,7 +22,7 @@ def test_a_process_is_kept_on_some_of_its_own_cores(bound):
     assert bound == [(0, [2, 5])] and cores.available_cores() == 3
 
 
-@pytest.mark.parametrize(("count", "says"), [(0, "1 or more"), (4, "may use 3 cores")])
+@pytest.mark.parametrize(("count", "says"), [(0, "1 or more"), (4, "may use: 3; use no more")])
 def test_no_more_than_there_are(bound, count, says):
     with pytest.raises(UserError, match=f"--threads={count}: .*{says}"):
         cores.bind_to_cores(count)
