@@ -4,8 +4,8 @@
 
 The folder `multi30k` in EMNAT_DATA holds train, val and test_2016_flickr with the endings .en.gz and .de.gz.
 
-On one CPU core the teacher takes about an hour (35.9 sacreBLEU, 36.7 with a beam of 5), the whole run about two and a
-half hours (docs/results/multi30k.md).
+On one CPU core the teacher takes about an hour (35.9 sacreBLEU, 36.7 with a beam of 5), the whole run about
+two and a half hours (docs/results/multi30k.md).
 """
 
 from emnat_jax.config import Config
