@@ -99,8 +99,8 @@ def overlay(*sets: Iterable[Row]) -> Iterator[Row]:
 def read_shard(path: epath.PathLike, sha256: str | None = None) -> Iterator[Row]:
     """The rows of a file in order, every checksum verified.
 
-    Raises UserError naming the file and the record where it is missing, cut off or damaged, and after the
-    last row where `sha256` is given and the file has another.
+    Raises UserError naming the file and the record where it is missing, cut off or damaged, where rows do not
+    ascend, and after the last row where `sha256` is given and the file has another.
     """
     return (row for row, _ in read_sized(path, sha256))
 

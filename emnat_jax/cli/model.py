@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.streams import note
 from emnat_jax.config import FAMILIES, ROLES
-from emnat_jax.config.verified import DRAFTING, VERIFIED, VerifiedOptions
+from emnat_jax.config.verified import DRAFTING, VERIFIED, VerifiedOptions, has_second_model
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.packages import FORMATS
 
@@ -83,8 +83,8 @@ def require_one_name(args: argparse.Namespace) -> None:
 
     With --rescore=teacher and --decoder=verified `--round` is that of the second model.
     """
-    pairs = args.decoder == VERIFIED or args.rescore == "teacher"
-    for name in ("role",) if pairs else ("role", "round"):
+    of_second = has_second_model(args.decoder, args.rescore)
+    for name in ("role",) if of_second else ("role", "round"):
         text = f"--{name}={getattr(args, name)}: --model names the model; leave out the one or the other."
         require(getattr(args, name) is None or not args.model, text)
 

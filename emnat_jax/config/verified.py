@@ -29,3 +29,8 @@ class VerifiedOptions:
     def is_lossless(self) -> bool:
         """Whether the output is that of greedy search."""
         return self.accept_top is None and self.accept_margin is None
+
+
+def has_second_model(decoder: str | None, rescore: str | None) -> bool:
+    """Whether a round's other model takes part: the student that drafts, or the teacher that rescores."""
+    return decoder == VERIFIED or rescore == "teacher"

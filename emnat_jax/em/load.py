@@ -8,7 +8,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.artifacts.manifest import MANIFEST_NAME
 from emnat_jax.artifacts.saved_config import require_found
-from emnat_jax.config.verified import VERIFIED
+from emnat_jax.config.verified import has_second_model
 from emnat_jax.errors import UserError, require
 from emnat_jax.export.folder import is_exported
 from emnat_jax.export.load import load_exported
@@ -75,11 +75,9 @@ def _load_trained(
     path: epath.Path, role: str, round: int | None, decoding: dict[str, Any]
 ) -> "TrainedModel | VerifiedModel":
     directory, model = _workdir_of(path)
-    pairs = (
-        decoding["decoder"] == VERIFIED or decoding["rescore"] == "teacher"
-    )  # the round of the other model
+    of_second = has_second_model(decoding["decoder"], decoding["rescore"])
     text = f"round={round}: {path} is the folder of a model; leave it out, or give the workdir."
-    require(model is None or round is None or pairs, text)
+    require(model is None or round is None or of_second, text)
     # Here and not above: all of these import JAX, which an exported model does without.
     from emnat_jax.config import Config
     from emnat_jax.em.open_verified import open_any
