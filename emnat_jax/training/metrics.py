@@ -1,9 +1,10 @@
 """Sums of metrics on the host, metrics.jsonl and TensorBoard events."""
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import jax
@@ -15,6 +16,7 @@ from emnat_jax.artifacts.atomic import append, atomic_file, is_local
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
+from emnat_jax.training.events import EventFile
 from emnat_jax.types import Mean, Metrics
 
 ROWS_NAMED = 8  # rows that an error about a batch names
@@ -61,45 +63,42 @@ class MetricsWriter:
     def __init__(self, directory: epath.PathLike, step: int, log: Log):
         self._path = epath.Path(directory) / paths.METRICS
         self._file: IO[str] | None = None
-        self._events: Any = None
+        self._events: EventFile | None = None
         self._unwritten: bytes | None = None  # lines for an object store
         if jax.process_index() != 0:
             return
         with atomic_file(self._path) as file:
             file.write(b"".join(_lines_up_to(self._path, step)))
         if is_local(self._path):
-            self._file = self._path.open("a")
-            self._events = _open_events(self._path.parent / paths.TENSORBOARD, step, log)
+            with self._user_errors():
+                self._file = self._path.open("a")
+                self._events = _open_events(self._path.parent / paths.TENSORBOARD, step, log)
         else:
             self._unwritten = b""
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Writes one line, and a point for each curve. Raises UserError when the disk does not take them."""
         line = json.dumps({"step": step, **values}) + "\n"
-        try:
+        with self._user_errors():
             if self._unwritten is not None:
                 self._unwritten += line.encode()
             if self._file is not None:
                 self._file.write(line)
                 self._file.flush()
             if self._events is not None:
-                for name, value in values.items():
-                    self._events.add_scalar(name, value, step)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self._path}: {error.strerror}; mend that and run again."
-            ) from error
+                self._events.add(step, values)
 
     def sync(self) -> None:
         """Puts the lines on the disk; call it before the checkpoint of the same step is saved."""
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        if self._events is not None:
-            self._events.flush()
-        if self._unwritten is not None:
-            append(self._path, self._unwritten)
-            self._unwritten = b""
+        with self._user_errors():
+            if self._file is not None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            if self._events is not None:
+                self._events.sync()
+            if self._unwritten is not None:
+                append(self._path, self._unwritten)
+                self._unwritten = b""
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -109,7 +108,18 @@ class MetricsWriter:
             self.sync()
         for sink in (self._file, self._events):
             if sink is not None:
-                sink.close()
+                # What the last `sync` has not put on the disk is written again by the run that goes on.
+                with contextlib.suppress(OSError):
+                    sink.close()
+
+    @contextlib.contextmanager
+    def _user_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._path}: {error.strerror}; mend that and run again."
+            ) from error
 
 
 def read_metrics(directory: epath.PathLike) -> list[dict[str, Any]]:
@@ -140,11 +150,10 @@ def _step_of(line: bytes) -> float:
         return float("inf")
 
 
-def _open_events(directory: epath.Path, step: int, log: Log) -> Any:
-    """A TensorBoard writer that hides points beyond `step`; None where the library is missing."""
+def _open_events(directory: epath.Path, step: int, log: Log) -> EventFile | None:
+    """A file of TensorBoard events that hides points beyond `step`; None where the library is missing."""
     try:
-        from tensorboardX import SummaryWriter
+        return EventFile(directory, step)
     except ImportError:
         log("tensorboardX is not installed: no TensorBoard events, metrics.jsonl has the same figures.")
         return None
-    return SummaryWriter(os.fspath(directory), purge_step=step + 1)
