@@ -14,6 +14,7 @@ from emnat_jax.artifacts.foreign import refuse_foreign_workdir
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, to_dict
 from emnat_jax.errors import UserError, require
+from emnat_jax.runtime.messages import say
 
 _FILE, _KEY = "--config=", "--config."
 
@@ -72,7 +73,7 @@ def _saved(directory: epath.Path) -> Config | None:
     remedy = "restore one of them; every command but em also takes --config=FILE.py with what it held"
     saved_config.require_found(directory, config, remedy)
     if config is not None and not path.exists():
-        print(f"{path} is lost; goes by its copy in {JOURNAL_NAME}.", file=sys.stderr)
+        say(f"{path} is lost; goes by its copy in {JOURNAL_NAME}.")
     return config
 
 

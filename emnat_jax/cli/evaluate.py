@@ -12,7 +12,6 @@ Examples:
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,19 +150,18 @@ def _scoring(args: argparse.Namespace, configured: Scoring | None, references: R
     )
     better = None if args.tokenizer else better_tokenizer(references[0], scoring)
     if better is not None and configured is None and args.language is None:
-        _remark(f"BLEU counts {better} tokens, for want of --language: the references have no spaces.")
+        note(
+            "evaluate", f"BLEU counts {better} tokens, for want of --language: the references have no spaces."
+        )
         scoring = dataclasses.replace(scoring, tokenizer=better)
     elif better is not None:
-        _remark(
+        note(
+            "evaluate",
             f"the references have no spaces, so that BLEU counts whole lines as words ({scoring.tokenizer}); "
-            f"give --tokenizer={better}."
+            f"give --tokenizer={better}.",
         )
     require_metrics(scoring)
     return scoring
-
-
-def _remark(text: str) -> None:
-    print(f"emnat evaluate: {text}", file=sys.stderr)
 
 
 def _model_outputs(work: "Workspace", args: argparse.Namespace) -> Evaluated | None:

@@ -1,21 +1,26 @@
 """The `emnat` command: finds the subcommand, turns user mistakes into one line and exit status 2."""
 
+from __future__ import annotations
+
 import argparse
-import contextlib
+import atexit
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from emnat_jax import __version__
 from emnat_jax.cli.parser import Parser
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError, explain
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 from emnat_jax.runtime.cores import available_cores
-from emnat_jax.runtime.local_processes import start_here
-from emnat_jax.runtime.processes import Processes, start
-from emnat_jax.runtime.signals import EndOnSignal
+from emnat_jax.runtime.messages import forget, say
+from emnat_jax.runtime.signals import Ending, EndOnSignal, ignore
+
+if TYPE_CHECKING:
+    from emnat_jax.runtime.processes import Processes
 
 COMMANDS = {  # name -> what it does; the module cli/NAME.py has its add_arguments and run
     "em": "run or resume all EM rounds in a workdir and write the report",
@@ -41,24 +46,37 @@ ALONE = ("compile", "doctor")
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns 0, or 2 for a mistake that the user can mend, or 141 if nobody reads on."""
     _open_what_is_closed()
-    if argv is None and available_cores() == 1 and computes_on_cpu():  # not of a program that calls this
-        keep_freed_memory()
+    if argv is None:  # not of a program that calls this
+        atexit.register(ignore)  # the first of all, which is called last
+        if available_cores() == 1 and computes_on_cpu():
+            keep_freed_memory()  # before there is a thread
+    words = sys.argv[1:] if argv is None else argv
+    # Early: what a command needs takes a second to import.
+    with EndOnSignal(f"emnat {words[0]}" if words and words[0] in COMMANDS else "emnat") as signals:
+        status = _with_output(lambda: signals.run(lambda: _main(words, signals)))
+        if argv is None:
+            signals.end(status)
+    return status
+
+
+def _with_output(run: Callable[[], int]) -> int:
+    """What `run` returns, or the status of a program whose output nobody takes."""
     status, ended = 0, None
     try:
         try:
-            status = _main(sys.argv[1:] if argv is None else argv)
+            status = run()
         except SystemExit as end:  # argparse, after its help or a complaint
             ended = end
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_output()
+        forget(sys.stdout)
         return BROKEN_PIPE_STATUS
     except OSError as error:
         if error.errno is None:  # not of the system: a bug
             raise
-        _forget_output()
+        forget(sys.stdout)
         if not status:
-            print(f"emnat: standard output: {error.strerror}.", file=sys.stderr)
+            say(f"emnat: standard output: {error.strerror}.")
         return status or 2
     if ended is not None:
         raise ended
@@ -72,26 +90,19 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
 
 
-def _forget_output() -> None:
-    """What is left to be written, at the end of the interpreter too, goes nowhere."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _main(argv: list[str]) -> int:
+def _main(argv: list[str], signals: EndOnSignal) -> Ending:
     if argv and argv[0] == "--version":
         print(f"emnat_jax {__version__}")
-        return 0
+        return Ending()
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
-        return 0
+        return Ending()
     if argv[0] not in COMMANDS:
-        print(f"emnat: unknown command {argv[0]!r}; choose one of {', '.join(COMMANDS)}.", file=sys.stderr)
-        return 2
-    return _run(argv[0], argv[1:])
+        return Ending(2, f"unknown command {argv[0]!r}; choose one of {', '.join(COMMANDS)}.")
+    return _run(argv[0], argv[1:], signals)
 
 
-def _run(name: str, argv: list[str]) -> int:
+def _run(name: str, argv: list[str], signals: EndOnSignal) -> Ending:
     command = importlib.import_module(f"emnat_jax.cli.{name}")
     parser = Parser(
         f"emnat {name}",
@@ -105,25 +116,18 @@ def _run(name: str, argv: list[str]) -> int:
     try:
         processes = _join(args, [name, *argv])
     except UserError as error:
-        print(f"emnat {name}: {error}", file=sys.stderr)
-        return 2
-    status, message = 0, ""
-    if processes.is_first or name not in ALONE:
-        with EndOnSignal(processes, name) as signals:
-            try:
-                status, message = _status(
-                    lambda: command.run(args, config_arguments, processes), alone=processes.count == 1
-                )
-            except KeyboardInterrupt as error:
-                status, message = signals.outcome(error)
-    if message:
-        print(f"emnat {name}: {message}", file=sys.stderr)
-    processes.leave(status, message)
-    return status
+        return Ending(2, str(error))
+    signals.before_end(processes.leave)
+    if not processes.is_first and name in ALONE:
+        return Ending()
+    return _ending(lambda: command.run(args, config_arguments, processes), alone=processes.count == 1)
 
 
 def _join(args: argparse.Namespace, command: list[str]) -> Processes:
     """The processes of the run; only the first of them has an output."""
+    from emnat_jax.runtime.local_processes import start_here
+    from emnat_jax.runtime.processes import start
+
     if args.workers is None:
         processes = start(
             coordinator=args.coordinator,
@@ -138,26 +142,26 @@ def _join(args: argparse.Namespace, command: list[str]) -> Processes:
     return processes
 
 
-def _status(run: Callable[[], None], alone: bool) -> tuple[int, str]:
-    """Exit status and message of a command. A bug is raised where no other process has to hear of it."""
+def _ending(run: Callable[[], None], alone: bool) -> Ending:
+    """How a command has ended. A bug is raised where no other process has to hear of it."""
     try:
         run()
         sys.stdout.flush()
     except UserError as error:
-        return 2, str(error)
+        return Ending(2, str(error))
     except Preempted as error:
-        return RESTART_STATUS, f"{error}; run it again to go on."
+        return Ending(RESTART_STATUS, f"{error}; run it again to go on.")
     except BrokenPipeError:  # the reader of our output has left, e.g. `emnat translate | head`
-        _forget_output()
-        return BROKEN_PIPE_STATUS, ""
+        forget(sys.stdout)
+        return Ending(BROKEN_PIPE_STATUS)
     except Exception as error:
         if isinstance(error, OSError) and (error.filename is not None or error.errno is not None):
-            return 2, f"{explain(error)}; nothing that was finished is lost."
+            return Ending(2, f"{explain(error)}; nothing that was finished is lost.")
         if alone:
             raise
         traceback.print_exc()
-        return 1, f"{type(error).__name__}: {error}"
-    return 0, ""
+        return Ending(1, f"{type(error).__name__}: {error}")
+    return Ending()
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import to_json
+from emnat_jax.runtime.messages import say
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 
@@ -23,14 +24,14 @@ def make_log(processes: Processes) -> Log:
 
     def log(text: str) -> None:
         seconds = int(time.monotonic() - begin)
-        print(f"[{seconds // 60:02}:{seconds % 60:02}] {text}", file=sys.stderr, flush=True)
+        say(f"[{seconds // 60:02}:{seconds % 60:02}] {text}")
 
     return log
 
 
 def note(command: str, text: str) -> None:
     """A line on stderr about what a command did."""
-    print(f"emnat {command}: {text}", file=sys.stderr, flush=True)
+    say(f"emnat {command}: {text}")
 
 
 def read_lines(path: str | None) -> list[str]:

@@ -22,15 +22,18 @@ class PreemptionGuard:
     """Whether this run must end early, and after which training step: the same for all its processes.
 
     Use it as a context around the training steps; all processes make it together. In it the run is preempted
-    by SIGTERM, by SIGINT (Ctrl-C), by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to another
-    process. A thread listens, because the main thread may be waiting for the devices. The run ends after the
-    last step that any process has begun. A second signal does not wait for that: it raises KeyboardInterrupt.
+    by SIGTERM, SIGHUP or SIGINT (Ctrl-C), by an answer of the URL in EMNAT_PREEMPTION_URL, or by a notice to
+    another process. A thread listens, because the main thread may be waiting for the devices. The run ends
+    after the last step that any process has begun. A second signal does not wait for that: it raises
+    KeyboardInterrupt. Nor does the first one wait for the very first step, which may take minutes to compile
+    and has nothing before it to be saved: then it counts as if there were no guard.
     """
 
     def __init__(self, processes: Processes, name: str, log: Log = lambda text: None):
         self._processes, self._name, self._log = processes, name, log
         self._key = processes.new_key(f"{_KEY}-{name}")  # a sweep has many trainings of one name
         self._condition = threading.Condition()
+        self._first: int | None = None  # finished before this training
         self._begun, self._asked, self._last, self._obeyed = 0, False, None, False
         self._signals, self._signal = Signals(quiet=1), signal.SIGTERM
         self._closed = threading.Event()
@@ -58,6 +61,7 @@ class PreemptionGuard:
     def ends_after(self, step: int) -> bool:
         """Whether step `step` was the last one; if not, the next one counts as begun."""
         with self._condition:
+            self._first = step if self._first is None else self._first
             self._condition.wait_for(lambda: not self._asked or self._last is not None)
             if self._last is not None and step >= self._last:
                 self._obeyed = True
@@ -77,11 +81,20 @@ class PreemptionGuard:
                     self._signals.pass_on(number)
             elif number is not None or self._processes.flag_is_set(_KEY) or self._platform_says_so():
                 self._signal = signal.SIGTERM if number is None else signal.Signals(number)
-                self._log(
-                    f"{self._name}: told to end; saves after this step and ends; told again, ends at once"
-                )
                 self._processes.set_flag(_KEY, self._name)
                 self._agree_on_last_step()
+                if self._has_nothing_to_save():
+                    self._log(f"{self._name}: told to end; ends")
+                    self._signals.pass_on(self._signal)
+                else:
+                    self._log(
+                        f"{self._name}: told to end; saves after this step and ends; told again, ends at once"
+                    )
+
+    def _has_nothing_to_save(self) -> bool:
+        """Whether no process has begun more than the first step."""
+        with self._condition:
+            return self._first is not None and self._last == self._first + 1
 
     def _platform_says_so(self) -> bool:
         """Whether the URL announces the end; asked every few seconds only."""

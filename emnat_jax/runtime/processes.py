@@ -162,9 +162,10 @@ class Processes:
             self._peers.watchdog.stop()
             jax.distributed.shutdown()
             return
-        self._peers.watchdog.fail(status, message)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(Exception):  # whatever the runtime raises where the first process has gone
+            self._peers.watchdog.fail(status, message)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
         os._exit(status)  # JAX would wait minutes for processes that have failed
 
     def _key(self, name: str) -> str:

@@ -3,12 +3,12 @@
 import itertools
 import json
 import os
-import sys
 import threading
 import time
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from emnat_jax.errors import RESTART_STATUS
+from emnat_jax.runtime.messages import say
 
 BEAT_SECONDS = 2.0
 TIMEOUT_SECONDS = 30.0  # without a heartbeat a process counts as lost
@@ -66,7 +66,7 @@ class Watchdog:
 
     def print_line(self, text: str) -> None:
         """Prints a line on stderr."""
-        print(f"[process {self._index}] {text}", file=sys.stderr, flush=True)
+        say(f"[process {self._index}] {text}")
 
     def name(self, process: int) -> str:
         """How messages name another process: its number, host and stage."""

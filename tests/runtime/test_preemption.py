@@ -11,6 +11,7 @@ import pytest
 from emnat_jax.errors import Interrupted, Preempted
 from emnat_jax.runtime import preemption
 from emnat_jax.runtime.processes import Processes
+from emnat_jax.runtime.signals import Signals
 from emnat_jax.training.restore import saved_steps
 from tests import joint, tiny_family
 from tests.texts import Texts
@@ -83,6 +84,21 @@ def test_a_signal_with_the_last_step_is_passed_on(tmp_path, number):
     finally:
         signal.signal(number, before)
     assert [steps[-1] for steps in heard] == [8]
+
+
+@pytest.mark.parametrize(("update", "waits"), [(1, False), (2, True)])
+def test_the_very_first_step_is_not_waited_for(tmp_path, update, waits):
+    """It may compile for minutes, and there is nothing to save: whoever ends the command hears of it."""
+    outer = Signals(quiet=9)
+    outer.open()
+    try:
+        with pytest.raises(Preempted, match=f"saved after step {update} of 8"):
+            runs.train(tmp_path, stream=CallingStream(update, send(signal.SIGTERM)))
+        heard = outer.wait(0.0)
+    finally:
+        outer.restore()
+        outer.close()
+    assert heard == (None if waits else signal.SIGTERM)
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path):
