@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from etils import epath
 
+from emnat_jax.artifacts.new_file import new_file
 from emnat_jax.errors import UserError, remedy_of
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -19,8 +20,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def atomic_file(path: epath.PathLike) -> Iterator[BinaryIO]:
     """A binary file that appears under `path` when the block ends, and not when it fails.
 
-    A reader sees the old file or the new one, never a part; the bytes are on the disk before the
-    name is. Raises UserError naming `path` when the disk is full or the folder cannot be written.
+    A reader sees the old file or the new one, never a part, however many processes write it; the bytes are on
+    the disk before the name is. Raises UserError naming `path` when the disk is full or the folder cannot be
+    written.
     """
     path = epath.Path(path)
     with _beside(path) if is_local(path) else _in_store(path) as file:
@@ -53,20 +55,19 @@ def _beside(path: epath.Path) -> Iterator[BinaryIO]:
     """Written under another name, and renamed."""
     # One fixed name: what a killed writer left behind is overwritten by the next.
     unfinished = path.parent / f".{path.name}.tmp"
-    try:
-        with user_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # A link of that name, in a folder from elsewhere, would have another file written.
-            unfinished.unlink(missing_ok=True)
-            with open(unfinished, "xb") as file:
+    with user_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(unfinished) as file:
+            try:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.replace(path)
-            sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+                unfinished.replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    unfinished.unlink(missing_ok=True)
+                raise
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager

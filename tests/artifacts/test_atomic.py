@@ -1,8 +1,11 @@
 """Text files that appear whole or not at all."""
 
+import threading
+import time
+
 import pytest
 
-from emnat_jax.artifacts.atomic import write_lines, write_text
+from emnat_jax.artifacts.atomic import atomic_file, write_lines, write_text
 
 
 def test_lines_end_in_a_line_feed_each_and_the_folder_is_made(tmp_path):
@@ -31,3 +34,32 @@ def test_what_lies_under_the_name_of_the_unfinished_file_is_not_written_into(tmp
     assert (tmp_path / "victim").read_text() == "precious" and not (tmp_path / "a").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "victim"]
     assert (tmp_path / "a").read_text() == "new"
+
+
+def test_who_writes_the_same_file_waits(tmp_path):
+    """As two `emnat report` do, or one beside a run: each writes all of it."""
+    other = threading.Thread(target=write_text, args=(tmp_path / "a", "the other"))
+    with atomic_file(tmp_path / "a") as file:
+        file.write(b"one half, ")
+        other.start()
+        time.sleep(0.05)
+        file.write(b"the other half")
+        assert not (tmp_path / "a").exists()
+    other.join(30)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "the other")]
+
+
+def test_many_writers_and_a_reader(tmp_path):
+    texts = [str(number) * 10_000 for number in range(4)]
+    write_text(tmp_path / "a", texts[0])
+
+    def write(text: str) -> None:
+        for _ in range(15):
+            write_text(tmp_path / "a", text)
+
+    writers = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert (tmp_path / "a").read_text() in texts
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
