@@ -57,17 +57,22 @@ def _beside(path: epath.Path) -> Iterator[BinaryIO]:
     unfinished = path.parent / f".{path.name}.tmp"
     with user_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(unfinished) as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                unfinished.replace(path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    unfinished.unlink(missing_ok=True)
-                raise
+        with new_file(unfinished) as file, _deleted_on_error(unfinished):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.replace(path)
         sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _deleted_on_error(path: epath.Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -96,15 +101,26 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return epath.Path(os.path.abspath(path)) if is_local(path) else path
 
 
-def append(path: epath.Path, text: bytes) -> None:
-    """Appends to a file; in an object store, which cannot append, the file is written anew."""
+def append(path: epath.Path, lines: bytes) -> None:
+    """Appends lines to a file; after one that a kill or a full disk cut short, on lines of their own.
+
+    In an object store, which cannot append, the file is written anew.
+    """
     if is_local(path):
-        with path.open("ab") as file:
-            file.write(text)
+        with open(path, "a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            # At once, so that what other processes append stays whole as well.
+            file.write(_after(file.read(1)) + lines)
         return
     old = path.read_bytes() if path.exists() else b""
     with atomic_file(path) as file:
-        file.write(old + text)
+        file.write(old + _after(old[-1:]) + lines)
+
+
+def _after(last: bytes) -> bytes:
+    """What ends the line whose last byte this is."""
+    return b"" if last in (b"", b"\n") else b"\n"
 
 
 def sync_folder(folder: epath.PathLike) -> None:

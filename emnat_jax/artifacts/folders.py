@@ -40,11 +40,27 @@ def file_size(path: epath.PathLike) -> int:
 
 
 def remove_folder(folder: epath.Path) -> None:
-    """Deletes a folder with all that is in it, where it is there; of a link to one the link alone."""
+    """Deletes a folder with all that is in it, where it is there; of a link to one the link alone.
+
+    On a disk a kill leaves no part of it under its name, but it may leave one beside (`remove_left`).
+    """
     if is_local(folder) and os.path.islink(folder):
         os.unlink(folder)
+    elif folder.exists() and is_local(folder):
+        remove_left(folder)
+        folder.rename(_beside(folder)).rmtree()
     elif folder.exists():
         folder.rmtree()
+
+
+def remove_left(folder: epath.Path) -> None:
+    """Deletes what a killed `remove_folder` has left beside a folder."""
+    if is_local(folder) and _beside(folder).exists():
+        _beside(folder).rmtree()
+
+
+def _beside(folder: epath.Path) -> epath.Path:
+    return folder.with_name(f".{folder.name}.deleted")
 
 
 def require_plain_name(folder: epath.PathLike) -> None:

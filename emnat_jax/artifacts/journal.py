@@ -24,12 +24,10 @@ def open_journal(directory: epath.PathLike) -> None:
 
 
 def write_journal(directory: epath.PathLike, **fields: Any) -> None:
-    """Appends one line to journal.jsonl; after a line that a kill cut short, on a line of its own."""
+    """Appends one line to journal.jsonl."""
     path = epath.Path(directory) / JOURNAL_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"time": utc_now(), **fields}) + "\n"
-    cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
-    append(path, ("\n" + line if cut_short else line).encode())
+    append(path, (json.dumps({"time": utc_now(), **fields}) + "\n").encode())
 
 
 def line_count(directory: epath.PathLike) -> int:
@@ -66,10 +64,11 @@ def known_stages(directory: epath.PathLike) -> set[str]:
 
 
 @contextlib.contextmanager
-def exclusive(directory: epath.PathLike) -> Iterator[None]:
+def exclusive(directory: epath.PathLike, *, waits: bool = False) -> Iterator[None]:
     """Locks the workdir for one process; the system releases it when the process ends, killed or not.
 
-    Raises InUse where another process holds it. An object store has no locks: nothing keeps two runs apart.
+    Where another process holds it, it `waits` or raises InUse. An object store has no locks: nothing keeps
+    two runs apart.
     """
     path = epath.Path(directory)
     if not is_local(path):
@@ -79,14 +78,14 @@ def exclusive(directory: epath.PathLike) -> Iterator[None]:
     # Neither emptied nor waited for: a link or a pipe may have its name in a folder from elsewhere.
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock(descriptor, path)
+        _lock(descriptor, path, waits=waits)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: epath.Path) -> None:
+def _lock(descriptor: int, path: epath.Path, *, waits: bool) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
     except BlockingIOError as error:
         raise InUse(f"{path} is in use by another emnat process; wait for it, or end it.") from error

@@ -115,8 +115,6 @@ def delete_shards(directory: epath.PathLike) -> None:
 
 
 def forget_plan(directory: epath.PathLike) -> None:
-    """Removes the plan and the notes of shards, once the manifest is there."""
-    directory = epath.Path(directory)
-    for note in entries(directory, "part-*.json"):
-        note.unlink()
-    (directory / PLAN_NAME).unlink(missing_ok=True)
+    """Removes the plan and the notes of shards, once the manifest is there; nothing where there are none."""
+    for path in (*entries(directory, "part-*.json"), *entries(directory, PLAN_NAME)):
+        path.unlink()

@@ -137,4 +137,5 @@ def _is_finished(output: epath.Path, provenance: Provenance, workers: ShardWorke
         f"{output} is a finished set, made from something else or with other options; different: {changed}; "
         "give a new folder.",
     )
+    forget_plan(output)  # which a kill after the manifest has left
     return True

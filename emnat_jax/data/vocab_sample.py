@@ -89,8 +89,9 @@ def read_sample_parts(workdir: epath.Path, count: int) -> Iterator[tuple[int, st
 
 def forget_sample_parts(workdir: epath.Path) -> None:
     """Deletes the files of parts, also those of a run over more processes that was killed."""
-    for path in entries(workdir / paths.DATA, _FILES):
-        path.unlink()
+    for pattern in (_FILES, f".{_FILES}"):  # the latter while they are written
+        for path in entries(workdir / paths.DATA, pattern):
+            path.unlink()
 
 
 def _file(workdir: epath.Path, index: int) -> epath.Path:

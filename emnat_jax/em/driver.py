@@ -9,6 +9,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import absolute
 from emnat_jax.artifacts.folders import require_plain_name
 from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
+from emnat_jax.artifacts.shards import forget_plan
 from emnat_jax.config import Config
 from emnat_jax.em.chain import require_chain
 from emnat_jax.em.plan import make_plan
@@ -96,6 +97,8 @@ def _is_whole(work: Workspace, stage: Stage) -> bool:
     damage = stage.damage(work.directory)
     if damage is not None:
         work.log(f"{stage.output}: {damage}; it is made again")
+    else:
+        forget_plan(work.directory / stage.output)  # which a kill after the manifest has left
     return damage is None
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 from etils import epath
@@ -10,6 +10,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import write_text
 from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import file_sha256, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.config import DataConfig
@@ -92,6 +93,13 @@ def outputs_in(folder: epath.Path, split: str, systems: Sequence[str]) -> dict[s
     """The translations of these systems, as far as they are there."""
     files = {name: folder / paths.output_name(split, name) for name in systems}
     return {name: path.read_text().split("\n")[:-1] for name, path in files.items() if path.exists()}
+
+
+def delete_outputs(folder: epath.Path, *, but: Collection[str]) -> None:
+    """Deletes the translations that a run with other options has left, before it was killed."""
+    for path in entries(folder, "*.txt"):
+        if path.name not in but:
+            path.unlink()
 
 
 def trained_scores(folder: epath.Path, scores: SystemScores) -> TrainedScores:

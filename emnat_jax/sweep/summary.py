@@ -84,7 +84,8 @@ def write_sweep_report(
     if not (directory / paths.CELLS).exists():
         raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
     baselines = _baselines(cells, over)
-    with exclusive(directory / paths.REPORT):
+    # Another sweep may be at it, which does not know yet what this one has finished.
+    with exclusive(directory / paths.REPORT, waits=True):
         report = _report(cells, directory, baselines, _known(directory / paths.SWEEP_JSON))
         texts = {
             paths.SWEEP_JSON: json.dumps(seal(to_values(report)), indent=2, ensure_ascii=False),

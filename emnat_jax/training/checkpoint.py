@@ -105,6 +105,13 @@ class Checkpoints:
             )
         return None
 
+    def delete_others(self, keep: Collection[int]) -> None:
+        """Deletes what the last `save` would have, naming these steps, had it come to its end."""
+        steps = self.steps()
+        for step in steps[:-KEEP_LATEST]:
+            if step not in keep:
+                self._manager.delete(step)
+
     def wait(self) -> None:
         """Returns when the last save is committed; raises UserError when it could not be written."""
         self._write(self._manager.wait_until_finished)

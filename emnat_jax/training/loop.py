@@ -154,6 +154,7 @@ def _resume(
         f"restore its own, or delete {run.directory} to train from the start.",
     )
     loop_state = LoopState.of(metadata).without_lost_best(checkpoints.steps())
+    checkpoints.delete_others(loop_state.kept)
     if loop_state.position is not None:
         run.stream.restore(loop_state.position)
     log(f"goes on after step {loop_state.step}")

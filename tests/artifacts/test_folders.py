@@ -11,6 +11,7 @@ from emnat_jax.artifacts.folders import (
     found_at,
     numbered,
     remove_folder,
+    remove_left,
     require_plain_name,
 )
 from emnat_jax.artifacts.records import read_shard, write_shard
@@ -68,6 +69,26 @@ def test_of_a_link_to_a_folder_the_link_alone_is_deleted(tmp_path):
     assert (tmp_path / "elsewhere" / "file").exists()
     remove_folder(here / "elsewhere")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_is_deleted_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A kill in the middle leaves no half of it under its name, and nothing where it goes on."""
+
+    def killed(folder):
+        (folder / "1").unlink()
+        raise KeyboardInterrupt
+
+    folder = epath.Path(tmp_path) / "checkpoints"
+    for _ in range(2):
+        folder.mkdir()
+        (folder / "1").touch()
+        (folder / "2").touch()
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(type(folder), "rmtree", killed)
+            remove_folder(folder)
+        assert not folder.exists() and any(tmp_path.iterdir())
+        remove_left(folder)
+        assert not any(tmp_path.iterdir())
 
 
 def test_a_name_that_is_a_pattern_is_refused(tmp_path):

@@ -6,7 +6,12 @@ import signal
 
 import pytest
 
-from tests.em.runs import finished_run, run_in_child
+from emnat_jax.artifacts.records import shard_name
+from emnat_jax.artifacts.shards import keep_shards_of
+from emnat_jax.em import driver
+from emnat_jax.em.plan import make_plan
+from tests.data.rows import random_rows
+from tests.em.runs import finished_run, run_in_child, small_config, workspace
 
 # Writes that each life of one run is given; together they lead through every kind of stage.
 LIVES = (3, 8, 9, 10, 9, 12, 14)
@@ -52,6 +57,16 @@ def test_the_unbroken_run_has_something_to_lose(unbroken):
     )  # data, vocab, models, control, sets, E-step
     assert [item["round"] for item in unbroken["report"]["rounds"]] == [0, 1]
     assert all(len(lines) >= 3 for lines in unbroken["metrics"].values())
+
+
+def test_what_a_kill_after_the_manifest_leaves_is_taken_away(tmp_path, monkeypatch):
+    """The stage is finished, and is not run again."""
+    stage = next(stage for stage in make_plan(small_config()) if stage.kind == "distill")
+    monkeypatch.setattr(type(stage), "is_finished", lambda *_: True)
+    folder = tmp_path / stage.output
+    keep_shards_of(folder, {"a": 1}).write(shard_name(0, 1), random_rows(2))
+    assert driver._is_whole(workspace(tmp_path), stage)
+    assert sorted(path.name for path in folder.iterdir()) == ["index-00000-of-00001", shard_name(0, 1)]
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ import pytest
 from etils import epath
 
 from emnat_jax.config import Config
-from emnat_jax.em.evaluate import EvaluationOptions
-from emnat_jax.em.results import finished_rounds, read_evaluation
+from emnat_jax.em.evaluate import EvaluationOptions, Texts, keep_outputs
+from emnat_jax.em.results import finished_rounds, outputs_in, read_evaluation
 from emnat_jax.em.timings import keep_timing, read_timings
 from emnat_jax.errors import UserError
 from emnat_jax.report.convert import dumps
-from emnat_jax.report.record import Evaluation, SystemScores
+from emnat_jax.report.record import SYSTEMS, Evaluation, SystemScores
 from emnat_jax.report.timings import BatchTiming, Throughput, Timing
 from tests.em.runs import small_config
 from tests.report.made import NCM_BY_SPLIT, SCORES
@@ -71,6 +71,26 @@ def test_timings_are_kept_in_order_and_a_damaged_line_is_named(directory):
         "latency.jsonl:1 is left out",
         "latency.jsonl:3 is left out",
     ]
+
+
+def test_a_timing_after_one_that_was_cut_short_is_whole(directory):
+    keep_timing(directory, TIMING)
+    path = directory / "report/latency.jsonl"
+    path.write_bytes(path.read_bytes()[:-9])
+    keep_timing(directory, TIMING)
+    said: list[str] = []
+    assert read_timings(directory, Timing, said.append) == (TIMING,)
+    assert [text.split(": ")[0].rpartition("/")[2] for text in said] == ["latency.jsonl:1 is left out"]
+
+
+def test_outputs_of_systems_that_there_are_no_more_go(tmp_path):
+    """A run was killed before eval.json, and goes on without the rescored system: the report has it not."""
+    folder, options = epath.Path(tmp_path), EvaluationOptions.of(small_config())
+    texts = Texts({}, dict.fromkeys(("valid", "test"), [["a b"]]), {}, ())
+    for systems in (["student", "student_rescored"], ["student"]):
+        lines = {(name, split): ["a b"] for name in systems for split in texts.references}
+        keep_outputs(folder, options, texts, lines)
+        assert outputs_in(folder, "test", SYSTEMS) == dict.fromkeys(systems, ["a b"])
 
 
 def changed(config: Config, group: str, **values) -> EvaluationOptions:

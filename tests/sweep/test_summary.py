@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
 from emnat_jax.artifacts.dataset import Provenance, describe_shard, finish_dataset
+from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import Manifest, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
 from emnat_jax.config import DataConfig, EvaluationConfig
@@ -136,6 +138,18 @@ def test_a_browser_shows_the_page(tmp_path, width):
     write_sweep_report(finished_cells(tmp_path), tmp_path)
     dom, said = shown(tmp_path / "report/index.html", width)
     assert "best is better" in dom and "<svg" in dom and "CONSOLE" not in said
+
+
+def test_a_sweep_waits_for_the_report_of_another(tmp_path):
+    """Whoever comes last knows all cells; refused, it would leave the other's report, which lacks its own."""
+    cells = finished_cells(tmp_path)[:1]
+    writer = threading.Thread(target=write_sweep_report, args=(cells, tmp_path))
+    with exclusive(tmp_path / "report"):
+        writer.start()
+        writer.join(0.2)
+        assert writer.is_alive() and not (tmp_path / "report/sweep.json").exists()
+    writer.join(60)
+    assert (tmp_path / "report/sweep.json").exists()
 
 
 def test_gains_are_over_the_groups_first_and_nothing_else(tmp_path):

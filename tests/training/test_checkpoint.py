@@ -210,6 +210,15 @@ def test_interrupted_saves_are_ignored_and_cleaned(tmp_path):
     assert not any(folder.exists() for folder in unfinished)
 
 
+def test_a_checkpoint_that_was_to_be_deleted_goes_at_the_next_start(tmp_path):
+    save(tmp_path, [1, 2, 3, 4], keep=[1, 2])
+    (tmp_path / "2" / "state").rename(tmp_path / "2" / "other")  # a kill came in the middle of it
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.delete_others([1])
+        assert checkpoints.steps() == [1, 3, 4]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3", "4"]
+
+
 def test_reading_disturbs_no_save_in_progress(tmp_path):
     save(tmp_path, [1])
     unfinished = tmp_path / "2.orbax-checkpoint-tmp"

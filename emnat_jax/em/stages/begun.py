@@ -9,7 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
-from emnat_jax.artifacts.folders import remove_folder
+from emnat_jax.artifacts.folders import remove_folder, remove_left
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import TrainConfig
@@ -20,6 +20,8 @@ from emnat_jax.training.checkpoint import MADE_FROM
 from emnat_jax.training.manifest import weights_of
 from emnat_jax.training.restore import read_metadata, saved_steps
 
+_FOLDERS = (paths.CHECKPOINTS, paths.TENSORBOARD)  # that a training fills
+
 
 def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_over: bool) -> bool:
     """Whether the training has finished before; if not, what its folder holds is of this training.
@@ -28,6 +30,8 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
     has finished there. One that is half done is deleted, and `log` says so, if this one `starts_over`; else
     it is a UserError too.
     """
+    for name in _FOLDERS:
+        remove_left(output / name)
     path, new = output / paths.TRAINED_FROM, as_json(made_from)
     old = read_begun(path)
     names = [_key(name, made_from.get("role", "")) for name in differences(_with_defaults(old), new)]
@@ -129,6 +133,6 @@ def _delete_training(output: epath.Path) -> None:
 
 
 def _delete_checkpoints(output: epath.Path) -> None:
-    for name in (paths.CHECKPOINTS, paths.TENSORBOARD):
+    for name in _FOLDERS:
         remove_folder(output / name)
     (output / paths.METRICS).unlink(missing_ok=True)
