@@ -32,12 +32,14 @@ from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, to_dict
 from emnat_jax.data.text import read_multi_references, read_text_lines
 from emnat_jax.data.text_files import read_tsv
-from emnat_jax.data.vocab import load_vocabulary
+from emnat_jax.data.vocab import load_vocabulary, open_vocabulary
 from emnat_jax.em.report import _curve, _seconds
-from emnat_jax.em.results import read_evaluation
+from emnat_jax.em.results import read_evaluation, read_finetuned, write_finetuned
 from emnat_jax.em.stages.begun import read_begun
 from emnat_jax.em.timings import read_timings
 from emnat_jax.errors import UserError
+from emnat_jax.export.folder import About, finish_export, open_export
+from emnat_jax.report.record import FinetuneEvaluation
 from emnat_jax.report.timings import Timing
 from emnat_jax.sweep.cells import Cell
 from emnat_jax.sweep.summary import _known, write_sweep_report
@@ -122,8 +124,27 @@ READERS = {
     "report_of_a_sweep": Reader(
         "sweep/report/sweep.json", spoiled_json, lambda d: _known(epath.Path(d / "sweep/report/sweep.json"))
     ),
+    "vocabulary_that_is_named": Reader(
+        f"{paths.VOCABULARY}/model", spoiled_bytes, lambda d: open_vocabulary(d / "vocab/model")
+    ),
+    "manifest_of_an_export": Reader(f"export/{MANIFEST_NAME}", sealed, lambda d: open_export(d / "export")),
+    "file_of_an_export": Reader("export/float32.onnx", spoiled_bytes, lambda d: open_export(d / "export")),
+    "evaluation_of_a_fine_tuning": Reader(
+        paths.FINETUNE_EVALUATION, spoiled_json, lambda d: read_finetuned(epath.Path(d))
+    ),
     "references": Reader("text.tsv", spoiled_bytes, lambda d: read_multi_references(d / "text.tsv")),
 }
+
+
+def _export(place: Path) -> None:
+    """A folder of an exported model, but for what the graph would be."""
+    vocabulary, manifest = load_vocabulary(place / "vocab"), load_manifest(place / MODEL)
+    _, model = load_model_manifest(place / MODEL, vocabulary.fingerprint)
+    (place / "export").mkdir()
+    for name in ("float32", "int8"):
+        (place / f"export/{name}.onnx").write_bytes(b"a graph")
+    about = About("onnx", model, (8,), ("int8", "float32"), "float32", {"sentences": 4})
+    finish_export(place / "export", about, vocabulary, manifest.content_hash, seed=1)
 
 
 def unfinished(directory: Path) -> UnfinishedSet:
@@ -171,6 +192,10 @@ def workdir(tmp_path_factory) -> Path:
         for part in range(2):
             output.write(["one", "two"], Part("digest", 2, {"part": part}))
         raise KeyboardInterrupt  # it stays half written
+    student = read_evaluation(epath.Path(place), 1).student
+    tuned = FinetuneEvaluation(round=1, student=student, finetuned=student, made_from={}, outputs={})
+    write_finetuned(epath.Path(place), tuned)
+    _export(place)
     write_sweep_report(finished_cells(place / "sweep"), place / "sweep")
     (place / CELL.folder / "report").mkdir(parents=True)
     shutil.copy(place / paths.REPORT_JSON, place / CELL.folder / paths.REPORT_JSON)

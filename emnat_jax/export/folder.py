@@ -117,7 +117,7 @@ def _about(directory: epath.Path, options: dict[str, Any]) -> About:
             parity=dict(options["parity"]),
             shortlist=options.get("shortlist"),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{directory / MANIFEST_NAME} is damaged ({error}); delete the folder and export again."
         ) from error

@@ -1,13 +1,13 @@
 """Preemption: when the platform takes this machine away, all processes save after the same step and end."""
 
+import http.client
 import os
 import signal
 import threading
 import time
-import urllib.error
 import urllib.request
 
-from emnat_jax.errors import Interrupted, Preempted
+from emnat_jax.errors import Interrupted, Preempted, require
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.progress import Log
 from emnat_jax.runtime.signals import Signals
@@ -38,7 +38,7 @@ class PreemptionGuard:
         self._signals, self._signal = Signals(quiet=1), signal.SIGTERM
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="preemption", daemon=True)
-        self._next_request = 0.0
+        self._url, self._next_request = _notice_url(), 0.0
 
     def __enter__(self) -> "PreemptionGuard":
         self._signals.open()
@@ -102,7 +102,7 @@ class PreemptionGuard:
         if now < self._next_request:
             return False
         self._next_request = now + _URL_SECONDS
-        return _url_says_so()
+        return self._url is not None and _says_so(self._url)
 
     def _agree_on_last_step(self) -> None:
         """The last step is the latest that any process has begun; none begins another meanwhile."""
@@ -115,14 +115,21 @@ class PreemptionGuard:
             self._condition.notify_all()
 
 
-def _url_says_so() -> bool:
+def _notice_url() -> str | None:
+    """The address to ask, where one is set; UserError for what is none."""
     url = os.environ.get(URL_VARIABLE)
-    if not url:
-        return False
+    require(
+        not url or url.startswith(("http://", "https://")),
+        f"{URL_VARIABLE}={url}: give an address that begins with http://, or unset it.",
+    )
+    return url or None
+
+
+def _says_so(url: str) -> bool:
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
     try:
         with urllib.request.urlopen(request, timeout=2.0) as answer:
             text = answer.read(100).decode(errors="replace").strip().upper()
-    except (urllib.error.URLError, OSError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False  # no answer is no notice
     return text == "TRUE" or text.startswith("TERMINATE")

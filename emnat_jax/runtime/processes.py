@@ -206,9 +206,13 @@ def _number(value: int | None, variable: str) -> int | None:
     text = os.environ.get(variable) if value is None else str(value)
     if text is None:
         return None
-    if not text.isdigit():
-        raise UserError(f"{variable}={text!r}: use a whole number, 0 or more.")
-    return int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise UserError(f"{variable}={text[:20]!r}: use a whole number, 0 or more.")
+    return number
 
 
 def _connect(address: str | None, count: int | None, index: int | None, method: str | None) -> Processes:
