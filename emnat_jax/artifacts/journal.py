@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import append, is_local
 from emnat_jax.artifacts.manifest import utc_now
 from emnat_jax.errors import InUse
@@ -82,6 +83,21 @@ def exclusive(directory: epath.PathLike, *, waits: bool = False) -> Iterator[Non
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def exclusive_output(output: epath.PathLike, workdir: epath.PathLike) -> Iterator[None]:
+    """Locks the folder that a single command fills; with the workdir where that is a place of its rounds.
+
+    Raises InUse as `exclusive`.
+    """
+    with contextlib.ExitStack() as locks:
+        if is_local(output) and is_local(workdir):
+            rounds = os.path.join(os.path.realpath(workdir), paths.ROUNDS, "")
+            if os.path.realpath(output).startswith(rounds):
+                locks.enter_context(exclusive(workdir))
+        locks.enter_context(exclusive(output))
+        yield
 
 
 def _lock(descriptor: int, path: epath.Path, *, waits: bool) -> None:

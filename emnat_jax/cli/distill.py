@@ -69,10 +69,10 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     temperature = _temperature(args)
     refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
-    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.artifacts.journal import exclusive_output
     from emnat_jax.inference.distill import distill
 
-    with processes.hold(str(args.output), exclusive(args.output)):
+    with processes.hold(str(args.output), exclusive_output(args.output, args.workdir)):
         manifest = distill(
             [_proposer(work, args)],
             args.data or work.directory / paths.TRAIN,

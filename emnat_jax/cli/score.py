@@ -66,12 +66,12 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
 
 
 def _score_set(work: Workspace, args: argparse.Namespace) -> None:
-    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.artifacts.journal import exclusive_output
     from emnat_jax.inference.distill import add_score_columns
 
     column = args.column or COLUMN
     scorers = {column: work.load(args.model)}
-    with work.processes.hold(str(args.output), exclusive(args.output)):
+    with work.processes.hold(str(args.output), exclusive_output(args.output, args.workdir)):
         manifest = add_score_columns(
             args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers
         )

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from etils import epath
 
-    from emnat_jax.artifacts.journal import exclusive
+    from emnat_jax.artifacts.journal import exclusive_output
     from emnat_jax.config import RULES
     from emnat_jax.data.shard_workers import ShardWorkers
     from emnat_jax.data.vocab import load_vocabulary
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
     workers = ShardWorkers(processes, part, make_log(processes), starts_over=False)
-    with processes.hold(str(args.output), exclusive(args.output)):
+    with processes.hold(str(args.output), exclusive_output(args.output, args.workdir)):
         manifest = select(
             args.candidates,
             args.output,

@@ -1,5 +1,6 @@
 """The watchdog: ends this process when another one of the run is lost, instead of waiting for it for ever."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,7 +11,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 from emnat_jax.errors import RESTART_STATUS
 from emnat_jax.runtime.messages import say
 
-BEAT_SECONDS = 2.0
+BEAT_SECONDS = 1.0
 TIMEOUT_SECONDS = 30.0  # without a heartbeat a process counts as lost
 LONG_SECONDS = 300.0  # in one stage; worth a line
 
@@ -61,8 +62,7 @@ class Watchdog:
         self.stop()
         about = {"host": self._host, "stage": self._stage, "message": message, "status": status}
         self._store.set(f"failed/{self._index}", json.dumps(about))
-        if self._index == 0:
-            time.sleep(2 * BEAT_SECONDS)  # the store ends with the first process
+        self._let_others_read()
 
     def print_line(self, text: str) -> None:
         """Prints a line on stderr."""
@@ -90,7 +90,7 @@ class Watchdog:
         for number, text in failed.items():
             about = json.loads(text)
             self._seen[int(number)] = (about, 0.0)
-            self._end(f"{self.name(int(number))} ended: {about['message']}", about["status"])
+            self._end(f"{self.name(int(number))} ended: {about['message'].rstrip('.')}", about["status"])
         now = time.monotonic()
         for number, text in beats.items():
             beat = json.loads(text)
@@ -111,4 +111,15 @@ class Watchdog:
             f"{reason}. This process, in {self._stage!r}, ends too; what was finished is kept. Run the "
             "same command on all hosts to go on."
         )
+        with contextlib.suppress(Exception):  # whatever the runtime raises, the store is gone
+            self._store.set(f"gone/{self._index}", "")
+            self._let_others_read()
         os._exit(status)
+
+    def _let_others_read(self) -> None:
+        """Waits in the first process, with which the store ends, until the others have read why."""
+        others = set(map(str, self._seen)) - {str(self._index)}
+        for _ in range(20 if self._index == 0 else 0):
+            if others <= self._store.all("gone").keys() | self._store.all("failed").keys():
+                return
+            time.sleep(BEAT_SECONDS / 10)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emnat_jax.artifacts.journal import exclusive
+from emnat_jax.artifacts.journal import exclusive, exclusive_output
 from emnat_jax.errors import InUse
 
 
@@ -28,3 +28,25 @@ def test_what_lies_under_the_name_of_the_lock_is_neither_emptied_nor_waited_for(
 def test_an_error_inside_is_not_taken_for_one_of_the_lock(tmp_path):
     with pytest.raises(BlockingIOError), exclusive(tmp_path):
         raise BlockingIOError
+
+
+def test_what_fills_a_place_of_the_rounds_keeps_out_of_a_run(tmp_path):
+    """By whatever name the folder is given; a folder of its own may be filled beside the run."""
+    workdir = tmp_path / "run"
+    (workdir / "rounds").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("run")
+    with exclusive(workdir):
+        for output in (
+            workdir / "rounds/0/teacher",
+            tmp_path / "link/rounds/1",
+            f"{workdir}/models/../rounds/0",
+        ):
+            with pytest.raises(InUse, match="run is in use"), exclusive_output(output, workdir):
+                pass
+        with exclusive_output(workdir / "models/teacher", workdir), exclusive_output(tmp_path / "m", workdir):
+            pass
+    with exclusive_output(workdir / "rounds/0/teacher", workdir):
+        with pytest.raises(InUse), exclusive(workdir):
+            pass
+        with pytest.raises(InUse), exclusive(workdir / "rounds/0/teacher"):
+            pass

@@ -1,9 +1,11 @@
 """Processes: what they agree on, how they notice a loss, and that a run is the same on any number of them."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import signal
+import threading
 import time
 
 import pytest
@@ -99,11 +101,41 @@ def watched(monkeypatch):
         raise Ended(status)
 
     monkeypatch.setattr(watchdog.os, "_exit", end)
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.05)
     return watchdog.Watchdog(0, 2, Texts(), "here")
 
 
 def sign(**about) -> str:
     return json.dumps({"host": "there", "stage": "rounds/0/teacher", **about})
+
+
+def test_the_first_ends_last(monkeypatch):
+    """With it the store ends, in which the others read why."""
+    monkeypatch.setattr(watchdog, "BEAT_SECONDS", 0.1)
+    ended, store = [], Texts()
+
+    def end(status):
+        ended.append((threading.current_thread().name, status))
+        raise SystemExit
+
+    monkeypatch.setattr(watchdog.os, "_exit", end)
+    dogs = [watchdog.Watchdog(index, 3, store, "here") for index in range(3)]
+
+    def watch(dog):
+        with contextlib.suppress(SystemExit):
+            dog._run()
+
+    threads = [threading.Thread(target=watch, args=(dog,), name=str(index)) for index, dog in enumerate(dogs)]
+    dogs[1].start()
+    dogs[1].fail(RESTART_STATUS, "told to end")
+    begin = time.monotonic()
+    threads[0].start()
+    time.sleep(0.05)
+    threads[2].start()
+    for thread in (threads[0], threads[2]):
+        thread.join(30)
+    assert ended == [("2", RESTART_STATUS), ("0", RESTART_STATUS)]
+    assert time.monotonic() - begin < 5 * watchdog.BEAT_SECONDS
 
 
 def test_a_silent_process_is_named(watched, monkeypatch, capsys):
