@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emnat_jax.artifacts.atomic import is_local
 from emnat_jax.cli.streams import make_log
 from emnat_jax.config import Config
 from emnat_jax.errors import UserError, require
+from emnat_jax.runtime.compile_cache import delete_cut_entries
 from emnat_jax.runtime.processes import Processes
 
 if TYPE_CHECKING:
@@ -45,9 +47,13 @@ def set_up_jax() -> None:
 
     # Tracing makes many objects that live on; to look through them again and again takes a tenth of a start.
     gc.set_threshold(100_000, 20, 20)
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emnat_jax" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not cache:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = os.path.join(home, "emnat_jax", "xla")
+        jax.config.update("jax_compilation_cache_dir", cache)
+    if is_local(cache):
+        delete_cut_entries(Path(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     asked = os.environ.get("JAX_PLATFORMS", "")
     try:

@@ -1,0 +1,46 @@
+"""The cache of compiled programs after a kill: what was cut short goes, all else stays."""
+
+import os
+import zlib
+
+import numpy as np
+import pytest
+
+from emnat_jax.runtime.compile_cache import delete_cut_entries, is_whole
+
+DATA = np.random.default_rng(0).integers(0, 9, 300_000, np.uint8).tobytes()
+
+
+def packed(how: str) -> bytes:
+    if how == "zlib":
+        return zlib.compress(DATA)
+    return pytest.importorskip("pyarrow").Codec("zstd").compress(DATA, asbytes=True)
+
+
+@pytest.mark.parametrize("how", ["zlib", "zstd"])
+def test_an_entry_is_whole_or_cut(how):
+    entry = packed(how)
+    assert is_whole(entry)
+    for size in (0, 1, 5, 9, 100, len(entry) // 2, len(entry) - 4, len(entry) - 1):
+        assert not is_whole(entry[:size])
+
+
+def test_what_was_cut_since_the_last_start_goes(tmp_path):
+    folder = tmp_path / "new/cache"
+    delete_cut_entries(folder)
+    entry = zlib.compress(DATA)
+    for name, data in {
+        "whole-cache": entry,
+        "cut-cache": entry[:99],
+        "other": b"x",
+        "early-cache": b"y",
+    }.items():
+        (folder / name).write_bytes(data)
+    os.utime(folder / "early-cache", (1, 1))
+    delete_cut_entries(folder)
+    assert sorted(path.name for path in folder.glob("[a-z]*")) == ["early-cache", "other", "whole-cache"]
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path):
+    (tmp_path / "file").write_text("x")
+    delete_cut_entries(tmp_path / "file")
