@@ -46,16 +46,28 @@ def remove_folder(folder: epath.Path) -> None:
     """
     if is_local(folder) and os.path.islink(folder):
         os.unlink(folder)
-    elif folder.exists() and is_local(folder):
+    elif is_local(folder):
+        take_away(folder)
         remove_left(folder)
-        folder.rename(_beside(folder)).rmtree()
     elif folder.exists():
         folder.rmtree()
 
 
+def take_away(folder: epath.Path) -> None:
+    """The first half of `remove_folder`, in one step: nothing lies under its name; on a disk only."""
+    if is_local(folder) and folder.exists():
+        remove_left(folder)
+        folder.rename(_beside(folder))
+
+
+def is_left(folder: epath.Path) -> bool:
+    """Whether a folder was taken away, and a kill came before the second half."""
+    return is_local(folder) and _beside(folder).exists()
+
+
 def remove_left(folder: epath.Path) -> None:
-    """Deletes what a killed `remove_folder` has left beside a folder."""
-    if is_local(folder) and _beside(folder).exists():
+    """The second half of `remove_folder`: deletes what was taken away."""
+    if is_left(folder):
         _beside(folder).rmtree()
 
 

@@ -100,10 +100,11 @@ def repair(work: Workspace, findings: list[Finding]) -> list[Finding]:
         finding for finding in findings if finding.problem is not None and (finding.marks or finding.aside)
     ]
     for finding in damaged:
-        for mark in finding.marks:
-            _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
+        # The marks last: of what has none no finding is made, and a kill would leave the other in the way.
         for path in finding.aside:
             _set_aside(path)
+        for mark in finding.marks:
+            _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
         write_journal(work.directory, event="repair", stage=finding.place)
     return damaged
 

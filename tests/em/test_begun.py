@@ -10,12 +10,13 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.manifest import load_manifest
+from emnat_jax.artifacts.manifest import Manifest, load_manifest, write_manifest
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import TrainConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.data.stored_sets import StoredSet
 from emnat_jax.em.resume import keep_config
+from emnat_jax.em.stages import begun
 from emnat_jax.em.stages.begun import begin, identity
 from emnat_jax.em.train_model import Sources, _Models, _open_stream, _run_of, train_model
 from emnat_jax.em.train_options import training_options
@@ -102,6 +103,44 @@ def test_checkpoints_of_something_else_are_deleted_by_name_or_refused(tmp_path):
         begin(model, {"rate": 1}, said.append, starts_over=False)
     assert not begin(model, {"rate": 1}, said.append, starts_over=True)
     assert not (model / "checkpoints").exists()
+
+
+MODEL = {
+    "kind": "model",
+    "content_hash": "",
+    "rows_in": 1,
+    "rows_out": 1,
+    "dropped": {},
+    "shards": [],
+}
+
+
+@pytest.mark.parametrize("moment", ["take_away", "unlink", "remove_folder", "never"])
+def test_a_kill_while_a_finished_training_is_begun_anew(tmp_path, monkeypatch, moment):
+    """It must not go on from checkpoints later than the one that is lost: other weights would be best."""
+    model, made_from = epath.Path(tmp_path / "model"), {"rate": 1}
+    assert not begin(model, made_from, print, starts_over=True)
+    (model / "checkpoints/4").mkdir(parents=True)
+    chosen = {"steps": [2], "by": "bleu", "value": 1.0}
+    write_manifest(model, Manifest(**MODEL, seed=1, fingerprints={}, options={"step": 4, "chosen": chosen}))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if moment == "unlink":
+            patched.setattr(type(model), "unlink", killed)
+        elif moment != "never":
+            patched.setattr(begun, moment, killed)
+        if moment == "never":
+            assert not begin(model, made_from, print, starts_over=False)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                begin(model, made_from, print, starts_over=False)
+    if moment == "unlink":  # the stage is not taken for whole
+        assert begun.lost_step(model) == 2
+    assert not begin(model, made_from, print, starts_over=False)
+    assert [path.name for path in model.iterdir()] == ["TRAINED_FROM.json"]
 
 
 @pytest.mark.slow

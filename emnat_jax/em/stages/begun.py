@@ -9,7 +9,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import atomic_file
-from emnat_jax.artifacts.folders import remove_folder, remove_left
+from emnat_jax.artifacts.folders import is_left, remove_folder, remove_left, take_away
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import TrainConfig
@@ -30,8 +30,6 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
     has finished there. One that is half done is deleted, and `log` says so, if this one `starts_over`; else
     it is a UserError too.
     """
-    for name in _FOLDERS:
-        remove_left(output / name)
     path, new = output / paths.TRAINED_FROM, as_json(made_from)
     old = read_begun(path)
     names = [_key(name, made_from.get("role", "")) for name in differences(_with_defaults(old), new)]
@@ -42,6 +40,8 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
         if lost is None:
             return True
         _reopen(output, lost, log)
+    for name in _FOLDERS:
+        remove_left(output / name)
     if not changed:
         return False
     if saved := saved_steps(output / paths.CHECKPOINTS):
@@ -79,20 +79,26 @@ def _require_same(output: epath.Path, changed: str) -> None:
 def lost_step(output: epath.Path) -> int | None:
     """A step whose checkpoint a finished model needs and has lost, while others are there.
 
-    None where none is lost, and where all are: of those, deleted to save space, the loading tells.
+    None where none is lost, and where all are: of those, deleted to save space, the loading tells. A kill
+    while `_reopen` deletes them is no such case.
     """
     saved = saved_steps(output / paths.CHECKPOINTS)
+    some_lost = bool(saved) or is_left(output / paths.CHECKPOINTS)
     manifest = load_manifest(output, kinds=(MODEL,))
-    return next((step for step in weights_of(manifest).steps if saved and step not in saved), None)
+    return next((step for step in weights_of(manifest).steps if some_lost and step not in saved), None)
 
 
 def _reopen(output: epath.Path, lost: int, log: Log) -> None:
     """Makes a finished training an unfinished one, which goes on before the step that is lost, or anew."""
-    (output / MANIFEST_NAME).unlink()
-    if max(saved_steps(output / paths.CHECKPOINTS)) < lost:
+    saved = saved_steps(output / paths.CHECKPOINTS)
+    if saved and saved[-1] < lost:
         log(f"{output} has lost its checkpoint after step {lost}; trains on from the one before")
+        (output / MANIFEST_NAME).unlink()
         return
     log(f"{output} has lost its checkpoint after step {lost}; trains from the beginning")
+    # Before the manifest: with it gone, and later checkpoints there, a training would go on from those.
+    take_away(output / paths.CHECKPOINTS)
+    (output / MANIFEST_NAME).unlink()
     _delete_checkpoints(output)
 
 
