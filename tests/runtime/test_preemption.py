@@ -13,6 +13,7 @@ from emnat_jax.runtime import preemption
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.training.restore import saved_steps
 from tests import joint, tiny_family
+from tests.quick import quick
 from tests.texts import Texts
 from tests.training import runs
 
@@ -45,7 +46,8 @@ def send(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)], ids=["term", "int"]
+    ("number", "error"),
+    quick([(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)], [(signal.SIGTERM, Preempted)]),
 )
 def test_a_signal_saves_after_the_update_at_hand(tmp_path, number, error):
     whole = runs.train(tmp_path / "whole")
