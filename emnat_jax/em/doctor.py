@@ -27,6 +27,7 @@ from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, explain, require
 from emnat_jax.training.restore import damaged_steps
 
+_LOST = "was finished, and is lost; run `emnat em`, which makes it again"
 _OTHERS = ("*", f"{paths.MODELS}/*", f"{paths.EXPORTS}/*")  # where single commands put what they make
 
 
@@ -59,14 +60,14 @@ def examine(work: Workspace) -> Iterator[Finding]:
         yield _finding(paths.VOCABULARY, lambda: load_vocabulary(vocabulary), marks)
     for stage in make_plan(work.config):
         if isinstance(stage, Prepare):
-            yield from _examine_splits(work)
+            yield from _examine_splits(work, was_made=stage.output in lost)
         elif stage.is_finished(here):
             is_file = stage.kind == Evaluate.kind
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
             found = _finding(stage.output, functools.partial(_check, work, stage), (mark,))
             yield found._replace(aside=_unusable(work, stage)) if found.problem else found
         elif stage.output in lost:
-            yield Finding(stage.output, "was finished, and is lost; run `emnat em`, which makes it again")
+            yield Finding(stage.output, _LOST)
     yield from _examine_others(work)
 
 
@@ -138,13 +139,14 @@ def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, .
     return Finding(place)
 
 
-def _examine_splits(work: Workspace) -> Iterator[Finding]:
+def _examine_splits(work: Workspace, *, was_made: bool) -> Iterator[Finding]:
     for name in set_names(work.config.data):
         folder = work.directory / paths.split(name)
         if is_finished(folder):
-            yield _finding(
-                paths.split(name), functools.partial(_check_split, work, name), (folder / MANIFEST_NAME,)
-            )
+            check = functools.partial(_check_split, work, name)
+            yield _finding(paths.split(name), check, (folder / MANIFEST_NAME,))
+        elif was_made:
+            yield Finding(paths.split(name), _LOST)
 
 
 def _check_split(work: Workspace, name: str) -> None:

@@ -110,11 +110,11 @@ def test_what_lies_in_the_way_is_put_aside(copy, capsys):
 
 def test_what_was_finished_and_is_lost_is_told(copy, capsys):
     shutil.rmtree(copy / "rounds/0/distilled")
+    (copy / "data/test/MANIFEST.json").unlink()
     status, lines, _ = said(capsys, f"--workdir={copy}")
-    (marked,) = [line for line in lines if line.startswith("!")]
-    assert status == 2 and marked.startswith(
-        "! rounds/0/distilled: was finished, and is lost; run `emnat em`"
-    )
+    marked = [line.partition(": ") for line in lines if line.startswith("!")]
+    assert status == 2 and [place for place, *_ in marked] == ["! data/test", "! rounds/0/distilled"]
+    assert all(text.startswith("was finished, and is lost; run `emnat em`") for *_, text in marked)
 
 
 @pytest.mark.slow
