@@ -52,7 +52,7 @@ def examine(work: Workspace) -> Iterator[Finding]:
     here, in_the_way = work.directory, list(_in_the_way(work))
     yield from in_the_way
     replaced = {finding.place for finding in in_the_way}
-    lost = {output for output in made_stages(here) if replaced.isdisjoint(_with_parents(output))}
+    lost = {output for output in _made(work) if replaced.isdisjoint(_with_parents(output))}
     yield _finding(JOURNAL_NAME, lambda: _check_journal(here))
     vocabulary = here / paths.VOCABULARY
     if vocabulary.exists():
@@ -60,7 +60,7 @@ def examine(work: Workspace) -> Iterator[Finding]:
         yield _finding(paths.VOCABULARY, lambda: load_vocabulary(vocabulary), marks)
     for stage in make_plan(work.config):
         if isinstance(stage, Prepare):
-            yield from _examine_splits(work, was_made=stage.output in lost)
+            yield from _examine_splits(work, lost)
         elif stage.is_finished(here):
             is_file = stage.kind == Evaluate.kind
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
@@ -69,6 +69,16 @@ def examine(work: Workspace) -> Iterator[Finding]:
         elif stage.output in lost:
             yield Finding(stage.output, _LOST)
     yield from _examine_others(work)
+
+
+def _made(work: Workspace) -> set[str]:
+    """What was finished, as far as the journal knows; of the data its splits too, which it does not name."""
+    made = made_stages(work.directory)
+    return made | set(_splits(work)) if paths.DATA in made else made
+
+
+def _splits(work: Workspace) -> list[str]:
+    return [paths.split(name) for name in set_names(work.config.data)]
 
 
 def _with_parents(place: str) -> list[str]:
@@ -81,7 +91,7 @@ def _in_the_way(work: Workspace) -> Iterator[Finding]:
     """What no command can read or replace: a file for a folder, a folder for a file, a link to nothing."""
     plan = [stage.output for stage in make_plan(work.config)]
     folders = {place for place in plan if not place.endswith(".json")}
-    folders |= {paths.VOCABULARY, paths.ROUNDS, paths.REPORT, *map(paths.split, set_names(work.config.data))}
+    folders |= {paths.VOCABULARY, paths.ROUNDS, paths.REPORT, *_splits(work)}
     folders |= {f"{place}/{inner}" for place in plan for inner in (paths.CHECKPOINTS, paths.TENSORBOARD)}
     files = {paths.CONFIG, paths.REPORT_JSON, paths.REPORT_PAGE, paths.TABLE, *set(plan) - folders}
     above = {os.path.dirname(place) for place in folders | files}
@@ -105,7 +115,8 @@ def repair(work: Workspace, findings: list[Finding]) -> list[Finding]:
             _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
         for path in finding.aside:
             _set_aside(path)
-        write_journal(work.directory, event="repair", stage=finding.place)
+        stage = paths.DATA if finding.place in _splits(work) else finding.place
+        write_journal(work.directory, event="repair", stage=stage)
     return damaged
 
 
@@ -139,13 +150,13 @@ def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, .
     return Finding(place)
 
 
-def _examine_splits(work: Workspace, *, was_made: bool) -> Iterator[Finding]:
+def _examine_splits(work: Workspace, lost: set[str]) -> Iterator[Finding]:
     for name in set_names(work.config.data):
         folder = work.directory / paths.split(name)
         if is_finished(folder):
             check = functools.partial(_check_split, work, name)
             yield _finding(paths.split(name), check, (folder / MANIFEST_NAME,))
-        elif was_made:
+        elif paths.split(name) in lost:
             yield Finding(paths.split(name), _LOST)
 
 
