@@ -13,6 +13,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.atomic import read_file
 from emnat_jax.artifacts.folders import found_at, numbered
 from emnat_jax.artifacts.journal import exclusive, write_journal
 from emnat_jax.config import Config
@@ -60,7 +61,7 @@ class Cell:
 def _ended_after(report: epath.Path) -> int | None:
     """The round after which a rule has ended a run, as its report says; None without a whole report."""
     with contextlib.suppress(ValueError, OSError, RecursionError, LookupError, TypeError):
-        found = json.loads(report.read_bytes())
+        found = json.loads(read_file(report))
         last = found["rounds"][-1]["round"]
         return last if found["stopped"] is not None and type(last) is int else None
     return None

@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import read_file, write_text
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal
@@ -234,7 +234,7 @@ def _p_value(run: Run, other: Run, directory: epath.Path, cell: Cell, split: str
 def _known(path: epath.Path) -> PValues:
     """The p values of the report before, by what was compared: a bootstrap takes seconds."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        values = unseal(json.loads(path.read_bytes()))
+        values = unseal(json.loads(read_file(path)))
         report = from_values(SweepReport, values, str(path), "it is made anew.")
         return {gain.of: gain.p_value for run in report.runs for gain in run.gains.values()}
     return {}

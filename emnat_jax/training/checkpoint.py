@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
-from emnat_jax.artifacts.folders import require_plain_name
+from emnat_jax.artifacts.folders import require_files, require_plain_name
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.fingerprint import fingerprint
@@ -44,11 +44,12 @@ class Checkpoints:
     """The checkpoints of one training run: the two latest and those that `save` names.
 
     Use it as a context; leaving it waits for the last save. All processes must call every method.
-    UserError for a directory that `require_plain_name` refuses.
+    UserError for a directory that `require_plain_name` or `require_files` refuses.
     """
 
     def __init__(self, directory: str | os.PathLike):
         require_plain_name(absolute(directory))
+        require_files(directory)
         self._directory = os.fspath(absolute(directory))
         self._policy = _KeepLatestAnd(())
         self._quiet = contextlib.ExitStack()
