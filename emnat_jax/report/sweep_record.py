@@ -89,3 +89,4 @@ class SweepReport:
     cells: tuple[CellSummary, ...]
     missing: tuple[str, ...]  # folders of the runs that are not finished
     signatures: dict[str, str]  # of BLEU, by split
+    damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # folder of a run -> what is wrong

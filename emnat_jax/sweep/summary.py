@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -27,7 +27,7 @@ from emnat_jax.em.results import (
 )
 from emnat_jax.em.resume import is_of
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import UserError, require
+from emnat_jax.errors import UserError, explain, require
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.convert import from_values, to_values
 from emnat_jax.report.record import Evaluation, FinetuneEvaluation
@@ -73,19 +73,24 @@ PValues = dict[tuple[str, ...], float]  # by what was compared
 
 
 def write_sweep_report(
-    cells: Sequence[Cell], directory: epath.PathLike, over: str | None = None
+    cells: Sequence[Cell],
+    directory: epath.PathLike,
+    over: str | None = None,
+    shown: Collection[Cell] | None = None,
 ) -> SweepReport:
     """Writes report/sweep.json, report/table.txt and report/index.html from whatever is finished.
 
-    Gains are over the cell `over`, in groups without it (None: in all) over the first. UserError for a folder
-    that holds no sweep, and where no group has such a cell.
+    Gains are over the cell `over`, in groups without it (None: in all) over the first of `cells`. The report
+    is of those of them that are `shown` (None: of all). A run that is damaged is left out, and named.
+    UserError for a folder that holds no sweep, and where no group has such a cell.
     """
     directory = epath.Path(directory)
     if not (directory / paths.CELLS).exists():
         raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
     baselines = _baselines(cells, over)
     with exclusive(directory / paths.REPORT):
-        report = _report(cells, directory, baselines, _known(directory / paths.SWEEP_JSON))
+        known = _known(directory / paths.SWEEP_JSON)
+        report = _report(cells, directory, baselines, known, cells if shown is None else shown)
         texts = {
             paths.SWEEP_JSON: json.dumps(seal(to_values(report)), indent=2, ensure_ascii=False),
             paths.TABLE: sweep_table(report),
@@ -105,23 +110,41 @@ def _baselines(cells: Sequence[Cell], over: str | None) -> dict[str, str]:
 
 
 def _report(
-    cells: Sequence[Cell], directory: epath.Path, baselines: dict[str, str], known: PValues
+    cells: Sequence[Cell],
+    directory: epath.Path,
+    baselines: dict[str, str],
+    known: PValues,
+    shown: Collection[Cell],
 ) -> SweepReport:
-    found = {cell: run for cell in cells if (run := _run(cell, directory)) is not None}
+    needed = [cell for cell in cells if cell in shown or cell.name == baselines[cell.group]]
+    found, damaged = _found(needed, directory)
     by_cell = {(cell.group, cell.name, cell.seed): run for cell, run in found.items()}
-    runs = []
-    for cell, run in found.items():
+    cells, runs = [cell for cell in cells if cell in shown], []
+    for cell in filter(found.get, cells):
         other = by_cell.get((cell.group, baselines[cell.group], cell.seed))
-        gains = {} if other in (None, run) else _gains(run, other, directory, cell, known)
-        runs.append(dataclasses.replace(run, gains=gains))
+        gains = {} if other in (None, found[cell]) else _gains(found[cell], other, directory, cell, known)
+        runs.append(dataclasses.replace(found[cell], gains=gains))
     return SweepReport(
         about=_about(cells, runs, directory),
         runs=tuple(runs),
         baselines=baselines,
         cells=_summary(cells, runs),
-        missing=tuple(cell.folder for cell in cells if cell not in found),
+        missing=tuple(x.folder for x in cells if x not in found and x.folder not in damaged),
         signatures=_signatures(runs),
+        damaged=damaged,
     )
+
+
+def _found(cells: Sequence[Cell], directory: epath.Path) -> tuple[dict[Cell, Run], dict[str, str]]:
+    """The finished runs; what is wrong with those that are damaged, by folder."""
+    found, damaged = {}, {}
+    for cell in cells:
+        try:
+            if (run := _run(cell, directory)) is not None:
+                found[cell] = run
+        except (UserError, OSError) as error:
+            damaged[cell.folder] = explain(error) if isinstance(error, OSError) else str(error)
+    return found, damaged
 
 
 def _signatures(runs: Sequence[Run]) -> dict[str, str]:
@@ -242,12 +265,9 @@ def _known(path: epath.Path) -> PValues:
 
 def _summary(cells: Sequence[Cell], runs: Sequence[Run]) -> tuple[CellSummary, ...]:
     """A line a cell, in the order of the grid: every measurement over its finished seeds."""
-    lines = []
-    for group, name in dict.fromkeys((cell.group, cell.name) for cell in cells):
-        ours = [run for run in runs if (run.group, run.cell) == (group, name)]
-        if ours:
-            lines.append(_cell(ours))
-    return tuple(lines)
+    names = dict.fromkeys((cell.group, cell.name) for cell in cells)
+    found = ([run for run in runs if (run.group, run.cell) == name] for name in names)
+    return tuple(_cell(ours) for ours in found if ours)
 
 
 def _cell(runs: Sequence[Run]) -> CellSummary:
