@@ -20,12 +20,10 @@ from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.restore import ITEMS, Damaged, as_items, restore_whole, seal
-from emnat_jax.training.save_messages import quiet_saves
+from emnat_jax.training.save_messages import FULL, quiet_saves
 from emnat_jax.training.state import TrainState
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
-# What a full disk, or a limit, is reported as.
-_FULL = ("No space left", "quota exceeded", "File too large")
 MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 
@@ -123,7 +121,7 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
-            if any(words in str(error) for words in _FULL):
+            if any(words in str(error) for words in FULL):
                 raise UserError(
                     f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
                     f"and run the same command again, it goes on from the last whole checkpoint."
