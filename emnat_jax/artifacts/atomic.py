@@ -97,7 +97,8 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 def require_file(path: epath.PathLike) -> None:
     """OSError for a pipe, a socket or a device: opened, it would be waited for, or have no end."""
-    if is_local(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+    is_other = is_local(path) and not (os.path.isfile(path) or os.path.isdir(path))
+    if is_other and os.path.exists(path):
         raise OSError(errno.ENXIO, "not a regular file", os.fspath(path))
 
 

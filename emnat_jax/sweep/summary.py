@@ -116,32 +116,32 @@ def _report(
     known: PValues,
     shown: Collection[Cell],
 ) -> SweepReport:
-    needed = [cell for cell in cells if cell in shown or cell.name == baselines[cell.group]]
-    found, damaged = _found(needed, directory)
-    by_cell = {(cell.group, cell.name, cell.seed): run for cell, run in found.items()}
-    cells, runs = [cell for cell in cells if cell in shown], []
-    for cell in filter(found.get, cells):
-        other = by_cell.get((cell.group, baselines[cell.group], cell.seed))
-        gains = {} if other in (None, found[cell]) else _gains(found[cell], other, directory, cell, known)
-        runs.append(dataclasses.replace(found[cell], gains=gains))
+    over = {cell: paths.cell(cell.group, baselines[cell.group], cell.seed) for cell in shown}
+    found, damaged = _found([x for x in cells if x in over or x.folder in over.values()], directory)
+    cells, runs = [cell for cell in cells if cell in over], []
+    for cell in cells:
+        run, other = found.get(cell.folder), found.get(over[cell])
+        if run is not None:
+            gains = {} if other in (None, run) else _gains(run, other, directory, cell, known)
+            runs.append(dataclasses.replace(run, gains=gains))
     return SweepReport(
         about=_about(cells, runs, directory),
         runs=tuple(runs),
         baselines=baselines,
         cells=_summary(cells, runs),
-        missing=tuple(x.folder for x in cells if x not in found and x.folder not in damaged),
+        missing=tuple(cell.folder for cell in cells if cell.folder not in found | damaged),
         signatures=_signatures(runs),
         damaged=damaged,
     )
 
 
-def _found(cells: Sequence[Cell], directory: epath.Path) -> tuple[dict[Cell, Run], dict[str, str]]:
-    """The finished runs; what is wrong with those that are damaged, by folder."""
+def _found(cells: Sequence[Cell], directory: epath.Path) -> tuple[dict[str, Run], dict[str, str]]:
+    """The finished runs, and what is wrong with those that are damaged, by folder."""
     found, damaged = {}, {}
     for cell in cells:
         try:
             if (run := _run(cell, directory)) is not None:
-                found[cell] = run
+                found[cell.folder] = run
         except (UserError, OSError) as error:
             damaged[cell.folder] = explain(error) if isinstance(error, OSError) else str(error)
     return found, damaged
