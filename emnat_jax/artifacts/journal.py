@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from emnat_jax.artifacts.atomic import append, is_local
+from emnat_jax.artifacts.atomic import append, is_local, read_file
 from emnat_jax.artifacts.manifest import utc_now
 from emnat_jax.errors import InUse
 
@@ -28,7 +28,7 @@ def write_journal(directory: epath.PathLike, **fields: Any) -> None:
     path = epath.Path(directory) / JOURNAL_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"time": utc_now(), **fields}) + "\n"
-    cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
+    cut_short = path.exists() and not read_file(path).endswith(b"\n")
     append(path, ("\n" + line if cut_short else line).encode())
 
 
@@ -39,7 +39,7 @@ def line_count(directory: epath.PathLike) -> int:
 
 def _lines(directory: epath.PathLike) -> list[bytes]:
     path = epath.Path(directory) / JOURNAL_NAME
-    return [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
+    return [line for line in read_file(path).split(b"\n") if line] if path.exists() else []
 
 
 def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.artifacts.journal import exclusive
     from emnat_jax.inference.distill import distill
 
-    with processes.hold(str(args.output), exclusive(args.output)):
+    with processes.hold(args.output, exclusive):
         manifest = distill(
             [_proposer(work, args)],
             args.data or work.directory / paths.TRAIN,

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
     workers = ShardWorkers(processes, part, make_log(processes), starts_over=False)
-    with processes.hold(str(args.output), exclusive(args.output)):
+    with processes.hold(args.output, exclusive):
         manifest = select(
             args.candidates,
             args.output,

@@ -16,7 +16,7 @@ from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, made_stages, r
 from emnat_jax.artifacts.manifest import EXPORTED, MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.data.prepare import require_split, set_names
 from emnat_jax.data.vocab import load_vocabulary
-from emnat_jax.em.chain import require_link
+from emnat_jax.em.chain import require_link, require_seed
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.begun import require_own_checkpoints
@@ -25,6 +25,7 @@ from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, explain, require
+from emnat_jax.export.folder import open_export
 from emnat_jax.training.restore import damaged_steps
 
 _LOST = "was finished, and is lost; run `emnat em`, which makes it again"
@@ -176,7 +177,7 @@ def _examine_others(work: Workspace) -> Iterator[Finding]:
 def _check_other(work: Workspace, folder: epath.Path) -> None:
     manifest = load_manifest(folder)
     if manifest.kind == EXPORTED:
-        load_vocabulary(folder / paths.VOCABULARY)
+        open_export(folder)
     elif manifest.kind == MODEL:
         _check_model(work, folder)
 
@@ -205,6 +206,7 @@ def _check(work: Workspace, stage: Stage) -> None:
     damage = stage.damage(work.directory)
     require(damage is None, f"{output}: {damage}")
     require_link(work.directory, stage)
+    require_seed(work, stage)
 
 
 def _check_journal(directory: epath.Path) -> None:

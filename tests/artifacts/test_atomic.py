@@ -1,8 +1,13 @@
-"""Text files that appear whole or not at all."""
+"""Text files that appear whole or not at all; what is opened is a file."""
+
+import os
+import socket
 
 import pytest
+from etils import epath
 
-from emnat_jax.artifacts.atomic import write_lines, write_text
+from emnat_jax.artifacts.atomic import append, read_file, write_lines, write_text
+from tests.em.damages import time_limit
 
 
 def test_lines_end_in_a_line_feed_each_and_the_folder_is_made(tmp_path):
@@ -31,3 +36,20 @@ def test_what_lies_under_the_name_of_the_unfinished_file_is_not_written_into(tmp
     assert (tmp_path / "victim").read_text() == "precious" and not (tmp_path / "a").is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "victim"]
     assert (tmp_path / "a").read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a pipe"])
+def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as here:
+            here.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+        (tmp_path / "link").symlink_to(path)
+        path = tmp_path / "link" if "link" in kind else path
+    for use in (read_file, lambda path: append(path, b"x")):
+        with pytest.raises(OSError, match="not a regular file"), time_limit(seconds=10):
+            use(epath.Path(path))

@@ -192,7 +192,7 @@ def test_what_single_commands_made_is_looked_at(copy, capsys):
     status, lines, error = said(capsys, f"--workdir={copy}")
     assert (status, error) == (0, "") and {f"ok {name}: whole" for name in made} <= set(lines)
     next((copy / "tried").glob("part-*")).write_bytes(b"")
-    (copy / "exports/mine/model.onnx").write_bytes(b"other weights")
+    (copy / "exports/mine/other.onnx").write_bytes(b"weights")
     shutil.rmtree(copy / "models/mine/checkpoints")
     shutil.copytree(copy / "rounds/0/student/checkpoints", copy / "models/mine/checkpoints")
     status, lines, error = said(capsys, f"--workdir={copy}", "--repair")
