@@ -36,6 +36,7 @@ _REMEDIES = {
     errno.ENOTDIR: "a folder is expected there and a file found; move it away",
     errno.EEXIST: "a folder is expected there and a file found; move it away",
     errno.ELOOP: "its symbolic links lead in a circle, or are not followed here; delete them",
+    errno.ENXIO: "a file is expected there, and no pipe, socket or device; move it away",
     errno.EACCES: "change its permissions",
     errno.EPERM: "change its permissions",
     errno.ENOSPC: "make room on the disk",

@@ -27,5 +27,5 @@ make_environment() {
   # shellcheck disable=SC1091
   source "$directory/bin/activate"
   echo "installing into $directory (about a minute the first time) ..." >&2
-  python -m pip install --quiet --disable-pip-version-check --editable "$requirement"
+  python -m pip install --quiet --disable-pip-version-check --no-compile --editable "$requirement"
 }

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import json
 import lzma
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ from emnat_jax.sweep.cells import Cell
 from emnat_jax.sweep.summary import _known, write_sweep_report
 from emnat_jax.training.manifest import load_model_manifest
 from emnat_jax.training.metrics import _lines_up_to
+from tests.em.damages import time_limit
 from tests.em.runs import finished_run, small_config, workspace
 from tests.spoiled import spoiled_bytes, spoiled_json, spoiled_lines
 from tests.sweep.test_summary import finished_cells
@@ -53,6 +55,7 @@ FEW, MANY = 25, 1_000
 SET, MODEL = "rounds/0/candidates", "rounds/0/student"
 SHARD, INDEX = f"{SET}/part-00000-of-00002.tfrecord", f"{SET}/index-00000-of-00002"
 CELL = Cell("group", "cell", 1, small_config())
+READ_FROM_PIPES = ("text.", ".out.")  # input text; what this file itself opens
 LINES = "ein Haus\ta house\nzwei\ttwo\n" * 3
 
 
@@ -226,6 +229,23 @@ def check(workdir: Path, name: str, examples: int) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_what_a_spoiled_file_gives_is_a_user_error(workdir, name):
     check(workdir, name, FEW)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in READERS if not READERS[name].file.startswith(READ_FROM_PIPES)]
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(workdir, name):
+    path = workdir / READERS[name].file
+    aside = path.rename(workdir / "aside")
+    os.mkfifo(path)
+    try:
+        with time_limit(seconds=10):
+            READERS[name].read(workdir)
+    except (UserError, OSError) as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+    finally:
+        path.unlink()
+        aside.rename(path)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and opened only where they are files."""
 
 import contextlib
 import errno
@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from etils import epath
 
@@ -101,12 +101,33 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return epath.Path(os.path.abspath(path)) if is_local(path) else path
 
 
+def require_file(path: epath.PathLike) -> None:
+    """OSError for a pipe, a socket or a device: opened, it would be waited for, or have no end."""
+    is_other = is_local(path) and not (os.path.isfile(path) or os.path.isdir(path))
+    if is_other and os.path.exists(path):
+        raise OSError(errno.ENXIO, "not a regular file", os.fspath(path))
+
+
+def open_file(path: epath.PathLike) -> Any:  # a file of a store is no BinaryIO
+    """A file of a workdir, a set or an export, opened for reading; OSError as `require_file`."""
+    require_file(path)
+    return epath.Path(path).open("rb")
+
+
+def read_file(path: epath.PathLike) -> bytes:
+    """All bytes of such a file."""
+    with open_file(path) as file:
+        data: bytes = file.read()
+    return data
+
+
 def append(path: epath.Path, lines: bytes) -> None:
     """Appends lines to a file; after one that a kill or a full disk cut short, on lines of their own.
 
     In an object store, which cannot append, the file is written anew.
     """
     if is_local(path):
+        require_file(path)
         with open(path, "a+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))

@@ -10,8 +10,8 @@ import os
 
 from etils import epath
 
-from emnat_jax.artifacts.atomic import is_local
-from emnat_jax.errors import require
+from emnat_jax.artifacts.atomic import is_local, require_file
+from emnat_jax.errors import UserError, explain, require
 
 
 def entries(folder: epath.PathLike, pattern: str = "*") -> list[epath.Path]:
@@ -37,6 +37,16 @@ def numbered(folder: epath.PathLike) -> dict[int, epath.Path]:
 def file_size(path: epath.PathLike) -> int:
     """Bytes of a file."""
     return os.stat(path).st_size if is_local(path) else epath.Path(path).stat().length
+
+
+def require_files(folder: epath.PathLike) -> None:
+    """UserError for a pipe, a socket or a device anywhere in a folder that a library is to open."""
+    for place, _, names in os.walk(folder) if is_local(folder) else ():
+        for name in names:
+            try:
+                require_file(f"{place}/{name}")
+            except OSError as error:
+                raise UserError(f"{explain(error)}.") from error
 
 
 def remove_folder(folder: epath.Path) -> None:

@@ -7,6 +7,7 @@ import os
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.atomic import read_file
 from emnat_jax.errors import UserError, require
 
 
@@ -29,7 +30,7 @@ def refuse_foreign_workdir(directory: epath.PathLike) -> None:
 def _has_earlier_options(path: epath.Path) -> bool:
     # What is damaged is refused where it is read.
     with contextlib.suppress(ValueError, OSError, AttributeError, TypeError, RecursionError):
-        values = json.loads(path.read_text())
+        values = json.loads(read_file(path))
         return "nar_data" in values.get("em", {}) or "nar" in values.get("student", {})
     return False
 

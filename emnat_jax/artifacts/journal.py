@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import append, is_local
+from emnat_jax.artifacts.atomic import append, is_local, read_file
 from emnat_jax.artifacts.manifest import utc_now
 from emnat_jax.errors import InUse
 
@@ -38,7 +38,7 @@ def line_count(directory: epath.PathLike) -> int:
 
 def _lines(directory: epath.PathLike) -> list[bytes]:
     path = epath.Path(directory) / JOURNAL_NAME
-    return [line for line in path.read_bytes().split(b"\n") if line] if path.exists() else []
+    return [line for line in read_file(path).split(b"\n") if line] if path.exists() else []
 
 
 def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from etils import epath
 
 import emnat_jax
 from emnat_jax.artifacts.as_json import as_json
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import open_file, read_file, write_text
 from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
 from emnat_jax.errors import UserError, explain
 from emnat_jax.report.convert import from_json
@@ -145,7 +145,7 @@ def _require_kind(directory: epath.Path, kind: str, kinds: Collection[str]) -> N
 
 def file_sha256(path: epath.PathLike) -> str:
     """The hash of a file, as manifests hold it."""
-    with epath.Path(path).open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -153,7 +153,7 @@ def _verify_shard(path: epath.Path, sha256: str) -> None:
     if not path.exists():
         raise UserError(f"{path} is missing; restore it, or delete {path.parent} and make it again.")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             verify_content(path, file, sha256)
     except OSError as error:
         raise UserError(
@@ -181,7 +181,7 @@ def _parse(path: epath.Path) -> Manifest:
         )
     mend = f"restore it, or delete {path.parent} and make it again."
     try:
-        fields = json.loads(path.read_bytes())
+        fields = json.loads(read_file(path))
         version = fields["schema_version"]
         if version <= SCHEMA_VERSION:
             is_sealed = version > 1 or CHECKSUM in fields  # manifests had no checksum before

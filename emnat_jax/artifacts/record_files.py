@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.atomic import is_local, user_errors
+from emnat_jax.artifacts.atomic import is_local, require_file, user_errors
 from emnat_jax.artifacts.manifest import verify_content
 from emnat_jax.artifacts.records import Row, row_of
 from emnat_jax.errors import UserError, require
@@ -88,6 +88,7 @@ class RecordFiles:
     def _open(self, shard: int) -> "_File":
         path = self._paths[shard]
         try:
+            require_file(path)
             file = _File(os.open(path, os.O_RDONLY))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from error

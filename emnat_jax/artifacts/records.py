@@ -34,7 +34,7 @@ import google_crc32c
 import numpy as np
 from etils import epath
 
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import atomic_file, open_file
 from emnat_jax.artifacts.example_message import example_class
 from emnat_jax.artifacts.folders import file_size
 from emnat_jax.errors import UserError
@@ -177,7 +177,7 @@ def read_payloads(
     """
     path, where = epath.Path(path), str(path)
     try:
-        file = path.open("rb")
+        file = open_file(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}.") from error
     with file:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -53,10 +54,9 @@ class _Resumable(TextOutput):
             os.makedirs(folder, exist_ok=True)
             if os.path.exists(target) and not os.access(target, os.W_OK):
                 raise UserError(f"{name}: cannot be written (it is read-only); name another file.")
-            self._log = open(self._record, "a+b")  # noqa: SIM115 - closed by __exit__
+            self._log = _open_own(self._record)
             self._lock(name)
-            text = open(self._part, "a+b")  # noqa: SIM115 - closed by __exit__
-            super().__init__(name, text, pack)
+            super().__init__(name, _open_own(self._part), pack)
         # Bytes of the text and of the record: of nothing written, then after each earlier part.
         self._places: list[tuple[int, int]] = []
 
@@ -126,6 +126,15 @@ class _Resumable(TextOutput):
                 os.unlink(path)
         self._file.close()
         self._log.close()
+
+
+def _open_own(path: str) -> BinaryIO:
+    """A file to be gone on with. A link or a pipe of that name is not: `atomic_file` says why."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.unlink(path)
+    return open(path, "a+b", opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
 
 
 def _read(record: BinaryIO) -> tuple[dict[str, Any] | None, int, list[tuple[dict[str, Any], int]]]:

@@ -7,7 +7,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import read_file, write_text
 from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, read_journal, write_journal
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import Config
@@ -37,7 +37,7 @@ def read_config(directory: epath.PathLike) -> Config | None:
     if copy is not None:
         remedy = f"delete it: {JOURNAL_NAME} holds the same, and the next command reads it there"
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(read_file(path))
         require(isinstance(values, dict), "it is not an object")
         known = _recorded(directory)
         require(known is None or digest(values) in known, f"{JOURNAL_NAME} knows no such configuration")

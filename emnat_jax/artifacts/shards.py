@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import read_file, write_text
 from emnat_jax.artifacts.dataset import ShardDescription, describe_shard
 from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import file_sha256
@@ -36,7 +36,7 @@ class UnfinishedSet(NamedTuple):
         path = self.directory / name
         # A note that is damaged, in whatever way, is none.
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, OSError):
-            note = unseal(json.loads(_note_of(path).read_bytes()))
+            note = unseal(json.loads(read_file(_note_of(path))))
             shard: ShardDescription = note["shard"]
             if note["plan"] == digest(self.plan) and (shard["name"], shard["sha256"]) == (
                 name,
@@ -80,7 +80,7 @@ def keep_shards_of(directory: epath.PathLike, plan: dict[str, Any]) -> Unfinishe
     """The set, without shards made from another plan, and with this plan written down."""
     directory = epath.Path(directory)
     path, text = directory / PLAN_NAME, json.dumps(plan, sort_keys=True)
-    if path.exists() and path.read_bytes() == text.encode():
+    if path.exists() and read_file(path) == text.encode():
         return UnfinishedSet(directory, plan)
     delete_shards(directory)
     write_text(path, text)
@@ -95,7 +95,7 @@ def keep_plan(directory: epath.PathLike, plan: dict[str, Any]) -> None:
 def read_plan(directory: epath.PathLike) -> dict[str, Any]:
     """What `keep_plan` or `keep_shards_of` wrote; nothing where that is lost or damaged."""
     with contextlib.suppress(ValueError, OSError, RecursionError):
-        found = json.loads((epath.Path(directory) / PLAN_NAME).read_bytes())
+        found = json.loads(read_file(epath.Path(directory) / PLAN_NAME))
         return found if isinstance(found, dict) else {}
     return {}
 

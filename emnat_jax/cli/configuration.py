@@ -90,7 +90,8 @@ def _reachable(path: str) -> epath.Path:
 def _call(path: Path, function: str) -> Any:
     """What a function of a configuration file returns; UserError with file and line for what it raises."""
     if not path.is_file():
-        raise UserError(f"--config={path}: {'a folder; name a file' if path.is_dir() else 'no such file'}.")
+        found = "no regular file" if path.exists() else "no such file"
+        raise UserError(f"--config={path}: {'a folder; name a file' if path.is_dir() else found}.")
     spec = importlib.util.spec_from_file_location("emnat_config", path)
     if spec is None or spec.loader is None:
         raise UserError(f"--config={path}: a configuration is a Python file with a function get_config().")

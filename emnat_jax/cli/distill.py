@@ -14,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import functools
 from typing import TYPE_CHECKING
 
 from emnat_jax.artifacts import paths
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     from emnat_jax.artifacts.journal import exclusive_output
     from emnat_jax.inference.distill import distill
 
-    with processes.hold(str(args.output), exclusive_output(args.output, args.workdir)):
+    with processes.hold(args.output, functools.partial(exclusive_output, workdir=args.workdir)):
         manifest = distill(
             [_proposer(work, args)],
             args.data or work.directory / paths.TRAIN,

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     decoding = {"decoder": args.decoder, "length_candidates": args.length_candidates}
     model = open_model(work, role, args.round, folder=args.model, **decoding)
     if args.model:  # named by its folder alone
-        role = "student" if model.config.options.is_parallel else "teacher"
+        role = model.config.options.role
     output = args.output or work.directory / paths.EXPORTS / role
     log = functools.partial(note, "export")
     about = make_export(

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
             note_config(args.workdir, config, [])
             write_config(args.workdir, config)
 
-    with processes.hold(args.workdir, exclusive(args.workdir)):
+    with processes.hold(args.workdir, exclusive):
         summary = prepare(config, args.workdir, log, processes, begun=keep_config)
         processes.broadcast("configuration", keep_config)
     show(summary, args.json)

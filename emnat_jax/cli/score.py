@@ -71,7 +71,7 @@ def _score_set(work: Workspace, args: argparse.Namespace) -> None:
 
     column = args.column or COLUMN
     scorers = {column: work.load(args.model)}
-    with work.processes.hold(str(args.output), exclusive_output(args.output, args.workdir)):
+    with work.processes.hold(args.output, functools.partial(exclusive_output, workdir=args.workdir)):
         manifest = add_score_columns(
             args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers
         )

@@ -6,6 +6,7 @@ Example:
 """
 
 import argparse
+import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
     workers = ShardWorkers(processes, part, make_log(processes), starts_over=False)
-    with processes.hold(str(args.output), exclusive_output(args.output, args.workdir)):
+    with processes.hold(args.output, functools.partial(exclusive_output, workdir=args.workdir)):
         manifest = select(
             args.candidates,
             args.output,

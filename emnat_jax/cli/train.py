@@ -14,6 +14,7 @@ Examples:
 """
 
 import argparse
+import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
@@ -59,7 +60,10 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
         config_arguments = [*config_arguments, f"--config.{args.role}_train.objective={args.objective}"]
     config = read_config(config_arguments, args.workdir)
     work = open_workspace(config, args.workdir, processes)
+    from emnat_jax.artifacts.atomic import absolute
+    from emnat_jax.artifacts.folders import require_plain_name
     from emnat_jax.artifacts.journal import exclusive_output
+    from emnat_jax.artifacts.manifest import is_finished
     from emnat_jax.em.train_model import Sources, train_model
     from emnat_jax.em.train_options import training_options
 
@@ -68,7 +72,9 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     data = args.data or work.directory / paths.TRAIN
     sources = Sources(data, args.base, args.start, args.teacher)
     remedy = f"lower {args.role}_train.optim.peak_lr and train again, in another --output"
-    with processes.hold(str(output), exclusive_output(output, args.workdir)):
+    if not is_finished(output):
+        require_plain_name(absolute(output))
+    with processes.hold(output, functools.partial(exclusive_output, workdir=args.workdir)):
         manifest = train_model(work, options, sources, output, label=args.role, remedy=remedy)
     names = ("step", "valid_loss")
     show(

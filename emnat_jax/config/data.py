@@ -92,9 +92,8 @@ class DataConfig:
     """Where the text comes from and how it is cut into batches."""
 
     kind: str = "demo"  # demo, text, tfds, modes; a key of TASKS
-    options: Any = dataclasses.field(
-        default=None, metadata=named_by("kind", lambda: TASKS)
-    )  # those of the task, where it has any; None: its defaults
+    # Those of the task, where it has any; None: its defaults.
+    options: Any = dataclasses.field(default=None, metadata=named_by("kind", lambda: TASKS))
     source_language: str = "de"
     target_language: str = "en"
     root: str | None = None  # where relative paths start; None: the current folder, then EMNAT_DATA

@@ -17,12 +17,10 @@ class SelectConfig:
     reference).
     """
 
-    rule: str = (
-        "posterior"  # student_top1 (the paper), teacher_top1 (plain distillation), posterior; a key of RULES
-    )
-    options: Any = dataclasses.field(
-        default=None, metadata=named_by("rule", lambda: RULES)
-    )  # those of a rule that brings its own; None: its defaults
+    # A key of RULES: student_top1 (the paper), teacher_top1 (plain distillation), posterior.
+    rule: str = "posterior"
+    # Those of a rule that brings its own; None: its defaults.
+    options: Any = dataclasses.field(default=None, metadata=named_by("rule", lambda: RULES))
     alpha: float = 1.0  # of log p_student
     beta: float = 1.0  # of log p_teacher of round 0
     quality_weight: float = 10.0  # of the quality, which is between 0 and 1

@@ -203,9 +203,10 @@ class GLATOptions(FamilyOptions):
     """Glancing training of a base family; it decodes as the base does."""
 
     base: str = "vanilla"  # vanilla, ctc, dag or one from outside that is_glanceable
+    # None: the base's defaults.
     base_options: FamilyOptions | None = dataclasses.field(
         default=None, metadata=named_by("base", glanceable)
-    )  # None: the base's defaults
+    )
     start_ratio: float = 0.5  # of the wrong positions that are revealed at the first step
     end_ratio: float = 0.3  # the same from anneal_share on, and in all rounds that start warm
     anneal_share: float = 1.0  # of the training's steps, on the way from one ratio to the other

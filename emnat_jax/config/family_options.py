@@ -25,6 +25,11 @@ class FamilyOptions:
     is_glanceable: ClassVar[bool] = False  # `glat` can train it
     extra_decoder_layers: ClassVar[int] = 1  # more than `decoder_layers` says (docs/method.md, section 8.3)
 
+    @property
+    def role(self) -> str:
+        """What a model of the family can be: student or teacher."""
+        return "student" if self.is_parallel else "teacher"
+
     def decoder_positions(self, source: int, target: int) -> int:
         """Positions that the decoder computes for padded widths of source and target."""
         return target

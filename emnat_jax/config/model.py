@@ -83,14 +83,14 @@ class ModelConfig:
     """One model of p(target | source). `None` in a dimension means: what `size` says."""
 
     family: str = "ar"  # a key of FAMILIES
+    # Those of the family; None: its defaults.
     options: FamilyOptions | None = dataclasses.field(
         default=None, metadata=named_by("family", lambda: FAMILIES)
-    )  # those of the family; None: its defaults
+    )
     size: str = "tiny"
     encoder_layers: int | None = None
-    decoder_layers: int | None = (
-        None  # of the autoregressive family; parallel ones have one more (docs/method.md, section 8.3)
-    )
+    # Of the autoregressive family; parallel ones have one more (docs/method.md, section 8.3).
+    decoder_layers: int | None = None
     width: int | None = None
     ff_width: int | None = None
     heads: int | None = None
@@ -101,9 +101,7 @@ class ModelConfig:
     ff_dropout: float | None = None  # inside the feed-forward layer; None: as dropout
     label_smoothing: float = 0.1  # uniform over all generable classes, the gold one included
     dtype: str = "float32"  # of matrix products; parameters and softmax stay float32
-    attention: str = (
-        "xla"  # or cudnn: the fused kernel of CUDA devices, for bfloat16 and no attention_dropout
-    )
+    attention: str = "xla"  # or cudnn: CUDA's fused kernel, for bfloat16 and no attention_dropout
     scan_layers: bool = False  # one compiled layer body instead of one a layer
     remat: bool = False  # recompute activations in the backward pass
     extra_length: int = 6  # outputs are at most this much longer than the padded source

@@ -11,7 +11,7 @@ from etils import epath
 
 import emnat_jax
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import atomic_file, write_text
+from emnat_jax.artifacts.atomic import atomic_file, read_file, write_text
 from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
 from emnat_jax.errors import UserError
 from emnat_jax.tokens import BOS, EOS, PAD, UNK
@@ -133,7 +133,7 @@ def load_vocabulary(directory: epath.PathLike) -> Vocabulary:
     if manifest is None:
         raise UserError(f"{directory}: no finished vocabulary here; {MEND}.")
     try:
-        model = (directory / _MODEL_NAME).read_bytes()
+        model = read_file(directory / _MODEL_NAME)
     except OSError as error:
         raise UserError(f"{directory / _MODEL_NAME}: cannot be read ({error.strerror}); {MEND}.") from error
     fingerprint = hashlib.sha256(model).hexdigest()[:16]
@@ -160,7 +160,7 @@ def open_vocabulary(path: epath.PathLike) -> Vocabulary:
         found = "a folder without a vocabulary" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {found}; name a SentencePiece model, a workdir, or its folder vocab.")
     try:
-        return Vocabulary(path.read_bytes())
+        return Vocabulary(read_file(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except OSError as error:
@@ -174,7 +174,7 @@ def vocabulary_in(directory: epath.PathLike) -> str | None:
     """
     directory = epath.Path(directory)
     if (directory / _MODEL_NAME).exists():
-        return hashlib.sha256((directory / _MODEL_NAME).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(read_file(directory / _MODEL_NAME)).hexdigest()[:16]
     found = [path.name for path in directory.iterdir()] if directory.exists() else []
     return "" if any(name != _MANIFEST_NAME and not name.startswith(".") for name in found) else None
 
@@ -191,7 +191,7 @@ def _read_manifest(directory: epath.Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(read_file(path))
         version = manifest["schema_version"]
         known = version <= _SCHEMA_VERSION
         if known and (version > 1 or CHECKSUM in manifest):  # there was no checksum before

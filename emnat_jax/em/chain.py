@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.journal import JOURNAL_NAME
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.data.prepare import require_split, set_names
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.results import MEND
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.evaluate import Evaluate
+from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, require
 
@@ -35,6 +37,7 @@ def require_chain(work: Workspace) -> None:
             require_split(work.directory, name)
     for stage in make_plan(work.config):
         require_link(work.directory, stage)
+        require_seed(work, stage)
 
 
 def require_evaluations(work: Workspace) -> None:
@@ -50,6 +53,21 @@ def require_own_place(work: Workspace, folder: epath.Path) -> None:
     for stage in make_plan(work.config):
         if work.directory / stage.output == folder:
             require_link(work.directory, stage)
+
+
+def require_seed(work: Workspace, stage: Stage) -> None:
+    """UserError for a finished model of another seed, as where the configuration is another workdir's.
+
+    Other options may have changed their form since an older version trained the model; a seed has not.
+    """
+    output = work.directory / stage.output
+    if isinstance(stage, Train) and is_finished(output):
+        found, own = load_manifest(output).seed, stage.options(work.config).seed
+        require(
+            found == own,
+            f"{output} was not trained with seed={work.config.seed}: the configuration is another workdir's; "
+            f"restore {paths.CONFIG} and {JOURNAL_NAME}, or begin a new workdir.",
+        )
 
 
 def require_link(directory: epath.Path, stage: Stage) -> None:

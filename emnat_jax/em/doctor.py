@@ -16,7 +16,7 @@ from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, made_stages, r
 from emnat_jax.artifacts.manifest import EXPORTED, MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.data.prepare import require_split, set_names
 from emnat_jax.data.vocab import load_vocabulary
-from emnat_jax.em.chain import require_link
+from emnat_jax.em.chain import require_link, require_seed
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.begun import require_own_checkpoints
@@ -25,8 +25,10 @@ from emnat_jax.em.stages.prepare import Prepare
 from emnat_jax.em.stages.train import Train
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError, explain, require
+from emnat_jax.export.folder import open_export
 from emnat_jax.training.restore import damaged_steps
 
+_LOST = "was finished, and is lost; run `emnat em`, which makes it again"
 _OTHERS = ("*", f"{paths.MODELS}/*", f"{paths.EXPORTS}/*")  # where single commands put what they make
 
 
@@ -51,7 +53,7 @@ def examine(work: Workspace) -> Iterator[Finding]:
     here, in_the_way = work.directory, list(_in_the_way(work))
     yield from in_the_way
     replaced = {finding.place for finding in in_the_way}
-    lost = {output for output in made_stages(here) if replaced.isdisjoint(_with_parents(output))}
+    lost = {output for output in _made(work) if replaced.isdisjoint(_with_parents(output))}
     yield _finding(JOURNAL_NAME, lambda: _check_journal(here))
     vocabulary = here / paths.VOCABULARY
     if vocabulary.exists():
@@ -59,15 +61,25 @@ def examine(work: Workspace) -> Iterator[Finding]:
         yield _finding(paths.VOCABULARY, lambda: load_vocabulary(vocabulary), marks)
     for stage in make_plan(work.config):
         if isinstance(stage, Prepare):
-            yield from _examine_splits(work)
+            yield from _examine_splits(work, lost)
         elif stage.is_finished(here):
             is_file = stage.kind == Evaluate.kind
             mark = here / stage.output if is_file else here / stage.output / MANIFEST_NAME
             found = _finding(stage.output, functools.partial(_check, work, stage), (mark,))
             yield found._replace(aside=_unusable(work, stage)) if found.problem else found
         elif stage.output in lost:
-            yield Finding(stage.output, "was finished, and is lost; run `emnat em`, which makes it again")
+            yield Finding(stage.output, _LOST)
     yield from _examine_others(work)
+
+
+def _made(work: Workspace) -> set[str]:
+    """What was finished, as far as the journal knows; of the data its splits too, which it does not name."""
+    made = made_stages(work.directory)
+    return made | set(_splits(work)) if paths.DATA in made else made
+
+
+def _splits(work: Workspace) -> list[str]:
+    return [paths.split(name) for name in set_names(work.config.data)]
 
 
 def _with_parents(place: str) -> list[str]:
@@ -80,7 +92,7 @@ def _in_the_way(work: Workspace) -> Iterator[Finding]:
     """What no command can read or replace: a file for a folder, a folder for a file, a link to nothing."""
     plan = [stage.output for stage in make_plan(work.config)]
     folders = {place for place in plan if not place.endswith(".json")}
-    folders |= {paths.VOCABULARY, paths.ROUNDS, paths.REPORT, *map(paths.split, set_names(work.config.data))}
+    folders |= {paths.VOCABULARY, paths.ROUNDS, paths.REPORT, *_splits(work)}
     folders |= {f"{place}/{inner}" for place in plan for inner in (paths.CHECKPOINTS, paths.TENSORBOARD)}
     files = {paths.CONFIG, paths.REPORT_JSON, paths.REPORT_PAGE, paths.TABLE, *set(plan) - folders}
     above = {os.path.dirname(place) for place in folders | files}
@@ -105,7 +117,8 @@ def repair(work: Workspace, findings: list[Finding]) -> list[Finding]:
             _set_aside(path)
         for mark in finding.marks:
             _set_aside(mark) if mark.is_dir() else mark.unlink(missing_ok=True)
-        write_journal(work.directory, event="repair", stage=finding.place)
+        stage = paths.DATA if finding.place in _splits(work) else finding.place
+        write_journal(work.directory, event="repair", stage=stage)
     return damaged
 
 
@@ -139,13 +152,14 @@ def _finding(place: str, check: Callable[[], object], marks: tuple[epath.Path, .
     return Finding(place)
 
 
-def _examine_splits(work: Workspace) -> Iterator[Finding]:
+def _examine_splits(work: Workspace, lost: set[str]) -> Iterator[Finding]:
     for name in set_names(work.config.data):
         folder = work.directory / paths.split(name)
         if is_finished(folder):
-            yield _finding(
-                paths.split(name), functools.partial(_check_split, work, name), (folder / MANIFEST_NAME,)
-            )
+            check = functools.partial(_check_split, work, name)
+            yield _finding(paths.split(name), check, (folder / MANIFEST_NAME,))
+        elif paths.split(name) in lost:
+            yield Finding(paths.split(name), _LOST)
 
 
 def _check_split(work: Workspace, name: str) -> None:
@@ -164,7 +178,7 @@ def _examine_others(work: Workspace) -> Iterator[Finding]:
 def _check_other(work: Workspace, folder: epath.Path) -> None:
     manifest = load_manifest(folder)
     if manifest.kind == EXPORTED:
-        load_vocabulary(folder / paths.VOCABULARY)
+        open_export(folder)
     elif manifest.kind == MODEL:
         _check_model(work, folder)
 
@@ -193,6 +207,7 @@ def _check(work: Workspace, stage: Stage) -> None:
     damage = stage.damage(work.directory)
     require(damage is None, f"{output}: {damage}")
     require_link(work.directory, stage)
+    require_seed(work, stage)
 
 
 def _check_journal(directory: epath.Path) -> None:

@@ -42,9 +42,9 @@ def run(work: Workspace) -> Report:
     """
     work.check()
     broadcast = work.processes.broadcast
-    with work.processes.hold(str(work.directory), exclusive(work.directory)):
-        plan, stopped = make_plan(work.config), None
-        broadcast("name of the workdir", lambda: _require_name(work, plan))
+    plan, stopped = make_plan(work.config), None
+    broadcast("name of the workdir", lambda: require_name(work))
+    with work.processes.hold(work.directory, exclusive):
         with accepted_config(work):
             broadcast("journal", lambda: open_journal(work.directory))
             _run_stage(work, plan[0])
@@ -60,9 +60,9 @@ def run(work: Workspace) -> Report:
         return work.processes.broadcast_record("report", Report, lambda: write_report(work, stopped))
 
 
-def _require_name(work: Workspace, plan: list[Stage]) -> None:
+def require_name(work: Workspace) -> None:
     """UserError, before anything is made, for a workdir in which no model could be."""
-    if not all(stage.is_finished(work.directory) for stage in plan):
+    if not all(stage.is_finished(work.directory) for stage in make_plan(work.config)):
         require_plain_name(absolute(work.directory))
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import read_file, write_text
 from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import file_sha256, load_manifest
@@ -69,7 +69,7 @@ def read_finetuned(directory: epath.Path) -> FinetuneEvaluation:
 
 def _read(cls: type[_Found], path: epath.Path) -> _Found:
     try:
-        values = unseal_if_sealed(json.loads(path.read_bytes()))
+        values = unseal_if_sealed(json.loads(read_file(path)))
     except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path} is damaged ({getattr(error, 'strerror', error)}); {MEND}") from error
     return from_values(cls, values, str(path), MEND)
@@ -92,7 +92,7 @@ def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[s
 def outputs_in(folder: epath.Path, split: str, systems: Sequence[str]) -> dict[str, list[str]]:
     """The translations of these systems, as far as they are there."""
     files = {name: folder / paths.output_name(split, name) for name in systems}
-    return {name: path.read_text().split("\n")[:-1] for name, path in files.items() if path.exists()}
+    return {name: read_file(path).decode().split("\n")[:-1] for name, path in files.items() if path.exists()}
 
 
 def delete_outputs(folder: epath.Path, *, but: Collection[str]) -> None:

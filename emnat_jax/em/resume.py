@@ -36,7 +36,10 @@ class Change(NamedTuple):
 
     def message(self) -> str:
         """Which keys are in the way of which stage."""
-        return f"{', '.join(self.refused)}: {self.touched[0]} is finished and would not be the same"
+        first, why = self.touched[0], "is finished and would not be the same"
+        if first.startswith(paths.FINETUNE) and "em.rounds" in self.refused:
+            why = "is finished, of another last round; without it the rounds go on, and it is made again"
+        return f"{', '.join(self.refused)}: {first} {why}"
 
     def in_the_way(self) -> str:
         """What the finished stages that would be made otherwise have made."""

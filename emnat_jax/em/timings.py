@@ -6,7 +6,7 @@ from typing import TypeVar
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import append
+from emnat_jax.artifacts.atomic import append, read_file
 from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.report.convert import from_values, to_values
 from emnat_jax.report.timings import Throughput, Timing
@@ -29,7 +29,7 @@ def read_timings(directory: epath.Path, kind: type[Record], log: Log) -> tuple[R
     if path.is_dir():
         log(f"{path} is left out: a folder, and no file of timings")
         return ()
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
+    for number, line in enumerate(read_file(path).splitlines() if path.exists() else [], 1):
         where = f"{path}:{number}"
         try:
             found.append(

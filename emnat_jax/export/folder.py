@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -88,7 +89,8 @@ def open_export(directory: epath.PathLike, precision: str | None = None) -> Expo
     """A finished folder, to be loaded with this precision (None: its own).
 
     UserError for another folder, for a precision that it does not have, and where a file that is needed for
-    it is missing or damaged; those of its other precisions are not read.
+    it is missing or damaged, or one of its kind is there that the manifest does not know, which whatever runs
+    the model might read; those of its other precisions are not read.
     """
     directory = epath.Path(directory)
     manifest = load_manifest(directory, verify_shards=False)
@@ -97,6 +99,7 @@ def open_export(directory: epath.PathLike, precision: str | None = None) -> Expo
     about = _about(directory, manifest.options)
     others = {f"{other}.onnx" for other in about.precisions if other != chosen_precision(about, precision)}
     verify_files(directory, (file for file in manifest.shards if file["name"] not in others))
+    _require_known(directory, {file["name"] for file in manifest.shards})
     made_of = manifest.fingerprints
     require(
         made_of.get("vocabulary") == vocabulary.fingerprint,
@@ -129,6 +132,18 @@ def chosen_precision(about: About, precision: str | None) -> str:
     if chosen not in about.precisions:
         raise UserError(f"precision {chosen!r}: this model has {', '.join(about.precisions)}.")
     return chosen
+
+
+def _require_known(directory: epath.Path, names: set[str]) -> None:
+    """UserError for a file of the kinds of these that is none of them."""
+    kinds = {pathlib.PurePath(name).suffix for name in names}
+    others = [
+        name for name in _files(directory) if name not in names and pathlib.PurePath(name).suffix in kinds
+    ]
+    require(
+        not others,
+        f"{directory} holds {', '.join(others)}, of which its manifest does not know; move it away.",
+    )
 
 
 def _files(directory: epath.Path) -> Sequence[str]:

@@ -18,9 +18,7 @@ class Shortlist(NamedTuple):
     """Ids by source; those of a sentence are the union of `always` and of its words' own."""
 
     always: np.ndarray  # i32[M]: special ids and the most frequent words
-    by_source: (
-        np.ndarray
-    )  # i32[V, N]: words that go with each word of the source; PAD where there are fewer, and for PAD
+    by_source: np.ndarray  # i32[V, N]: words that go with each word of the source; else, and for PAD, PAD
 
     @property
     def per_word(self) -> int:

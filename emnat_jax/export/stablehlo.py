@@ -11,7 +11,7 @@ from etils import epath
 from jax import export
 from jaxtyping import Int
 
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import atomic_file, read_file
 from emnat_jax.artifacts.folders import entries
 from emnat_jax.config import ModelSpec
 from emnat_jax.errors import require
@@ -101,7 +101,7 @@ def read_stablehlo(directory: epath.PathLike) -> Programs:
     files = entries(directory, f"*{_SUFFIX}")
     has_parameters = (directory / _PARAMETERS).exists()  # written last
     require(bool(files) and has_parameters, f"{directory} has no finished programs (*{_SUFFIX}) of a model.")
-    programs = {int(path.stem): export.deserialize(bytearray(path.read_bytes())) for path in files}
+    programs = {int(path.stem): export.deserialize(bytearray(read_file(path))) for path in files}
     params: Params = {}
     with (directory / _PARAMETERS).open("rb") as file, np.load(file) as arrays:
         for name, array in arrays.items():

@@ -149,8 +149,7 @@ def _about(work: Workspace, name: SystemName, model: ModelSpec, backend: str, pr
     parts = [name.model, f"round {round}"] if is_role else [_short(work, name.model)]
     parts += [f"{option}={value}" for option, value in options.items()]
     parts += [] if backend == JAX else [f"{backend} {precision}"]
-    role = "student" if model.options.is_parallel else "teacher"
-    return About(", ".join(parts), role, round, backend, precision, options)
+    return About(", ".join(parts), model.options.role, round, backend, precision, options)
 
 
 def _short(work: Workspace, folder: str) -> str:

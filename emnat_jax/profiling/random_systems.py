@@ -48,8 +48,7 @@ class RandomSystems:
         precision = model.transformer.dtype if backend == JAX else name.precision or PRECISIONS[0]
         parts = [name.model, *(f"{option}={value}" for option, value in name.options.items())]
         parts += [] if backend == JAX else [f"{backend} {precision}"]
-        role = "student" if model.options.is_parallel else "teacher"
-        about = About(", ".join(parts), role, None, backend, precision, dict(name.options))
+        about = About(", ".join(parts), model.options.role, None, backend, precision, dict(name.options))
         if backend == JAX:
             return trained_system(about, self._model(model), self._layout, (self._size.length,))
         folder = self._exported(model, backend, name.shortlist)

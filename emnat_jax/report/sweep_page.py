@@ -40,7 +40,9 @@ def sweep_page(report: SweepReport) -> str:
         _runs(report),
     ]
     title = f"Sweep: {report.about.source_language} to {report.about.target_language}"
-    return document(title, "".join(parts) if groups else "<p>No cell is finished.</p>")
+    nothing = "<p>No cell is finished.</p>"
+    left_out = (f"<p><strong>{text(line)}</strong></p>" for line in _left_out(report))
+    return document(title, "".join([*left_out, *(parts if groups else [nothing])]))
 
 
 def sweep_table(report: SweepReport) -> str:
@@ -54,12 +56,16 @@ def sweep_table(report: SweepReport) -> str:
         lines.append((f"{cell.group}/{cell.cell}", seeds, *own, with_spread(gain, sign="+"), p_values))
     notes = [f"{split}: {signature}" for split, signature in report.signatures.items()]
     missing = [f"{_missing(report)}; --plan shows them"] if report.missing else []
-    return "\n".join([*columns_of_text(lines), *notes, *missing])
+    return "\n".join([*columns_of_text(lines), *notes, *missing, *_left_out(report)])
 
 
 def _missing(report: SweepReport) -> str:
     count = len(report.missing)
-    return f"{count} of {count + len(report.runs)} runs are not finished"
+    return f"{count} of {count + len(report.runs) + len(report.damaged)} runs are not finished"
+
+
+def _left_out(report: SweepReport) -> list[str]:
+    return [f"left out: {folder}: {problem}" for folder, problem in report.damaged.items()]
 
 
 def _shown(cells: Sequence[CellSummary], names: Iterable[str]) -> list[str]:

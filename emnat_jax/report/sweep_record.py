@@ -18,9 +18,7 @@ class Gain:
     over: str  # the baseline's cell
     bleu: float  # difference, percent
     p_value: float  # one-sided, of the paired bootstrap
-    of: tuple[
-        str, ...
-    ]  # hashes of both outputs and the references, and the signature: what the p value belongs to
+    of: tuple[str, ...]  # what the p value belongs to: hashes of outputs and references, the signature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +87,4 @@ class SweepReport:
     cells: tuple[CellSummary, ...]
     missing: tuple[str, ...]  # folders of the runs that are not finished
     signatures: dict[str, str]  # of BLEU, by split
+    damaged: dict[str, str] = dataclasses.field(default_factory=dict)  # folder of a run -> what is wrong

@@ -32,7 +32,8 @@ def _written_since(folder: Path, stamp: Path) -> list[Path]:
     if not stamp.exists():
         return []
     last = stamp.stat().st_mtime_ns
-    return [path for path in folder.glob(_ENTRIES) if path.stat().st_mtime_ns >= last]
+    files = (path for path in folder.glob(_ENTRIES) if path.is_file())
+    return [path for path in files if path.stat().st_mtime_ns >= last]
 
 
 def is_whole(entry: bytes) -> bool:

@@ -12,13 +12,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from emnat_jax.errors import InUse, UserError
 from emnat_jax.report.convert import dumps, loads
 from emnat_jax.runtime.watchdog import Store, Watchdog
 
 _Record = TypeVar("_Record")
+Lock: TypeAlias = Callable[[Any], contextlib.AbstractContextManager]  # of a folder
 POLL_SECONDS = 5.0
 NOTE_SECONDS = 60.0  # between two lines about one wait
 
@@ -93,18 +94,18 @@ class Processes:
         return loads(cls, self.broadcast(name, lambda: dumps(make())), name, "start all processes again.")
 
     @contextlib.contextmanager
-    def hold(self, name: str, lock: contextlib.AbstractContextManager) -> Iterator[None]:
-        """Holds `lock` for all processes: the first one acquires it; InUse is raised on all."""
+    def hold(self, folder: os.PathLike | str, lock: Lock) -> Iterator[None]:
+        """Locks a folder for all processes: the first one acquires it; InUse is raised on all."""
         with contextlib.ExitStack() as held:
 
             def enter() -> str | None:
                 try:
-                    held.enter_context(lock)
+                    held.enter_context(lock(folder))
                 except InUse as error:
                     return str(error)
                 return None
 
-            if busy := self.broadcast(f"{name}: lock", enter):
+            if busy := self.broadcast(f"{os.fspath(folder)}: lock", enter):
                 raise InUse(busy)
             yield
 

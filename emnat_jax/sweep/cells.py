@@ -13,12 +13,13 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.atomic import read_file
 from emnat_jax.artifacts.folders import found_at, numbered
 from emnat_jax.artifacts.journal import exclusive, write_journal
 from emnat_jax.config import Config
 from emnat_jax.config.convert import assign, from_dict
 from emnat_jax.em.chain import require_whole
-from emnat_jax.em.driver import run
+from emnat_jax.em.driver import require_name, run
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace, saved_config
@@ -60,7 +61,7 @@ class Cell:
 def _ended_after(report: epath.Path) -> int | None:
     """The round after which a rule has ended a run, as its report says; None without a whole report."""
     with contextlib.suppress(ValueError, OSError, RecursionError, LookupError, TypeError):
-        found = json.loads(report.read_bytes())
+        found = json.loads(read_file(report))
         last = found["rounds"][-1]["round"]
         return last if found["stopped"] is not None and type(last) is int else None
     return None
@@ -139,7 +140,9 @@ def run_cells(
     """
     directory, failed = epath.Path(directory), {}
     for cell in chosen:
-        _workspace(cell, directory, log, processes).check()
+        work = _workspace(cell, directory, log, processes)
+        work.check()
+        processes.broadcast("name of the workdir", functools.partial(require_name, work))
     for cell in chosen:
         try:
             _run_cell(_workspace(cell, directory, log, processes), cell, cells, directory)
@@ -165,7 +168,7 @@ def _workspace(cell: Cell, directory: epath.Path, log: Log, processes: Processes
 def _run_cell(work: Workspace, cell: Cell, cells: Sequence[Cell], directory: epath.Path) -> None:
     """Takes over the stages that other cells have finished and this one has not, and runs the rest."""
     broadcast = work.processes.broadcast
-    with work.processes.hold(str(work.directory), exclusive(work.directory)):
+    with work.processes.hold(work.directory, exclusive):
         changed = keep_config(work)
         if not changed and broadcast(f"{cell.folder}: finished", lambda: _is_done(work, cell, directory)):
             work.log("finished before")

@@ -5,13 +5,13 @@ import dataclasses
 import hashlib
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import write_text
+from emnat_jax.artifacts.atomic import read_file, write_text
 from emnat_jax.artifacts.journal import exclusive
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal
@@ -27,7 +27,7 @@ from emnat_jax.em.results import (
 )
 from emnat_jax.em.resume import is_of
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import UserError, require
+from emnat_jax.errors import UserError, explain, require
 from emnat_jax.evaluation.bleu import References, paired_significance
 from emnat_jax.report.convert import from_values, to_values
 from emnat_jax.report.record import Evaluation, FinetuneEvaluation
@@ -73,20 +73,24 @@ PValues = dict[tuple[str, ...], float]  # by what was compared
 
 
 def write_sweep_report(
-    cells: Sequence[Cell], directory: epath.PathLike, over: str | None = None
+    cells: Sequence[Cell],
+    directory: epath.PathLike,
+    over: str | None = None,
+    shown: Collection[Cell] | None = None,
 ) -> SweepReport:
     """Writes report/sweep.json, report/table.txt and report/index.html from whatever is finished.
 
-    Gains are over the cell `over`, in groups without it (None: in all) over the first. UserError for a folder
-    that holds no sweep, and where no group has such a cell.
+    Gains are over the cell `over`, in groups without it (None: in all) over the first of `cells`. The report
+    is of those of them that are `shown` (None: of all). A run that is damaged is left out, and named.
+    UserError for a folder that holds no sweep, and where no group has such a cell.
     """
     directory = epath.Path(directory)
     if not (directory / paths.CELLS).exists():
         raise UserError(f"{directory} holds no sweep; run one there, or give its --workdir.")
     baselines = _baselines(cells, over)
-    # Another sweep may be at it, which does not know yet what this one has finished.
-    with exclusive(directory / paths.REPORT, waits=True):
-        report = _report(cells, directory, baselines, _known(directory / paths.SWEEP_JSON))
+    with exclusive(directory / paths.REPORT, waits=True):  # of another sweep, which lacks our last cell
+        known = _known(directory / paths.SWEEP_JSON)
+        report = _report(cells, directory, baselines, known, cells if shown is None else shown)
         texts = {
             paths.SWEEP_JSON: json.dumps(seal(to_values(report)), indent=2, ensure_ascii=False),
             paths.TABLE: sweep_table(report),
@@ -106,23 +110,41 @@ def _baselines(cells: Sequence[Cell], over: str | None) -> dict[str, str]:
 
 
 def _report(
-    cells: Sequence[Cell], directory: epath.Path, baselines: dict[str, str], known: PValues
+    cells: Sequence[Cell],
+    directory: epath.Path,
+    baselines: dict[str, str],
+    known: PValues,
+    shown: Collection[Cell],
 ) -> SweepReport:
-    found = {cell: run for cell in cells if (run := _run(cell, directory)) is not None}
-    by_cell = {(cell.group, cell.name, cell.seed): run for cell, run in found.items()}
-    runs = []
-    for cell, run in found.items():
-        other = by_cell.get((cell.group, baselines[cell.group], cell.seed))
-        gains = {} if other in (None, run) else _gains(run, other, directory, cell, known)
-        runs.append(dataclasses.replace(run, gains=gains))
+    over = {cell: paths.cell(cell.group, baselines[cell.group], cell.seed) for cell in shown}
+    found, damaged = _found([x for x in cells if x in over or x.folder in over.values()], directory)
+    cells, runs = [cell for cell in cells if cell in over], []
+    for cell in cells:
+        run, other = found.get(cell.folder), found.get(over[cell])
+        if run is not None:
+            gains = {} if other in (None, run) else _gains(run, other, directory, cell, known)
+            runs.append(dataclasses.replace(run, gains=gains))
     return SweepReport(
         about=_about(cells, runs, directory),
         runs=tuple(runs),
         baselines=baselines,
         cells=_summary(cells, runs),
-        missing=tuple(cell.folder for cell in cells if cell not in found),
+        missing=tuple(cell.folder for cell in cells if cell.folder not in found | damaged),
         signatures=_signatures(runs),
+        damaged=damaged,
     )
+
+
+def _found(cells: Sequence[Cell], directory: epath.Path) -> tuple[dict[str, Run], dict[str, str]]:
+    """The finished runs, and what is wrong with those that are damaged, by folder."""
+    found, damaged = {}, {}
+    for cell in cells:
+        try:
+            if (run := _run(cell, directory)) is not None:
+                found[cell.folder] = run
+        except (UserError, OSError) as error:
+            damaged[cell.folder] = explain(error) if isinstance(error, OSError) else str(error)
+    return found, damaged
 
 
 def _signatures(runs: Sequence[Run]) -> dict[str, str]:
@@ -235,7 +257,7 @@ def _p_value(run: Run, other: Run, directory: epath.Path, cell: Cell, split: str
 def _known(path: epath.Path) -> PValues:
     """The p values of the report before, by what was compared: a bootstrap takes seconds."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        values = unseal(json.loads(path.read_bytes()))
+        values = unseal(json.loads(read_file(path)))
         report = from_values(SweepReport, values, str(path), "it is made anew.")
         return {gain.of: gain.p_value for run in report.runs for gain in run.gains.values()}
     return {}
@@ -243,12 +265,9 @@ def _known(path: epath.Path) -> PValues:
 
 def _summary(cells: Sequence[Cell], runs: Sequence[Run]) -> tuple[CellSummary, ...]:
     """A line a cell, in the order of the grid: every measurement over its finished seeds."""
-    lines = []
-    for group, name in dict.fromkeys((cell.group, cell.name) for cell in cells):
-        ours = [run for run in runs if (run.group, run.cell) == (group, name)]
-        if ours:
-            lines.append(_cell(ours))
-    return tuple(lines)
+    names = dict.fromkeys((cell.group, cell.name) for cell in cells)
+    found = ([run for run in runs if (run.group, run.cell) == name] for name in names)
+    return tuple(_cell(ours) for ours in found if ours)
 
 
 def _cell(runs: Sequence[Run]) -> CellSummary:

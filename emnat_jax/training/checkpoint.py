@@ -15,17 +15,15 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emnat_jax.artifacts.atomic import absolute
-from emnat_jax.artifacts.folders import require_plain_name
+from emnat_jax.artifacts.folders import require_files, require_plain_name
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
 from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.restore import ITEMS, Damaged, as_items, restore_whole, seal
-from emnat_jax.training.save_messages import quiet_saves
+from emnat_jax.training.save_messages import FULL, quiet_saves
 from emnat_jax.training.state import TrainState
 
 KEEP_LATEST = 2  # the older one is there in case that the newest turns out to be damaged
-# What a full disk, or a limit, is reported as.
-_FULL = ("No space left", "quota exceeded", "File too large")
 MADE_FROM = "made_from"  # in the metadata: what a training was begun with
 
 
@@ -44,11 +42,12 @@ class Checkpoints:
     """The checkpoints of one training run: the two latest and those that `save` names.
 
     Use it as a context; leaving it waits for the last save. All processes must call every method.
-    UserError for a directory that `require_plain_name` refuses.
+    UserError for a directory that `require_plain_name` or `require_files` refuses.
     """
 
     def __init__(self, directory: str | os.PathLike):
         require_plain_name(absolute(directory))
+        require_files(directory)
         self._directory = os.fspath(absolute(directory))
         self._policy = _KeepLatestAnd(())
         self._quiet = contextlib.ExitStack()
@@ -129,7 +128,7 @@ class Checkpoints:
         try:
             return write()
         except Exception as error:  # tensorstore reports a failed write as ValueError, orbax as OSError
-            if any(words in str(error) for words in _FULL):
+            if any(words in str(error) for words in FULL):
                 raise UserError(
                     f"cannot save a checkpoint in {self._directory}: no space left on the disk; free some "
                     f"and run the same command again, it goes on from the last whole checkpoint."

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import append, atomic_file, is_local
+from emnat_jax.artifacts.atomic import append, atomic_file, is_local, read_file
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.errors import UserError
 from emnat_jax.runtime.progress import Log
@@ -125,7 +125,7 @@ class MetricsWriter:
 def read_metrics(directory: epath.PathLike) -> list[dict[str, Any]]:
     """The lines of `directory`/metrics.jsonl, none where it is not there; ValueError for a damaged one."""
     path = epath.Path(directory) / paths.METRICS
-    lines = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    lines = [json.loads(line) for line in read_file(path).splitlines()] if path.exists() else []
     if not all(isinstance(line, dict) for line in lines):
         raise ValueError(f"{path} has a line that is no object")
     return lines
@@ -138,7 +138,7 @@ def metrics_digest(lines: Iterable[Mapping[str, Any]]) -> str:
 
 def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
     """The whole lines of `path` that belong to `step` or an earlier one."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    lines = read_file(path).splitlines(keepends=True) if path.exists() else []
     return [line for line in lines if _step_of(line) <= step]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from emnat_jax.runtime.event_loop import patient_loops
 
+FULL = ("No space left", "quota exceeded", "File too large")  # what a full disk, or a limit, is reported as
+_UNASKED = "Task exception was never retrieved"  # of asyncio, of whatever task
 _TOLD = (  # each with a traceback, for each array that could not be written
-    "Task exception was never retrieved",
     "_SignalingThread.run() raised an exception",
     "in background save thread",
     "Save Finalize thread",
@@ -28,4 +29,6 @@ def quiet_saves() -> Iterator[None]:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return record.levelno < logging.ERROR or not any(words in record.getMessage() for words in _TOLD)
+    text, error = record.getMessage(), record.exc_info[1] if record.exc_info else None
+    told = FULL if _UNASKED in text else _TOLD
+    return record.levelno < logging.ERROR or not any(words in f"{text} {error}" for words in told)

@@ -1,11 +1,15 @@
-"""Text files that appear whole or not at all."""
+"""Text files that appear whole or not at all; what is opened is a file."""
 
+import os
+import socket
 import threading
 import time
 
 import pytest
+from etils import epath
 
-from emnat_jax.artifacts.atomic import atomic_file, write_lines, write_text
+from emnat_jax.artifacts.atomic import append, atomic_file, read_file, write_lines, write_text
+from tests.em.damages import time_limit
 
 
 def test_lines_end_in_a_line_feed_each_and_the_folder_is_made(tmp_path):
@@ -63,3 +67,20 @@ def test_many_writers_and_a_reader(tmp_path):
     while any(writer.is_alive() for writer in writers):
         assert (tmp_path / "a").read_text() in texts
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a pipe"])
+def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as here:
+            here.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+        (tmp_path / "link").symlink_to(path)
+        path = tmp_path / "link" if "link" in kind else path
+    for use in (read_file, lambda path: append(path, b"x")):
+        with pytest.raises(OSError, match="not a regular file"), time_limit(seconds=10):
+            use(epath.Path(path))

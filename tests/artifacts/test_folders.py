@@ -1,5 +1,6 @@
 """Folders of any name, files of any owner, links."""
 
+import os
 import pwd
 
 import pytest
@@ -12,11 +13,14 @@ from emnat_jax.artifacts.folders import (
     numbered,
     remove_folder,
     remove_left,
+    require_files,
     require_plain_name,
 )
 from emnat_jax.artifacts.records import read_shard, write_shard
 from emnat_jax.artifacts.shards import delete_shards
 from emnat_jax.errors import UserError
+from emnat_jax.training.checkpoint import Checkpoints
+from emnat_jax.training.restore import read_metadata
 from tests.data.rows import random_rows
 
 NAMES = ["run", "run[1]", "run*", "r?n"]
@@ -89,6 +93,19 @@ def test_a_folder_is_deleted_whole_or_not_at_all(tmp_path, monkeypatch):
         assert not folder.exists() and any(tmp_path.iterdir())
         remove_left(folder)
         assert not any(tmp_path.iterdir())
+
+
+def test_a_pipe_in_a_folder_that_a_library_is_to_open_is_named(tmp_path):
+    (tmp_path / "15/state").mkdir(parents=True)
+    (tmp_path / "15/state/_METADATA").touch()
+    require_files(tmp_path)
+    os.mkfifo(tmp_path / "15/state/d")
+    with pytest.raises(UserError, match="15/state/d: not a regular file .*move it away"):
+        require_files(tmp_path)
+    with pytest.raises(UserError, match="15/state/d: not a regular file"):
+        read_metadata(tmp_path, 15)
+    with pytest.raises(UserError, match="15/state/d: not a regular file"):
+        Checkpoints(tmp_path)
 
 
 def test_a_name_that_is_a_pattern_is_refused(tmp_path):

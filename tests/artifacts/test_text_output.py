@@ -12,6 +12,7 @@ import pytest
 from emnat_jax.artifacts.resumable import open_resumable
 from emnat_jax.artifacts.text_output import Part
 from emnat_jax.errors import InUse, UserError
+from tests.em.damages import time_limit
 
 MADE_FROM = {"model": "one", "options": {"beam": 4}}
 UNPACK = {"": bytes, ".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
@@ -142,6 +143,24 @@ def test_a_link_is_followed(tmp_path):
     with open_resumable(str(tmp_path / "link"), MADE_FROM, print) as output:
         output.write(["x"], part(0))
     assert (tmp_path / "link").is_symlink() and (tmp_path / "folder/real").read_text() == "x\n"
+
+
+@pytest.mark.parametrize("name", [".out.part", ".out.part.log"])
+@pytest.mark.parametrize("kind", ["link", "link to nothing", "hard link", "pipe"])
+def test_what_lies_under_the_name_of_the_unfinished_file_is_not_written_into(tmp_path, name, kind):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    match kind:
+        case "pipe":
+            os.mkfifo(tmp_path / name)
+        case "hard link":
+            (tmp_path / name).hardlink_to(victim)
+        case _:
+            (tmp_path / name).symlink_to("victim" if kind == "link" else "nothing")
+    with time_limit(seconds=10):
+        write(tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == WHOLE and not (tmp_path / "out").is_symlink()
+    assert victim.read_text() == "precious" and names(tmp_path) == ["out", "victim"]
 
 
 def test_links_in_a_circle(tmp_path):

@@ -110,11 +110,11 @@ def test_what_lies_in_the_way_is_put_aside(copy, capsys):
 
 def test_what_was_finished_and_is_lost_is_told(copy, capsys):
     shutil.rmtree(copy / "rounds/0/distilled")
+    (copy / "data/test/MANIFEST.json").unlink()
     status, lines, _ = said(capsys, f"--workdir={copy}")
-    (marked,) = [line for line in lines if line.startswith("!")]
-    assert status == 2 and marked.startswith(
-        "! rounds/0/distilled: was finished, and is lost; run `emnat em`"
-    )
+    marked = [line.partition(": ") for line in lines if line.startswith("!")]
+    assert status == 2 and [place for place, *_ in marked] == ["! data/test", "! rounds/0/distilled"]
+    assert all(text.startswith("was finished, and is lost; run `emnat em`") for *_, text in marked)
 
 
 @pytest.mark.slow
@@ -192,7 +192,7 @@ def test_what_single_commands_made_is_looked_at(copy, capsys):
     status, lines, error = said(capsys, f"--workdir={copy}")
     assert (status, error) == (0, "") and {f"ok {name}: whole" for name in made} <= set(lines)
     next((copy / "tried").glob("part-*")).write_bytes(b"")
-    (copy / "exports/mine/model.onnx").write_bytes(b"other weights")
+    (copy / "exports/mine/other.onnx").write_bytes(b"weights")
     shutil.rmtree(copy / "models/mine/checkpoints")
     shutil.copytree(copy / "rounds/0/student/checkpoints", copy / "models/mine/checkpoints")
     status, lines, error = said(capsys, f"--workdir={copy}", "--repair")

@@ -113,6 +113,7 @@ KINDS: dict[str, Callable[[Path], object]] = {  # of a file
     "delete": _delete,
     "swap": _swap,
     "folder": _replaced(Path.mkdir),
+    "pipe": _replaced(os.mkfifo),
     "loop": _loop,
     "linked": _linked,
 }
@@ -124,7 +125,7 @@ FOLDER_KINDS: dict[str, Callable[[Path], object]] = {
     "loop": _loop,
     "linked": _linked,
 }
-IN_THE_WAY = ("folder", "file", "loop", "unreadable")
+IN_THE_WAY = ("folder", "file", "pipe", "loop", "unreadable")
 if os.geteuid():
     KINDS["unreadable"] = FOLDER_KINDS["unreadable"] = _unreadable
 
@@ -167,7 +168,7 @@ def answers(directory: Path) -> Iterator[Answer]:
 def answer(directory: Path, name: str, *extra: str) -> Answer:
     """One command."""
     out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
-    with _time_limit(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with time_limit(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main([name, f"--workdir={directory}", *extra])
     out.flush()
     found: object = out.buffer.getvalue()  # type: ignore[attr-defined]
@@ -177,14 +178,14 @@ def answer(directory: Path, name: str, *extra: str) -> Answer:
 
 
 @contextlib.contextmanager
-def _time_limit() -> Iterator[None]:
+def time_limit(seconds: int = HANGS_SECONDS) -> Iterator[None]:
     """TimeoutError in a command that hangs."""
 
     def end(*_: object) -> None:
-        raise TimeoutError(f"still at it after {HANGS_SECONDS} s")
+        raise TimeoutError(f"still at it after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.alarm(HANGS_SECONDS)
+    signal.alarm(seconds)
     try:
         yield
     finally:

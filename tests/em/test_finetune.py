@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -9,7 +10,7 @@ from emnat_jax.artifacts.manifest import load_manifest
 from emnat_jax.config import ModelConfig
 from emnat_jax.config.finetune import FinetuneConfig
 from emnat_jax.em.plan import make_plan
-from emnat_jax.em.resume import change_of
+from emnat_jax.em.resume import change_of, keep_config
 from emnat_jax.em.train_options import finetune_options, training_options
 from emnat_jax.errors import UserError
 from tests.cli.commands import run
@@ -76,6 +77,18 @@ def test_mistakes_name_the_option():
         config_of(rounds=1, stop_min_gain=0.1)
 
 
+def test_more_rounds_afterwards_ask_for_the_folder_to_be_deleted(tmp_path):
+    keep_config(workspace(tmp_path, config_of(rounds=1)))
+    for output in ("data/train", "rounds/1/student", "finetune/student", "finetune/control"):
+        (tmp_path / output).mkdir(parents=True)
+        (tmp_path / output / "MANIFEST.json").touch()
+    more = workspace(tmp_path, config_of(rounds=2))
+    with pytest.raises(UserError, match="em.rounds: .*made again.*: finetune/student, finetune/control"):
+        keep_config(more)
+    shutil.rmtree(tmp_path / "finetune")
+    assert keep_config(more) == ["em.rounds"]
+
+
 def _train_by_hand(directory):
     """`emnat train --objective` makes a model of the same kind."""
     start, output = directory / "rounds/0/student", directory / "models/ngram"
@@ -122,3 +135,9 @@ def test_a_finished_run_is_trained_on(tmp_path):
     assert evaluation.damage(here) is None
     (directory / "finetune/outputs/test.finetuned.txt").write_text("another\n")
     assert "was changed after it was scored" in evaluation.damage(here)
+    shutil.rmtree(directory / "finetune")
+    report = run_em(directory, config_of(rounds=1))
+    assert [one["round"] for one in report["rounds"]] == [0, 1]
+    assert report["rounds"][0]["student"] == before["rounds"][0]["student"]
+    start = load_manifest(directory / "rounds/1/student").content_hash
+    assert load_manifest(directory / "finetune/student").fingerprints["start"] == start

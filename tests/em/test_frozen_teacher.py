@@ -9,6 +9,7 @@ from emnat_jax.artifacts.dataset import read_dataset
 from emnat_jax.config import SelectConfig
 from emnat_jax.inference.distill import add_score_columns, distill
 from tests.em.runs import round_model, run_em, small_config, workspace
+from tests.quick import quick
 
 
 @pytest.mark.slow
@@ -32,7 +33,7 @@ def test_a_student_whose_e_steps_choose_the_first_is_its_control(tmp_path):
             np.testing.assert_array_equal(row.scores["teacher0_log_prob"], row.scores["teacher_log_prob"])
 
 
-@pytest.mark.parametrize("include_reference", [False, True])
+@pytest.mark.parametrize("include_reference", quick([False, True], [True]))
 def test_what_a_student_adds_to_a_list_is_what_both_propose_together(include_reference, finished, tmp_path):
     """A frozen teacher's list is searched for once, and the students of all rounds add to it."""
     directory, _ = finished

@@ -1,6 +1,7 @@
 """Workdirs with odd names, folders behind links, and sets that somebody else has made."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from emnat_jax.errors import UserError
 from tests.cli.commands import error_of
 from tests.em.runs import run_em, workspace
 
+GRID = Path(__file__).parents[1] / "sweep/grid_file.py"
+
 
 @pytest.mark.parametrize("name", ["run[1]", "run*"])
 def test_a_workdir_whose_name_is_a_pattern_is_read_and_not_trained_in(finished, tmp_path, name):
@@ -29,6 +32,12 @@ def test_a_workdir_whose_name_is_a_pattern_is_read_and_not_trained_in(finished, 
     with pytest.raises(UserError, match="nothing can be trained in a folder with .* give it another name"):
         run_em(here)
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [["em"], ["train", "--role=teacher"], ["sweep", f"--config={GRID}"]])
+def test_a_folder_whose_name_is_a_pattern_is_not_made(tmp_path, capsys, words):
+    said = error_of(capsys, *words, f"--workdir={tmp_path / 'new[1]'}")
+    assert "nothing can be trained in a folder with" in said and not any(tmp_path.iterdir())
 
 
 def test_of_linked_checkpoints_the_link_alone_is_deleted(tmp_path):

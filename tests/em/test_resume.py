@@ -6,7 +6,10 @@ import shutil
 import pytest
 
 from emnat_jax.artifacts.journal import read_journal
+from emnat_jax.artifacts.saved_config import note_config, write_config
 from emnat_jax.config.convert import assign, from_dict, to_dict
+from emnat_jax.em.chain import require_chain
+from emnat_jax.em.doctor import examine
 from emnat_jax.em.load import load
 from emnat_jax.em.resume import describe, keep_config
 from emnat_jax.em.stop import stop_reason
@@ -129,6 +132,20 @@ def test_an_option_that_came_later_has_its_default(finished, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(values))
     keep_config(workspace(tmp_path))
     assert (tmp_path / "config.json").read_text() == json.dumps(values)
+
+
+def test_the_configuration_and_the_journal_of_a_run_of_another_seed_are_found(copy):
+    other = changed(seed=7)
+    (copy / "journal.jsonl").unlink()
+    write_config(copy, other)
+    note_config(copy, other, [])
+    require_chain(workspace(copy))
+    with pytest.raises(
+        UserError, match=r"rounds/0/teacher was not trained with seed=7.*restore config\.json and"
+    ):
+        require_chain(workspace(copy, other))
+    wrong = [finding.place for finding in examine(workspace(copy, other)) if finding.problem]
+    assert {"rounds/0/teacher", "rounds/1/student", "rounds/1/control"} <= {*wrong}
 
 
 @pytest.mark.parametrize("sign", ["option", "folder"])

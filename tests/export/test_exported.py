@@ -150,6 +150,14 @@ def test_a_damaged_folder_is_refused(copy, name, damage):
         em.load(copy, precision=name.partition(".")[0] if name.endswith(".onnx") else None)
 
 
+def test_a_file_that_the_manifest_does_not_know_is_refused_where_it_might_be_read(copy):
+    (copy / "README.md").write_text("how it was made")
+    em.load(copy)
+    (copy / "int4.onnx").write_bytes(b"weights")
+    with pytest.raises(UserError, match=r"holds int4\.onnx, of which its manifest does not know"):
+        em.load(copy)
+
+
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_a_precision_that_is_not_loaded_is_not_read(copy, lines, precision):
     """Neither is a hundred megabytes hashed for nothing, nor need the file be there."""

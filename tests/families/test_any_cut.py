@@ -26,16 +26,6 @@ DEEP = {  # a loss after each of two layers
 }
 NGRAM = ("ctc, n-grams", "dag, n-grams")
 NAMES = [*FAMILIES, GROUPS, *DEEP, *NGRAM]
-LEFT_OUT = (
-    "ar",
-    "dag",
-    "cmlm",
-    "glat",
-    "vanilla",
-    GROUPS,
-    *DEEP,
-    *NGRAM,
-)  # `ctc` and the groups have the parts of their losses
 CUTS = [  # micro-batches, devices
     (4, 4),
     *(pytest.param(*cut, marks=pytest.mark.slow) for cut in ((1, 4), (2, 1), (2, 4), (4, 1))),
@@ -101,9 +91,7 @@ def whole(name):
     return stepped(name, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LEFT_OUT else name for name in NAMES]
-)
+@pytest.mark.parametrize("name", quick(NAMES, ["ctc"]))  # it has the parts of the others' losses
 @pytest.mark.parametrize(("accumulate", "devices"), CUTS)
 def test_gradient_and_loss_are_those_of_the_whole_batch(name, accumulate, devices):
     (wanted, metrics), (found, of_parts) = whole(name), stepped(name, accumulate, devices)

@@ -149,7 +149,8 @@ def test_one_layer_has_the_plain_loss(name):
     chex.assert_trees_all_equal(deep, plain)
 
 
-@pytest.mark.parametrize("name", quick(["cmlm", "ctc"], ["ctc"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cmlm", "ctc"])
 def test_evaluation_scores_and_outputs_are_those_of_the_last_layer(name):
     deep, plain = (make_family(model(name, deep=deep)) for deep in (True, False))
     values, source = params(name), jnp.asarray(BATCH.source)

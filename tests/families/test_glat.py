@@ -14,6 +14,7 @@ from emnat_jax.types import EOS, HIDDEN, PAD, UNK
 from tests import brute_force, tiny
 from tests.families import tables
 from tests.families.watched import watched_loss
+from tests.quick import quick
 
 BASES = ["vanilla", "ctc", "dag"]
 ALL, HALF, NOTHING = 0.0, 0.25, 0.5  # of the training: 1, 1/2 and 0 of the wrong positions are shown
@@ -173,7 +174,7 @@ def test_the_gradient_is_that_of_the_second_pass():
     assert np.abs(found["source_bias"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", quick(BASES, ["ctc"]))
 def test_evaluation_and_decoding_are_the_very_programs_of_the_base(base):
     families = [make_family(model(base)), tiny.family(base, dropout=0.0)]
     params, batch = tiny.params(base), jax.tree.map(jnp.asarray, BATCH)

@@ -77,7 +77,7 @@ def test_greedy_search_is_tuned_with_a_beam():
     ("name", "decoder"),
     [
         ("ctc", "greedy"),
-        ("ctc", "beam"),
+        pytest.param("ctc", "beam", marks=pytest.mark.slow),
         ("dag", "joint_viterbi"),
         pytest.param("dag", "viterbi", marks=pytest.mark.slow),
         pytest.param("dag", "beam", marks=pytest.mark.slow),

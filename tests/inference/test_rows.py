@@ -26,6 +26,7 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.types import EOS
 from tests import tiny
 from tests.inference.test_batching import batch
+from tests.quick import quick
 from tests.texts import Texts
 
 ONE = make_layout(MeshConfig(), jax.devices()[:1])
@@ -154,7 +155,7 @@ def test_other_failures_of_a_device_are_not_explained_away():
         list(each_batch(step, [batch(4, 8, 8, 0)], Machine(DataConfig(), ONE, Processes())))
 
 
-@pytest.mark.parametrize("rows", [None, 3])
+@pytest.mark.parametrize("rows", quick([None, 3], [3]))
 def test_lists_have_the_scores_of_their_targets(rows):
     """Rows of one to three targets, of one that is longer than the buckets, and none at all."""
     source, (first, second, third) = sentences(7, 0), (sentences(7, seed) for seed in (1, 2, 3))

@@ -14,6 +14,7 @@ from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.signals import Signals
 from emnat_jax.training.restore import saved_steps
 from tests import joint, tiny_family
+from tests.quick import quick
 from tests.texts import Texts
 from tests.training import runs
 
@@ -46,7 +47,8 @@ def send(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)], ids=["term", "int"]
+    ("number", "error"),
+    quick([(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)], [(signal.SIGTERM, Preempted)]),
 )
 def test_a_signal_saves_after_the_update_at_hand(tmp_path, number, error):
     whole = runs.train(tmp_path / "whole")

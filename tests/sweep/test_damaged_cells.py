@@ -1,7 +1,8 @@
-"""Cells of a sweep that are damaged, or hold what is another's: they are not reported, but run again."""
+"""Cells of a sweep that are damaged, or hold what is another's: they are named, the others reported."""
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -9,9 +10,9 @@ from etils import epath
 
 from emnat_jax.em.resume import keep_config
 from emnat_jax.em.workdir import Workspace
-from emnat_jax.errors import UserError
 from emnat_jax.sweep.cells import _is_done
 from emnat_jax.sweep.summary import write_sweep_report
+from tests.cli.commands import run
 from tests.data.rows import edit_manifest
 from tests.sweep.test_summary import finished_cell, finished_cells, write_split
 
@@ -45,8 +46,12 @@ def test_what_belongs_to_another_cell_is_not_reported(tmp_path, place, message):
         edit_manifest(first / place, content_hash="0" * 64)
     else:
         swap(first / place, better / place)
-    with pytest.raises(UserError, match=message):
-        write_sweep_report(cells, tmp_path)
+    report = write_sweep_report(cells, tmp_path)
+    assert re.search(message, report.damaged[cells[0].folder])
+    left = [cell.folder for cell in cells if cell.folder not in report.damaged]
+    assert [one.folder for one in report.runs] == left and cells[2].folder in left and not report.missing
+    for name in ("table.txt", "index.html"):
+        assert f"left out: {cells[0].folder}: " in (tmp_path / "report" / name).read_text()
 
 
 @pytest.mark.parametrize("lost", [None, "rounds", "rounds/0/eval.json"])
@@ -76,3 +81,37 @@ def test_a_cell_that_is_damaged_is_not_taken_for_done(tmp_path):
     assert _is_done(work, cell, epath.Path(tmp_path)) and not said
     (here / "rounds/0/eval.json").write_text("{")
     assert not _is_done(work, cell, epath.Path(tmp_path)) and "rounds/0/eval.json" in said[0]
+
+
+GRID = """
+from emnat_jax.config.convert import to_dict
+from tests.em.runs import small_config
+
+def get_config():
+    return to_dict(small_config(rounds=0))
+
+def get_grid():
+    return {"vanilla": {"first": {}, "better": {}}}
+"""
+
+
+def test_the_command_reports_the_cells_and_seeds_that_it_is_asked_for(tmp_path, capsys):
+    cells = finished_cells(tmp_path / "sweep")
+    (tmp_path / "grid.py").write_text(GRID)
+    command = ["sweep", f"--config={tmp_path}/grid.py", f"--workdir={tmp_path}/sweep", "--report", "--json"]
+
+    def reported(*options: str) -> dict:
+        code, said = run(*command, *options, capsys=capsys)
+        assert code == (2 if damaged else 0) and all(folder in said.err for folder in damaged)
+        return json.loads(said.out)
+
+    damaged: list[str] = []
+    assert [one["folder"] for one in reported()["runs"]] == [cell.folder for cell in cells]
+    report = reported("--only=vanilla/better", "--seeds=2")
+    assert [one["folder"] for one in report["runs"]] == [cells[3].folder]
+    assert report["runs"][0]["gains"]["test"]["over"] == "first" and not report["missing"]
+    assert reported("--seeds=7")["missing"] == ["cells/vanilla/first/7", "cells/vanilla/better/7"]
+    damaged.append(cells[1].folder)
+    (tmp_path / "sweep" / cells[1].folder / "rounds/0/eval.json").write_text("{")
+    report = reported()
+    assert list(report["damaged"]) == damaged and len(report["runs"]) == 3

@@ -16,6 +16,7 @@ from emnat_jax.config import DataConfig, EvaluationConfig
 from emnat_jax.config.convert import to_dict
 from emnat_jax.config.finetune import FinetuneConfig
 from emnat_jax.em.resume import keep_config
+from emnat_jax.em.train_options import training_options
 from emnat_jax.em.workdir import Workspace
 from emnat_jax.errors import UserError
 from emnat_jax.evaluation.bleu import Significance
@@ -74,7 +75,8 @@ def finished_cell(
     write_split(here / f"data/{tested}", "the cat sat on mat")
     teacher = {"source": write_split(here / "data/train", "a dog")}
     for role, read in {"teacher": teacher, "student": {"start": f"teacher {name}"}}.items():
-        model = Manifest("model", f"{role} {name}", 2, 2, {}, [], read, {"step": 40}, seed)
+        trained = training_options(config, role).seed
+        model = Manifest("model", f"{role} {name}", 2, 2, {}, [], read, {"step": 40}, trained)
         write_manifest(here / f"rounds/0/{role}", model)
     return cell
 

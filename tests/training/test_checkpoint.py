@@ -1,6 +1,7 @@
 """Checkpoints: what was saved is what is restored, or an error."""
 
 import functools
+import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from emnat_jax.training.checkpoint import Checkpoints
 from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.optimizer import make_optimizer
 from emnat_jax.training.restore import damaged_steps, restore_params
+from emnat_jax.training.save_messages import _is_news
 from emnat_jax.training.state import abstract_params, abstract_state, create_state, state_shardings
 from tests import tiny_family
 from tests.training import runs
@@ -256,6 +258,17 @@ try:
 except UserError as error:
     print(error)
 """
+
+
+def test_what_other_tasks_have_to_say_is_heard():
+    def news(text: str, error: Exception | None = None) -> bool:
+        about = None if error is None else (type(error), error, None)
+        return _is_news(logging.LogRecord("asyncio", logging.ERROR, __file__, 1, text, None, about))
+
+    unasked = "Task exception was never retrieved\nfuture: <Task finished>"
+    assert news(unasked, ValueError("of a program that trains a model beside its own work"))
+    assert not news(unasked, ValueError("Error writing file: No space left on device"))
+    assert news("another") and not news("Error in background save thread")
 
 
 def test_a_full_disk_is_told_in_one_message(tmp_path):

@@ -18,6 +18,7 @@ from emnat_jax.training.fingerprint import fingerprint
 from emnat_jax.training.weights import load_params
 from emnat_jax.types import EOS, NUM_SPECIAL
 from tests import tiny_family
+from tests.quick import quick
 from tests.training import runs, slow_run
 
 FAMILY = tiny_family.make(rate=0.2)
@@ -64,7 +65,7 @@ class TwoWidths(runs.BreakingStream):
         return tiny_family.batch(self._left, length=(4, 6)[self._left % 2]) if super().__next__() else None
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", quick([1, 2], [2]))
 def test_a_bucket_is_compiled_once(tmp_path, monkeypatch, accumulate):
     """Also behind a resume: restored arrays, donated states and step numbers bring no new compilation."""
     steps = []

@@ -27,9 +27,7 @@ class Stage(abc.ABC, Generic[Options]):
     round: int | None  # None: it belongs to no round
 
     kind: ClassVar[str]
-    checks_itself: ClassVar[bool] = (
-        False  # run again when it is finished, it looks whether that is still true
-    )
+    checks_itself: ClassVar[bool] = False  # run again, it looks whether it is still finished
     may_end_rounds: ClassVar[bool] = False  # a stop rule looks at what it made
 
     @abc.abstractmethod

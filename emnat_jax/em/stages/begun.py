@@ -8,7 +8,7 @@ from etils import epath
 
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
-from emnat_jax.artifacts.atomic import atomic_file
+from emnat_jax.artifacts.atomic import atomic_file, read_file
 from emnat_jax.artifacts.folders import is_left, remove_folder, remove_left, take_away
 from emnat_jax.artifacts.manifest import MANIFEST_NAME, MODEL, is_finished, load_manifest
 from emnat_jax.artifacts.sealed import digest
@@ -128,7 +128,7 @@ def _key(name: str, role: str) -> str:
 def read_begun(path: epath.Path) -> dict[str, Any]:
     """What `begin` wrote; nothing where that is lost or damaged."""
     with contextlib.suppress(ValueError, OSError, RecursionError):
-        found = json.loads(path.read_text())
+        found = json.loads(read_file(path))
         return found if isinstance(found, dict) else {}
     return {}
 
