@@ -20,7 +20,7 @@ from emnat_jax.data.text import read_multi_references
 from emnat_jax.em.context import Context
 from emnat_jax.em.cut import find_cut
 from emnat_jax.em.ncm import learned_pairs, measure_multimodality, outputs_as_targets
-from emnat_jax.em.results import MULTI, delete_outputs, write_evaluation
+from emnat_jax.em.results import MULTI, write_evaluation
 from emnat_jax.em.samples import make_samples
 from emnat_jax.evaluation.bleu import References, quality
 from emnat_jax.evaluation.lengths import sample_over_lengths
@@ -248,7 +248,6 @@ def keep_outputs(
     outputs: Mapping[tuple[str, str], list[str]],
 ) -> tuple[dict[str, SystemScores], dict[str, str]]:
     """Writes the lines of each (system, split) into `folder`: (scores of systems, sha256 of files)."""
-    delete_outputs(folder, but={paths.output_name(split, name) for name, split in outputs})
     written: dict[str, str] = {}
     scores: dict[str, dict[str, Scores]] = {}
     for (name, split), lines in outputs.items():

@@ -81,8 +81,9 @@ def _effects(
 ) -> Iterator[Effect]:
     """BLEU over the control and over the student before, with paired bootstrap, by split."""
     others = ("student",) if found.control is None else ("control", "student")
+    folder = work.directory / paths.FINETUNE_OUTPUTS
     for split, lines in references.items():
-        outputs = outputs_in(work.directory / paths.FINETUNE_OUTPUTS, split, ("finetuned", *others))
+        outputs = outputs_in(folder, split, ("finetuned", *others), found.outputs)
         for over in others:
             after, before = outputs["finetuned"], outputs[over]
             pair = paired_significance(after, before, lines, work.config.scoring, names=("BLEU",))["BLEU"]

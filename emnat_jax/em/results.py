@@ -10,7 +10,6 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.atomic import read_file, write_text
 from emnat_jax.artifacts.dataset import read_dataset
-from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import file_sha256, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.config import DataConfig
@@ -86,20 +85,21 @@ def _require_outputs(folder: epath.Path, written: dict[str, str]) -> None:
 
 def outputs_of(directory: epath.Path, index: int, split: str = "test") -> dict[str, list[str]]:
     """The translations of each system of a round."""
-    return outputs_in(directory / paths.outputs(index), split, SYSTEMS)
+    written = _read(RecordedEvaluation, directory / paths.evaluation(index)).outputs
+    return outputs_in(directory / paths.outputs(index), split, SYSTEMS, written)
 
 
-def outputs_in(folder: epath.Path, split: str, systems: Sequence[str]) -> dict[str, list[str]]:
-    """The translations of these systems, as far as they are there."""
+def outputs_in(
+    folder: epath.Path, split: str, systems: Sequence[str], written: Collection[str] | None
+) -> dict[str, list[str]]:
+    """The translations of these systems, as far as an evaluation has `written` them.
+
+    Others may lie there, of a run with other options that was killed. None: by an old evaluation, which does
+    not say.
+    """
     files = {name: folder / paths.output_name(split, name) for name in systems}
-    return {name: read_file(path).decode().split("\n")[:-1] for name, path in files.items() if path.exists()}
-
-
-def delete_outputs(folder: epath.Path, *, but: Collection[str]) -> None:
-    """Deletes the translations that a run with other options has left, before it was killed."""
-    for path in entries(folder, "*.txt"):
-        if path.name not in but:
-            path.unlink()
+    there = [name for name, path in files.items() if (path.name in written if written else path.exists())]
+    return {name: read_file(files[name]).decode().split("\n")[:-1] for name in there}
 
 
 def trained_scores(folder: epath.Path, scores: SystemScores) -> TrainedScores:

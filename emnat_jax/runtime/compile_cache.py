@@ -36,7 +36,7 @@ def _written_since(folder: Path, stamp: Path) -> list[Path]:
 
 
 def is_whole(entry: bytes) -> bool:
-    """Whether an entry is there to its end; of those that zstd has packed (from Python 3.14) nothing is known."""
+    """Whether an entry is there to its end; of those that zstd has packed (Python 3.14) nothing is known."""
     if entry.startswith(_ZSTD):
         return True
     unpacking = zlib.decompressobj()

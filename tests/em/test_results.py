@@ -83,14 +83,14 @@ def test_a_timing_after_one_that_was_cut_short_is_whole(directory):
     assert [text.split(": ")[0].rpartition("/")[2] for text in said] == ["latency.jsonl:1 is left out"]
 
 
-def test_outputs_of_systems_that_there_are_no_more_go(tmp_path):
+def test_outputs_of_systems_that_there_are_no_more_are_none(tmp_path):
     """A run was killed before eval.json, and goes on without the rescored system: the report has it not."""
     folder, options = epath.Path(tmp_path), EvaluationOptions.of(small_config())
     texts = Texts({}, {split: [["a b"]] for split in ("valid", "test")}, {}, ())
     for systems in (["student", "student_rescored"], ["student"]):
         lines = {(name, split): ["a b"] for name in systems for split in texts.references}
-        keep_outputs(folder, options, texts, lines)
-        assert outputs_in(folder, "test", SYSTEMS) == {name: ["a b"] for name in systems}
+        _, written = keep_outputs(folder, options, texts, lines)
+        assert outputs_in(folder, "test", SYSTEMS, written) == {name: ["a b"] for name in systems}
 
 
 def changed(config: Config, group: str, **values) -> EvaluationOptions:
