@@ -2,9 +2,10 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
@@ -85,12 +86,16 @@ def exclusive(directory: epath.PathLike, *, waits: bool = False) -> Iterator[Non
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def exclusive_output(output: epath.PathLike, workdir: epath.PathLike) -> Iterator[None]:
-    """Locks the folder that a single command fills; with the workdir where that is a place of its rounds.
+def output_lock(workdir: epath.PathLike) -> Callable[[epath.PathLike], contextlib.AbstractContextManager]:
+    """The lock of a folder that a single command fills: with the workdir where that is a place of its rounds.
 
-    Raises InUse as `exclusive`.
+    It raises InUse as `exclusive`.
     """
+    return functools.partial(_exclusive_output, workdir=workdir)
+
+
+@contextlib.contextmanager
+def _exclusive_output(output: epath.PathLike, workdir: epath.PathLike) -> Iterator[None]:
     with contextlib.ExitStack() as locks:
         if is_local(output) and is_local(workdir):
             rounds = os.path.join(os.path.realpath(workdir), paths.ROUNDS, "")

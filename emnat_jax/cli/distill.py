@@ -14,7 +14,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import functools
 from typing import TYPE_CHECKING
 
 from emnat_jax.artifacts import paths
@@ -70,10 +69,10 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     temperature = _temperature(args)
     refuse_model_options(config_arguments)
     work = open_workspace(read_config(config_arguments, args.workdir), args.workdir, processes)
-    from emnat_jax.artifacts.journal import exclusive_output
+    from emnat_jax.artifacts.journal import output_lock
     from emnat_jax.inference.distill import distill
 
-    with processes.hold(args.output, functools.partial(exclusive_output, workdir=args.workdir)):
+    with processes.hold(args.output, output_lock(args.workdir)):
         manifest = distill(
             [_proposer(work, args)],
             args.data or work.directory / paths.TRAIN,

@@ -66,12 +66,12 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
 
 
 def _score_set(work: Workspace, args: argparse.Namespace) -> None:
-    from emnat_jax.artifacts.journal import exclusive_output
+    from emnat_jax.artifacts.journal import output_lock
     from emnat_jax.inference.distill import add_score_columns
 
     column = args.column or COLUMN
     scorers = {column: work.load(args.model)}
-    with work.processes.hold(args.output, functools.partial(exclusive_output, workdir=args.workdir)):
+    with work.processes.hold(args.output, output_lock(args.workdir)):
         manifest = add_score_columns(
             args.data, args.output, scorers, vocabulary=work.vocabulary, workers=work.workers
         )

@@ -6,7 +6,6 @@ Example:
 """
 
 import argparse
-import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, config_arguments: list[str], processes: Processes) -> None:
     from etils import epath
 
-    from emnat_jax.artifacts.journal import exclusive_output
+    from emnat_jax.artifacts.journal import output_lock
     from emnat_jax.config import RULES
     from emnat_jax.data.shard_workers import ShardWorkers
     from emnat_jax.data.vocab import load_vocabulary
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     vocabulary = load_vocabulary(epath.Path(args.workdir) / paths.VOCABULARY)
     part = DataPart(processes.index, processes.count, True)
     workers = ShardWorkers(processes, part, make_log(processes), starts_over=False)
-    with processes.hold(args.output, functools.partial(exclusive_output, workdir=args.workdir)):
+    with processes.hold(args.output, output_lock(args.workdir)):
         manifest = select(
             args.candidates,
             args.output,

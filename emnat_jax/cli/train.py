@@ -14,7 +14,6 @@ Examples:
 """
 
 import argparse
-import functools
 
 from emnat_jax.artifacts import paths
 from emnat_jax.cli.configuration import read_config
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     work = open_workspace(config, args.workdir, processes)
     from emnat_jax.artifacts.atomic import absolute
     from emnat_jax.artifacts.folders import require_plain_name
-    from emnat_jax.artifacts.journal import exclusive_output
+    from emnat_jax.artifacts.journal import output_lock
     from emnat_jax.artifacts.manifest import is_finished
     from emnat_jax.em.train_model import Sources, train_model
     from emnat_jax.em.train_options import training_options
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace, config_arguments: list[str], processes: Proces
     remedy = f"lower {args.role}_train.optim.peak_lr and train again, in another --output"
     if not is_finished(output):
         require_plain_name(absolute(output))
-    with processes.hold(output, functools.partial(exclusive_output, workdir=args.workdir)):
+    with processes.hold(output, output_lock(args.workdir)):
         manifest = train_model(work, options, sources, output, label=args.role, remedy=remedy)
     names = ("step", "valid_loss")
     show(

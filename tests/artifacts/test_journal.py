@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emnat_jax.artifacts.journal import exclusive, exclusive_output
+from emnat_jax.artifacts.journal import exclusive, output_lock
 from emnat_jax.errors import InUse
 
 
@@ -41,11 +41,11 @@ def test_what_fills_a_place_of_the_rounds_keeps_out_of_a_run(tmp_path):
             tmp_path / "link/rounds/1",
             f"{workdir}/models/../rounds/0",
         ):
-            with pytest.raises(InUse, match="run is in use"), exclusive_output(output, workdir):
+            with pytest.raises(InUse, match="run is in use"), output_lock(workdir)(output):
                 pass
-        with exclusive_output(workdir / "models/teacher", workdir), exclusive_output(tmp_path / "m", workdir):
+        with output_lock(workdir)(workdir / "models/teacher"), output_lock(workdir)(tmp_path / "m"):
             pass
-    with exclusive_output(workdir / "rounds/0/teacher", workdir):
+    with output_lock(workdir)(workdir / "rounds/0/teacher"):
         with pytest.raises(InUse), exclusive(workdir):
             pass
         with pytest.raises(InUse), exclusive(workdir / "rounds/0/teacher"):
