@@ -1,11 +1,13 @@
 """Preemption: when the platform takes this machine away, all processes save after the same step and end."""
 
+import contextlib
 import http.client
 import os
 import signal
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 
 from emnat_jax.errors import Interrupted, Preempted, require
 from emnat_jax.runtime.processes import Processes
@@ -16,6 +18,10 @@ URL_VARIABLE = "EMNAT_PREEMPTION_URL"  # polled; an answer of TRUE or TERMINATE.
 _URL_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 _KEY = "preempted"
+
+
+class EndAtOnce(Exception):
+    """Told to end where nothing is lost by it."""
 
 
 class PreemptionGuard:
@@ -68,6 +74,24 @@ class PreemptionGuard:
                 return True
             self._begun = step + 1
             return False
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A context that a signal leaves at once, with EndAtOnce: for what can be begun anew between steps.
+
+        Several processes go on to its end, as each may wait for the others in it.
+        """
+        if self._processes.count > 1:
+            yield
+            return
+        try:
+            with self._signals.raising():
+                yield
+        except KeyboardInterrupt as error:
+            if self._signals.last is None:
+                raise
+            self._obeyed, self._signal = True, signal.Signals(self._signals.last)
+            raise EndAtOnce from error
 
     def end(self, message: str) -> Preempted | Interrupted:
         """What a run that has obeyed raises."""

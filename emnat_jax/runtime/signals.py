@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from emnat_jax.errors import INTERRUPTED_STATUS, RESTART_STATUS
@@ -64,6 +64,17 @@ class Signals:
         """Gives a signal to the thread that would have heard it without us."""
         if self._wakeup is not None and self._wakeup >= 0:
             os.write(self._wakeup, bytes([number]))
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """A context in which the first signal raises KeyboardInterrupt; at once, where it has come before."""
+        quiet, self._quiet = self._quiet, 0
+        try:
+            if self._handled:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._quiet = quiet
 
     def silence(self) -> None:
         """From now on no signal raises KeyboardInterrupt."""

@@ -14,7 +14,7 @@ import optax
 
 from emnat_jax.errors import require
 from emnat_jax.runtime.mesh import to_global, use_layout
-from emnat_jax.runtime.preemption import PreemptionGuard
+from emnat_jax.runtime.preemption import EndAtOnce, PreemptionGuard
 from emnat_jax.runtime.progress import Progress
 from emnat_jax.training.checkpoint import MADE_FROM, Checkpoints
 from emnat_jax.training.choice import (
@@ -86,7 +86,9 @@ def fit(run: TrainingRun) -> FitResult:
         if not loop_state.finished(config):
             with (
                 PreemptionGuard(run.processes, run.name, run.log) as preemption,
-                MetricsWriter(run.directory, loop_state.step, run.log) as writer,
+                MetricsWriter(
+                    run.directory, loop_state.step, run.log, evaluated=not loop_state.unevaluated
+                ) as writer,
                 Progress(run.name, config.steps, loop_state.step, run.log) as progress,
             ):
                 context = _Context(
@@ -166,6 +168,8 @@ def _train_to_end(
 ) -> tuple[TrainState, LoopState]:
     """Trains from stop to stop until the run is finished; the order at a stop is log, evaluate, save."""
     run, config, throughput = context.run, context.run.config, _Throughput()
+    if loop_state.unevaluated:
+        loop_state = _evaluate(context, state, loop_state)
     while not loop_state.finished(config):
         begun = loop_state.step
         run.processes.enter(f"{run.name} after step {begun}")
@@ -239,13 +243,21 @@ def _look_at_valid(
 
 
 def _evaluate(context: _Context, state: TrainState, loop_state: LoopState) -> LoopState:
-    """The loop state after a look at the valid split, whose figures are logged as well."""
+    """The loop state after a look at the valid split, whose figures are logged as well.
+
+    Told to end, the run does not wait for the figures: whoever goes on with it finds them out.
+    """
     run, step = context.run, loop_state.step
-    found, values = _look_at_valid(run, context.eval_step, inference_params(state), step)
+    try:
+        with context.preemption.at_once():
+            found, values = _look_at_valid(run, context.eval_step, inference_params(state), step)
+    except EndAtOnce:
+        _save(context, state, dataclasses.replace(loop_state, unevaluated=True))
+        _end_early(context, loop_state)
     context.writer.write(step, values)
     score = f" valid_{run.valid_score.name}={found.value:.4f}" if run.valid_score else ""
     context.progress.note(f"step {step} valid_loss={found.loss:.4f}{score}")
-    return loop_state.evaluated(found, run.config)
+    return dataclasses.replace(loop_state, unevaluated=False).evaluated(found, run.config)
 
 
 def _save(context: _Context, state: TrainState, loop_state: LoopState) -> None:

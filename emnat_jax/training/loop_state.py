@@ -27,6 +27,7 @@ class LoopState:
     valid_loss: float | None = None  # of the last evaluation
     best: tuple[Evaluated, ...] = ()  # first the best; as many as are averaged. Empty: the last is used
     stale: int = 0  # evaluations since the best one
+    unevaluated: bool = False  # told to end while the valid split was looked at after this step
 
     @classmethod
     def of(cls, metadata: dict[str, Any]) -> "LoopState":
@@ -45,7 +46,9 @@ class LoopState:
 
     def finished(self, config: TrainConfig) -> bool:
         """Whether all steps are done, or `patience` evaluations brought nothing better."""
-        return self.step >= config.steps or (config.patience is not None and self.stale >= config.patience)
+        patience = config.patience
+        done = self.step >= config.steps or (patience is not None and self.stale >= patience)
+        return done and not self.unevaluated
 
     def next_stop(self, config: TrainConfig) -> int:
         """The next step after which something is logged, evaluated or saved."""

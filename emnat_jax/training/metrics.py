@@ -56,11 +56,12 @@ def require_finite(step: int, metrics: Metrics, rows: np.ndarray, remedy: str) -
 class MetricsWriter:
     """Appends to `directory`/metrics.jsonl and, where tensorboardX is installed, to tensorboard/.
 
-    Opening it cuts away what a run that was broken off wrote beyond `step`, so no line is doubled.
+    Opening it cuts away what a run that was broken off wrote beyond `step`, so no line is doubled; unless
+    `evaluated`, that step's look at the valid split too.
     Only the first process writes. In an object store lines wait for the next `sync`, and there are no events.
     """
 
-    def __init__(self, directory: epath.PathLike, step: int, log: Log):
+    def __init__(self, directory: epath.PathLike, step: int, log: Log, *, evaluated: bool = True):
         self._path = epath.Path(directory) / paths.METRICS
         self._file: IO[str] | None = None
         self._events: EventFile | None = None
@@ -68,7 +69,7 @@ class MetricsWriter:
         if jax.process_index() != 0:
             return
         with atomic_file(self._path) as file:
-            file.write(b"".join(_lines_up_to(self._path, step)))
+            file.write(b"".join(_lines_up_to(self._path, step, evaluated)))
         if is_local(self._path):
             with self._user_errors():
                 self._file = self._path.open("a")
@@ -136,10 +137,11 @@ def metrics_digest(lines: Iterable[Mapping[str, Any]]) -> str:
     return digest([{k: v for k, v in line.items() if not k.endswith("_per_second")} for line in lines])
 
 
-def _lines_up_to(path: epath.Path, step: int) -> list[bytes]:
+def _lines_up_to(path: epath.Path, step: int, evaluated: bool) -> list[bytes]:
     """The whole lines of `path` that belong to `step` or an earlier one."""
     lines = read_file(path).splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if _step_of(line) <= step]
+    kept = [line for line in lines if _step_of(line) <= step]
+    return [line for line in kept if evaluated or _step_of(line) < step or b'"valid_loss"' not in line]
 
 
 def _step_of(line: bytes) -> float:

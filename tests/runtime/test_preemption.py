@@ -1,5 +1,6 @@
 """Told to end, a run saves after the update at hand and goes on from there, dropout on."""
 
+import contextlib
 import http.server
 import os
 import signal
@@ -12,6 +13,7 @@ from emnat_jax.errors import Interrupted, Preempted
 from emnat_jax.runtime import preemption
 from emnat_jax.runtime.processes import Processes
 from emnat_jax.runtime.signals import Signals
+from emnat_jax.training.choice import ValidScore
 from emnat_jax.training.restore import saved_steps
 from tests import joint, tiny_family
 from tests.quick import quick
@@ -82,10 +84,47 @@ def test_a_signal_with_the_last_step_is_passed_on(tmp_path, number):
     heard = []
     before = signal.signal(number, lambda *_: heard.append(saved_steps(tmp_path / "checkpoints")))
     try:
-        assert runs.train(tmp_path, stream=CallingStream(8, send(number))).step == 8
+        assert runs.train(tmp_path, stream=CallingStream(8, send(number)), valid_batches=None).step == 8
     finally:
         signal.signal(number, before)
     assert [steps[-1] for steps in heard] == [8]
+
+
+class CallingScore:
+    """A look at the valid split that does something in the second of its three parts."""
+
+    def __init__(self, call):
+        self._call, self.parts = call, 0
+
+    def __call__(self, params):
+        for part in range(3):
+            self.parts += 1
+            if part == 1:
+                self._call()
+        return 1.0
+
+
+def score(call):
+    return ValidScore("parts", CallingScore(call), larger_is_better=True)
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)])
+@pytest.mark.parametrize("steps", [8, 4])
+def test_a_look_at_the_valid_split_is_not_waited_for(tmp_path, number, error, steps):
+    """The run that goes on begins with it, after the last step too; if that one is killed, the next."""
+    config = runs.with_config(best_by="bleu", checkpoint_every=3, steps=steps)
+    whole = runs.train(tmp_path / "whole", config, valid_score=score(lambda: None))
+    told = tmp_path / "told"
+    for _ in range(2):
+        cut = score(send(number))
+        with pytest.raises(error, match=f"saved after step 4 of {steps}"):
+            runs.train(told, config, valid_score=cut)
+        assert cut.measure.parts == 2 and saved_steps(told / "checkpoints")[-1] == 4
+    with pytest.raises(runs.Broken) if steps > 4 else contextlib.nullcontext():
+        runs.train(told, config, valid_score=score(lambda: None), stream=runs.BreakingStream(1))
+    resumed = runs.train(told, config, valid_score=score(lambda: None))
+    assert (resumed.fingerprint, resumed.chosen) == (whole.fingerprint, whole.chosen)
+    assert runs.lines(told) == runs.lines(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("update", "waits"), [(1, False), (2, True)])
