@@ -27,6 +27,11 @@ from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
 
 PRECISIONS = ("int8", "float32")
+_KINDS = {
+    "onnx": {".onnx"},
+    "ctranslate2": {".bin", ".json"},
+    "stablehlo": {".stablehlo", ".npz"},
+}  # of files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,20 @@ class Exported(NamedTuple):
     vocabulary: Vocabulary
     fingerprint: str  # of its files
     model: str  # fingerprint of the parameters of the model that was exported
+
+
+def require_own(directory: epath.Path, format: str) -> None:
+    """UserError where a folder holds files that an export of this format does not write.
+
+    They would count as its own: those of another format, say, whose export was killed here.
+    """
+    found = _files(directory) if directory.exists() else []
+    others = [name for name in found if pathlib.PurePath(name).suffix not in _KINDS[format]]
+    require(
+        not others,
+        f"{directory} holds {', '.join(others[:3])}, not of the format {format}; delete what is there, or "
+        "export to another --output.",
+    )
 
 
 def finish_export(

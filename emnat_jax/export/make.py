@@ -14,7 +14,7 @@ from emnat_jax.data.pairs import Pairs
 from emnat_jax.errors import require
 from emnat_jax.evaluation.bleu import corpus_bleu
 from emnat_jax.export.ctranslate2_teacher import write_ctranslate2
-from emnat_jax.export.folder import PRECISIONS, About, Exported, finish_export
+from emnat_jax.export.folder import PRECISIONS, About, Exported, finish_export, require_own
 from emnat_jax.export.load import OPENERS
 from emnat_jax.export.onnx_student import Student, require_graph, write_float32, write_int8
 from emnat_jax.export.parity import LOSS, Outputs, Sample, loses, outputs, parity
@@ -94,6 +94,7 @@ def _settled_format(model: ModelSpec, directory: epath.Path, format: str | None,
         format == "onnx" or not is_listed,
         f"--shortlist is of the format onnx, not {format}; leave it out.",
     )
+    require_own(directory, format)
     return format
 
 

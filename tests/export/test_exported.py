@@ -211,3 +211,11 @@ def test_batches_are_of_like_length_and_hold_each_row_once():
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= 20 for rows in found)
     assert [lengths[rows].max() for rows in found] == [30, 9, 4]
     assert max(map(len, found)) == 4 and max(map(len, batches(lengths, 20, most=3))) == 3
+
+
+def test_a_folder_of_another_format_is_not_filled(workdir, tmp_path, capsys):
+    """As an export that was killed leaves it: its files would count as those of the next one."""
+    (tmp_path / "parameters.npz").write_bytes(b"")
+    error = error_of(capsys, "export", f"--workdir={workdir}", f"--output={tmp_path}")
+    assert "parameters.npz" in error and "--output" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["parameters.npz"]
