@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import emnat_jax as em
-from emnat_jax.inference.sentences import require_lines
+from emnat_jax.inference.sentences import as_lines
 from tests.em.runs import small_config
 
 
@@ -165,9 +165,33 @@ def test_lines_that_show_nothing_have_no_translation(student):
     np.testing.assert_allclose(student.score(lines, ["a1"] * 3), student.score([""] * 3, ["a1"] * 3))
 
 
-def test_what_is_no_text_is_refused():
-    with pytest.raises(em.UserError, match=r"lines\[1\] is of type bytes"):
-        require_lines("lines", ["a", b"b"])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a", b"b"], r"lines\[1\] is of type bytes"),
+        (None, "lines is of type NoneType; give a list of lines"),
+        ({"a": "b"}, "lines is of type dict"),
+        (["a", "b \ud83d"], r"lines\[1\] has at 2 half of a pair of surrogates, '\\ud83d', .*leave that out"),
+    ],
+)
+def test_what_is_no_text_is_refused(lines, message):
+    with pytest.raises(em.UserError, match=message):
+        as_lines("lines", lines)
+
+
+def test_lines_may_come_one_by_one(student, tmp_path):
+    """A generator, an open file, the values of a dict, an array of NumPy: all are what a list would be."""
+    lines = ["s1 s2 s3", "", "😀 s4 s5"]
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in lines))
+    found = student.translate(lines)
+    assert len(found) == 3 and found[0]
+    assert student.translate(line for line in lines) == found
+    assert student.translate(dict(enumerate(lines)).values()) == student.translate(np.array(lines)) == found
+    with (tmp_path / "in").open() as file:
+        assert student.translate(file) == found
+    assert student.n_best(iter(lines), 2) == student.n_best(lines, 2)
+    assert student.alternatives(iter(lines)) == student.alternatives(lines)
+    np.testing.assert_array_equal(student.score(iter(lines), iter(found)), student.score(lines, found))
 
 
 def test_a_teacher_has_no_alternatives(workdir):
