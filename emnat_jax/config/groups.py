@@ -72,7 +72,7 @@ def in_table(name: str, chosen: str, table: Mapping[str, Line]) -> None:
     check(
         chosen in table,
         lambda at: (
-            f"{at}{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once it stands "
-            "in the table: give the file that enters it, --config=FILE.py, or in Python enter it before."
+            f"{at}{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once it "
+            "is entered there: give the file that does so, --config=FILE.py, or enter it first, in Python."
         ),
     )

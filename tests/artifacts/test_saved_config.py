@@ -78,7 +78,7 @@ def test_a_whole_file_with_a_family_from_outside_is_not_damaged(tmp_path, place,
     assert read_config(tmp_path) == config
     monkeypatch.delitem(FAMILIES, "mine")
     with pytest.raises(
-        UserError, match="student.family='mine': choose one of ar, .*enter it before"
+        UserError, match="student.family='mine': choose one of ar, .*enter it first"
     ) as raised:
         read_config(tmp_path)
     assert str(raised.value).startswith(f"{tmp_path / place}: ") and "delete" not in str(raised.value)
