@@ -223,3 +223,24 @@ def test_run_goes_on_where_it_was_and_says_so(workdir, tmp_path):
     report = em.run(small_config(), str(tmp_path / "run"), log=told.append)
     assert isinstance(report, em.Report) and [entry.round for entry in report.rounds] == [0, 1]
     assert told and all("finished before" in text for text in told if "rounds/" in text)
+
+
+def test_what_a_run_has_written_is_read_again(workdir, student):
+    report = em.read_report(workdir)
+    assert report == em.read_report(str(workdir)) and [entry.round for entry in report.rounds] == [0, 1]
+    assert report.config == small_config()
+    rows = list(em.read_dataset(workdir / "rounds/0/candidates"))
+    assert len(rows) == 80 and all(isinstance(row, em.Row) for row in rows)
+    texts = [student.vocabulary.decode(tokens) for tokens in rows[0].targets]
+    scores = em.load(workdir, round=0).score([rows[0].source_text] * len(texts), texts)
+    np.testing.assert_allclose(scores, rows[0].scores["student_log_prob"], atol=1e-3)
+
+
+def test_a_report_that_is_not_there_or_damaged_is_named(workdir, tmp_path):
+    with pytest.raises(em.UserError, match="report.json: no such file; write it anew: emnat report"):
+        em.read_report(tmp_path)
+    path = tmp_path / "report/report.json"
+    path.parent.mkdir()
+    path.write_bytes((workdir / "report/report.json").read_bytes()[:-20])
+    with pytest.raises(em.UserError, match="report.json is damaged .*write it anew"):
+        em.read_report(tmp_path)
