@@ -180,8 +180,8 @@ def _qualities(rows: Sequence[Row], selector: Selector) -> list[list[float]]:
             found.append(by_score(texts, row.target_text))
             continue
         values = [float(value) for value in of_rule(row.source_text, texts, row.target_text)]
-        if len(values) != len(texts):
-            raise ValueError(f"select.rule={rule}: its quality gave {len(values)} of {len(texts)} numbers")
+        if len(values) != len(texts) or not np.isfinite(values).all():
+            raise ValueError(f"select.rule={rule}: its quality gave {values} for {len(texts)} candidates")
         found.append(values)
     return found
 

@@ -95,9 +95,10 @@ def test_a_rule_may_compare_candidates_with_references_in_its_own_way(candidates
     # The longest of "a b c, a b, c c", "b a, a b c, b b", "c, c a, c a b"; of three words the likeliest.
     assert [row.scores["rank"][0] for row in rows] == [0, 1, 2, 1]
     assert seen[1] == ("a b", ["b a", "a b c", "b b"], "a b c") and options["select"]["rule"] == "longest"
-    RULES["longest"] = RULES["posterior"]._replace(quality=lambda source, texts, reference: [1.0])
-    with pytest.raises(ValueError, match="select.rule=longest: its quality gave 1 of 3 numbers"):
-        chosen(candidates, tmp_path / "few", **about)
+    for number, given in enumerate(([1.0], [1.0, np.nan, 0.0])):
+        RULES["longest"] = RULES["posterior"]._replace(quality=lambda *texts, given=given: given)
+        with pytest.raises(ValueError, match=r"rule=longest: its quality gave \[1.0.* for 3 candidates"):
+            chosen(candidates, tmp_path / f"bad{number}", **about)
 
 
 def test_scores_of_another_shape_are_refused(candidates, tmp_path):
