@@ -1,5 +1,6 @@
 """config.json lost or damaged: one line, and what it advises works."""
 
+import dataclasses
 import json
 
 import pytest
@@ -15,7 +16,7 @@ from emnat_jax.artifacts.saved_config import (
     write_config,
 )
 from emnat_jax.artifacts.sealed import digest
-from emnat_jax.config import Config
+from emnat_jax.config import FAMILIES, Config, ModelConfig
 from emnat_jax.errors import UserError
 from tests.em.runs import small_config
 
@@ -63,6 +64,24 @@ def test_the_last_configuration_of_the_journal_counts_and_is_there_once(tmp_path
     assert read_config(tmp_path) == small_config()
     write_config(tmp_path, Config())
     assert read_config(tmp_path) == Config()  # the file goes before its copy
+
+
+@pytest.mark.parametrize("place", ["config.json", "journal.jsonl"])
+def test_a_whole_file_with_a_family_from_outside_is_not_damaged(tmp_path, place, monkeypatch):
+    """Nothing is to be deleted: what is missing is the line of the table."""
+    monkeypatch.setitem(FAMILIES, "mine", FAMILIES["vanilla"])
+    config = dataclasses.replace(Config(), student=ModelConfig(family="mine", encoder_layers=3))
+    write_config(tmp_path, config)
+    note_config(tmp_path, config, [])
+    if place != "config.json":
+        (tmp_path / "config.json").unlink()
+    assert read_config(tmp_path) == config
+    monkeypatch.delitem(FAMILIES, "mine")
+    with pytest.raises(
+        UserError, match="student.family='mine': choose one of ar, .*enter it first"
+    ) as raised:
+        read_config(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / place}: ") and "delete" not in str(raised.value)
 
 
 @pytest.mark.parametrize("place", ["config.json", "journal.jsonl"])
