@@ -58,11 +58,11 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
 
 
 def _require_nothing_of_others(output: epath.Path) -> None:
-    """UserError where a folder holds what a training would delete, and no training says that it is its own."""
+    """UserError where a folder holds what a training would delete, and none says that it is its own."""
     found = [name for name in (*_FOLDERS, paths.METRICS) if (output / name).exists()]
     require(
         not found,
-        f"{output} holds {', '.join(found)}, and no readable {paths.TRAINED_FROM} that says of what training; "
+        f"{output} holds {', '.join(found)}, and no readable {paths.TRAINED_FROM} says of what training; "
         "give another --output, or move them away.",
     )
 
