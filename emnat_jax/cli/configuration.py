@@ -45,7 +45,7 @@ def read_grid(arguments: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _file(arguments: list[str]) -> Path | None:
     files = [argument.removeprefix(_FILE) for argument in arguments if argument.startswith(_FILE)]
     require(not files or bool(files[-1]), "--config: name a file, --config=FILE.py.")
-    return Path(files[-1]) if files else None
+    return Path(files[-1]).expanduser() if files else None
 
 
 def _base(file: Path | None, workdir: str | None) -> dict[str, Any]:
