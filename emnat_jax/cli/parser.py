@@ -6,6 +6,9 @@ import os
 import re
 from typing import Any, NoReturn
 
+from emnat_jax.artifacts.atomic import require_store
+from emnat_jax.errors import UserError
+
 
 class Parser(argparse.ArgumentParser):
     """Without the usage of every option before each complaint; names the option nearest to an unknown one."""
@@ -28,6 +31,10 @@ class Parser(argparse.ArgumentParser):
             if abs(value) >= 1 << 31:  # devices count in 32 bits
                 self.error(f"argument {option}: the number is too large; use one below 2^31")
             return value
+        try:
+            require_store(value)
+        except UserError as error:
+            self.error(f"argument {option}: {str(error).removesuffix('.')}")
         return os.path.expanduser(value) if value.startswith("~") else value
 
     def error(self, message: str) -> NoReturn:

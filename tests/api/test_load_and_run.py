@@ -193,6 +193,14 @@ def test_what_cannot_be_opened_is_named(workdir, path, options, message):
         em.load(workdir / path, **options)
 
 
+@pytest.mark.parametrize(
+    ("address", "said"), [("https://x.org/y", "nothing is read from"), ("s3://x/y", "s3fs")]
+)
+def test_an_address_that_cannot_be_reached_is_named(address, said):
+    with pytest.raises(em.UserError, match=said):
+        em.load(address)
+
+
 def test_run_goes_on_where_it_was_and_says_so(workdir, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     told = []
