@@ -7,7 +7,7 @@ decode -> Vocabulary.decode -> long_lines.combine.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ from emnat_jax.inference.score import (
     score_pairs,
     summed_metrics,
 )
-from emnat_jax.inference.sentences import require_lines, sentence_pairs
+from emnat_jax.inference.sentences import as_lines, sentence_pairs
 from emnat_jax.inference.translator import Translator
 from emnat_jax.runtime.memory import device_memory
 from emnat_jax.runtime.mesh import Layout, own_rows
@@ -76,7 +76,7 @@ class TrainedModel(Translator):
     made_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def alternatives(
-        self, lines: Sequence[str], count: int = COUNT, *, long_lines: str | LongLines = "split"
+        self, lines: Iterable[str], count: int = COUNT, *, long_lines: str | LongLines = "split"
     ) -> list[list[Choice]]:
         """What a student chose between: for each line the positions of its translation, in order.
 
@@ -85,7 +85,7 @@ class TrainedModel(Translator):
         `translate`; positions of a line's second part follow those of its first. Raises UserError for a
         family that goes step by step.
         """
-        require_lines("lines", lines)
+        lines = as_lines("lines", lines)
         most = self.vocabulary.size
         require(1 <= count <= most, f"alternatives: count={count}; ask for 1 to {most}.")
         self.functions.require_parallel()

@@ -1,6 +1,7 @@
 """Lines of text as sequences of tokens, and back."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,14 +12,21 @@ from emnat_jax.errors import UserError
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.tokens import EOS
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
-def require_lines(name: str, lines: Sequence[object]) -> None:
-    """UserError for what is not a list of lines, e.g. a single one."""
+
+def as_lines(name: str, lines: Iterable[object]) -> list[str]:
+    """The lines as a list, whatever gives them; UserError for what are none, e.g. a single one."""
     if isinstance(lines, str | bytes):
         raise UserError(f"{name}={lines[:40]!r} is a single line; give a list of lines, e.g. [line].")
+    found = []
     for index, line in enumerate(lines):
         if not isinstance(line, str):
             raise UserError(f"{name}[{index}] is of type {type(line).__name__}; give lines of text (str).")
+        if not line.isascii() and _SURROGATE.search(line):
+            raise UserError(f"{name}[{index}] has half of a character (U+D800 to U+DFFF); give whole ones.")
+        found.append(line)
+    return found
 
 
 def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:

@@ -1,7 +1,7 @@
 """Lines of text to translations, whatever searches: long lines, n-best lists, texts that read the same."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from emnat_jax.data.vocab import Vocabulary
 from emnat_jax.errors import UserError, require
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.inference.long_lines import LongLines, Part, Ranked, combine, divide, warn_of
-from emnat_jax.inference.sentences import require_lines, sentence_pairs
+from emnat_jax.inference.sentences import as_lines, sentence_pairs
 from emnat_jax.tokens import is_impossible
 
 
@@ -79,7 +79,7 @@ class Translator(abc.ABC):
     def made_from(self) -> dict[str, Any]:
         """What its outputs depend on: parameters, decoding, chooser, precision; JSON."""
 
-    def translate(self, lines: Sequence[str], *, long_lines: str | LongLines = "split") -> list[str]:
+    def translate(self, lines: Iterable[str], *, long_lines: str | LongLines = "split") -> list[str]:
         """The best translation of each line; an empty one for a line without words.
 
         `long_lines`: what becomes of a line of more tokens than the model takes (`max_length`): "split"
@@ -90,7 +90,7 @@ class Translator(abc.ABC):
         return [found[0].text if found else "" for found in self._best(lines, 1, long_lines)]
 
     def n_best(
-        self, lines: Sequence[str], count: int, *, long_lines: str | LongLines = "split"
+        self, lines: Iterable[str], count: int, *, long_lines: str | LongLines = "split"
     ) -> list[list[Translation]]:
         """At most `count` different translations of each line, best first; none for a line without words.
 
@@ -102,7 +102,7 @@ class Translator(abc.ABC):
         return [[Translation(one.text, one.log_prob) for one in ranked] for ranked in found]
 
     def score(
-        self, sources: Sequence[str], targets: Sequence[str], *, too_long: list[int] | None = None
+        self, sources: Iterable[str], targets: Iterable[str], *, too_long: list[int] | None = None
     ) -> np.ndarray:
         """log p(target | source) of pairs of lines: f32[n], in nats, summed over the sentence, EOS included.
 
@@ -110,8 +110,8 @@ class Translator(abc.ABC):
         produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
         latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
         """
-        require_lines("sources", sources)
-        require_lines("targets", targets)
+        sources = as_lines("sources", sources)
+        targets = as_lines("targets", targets)
         require(
             len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
         )
@@ -156,9 +156,9 @@ class Translator(abc.ABC):
             warn_of(long.cut, f"{over} were cut")
         return parts
 
-    def _best(self, lines: Sequence[str], count: int, long_lines: str | LongLines) -> list[list[Ranked]]:
+    def _best(self, lines: Iterable[str], count: int, long_lines: str | LongLines) -> list[list[Ranked]]:
         """At most `count` different translations of each line, best first."""
-        require_lines("lines", lines)
+        lines = as_lines("lines", lines)
         parts = self._divide(lines, long_lines)
         found: list[list[list[Ranked]]] = [[] for _ in lines]  # of each line, of each part
         decoded = self.decode(sentence_pairs([part.tokens for part in parts]), count)

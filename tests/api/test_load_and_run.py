@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import emnat_jax as em
-from emnat_jax.inference.sentences import require_lines
+from emnat_jax.inference.sentences import as_lines
 from tests.em.runs import small_config
 
 
@@ -83,11 +83,19 @@ def test_nothing_gives_nothing(student):
     assert student.score([], []).shape == (0,)
 
 
+def test_lines_may_come_one_by_one(student):
+    lines, targets = ["a b", "c"], ["b", "c d"]
+    assert student.translate(iter(lines)) == student.translate(lines)
+    np.testing.assert_array_equal(student.score(iter(lines), iter(targets)), student.score(lines, targets))
+
+
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
         (lambda model: model.translate("one line"), "lines='one line' is a single line; give a list"),
         (lambda model: model.n_best("one line", 2), "lines="),
+        (lambda model: model.translate(["a", "\ud800"]), r"lines\[1\] has half of a character"),
+        (lambda model: model.score(["a"], ["\udfff"]), r"targets\[0\] has half of a character"),
         (lambda model: model.alternatives("one line"), "lines="),
         (lambda model: model.score("a", ["b"]), "sources="),
         (lambda model: model.score(["a"], "b"), "targets="),
@@ -167,7 +175,7 @@ def test_lines_that_show_nothing_have_no_translation(student):
 
 def test_what_is_no_text_is_refused():
     with pytest.raises(em.UserError, match=r"lines\[1\] is of type bytes"):
-        require_lines("lines", ["a", b"b"])
+        as_lines("lines", ["a", b"b"])
 
 
 def test_a_teacher_has_no_alternatives(workdir):
