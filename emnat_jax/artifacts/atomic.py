@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from etils import epath
 
 from emnat_jax.artifacts.new_file import new_file
-from emnat_jax.errors import UserError, remedy_of, require
+from emnat_jax.errors import UserError, in_the_way, reason_of, remedy_of, require
 
 _STORES = ("gs", "s3", "az", "hf")  # that etils has
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -85,8 +85,9 @@ def user_errors(path: epath.PathLike) -> Iterator[None]:
         if error.errno in _FULL:
             raise UserError(f"{path}: the disk is full; make room and run the command again.") from error
         if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+            place, remedy = in_the_way(error, os.fspath(path)), remedy_of(error)
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); {remedy_of(error)}, or choose another folder."
+                f"{place}: cannot be written ({reason_of(error)}); {remedy}, or choose another folder."
             ) from error
         raise
 

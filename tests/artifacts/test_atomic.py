@@ -1,14 +1,17 @@
 """Text files that appear whole or not at all; what is opened is a file."""
 
 import os
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from etils import epath
 
 from emnat_jax.artifacts.atomic import append, atomic_file, read_file, write_lines, write_text
+from emnat_jax.errors import UserError
 from tests.em.damages import time_limit
 
 
@@ -84,3 +87,24 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path, kind):
     for use in (read_file, lambda path: append(path, b"x")):
         with pytest.raises(OSError, match="not a regular file"), time_limit(seconds=10):
             use(epath.Path(path))
+
+
+@pytest.mark.parametrize(
+    ("lies", "kind", "wanted"),
+    [
+        ("a/.x.json.tmp", Path.mkdir, "a file is expected there and a folder found"),
+        ("a/x.json", Path.mkdir, "a file is expected there and a folder found"),
+        ("a", Path.touch, "a folder is expected there and a file found"),
+    ],
+)
+def test_what_is_in_the_way_is_named_and_once_moved_away_it_is_not(tmp_path, lies, kind, wanted):
+    place = tmp_path / lies
+    place.parent.mkdir(exist_ok=True)
+    kind(place)
+    with pytest.raises(
+        UserError,
+        match=f"^{re.escape(str(place))}: cannot be written \\([IFN][^)]*\\); {wanted}; move it away",
+    ):
+        write_text(tmp_path / ("a/b/x.json" if lies == "a" else "a/x.json"), "{}")
+    place.rename(tmp_path / "away")
+    write_text(tmp_path / ("a/b/x.json" if lies == "a" else "a/x.json"), "{}")
