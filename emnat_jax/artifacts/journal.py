@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import append, is_local, read_file
+from emnat_jax.artifacts.atomic import append, is_local, read_file, user_errors
 from emnat_jax.artifacts.manifest import utc_now
 from emnat_jax.errors import InUse
 
@@ -82,9 +82,14 @@ def exclusive(directory: epath.PathLike, *, waits: bool = False) -> Iterator[Non
     if not is_local(path):
         yield
         return
-    path.mkdir(parents=True, exist_ok=True)
-    # Neither emptied nor waited for: a link or a pipe may have its name in a folder from elsewhere.
-    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    with user_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    lock = path / ".lock"
+    # Neither emptied nor waited for: a link or a pipe may have its name in a folder from elsewhere; and
+    # behind a link that leads nowhere no file is made.
+    if os.path.islink(lock) and not os.path.exists(lock):
+        os.unlink(lock)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(descriptor, path, waits=waits)
         yield
