@@ -193,6 +193,8 @@ def _parse(path: epath.Path) -> Manifest:
             f"{path} has schema version {version}, "
             f"this emnat_jax reads up to {SCHEMA_VERSION}; update the package."
         )
+    if fields.get("kind") == "vocabulary":  # it has a manifest of its own
+        raise UserError(f"{path.parent} is a vocabulary, and neither a data set nor a model; name another.")
     try:
         return from_json(Manifest, fields, str(path), mend)
     except UserError:  # which says all of that
