@@ -91,3 +91,14 @@ def require_plain_name(folder: epath.PathLike) -> None:
         not glob.has_magic(os.fspath(folder)),
         f"{folder}: nothing can be trained in a folder with *, ? or [ in its path; give it another name.",
     )
+    require_text_name(folder)
+
+
+def require_text_name(folder: epath.PathLike) -> None:
+    """UserError for a folder whose path is no text: what reads and writes checkpoints takes none such."""
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{folder}: no checkpoint can be read or written where a path is not UTF-8; give it another name."
+        ) from error
