@@ -83,9 +83,14 @@ def in_the_way(error: OSError, path: str) -> str:
         return next(filter(os.path.isdir, named), path)
     if _number(error) in (errno.ENOTDIR, errno.EEXIST):
         return next(
-            (above for name in (*named, path) for above in _above(name) if os.path.isfile(above)), path
+            (above for name in (*named, path) for above in _above(name) if _is_no_folder(above)), path
         )
     return path
+
+
+def _is_no_folder(path: str) -> bool:
+    """Whether something else lies there, be it a link to nothing."""
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def _above(path: str) -> list[str]:

@@ -89,22 +89,27 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path, kind):
             use(epath.Path(path))
 
 
+A_FILE, A_FOLDER = (
+    "a file is expected there and a folder found",
+    "a folder is expected there and a file found",
+)
+
+
 @pytest.mark.parametrize(
-    ("lies", "kind", "wanted"),
+    ("lies", "kind", "written", "wanted"),
     [
-        ("a/.x.json.tmp", Path.mkdir, "a file is expected there and a folder found"),
-        ("a/x.json", Path.mkdir, "a file is expected there and a folder found"),
-        ("a", Path.touch, "a folder is expected there and a file found"),
+        ("a/.x.json.tmp", Path.mkdir, "a/x.json", A_FILE),
+        ("a/x.json", Path.mkdir, "a/x.json", A_FILE),
+        ("a", Path.touch, "a/b/x.json", A_FOLDER),
+        ("a", lambda path: path.symlink_to("nowhere"), "a/x.json", A_FOLDER),
     ],
 )
-def test_what_is_in_the_way_is_named_and_once_moved_away_it_is_not(tmp_path, lies, kind, wanted):
+def test_what_is_in_the_way_is_named_and_once_moved_away_it_is_not(tmp_path, lies, kind, written, wanted):
     place = tmp_path / lies
     place.parent.mkdir(exist_ok=True)
     kind(place)
-    with pytest.raises(
-        UserError,
-        match=f"^{re.escape(str(place))}: cannot be written \\([IFN][^)]*\\); {wanted}; move it away",
-    ):
-        write_text(tmp_path / ("a/b/x.json" if lies == "a" else "a/x.json"), "{}")
+    message = f"^{re.escape(str(place))}: cannot be written \\([IFN][^)]*\\); {wanted}; move it away"
+    with pytest.raises(UserError, match=message):
+        write_text(tmp_path / written, "{}")
     place.rename(tmp_path / "away")
-    write_text(tmp_path / ("a/b/x.json" if lies == "a" else "a/x.json"), "{}")
+    write_text(tmp_path / written, "{}")
