@@ -29,8 +29,9 @@ def found_at(folder: epath.PathLike, pattern: str) -> list[epath.Path]:
 
 
 def numbered(folder: epath.PathLike) -> dict[int, epath.Path]:
-    """Number -> what lies in a folder under it, in increasing order; other names are passed over."""
-    found = {int(path.name): path for path in entries(folder) if path.name.isdecimal()}
+    """Number -> what lies in a folder under it, in increasing order; other names (01) are passed over."""
+    decimal = (path for path in entries(folder) if path.name.isdecimal())
+    found = {int(path.name): path for path in decimal if path.name == str(int(path.name))}
     return dict(sorted(found.items()))
 
 

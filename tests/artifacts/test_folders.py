@@ -29,7 +29,7 @@ NAMES = ["run", "run[1]", "run*", "r?n"]
 @pytest.mark.parametrize("name", NAMES)
 def test_the_path_of_a_folder_is_no_pattern(tmp_path, name):
     for folder in NAMES:
-        for place in ("2", "10", "x", "²", "part-0"):
+        for place in ("2", "10", "x", "²", "٣", "02", "part-0"):
             (tmp_path / folder / place).mkdir(parents=True)
     here = tmp_path / name
     assert [path.name for path in entries(here, "part-*")] == ["part-0"]
