@@ -189,6 +189,7 @@ def test_a_teacher_has_no_alternatives(workdir):
         ("nowhere", {}, "nowhere: no such folder"),
         ("rounds", {}, "neither a workdir"),
         ("", {"role": "reader"}, "role='reader': choose one of teacher, student"),
+        ("", {"round": "1"}, "round='1': give a whole number"),
         ("", {"round": 7}, "rounds/7/student is no finished student .* have one: 0, 1"),
         ("", {"round": 7, "role": "teacher"}, "rounds/7/teacher is no finished teacher"),
         ("rounds/0/student", {"round": 1}, "round=1: .* is the folder of a model"),

@@ -79,6 +79,15 @@ def test_a_model_is_not_called_damaged_where_its_path_is_not_text(finished, tmp_
     load(here.rename(tmp_path / "run"))
 
 
+def test_a_copy_of_a_round_is_none_of_its_own(finished, tmp_path):
+    """Also under a number that the plan does not have."""
+    here = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.copytree(here / "rounds/0", here / "rounds/2")
+    with pytest.raises(UserError, match="rounds/2/student was not made from .*rounds/"):
+        load(here)
+    load(here, round=1)
+
+
 def test_an_older_round_does_not_take_the_place_of_one_that_the_journal_has_lost_too(finished, tmp_path):
     """The evaluation of the round shows that its student was finished."""
     here = shutil.copytree(finished[0], tmp_path / "run")
