@@ -84,8 +84,10 @@ def e_steps():
 
 
 def fine_tuning(family):
-    """The recipe, and after it a short training for n-grams with its own control."""
-    return {} if family == "vanilla" else {"ngram": {"em.finetune.steps": 300}}
+    """The recipe, and after it a training for n-grams with its own control: short, and as long as before it."""
+    if family == "vanilla":
+        return {}
+    return {"ngram": {"em.finetune.steps": 300}, "ngram_long": {"em.finetune.steps": 1_000}}
 
 
 def other_loops():

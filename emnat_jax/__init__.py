@@ -14,9 +14,11 @@
 | `Translation`, `Choice` | what these return: a text with its log-probability; one position of an output |
 | `LongLines` | what becomes of lines that are too long for a model, and which they were |
 | `run(config, workdir, log)` | runs or resumes all EM rounds, as `emnat em` does, and returns the `Report` |
-| `Report` | what is in report.json, as a record |
-| `Config`, `config` | every option; the dataclasses that it is made of |
+| `read_report(workdir)`, `Report` | what is in report.json, as a record |
+| `read_dataset(folder)`, `Row` | the rows of a set of a workdir: sources, targets, their scores |
+| `Config`, `config` | every option; the dataclasses that it is made of, and the tables that it names |
 | `families`, `losses`, `decoding` | the array code below |
+| `types` | what that takes and gives: `Batch`, `Hypotheses`, `Mean`; the special ids |
 | `UserError` | what is raised for a mistake in input, options or files; its text says what to do |
 
 This is what is public, and it stays; what else the package holds may change. Importing the package is light:
@@ -33,6 +35,7 @@ __all__ = [
     "Config",
     "LongLines",
     "Report",
+    "Row",
     "TrainedModel",
     "Translation",
     "Translator",
@@ -44,7 +47,10 @@ __all__ = [
     "families",
     "load",
     "losses",
+    "read_dataset",
+    "read_report",
     "run",
+    "types",
 ]
 
 # Public name -> (module, its name there); None: the module itself.
@@ -53,6 +59,7 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "Config": ("emnat_jax.config", "Config"),
     "LongLines": ("emnat_jax.inference.long_lines", "LongLines"),
     "Report": ("emnat_jax.report.record", "Report"),
+    "Row": ("emnat_jax.artifacts.records", "Row"),
     "TrainedModel": ("emnat_jax.inference.model", "TrainedModel"),
     "Translation": ("emnat_jax.inference.translator", "Translation"),
     "Translator": ("emnat_jax.inference.translator", "Translator"),
@@ -63,14 +70,20 @@ _PUBLIC: dict[str, tuple[str, str | None]] = {
     "families": ("emnat_jax.families", None),
     "load": ("emnat_jax.em.load", "load"),
     "losses": ("emnat_jax.losses", None),
+    "read_dataset": ("emnat_jax.artifacts.dataset", "read_dataset"),
+    "read_report": ("emnat_jax.em.results", "read_report"),
     "run": ("emnat_jax.em.driver", "run_config"),
+    "types": ("emnat_jax.types", None),
 }
 
 if TYPE_CHECKING:  # for type checkers and editors
-    from emnat_jax import config, decoding, families, losses
+    from emnat_jax import config, decoding, families, losses, types
+    from emnat_jax.artifacts.dataset import read_dataset
+    from emnat_jax.artifacts.records import Row
     from emnat_jax.config import Config
     from emnat_jax.em.driver import run_config as run
     from emnat_jax.em.load import load
+    from emnat_jax.em.results import read_report
     from emnat_jax.errors import UserError
     from emnat_jax.inference.alternatives import Choice
     from emnat_jax.inference.long_lines import LongLines

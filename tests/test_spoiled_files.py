@@ -35,7 +35,7 @@ from emnat_jax.data.text import read_multi_references, read_text_lines
 from emnat_jax.data.text_files import read_tsv
 from emnat_jax.data.vocab import load_vocabulary, open_vocabulary
 from emnat_jax.em.report import _curve, _seconds
-from emnat_jax.em.results import read_evaluation, read_finetuned, write_finetuned
+from emnat_jax.em.results import read_evaluation, read_finetuned, read_report, write_finetuned
 from emnat_jax.em.stages.begun import read_begun
 from emnat_jax.em.timings import read_timings
 from emnat_jax.errors import UserError
@@ -135,6 +135,7 @@ READERS = {
     "evaluation_of_a_fine_tuning": Reader(
         paths.FINETUNE_EVALUATION, spoiled_json, lambda d: read_finetuned(epath.Path(d))
     ),
+    "report": Reader(paths.REPORT_JSON, spoiled_json, read_report),
     "references": Reader("text.tsv", spoiled_bytes, lambda d: read_multi_references(d / "text.tsv")),
 }
 

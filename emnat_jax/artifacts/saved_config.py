@@ -40,20 +40,35 @@ def read_config(directory: epath.PathLike) -> Config | None:
     directory = epath.Path(directory)
     path, copy = directory / paths.CONFIG, copy_of(directory)
     if not path.exists():
-        return None if copy is None else from_dict(_as_then(copy))
+        return None if copy is None else _made_of(copy, directory / JOURNAL_NAME)
     remedy = "restore it, or use a new workdir"
     if copy is not None:
         remedy = f"delete it: {JOURNAL_NAME} holds the same, and the next command reads it there"
+    known = _recorded(directory)
     try:
         values = json.loads(read_file(path))
         require(isinstance(values, dict), "it is not an object")
-        known = _recorded(directory)
-        require(known is None or digest(values) in known, f"{JOURNAL_NAME} knows no such configuration")
-        return from_dict(_as_then(values))
+        is_whole = known is not None and digest(values) in known
+        require(known is None or is_whole, f"{JOURNAL_NAME} knows no such configuration")
+        if not is_whole:
+            return from_dict(_as_then(values))
     except (ValueError, RecursionError, OSError) as error:
         text = str(getattr(error, "strerror", error)) or type(error).__name__
         reason = text.splitlines()[0].rstrip(".")
         raise UserError(f"{path} is damaged ({reason}); {remedy}.") from error
+    return _made_of(values, path)
+
+
+def _made_of(values: dict[str, Any], path: epath.Path) -> Config:
+    """The configuration in a file that is whole.
+
+    UserError for what this program does not know: a family or a rule that no file has entered, an option of a
+    newer version.
+    """
+    try:
+        return from_dict(_as_then(values))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _as_then(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,16 @@
 """Every configuration option and its default, written nowhere else.
 
 `Config()` is the default run. A part that is made by hand, such as `TrainConfig(steps=5000)`, has the
-defaults of its class, which are not those of the run: change a part of `Config()` with `dataclasses.replace`.
+defaults of its class, which are not those of the run: change `Config()` with `replace`, by the keys of the
+command line.
+
+    config = replace(Config(), {"student.family": "dag", "student_train.steps": 500})
+
+`FAMILIES`, `RULES` and `TASKS` are the tables of what such a key can name; a line of your own stands there
+before a configuration names it. `to_config_dict` is for configuration files.
 """
 
+from emnat_jax.config.convert import replace, to_config_dict
 from emnat_jax.config.data import DataConfig, VocabConfig
 from emnat_jax.config.em import EMConfig, SelectConfig
 from emnat_jax.config.families import (
@@ -69,5 +76,7 @@ __all__ = [
     "UpsampledOptions",
     "VanillaOptions",
     "VocabConfig",
+    "replace",
+    "to_config_dict",
     "tokenizer_for",
 ]

@@ -19,6 +19,10 @@ class OptionError(UserError):
         self.text = text
 
 
+class NotInTable(OptionError):
+    """A name that its table does not hold: of nothing at all, or of a line that nobody has entered yet."""
+
+
 def check(holds: bool, text: Callable[[str], str]) -> None:
     """OptionError with the message `text(where)` unless the condition holds.
 

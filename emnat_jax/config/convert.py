@@ -1,6 +1,7 @@
 """Configurations as nested dicts and back: config files, command-line overrides, comparison."""
 
 import ast
+import copy
 import dataclasses
 import difflib
 import importlib.util
@@ -10,9 +11,9 @@ import types as python_types
 import typing
 from pathlib import Path
 
-from emnat_jax.config import Config
 from emnat_jax.config.checks import OptionError
 from emnat_jax.config.groups import NamedGroup, in_table, named_group
+from emnat_jax.config.program import Config
 from emnat_jax.errors import UserError, require
 
 
@@ -50,6 +51,38 @@ def to_config_dict(config: Config = Config()) -> typing.Any:
 
     values = ml_collections.ConfigDict(_as_dict(config, every_group=True), convert_dict=True)
     return values.lock()
+
+
+def replace(config: Config, changes: typing.Mapping[str, typing.Any]) -> Config:
+    """The configuration with other values of some dotted keys, those of the command line.
+
+        replace(Config(), {"student.family": "dag", "student.dag.factor": 3, "student_train.steps": 500})
+
+    UserError for an unknown key (naming the nearest), for a value of another type or out of range, and for
+    options of a family, task or rule that is not the chosen one.
+    """
+    return changed(to_dict(config), changes)
+
+
+def changed(values: dict, changes: typing.Mapping[str, typing.Any]) -> Config:
+    """As `replace`, of a configuration as a nested dict, which stays as it is."""
+    values = copy.deepcopy(values)
+    for key, value in changes.items():
+        assign(values, key, value)
+    return from_dict(values)
+
+
+def checked(config: object) -> Config:
+    """A configuration from Python as one from a file would be: each value is of its type.
+
+    UserError for what is no Config, and for a value of another type, at which no dataclass looks.
+    """
+    require(
+        isinstance(config, Config),
+        f"config is of type {type(config).__name__}; give an emnat_jax.Config: config.replace makes one of "
+        "the keys that the command line has.",
+    )
+    return from_dict(to_dict(config))
 
 
 def load_sibling(file: str, name: str) -> python_types.ModuleType:

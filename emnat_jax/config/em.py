@@ -97,8 +97,8 @@ class EMConfig:
     student_data: str = "selected"
     # student_data=candidates: a target's prior share is proportional to p_teacher^prior_beta; 0: equal.
     prior_beta: float = 1.0
-    share_encoder: bool = True  # the first student starts from the teacher's embeddings and encoder
-    warm_start: bool = True  # later rounds start from the last round's weights
+    share_encoder: bool = True  # a new student starts from the teacher's embeddings and encoder
+    warm_start: bool = True  # later rounds start from the last round's weights, not anew
     # What later rounds that start warm take over beside the weights: continued, the moments of the optimiser
     # and the place in the learning-rate schedule; new, neither, so that they warm up again.
     later_optimizer: str = "continued"

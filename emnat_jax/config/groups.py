@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from emnat_jax.config.checks import check
+from emnat_jax.config.checks import NotInTable, check
 
 KEY = "named_by"
 
@@ -68,11 +68,11 @@ def chosen_options(name: str, chosen: str, options: Any, table: Mapping[str, Lin
 
 
 def in_table(name: str, chosen: str, table: Mapping[str, Line]) -> None:
-    """OptionError where the option `name` chooses what the table does not hold."""
-    check(
-        chosen in table,
-        lambda at: (
-            f"{at}{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once the "
-            "file that enters it is given: --config=FILE.py."
-        ),
-    )
+    """NotInTable where the option `name` chooses what the table does not hold."""
+    if chosen not in table:
+        raise NotInTable(
+            lambda at: (
+                f"{at}{name}={chosen!r}: choose one of {', '.join(table)}; one of your own is known once it "
+                "stands there: give the file that enters it, --config=FILE.py, or enter it first in Python."
+            )
+        )

@@ -6,7 +6,7 @@ before it returns its configuration:
     RULES["mine"] = RuleSpec(my_scores)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from emnat_jax.config.deferred import deferred
@@ -26,6 +26,9 @@ class RuleSpec(NamedTuple):
     # Its scores are logarithms of unnormalised probabilities that use the weights alpha, beta and quality, so
     # that output=sampled and output=weighted, min_quality and max_drift are allowed.
     is_distribution: bool = False
+    # How it compares them: (source, candidates, reference), all plain text, -> a number for each candidate,
+    # from 0 to 1, the larger the better. None: as select.quality says.
+    quality: Callable[[str, Sequence[str], str], Sequence[float]] | None = None
 
 
 RULES: dict[str, RuleSpec] = {

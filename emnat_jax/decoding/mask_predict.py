@@ -31,14 +31,15 @@ def mask_predict(predict: PredictFn, lengths: Int[Array, " B"], width: int, iter
     """
     keep = jnp.arange(width)[None] < lengths[:, None]
     free = jnp.arange(width)[None] < lengths[:, None] - 1
-    first = predict(jnp.full(keep.shape, HIDDEN, jnp.int32))
+    first = predict(jnp.full(keep.shape, HIDDEN, jnp.int32)).astype(jnp.float32)
     best, tokens = top_1(first)
 
     def refine(done, state):
         tokens, best = state
         count = (lengths - 1) * (iterations - done) // iterations
         hidden = least(best, free, count)
-        again, predicted = top_1(predict(jnp.where(free & ~hidden, tokens, HIDDEN)))
+        shown = jnp.where(free & ~hidden, tokens, HIDDEN)
+        again, predicted = top_1(predict(shown).astype(jnp.float32))
         return jnp.where(hidden, predicted, tokens), jnp.where(hidden, again, best)
 
     tokens, best = jax.lax.fori_loop(1, iterations, refine, (tokens, best))

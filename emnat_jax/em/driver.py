@@ -11,6 +11,7 @@ from emnat_jax.artifacts.folders import require_plain_name
 from emnat_jax.artifacts.journal import exclusive, open_journal, write_journal
 from emnat_jax.artifacts.shards import forget_plan
 from emnat_jax.config import Config
+from emnat_jax.config.convert import checked
 from emnat_jax.em.chain import require_chain
 from emnat_jax.em.plan import make_plan
 from emnat_jax.em.report import write_report
@@ -28,10 +29,11 @@ from emnat_jax.runtime.progress import Log
 def run_config(config: Config, workdir: epath.PathLike, log: Log | None = None) -> Report:
     """Runs or resumes all EM rounds in `workdir`, as `emnat em` does, and returns the report.
 
-    `log` gets a line for every stage (None: nothing is said). Raises UserError as `run` does; killed at any
-    moment and called again, it goes on where it was.
+    `log` gets a line for every stage, and now and then one of a training, as `print` takes it (None: nothing
+    is said). Stopped at any moment and called again, it goes on where it was. On Ctrl-C a training saves its
+    step and then raises KeyboardInterrupt. Raises UserError as `run` does, and for an option of another type.
     """
-    return run(Workspace(config, workdir, log or (lambda text: None)))
+    return run(Workspace(checked(config), workdir, log or (lambda text: None)))
 
 
 def run(work: Workspace) -> Report:

@@ -136,10 +136,10 @@ def _train_student(
 
 
 def _student_start(config: Config, index: int, name: str) -> str | None:
-    if index == 0:
-        return _teacher(config, 0) if config.em.share_encoder else None
+    if index == 0 or not config.em.warm_start:
+        return _teacher(config, index) if config.em.share_encoder else None
     before = "student" if (name, index) == ("control", 1) else name  # round 0 has no control
-    return paths.model(index - 1, before) if config.em.warm_start else None
+    return paths.model(index - 1, before)
 
 
 def _fold_students(config: Config, index: int) -> list[Stage]:

@@ -8,20 +8,22 @@ from typing import Any, TypeVar
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import read_file, write_text
+from emnat_jax.artifacts.atomic import absolute, read_file, write_text
 from emnat_jax.artifacts.dataset import read_dataset
+from emnat_jax.artifacts.foreign import refuse_foreign_workdir
 from emnat_jax.artifacts.manifest import file_sha256, load_manifest
 from emnat_jax.artifacts.sealed import seal, unseal_if_sealed
 from emnat_jax.config import DataConfig
 from emnat_jax.data.corpora import find_file
 from emnat_jax.data.text import read_multi_references
-from emnat_jax.errors import UserError
+from emnat_jax.errors import UserError, require
 from emnat_jax.evaluation.bleu import References
-from emnat_jax.report.convert import from_values, to_values
+from emnat_jax.report.convert import from_values, loads, to_values
 from emnat_jax.report.record import (
     SYSTEMS,
     FinetuneEvaluation,
     RecordedEvaluation,
+    Report,
     SystemScores,
     TrainedScores,
     Training,
@@ -30,6 +32,18 @@ from emnat_jax.report.record import (
 MEND = "run `emnat em`, which evaluates the round anew."
 _Found = TypeVar("_Found")
 MULTI = "test_multi"  # beside the splits: the sentences of data.test_multi
+
+
+def read_report(workdir: epath.PathLike) -> Report:
+    """The report that a run, or `emnat report`, has written last; as `run` returns it, and nothing is made.
+
+    UserError where there is none, for a damaged one, one of an older version, and the workdir of a sweep.
+    """
+    directory = absolute(epath.Path(workdir).expanduser())
+    refuse_foreign_workdir(directory)
+    path, mend = directory / paths.REPORT_JSON, f"write it anew: emnat report --workdir={directory}"
+    require(path.exists(), f"{path}: no such file; {mend}")
+    return loads(Report, read_file(path).decode(errors="replace"), str(path), mend)
 
 
 def finished_rounds(directory: epath.Path, rounds: int) -> list[int]:

@@ -169,10 +169,21 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
 
 def _qualities(rows: Sequence[Row], selector: Selector) -> list[list[float]]:
     """Of every candidate of each row, against the row's reference."""
-    vocabulary = selector.vocabulary
+    vocabulary, rule = selector.vocabulary, selector.config.rule
     assert vocabulary is not None, "a rule that compares candidates with references needs a vocabulary"
-    quality = sentence_quality(selector.config.quality, selector.scoring)
-    return [quality([vocabulary.decode(target) for target in row.targets], row.target_text) for row in rows]
+    by_score = sentence_quality(selector.config.quality, selector.scoring)
+    of_rule = RULES[rule].quality
+    found = []
+    for row in rows:
+        texts = [vocabulary.decode(target) for target in row.targets]
+        if of_rule is None:
+            found.append(by_score(texts, row.target_text))
+            continue
+        values = [float(value) for value in of_rule(row.source_text, texts, row.target_text)]
+        if len(values) != len(texts) or not np.isfinite(values).all():
+            raise ValueError(f"select.rule={rule}: its quality gave {values} for {len(texts)} candidates")
+        found.append(values)
+    return found
 
 
 def _only(row: Row, ranks: list[int]) -> Row:

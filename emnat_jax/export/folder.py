@@ -22,6 +22,7 @@ from emnat_jax.artifacts.manifest import (
     write_manifest,
 )
 from emnat_jax.config import ModelSpec
+from emnat_jax.config.checks import NotInTable
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.data.vocab import Vocabulary, load_vocabulary
 from emnat_jax.errors import UserError, require
@@ -139,6 +140,8 @@ def _about(directory: epath.Path, options: dict[str, Any]) -> About:
             parity=dict(options["parity"]),
             shortlist=options.get("shortlist"),
         )
+    except NotInTable as error:
+        raise UserError(f"{directory / MANIFEST_NAME}: {error}") from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{directory / MANIFEST_NAME} is damaged ({error}); delete the folder and export again."

@@ -12,6 +12,9 @@ configuration:
 
     FAMILIES["mine"] = FamilySpec(MyOptions, make, parts)
 
+A variant of one of these starts from `make` and `parts` of its module, e.g. `families.vanilla`
+(docs/guides/family.md).
+
 `Family`, `Parallel` say what the functions promise; `parallel_family`, `init_and_axes` and `generable` are
 what the families here are made with.
 """

@@ -1,7 +1,6 @@
 """Lines of text as sequences of tokens, and back."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,21 +11,34 @@ from emnat_jax.errors import UserError
 from emnat_jax.inference.candidates import Candidates
 from emnat_jax.tokens import EOS
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
+def as_lines(name: str, lines: object) -> list[str]:
+    """The lines as a list, whatever gives them one by one: a generator, an open file, a column of a table.
 
-def as_lines(name: str, lines: Iterable[object]) -> list[str]:
-    """The lines as a list, whatever gives them; UserError for what are none, e.g. a single one."""
+    UserError, which calls them `name`, for what gives no lines of text, e.g. a single one.
+    """
     if isinstance(lines, str | bytes):
         raise UserError(f"{name}={lines[:40]!r} is a single line; give a list of lines, e.g. [line].")
-    found = []
-    for index, line in enumerate(lines):
+    if isinstance(lines, Mapping) or not isinstance(lines, Iterable):
+        raise UserError(f"{name} is of type {type(lines).__name__}; give a list of lines.")
+    found = list(lines)
+    for index, line in enumerate(found):
         if not isinstance(line, str):
             raise UserError(f"{name}[{index}] is of type {type(line).__name__}; give lines of text (str).")
-        if not line.isascii() and _SURROGATE.search(line):
-            raise UserError(f"{name}[{index}] has half of a character (U+D800 to U+DFFF); give whole ones.")
-        found.append(line)
+        _require_characters(f"{name}[{index}]", line)
     return found
+
+
+def _require_characters(name: str, line: str) -> None:
+    """UserError for half of a pair of surrogates, which no vocabulary knows and no file can hold."""
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        half = line[error.start]
+        raise UserError(
+            f"{name} has at {error.start} half of a pair of surrogates, {half!a}, which is no character; was "
+            "it read with errors='surrogateescape'? Read it as UTF-8, or leave that out."
+        ) from error
 
 
 def sentence_pairs(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray] | None = None) -> Pairs:

@@ -110,8 +110,7 @@ class Translator(abc.ABC):
         produce, and for a pair of which a side has more tokens than the model takes; a warning counts the
         latter, or `too_long` is extended by their places. Raises UserError for unequal numbers of lines.
         """
-        sources = as_lines("sources", sources)
-        targets = as_lines("targets", targets)
+        sources, targets = as_lines("sources", sources), as_lines("targets", targets)
         require(
             len(sources) == len(targets), f"{len(sources)} sources but {len(targets)} targets; give as many."
         )

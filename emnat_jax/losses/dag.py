@@ -69,6 +69,8 @@ def _forward(
     emissions: Array, links: Array, lengths: Array, last: Array, join: Join
 ) -> tuple[jax.Array, jax.Array | None]:
     """Paths joined up to each row's `last`, f32[B], and what was remembered of each token but the first."""
+    # bfloat16 would round at every token.
+    emissions, links = emissions.astype(jnp.float32), links.astype(jnp.float32)
     keep = _keep(emissions, lengths)
     by_token = jnp.where(keep[:, :, None], jnp.moveaxis(emissions, 2, 0), 0.0)
 

@@ -31,6 +31,7 @@ def dag_bigrams(
     visit, but the last, have to sum to one. Targets of more tokens than vertices have bigrams like any other.
     """
     is_real = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
+    emissions, links = emissions.astype(jnp.float32), links.astype(jnp.float32)
     emitted = jnp.exp(jnp.where(is_real[:, None], emissions, NEG_INF))
     visits, keep = passing_probabilities(links), is_real[:, 1:]
     first = visits[:, :, None] * emitted[:, :, :-1]

@@ -101,7 +101,7 @@ def _compared(report: Report, effect: Effect) -> str:
         return "its control, which had as many steps without an E-step"
     steps = [found.student.training.step for found in report.rounds]
     if not report.config.em.warm_start:
-        return f"round 0, trained from scratch, {steps[-1]:,} steps against {steps[0]:,}"
+        return f"round 0, trained anew, {steps[-1]:,} steps against {steps[0]:,}"
     return f"round 0, with {sum(steps[1:]):,} more steps than its {steps[0]:,}"
 
 

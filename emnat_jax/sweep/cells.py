@@ -1,7 +1,6 @@
 """A grid of runs in one workdir: each cell a workdir of its own, with what runs have in common made once."""
 
 import contextlib
-import copy
 import dataclasses
 import fnmatch
 import functools
@@ -17,7 +16,7 @@ from emnat_jax.artifacts.atomic import read_file
 from emnat_jax.artifacts.folders import found_at, numbered
 from emnat_jax.artifacts.journal import exclusive, write_journal
 from emnat_jax.config import Config
-from emnat_jax.config.convert import assign, from_dict
+from emnat_jax.config.convert import changed
 from emnat_jax.em.chain import require_whole
 from emnat_jax.em.driver import require_name, run
 from emnat_jax.em.plan import make_plan
@@ -108,11 +107,8 @@ def _require_name(name: Any) -> None:
 
 
 def _changed(base: dict, changes: Mapping[str, Any], where: str) -> Config:
-    values = copy.deepcopy(base)
     try:
-        for key, value in changes.items():
-            assign(values, key, value)
-        return from_dict(values)
+        return changed(base, changes)
     except UserError as error:
         raise UserError(f"cell {where}: {error}") from error
 

@@ -14,6 +14,7 @@ from emnat_jax.artifacts.manifest import (
     write_manifest,
 )
 from emnat_jax.config import ModelSpec, TrainConfig
+from emnat_jax.config.checks import NotInTable
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError
 from emnat_jax.training.metrics import metrics_digest, read_metrics
@@ -121,6 +122,8 @@ def load_model_manifest(
         tuned = manifest.options.get("tuned_length")
         length = TunedLength.of(tuned) if tuned else None
         weights_of(manifest)
+    except NotInTable as error:
+        raise UserError(f"{epath.Path(directory) / MANIFEST_NAME}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{epath.Path(directory) / MANIFEST_NAME} is damaged (it does not describe a model: {error!r}); "

@@ -83,19 +83,11 @@ def test_nothing_gives_nothing(student):
     assert student.score([], []).shape == (0,)
 
 
-def test_lines_may_come_one_by_one(student):
-    lines, targets = ["a b", "c"], ["b", "c d"]
-    assert student.translate(iter(lines)) == student.translate(lines)
-    np.testing.assert_array_equal(student.score(iter(lines), iter(targets)), student.score(lines, targets))
-
-
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
         (lambda model: model.translate("one line"), "lines='one line' is a single line; give a list"),
         (lambda model: model.n_best("one line", 2), "lines="),
-        (lambda model: model.translate(["a", "\ud800"]), r"lines\[1\] has half of a character"),
-        (lambda model: model.score(["a"], ["\udfff"]), r"targets\[0\] has half of a character"),
         (lambda model: model.alternatives("one line"), "lines="),
         (lambda model: model.score("a", ["b"]), "sources="),
         (lambda model: model.score(["a"], "b"), "targets="),
@@ -173,9 +165,33 @@ def test_lines_that_show_nothing_have_no_translation(student):
     np.testing.assert_allclose(student.score(lines, ["a1"] * 3), student.score([""] * 3, ["a1"] * 3))
 
 
-def test_what_is_no_text_is_refused():
-    with pytest.raises(em.UserError, match=r"lines\[1\] is of type bytes"):
-        as_lines("lines", ["a", b"b"])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a", b"b"], r"lines\[1\] is of type bytes"),
+        (None, "lines is of type NoneType; give a list of lines"),
+        ({"a": "b"}, "lines is of type dict"),
+        (["a", "b \ud83d"], r"lines\[1\] has at 2 half of a pair of surrogates, '\\ud83d', .*leave that out"),
+    ],
+)
+def test_what_is_no_text_is_refused(lines, message):
+    with pytest.raises(em.UserError, match=message):
+        as_lines("lines", lines)
+
+
+def test_lines_may_come_one_by_one(student, tmp_path):
+    """A generator, an open file, the values of a dict, an array of NumPy: all are what a list would be."""
+    lines = ["s1 s2 s3", "", "😀 s4 s5"]
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in lines))
+    found = student.translate(lines)
+    assert len(found) == 3 and found[0]
+    assert student.translate(line for line in lines) == found
+    assert student.translate(dict(enumerate(lines)).values()) == student.translate(np.array(lines)) == found
+    with (tmp_path / "in").open() as file:
+        assert student.translate(file) == found
+    assert student.n_best(iter(lines), 2) == student.n_best(lines, 2)
+    assert student.alternatives(iter(lines)) == student.alternatives(lines)
+    np.testing.assert_array_equal(student.score(iter(lines), iter(found)), student.score(lines, found))
 
 
 def test_a_teacher_has_no_alternatives(workdir):
@@ -216,3 +232,24 @@ def test_run_goes_on_where_it_was_and_says_so(workdir, tmp_path):
     report = em.run(small_config(), str(tmp_path / "run"), log=told.append)
     assert isinstance(report, em.Report) and [entry.round for entry in report.rounds] == [0, 1]
     assert told and all("finished before" in text for text in told if "rounds/" in text)
+
+
+def test_what_a_run_has_written_is_read_again(workdir, student):
+    report = em.read_report(workdir)
+    assert report == em.read_report(str(workdir)) and [entry.round for entry in report.rounds] == [0, 1]
+    assert report.config == small_config()
+    rows = list(em.read_dataset(workdir / "rounds/0/candidates"))
+    assert len(rows) == 80 and all(isinstance(row, em.Row) for row in rows)
+    texts = [student.vocabulary.decode(tokens) for tokens in rows[0].targets]
+    scores = em.load(workdir, round=0).score([rows[0].source_text] * len(texts), texts)
+    np.testing.assert_allclose(scores, rows[0].scores["student_log_prob"], atol=1e-3)
+
+
+def test_a_report_that_is_not_there_or_damaged_is_named(workdir, tmp_path):
+    with pytest.raises(em.UserError, match="report.json: no such file; write it anew: emnat report"):
+        em.read_report(tmp_path)
+    path = tmp_path / "report/report.json"
+    path.parent.mkdir()
+    path.write_bytes((workdir / "report/report.json").read_bytes()[:-20])
+    with pytest.raises(em.UserError, match="report.json is damaged .*write it anew"):
+        em.read_report(tmp_path)

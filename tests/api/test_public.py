@@ -19,14 +19,16 @@ CLASSES = [
     "Config",
     "LongLines",
     "Report",
+    "Row",
     "TrainedModel",
     "Translation",
     "Translator",
     "UserError",
     "VerifiedModel",
 ]
-PUBLIC = [*CLASSES, "__version__", "config", "decoding", "families", "load", "losses", "run"]
-NAMESPACES = ("config", "decoding", "families", "losses")
+NAMESPACES = ("config", "decoding", "families", "losses", "types")
+FUNCTIONS = ("load", "read_dataset", "read_report", "run")
+PUBLIC = [*CLASSES, *sorted(("__version__", *NAMESPACES, *FUNCTIONS))]
 LOOK = """
 import json, sys, time
 begin = time.perf_counter()
@@ -105,7 +107,7 @@ def objects():
     modules = [
         importlib.import_module(f"emnat_jax.{name}.{entry.name}")
         for name in NAMESPACES
-        for entry in pkgutil.iter_modules(getattr(em, name).__path__)
+        for entry in pkgutil.iter_modules(getattr(getattr(em, name), "__path__", ()))
     ]
     for module in modules:
         yield module.__name__, module

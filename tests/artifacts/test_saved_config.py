@@ -1,5 +1,6 @@
 """config.json lost or damaged: one line, and what it advises works."""
 
+import dataclasses
 import json
 
 import pytest
@@ -15,7 +16,7 @@ from emnat_jax.artifacts.saved_config import (
     write_config,
 )
 from emnat_jax.artifacts.sealed import digest
-from emnat_jax.config import Config
+from emnat_jax.config import FAMILIES, Config, ModelConfig
 from emnat_jax.errors import UserError
 from tests.em.runs import small_config
 
@@ -74,6 +75,24 @@ def test_an_older_copy_does_not_take_the_place_of_a_damaged_one(tmp_path, old, n
     assert read_config(tmp_path) is None
     note_config(tmp_path, Config(seed=2), [])  # as a run does that has its config.json
     assert read_config(tmp_path) == Config(seed=2)
+
+
+@pytest.mark.parametrize("place", ["config.json", "journal.jsonl"])
+def test_a_whole_file_with_a_family_from_outside_is_not_damaged(tmp_path, place, monkeypatch):
+    """Nothing is to be deleted: what is missing is the line of the table."""
+    monkeypatch.setitem(FAMILIES, "mine", FAMILIES["vanilla"])
+    config = dataclasses.replace(Config(), student=ModelConfig(family="mine", encoder_layers=3))
+    write_config(tmp_path, config)
+    note_config(tmp_path, config, [])
+    if place != "config.json":
+        (tmp_path / "config.json").unlink()
+    assert read_config(tmp_path) == config
+    monkeypatch.delitem(FAMILIES, "mine")
+    with pytest.raises(
+        UserError, match="student.family='mine': choose one of ar, .*enter it first"
+    ) as raised:
+        read_config(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path / place}: ") and "delete" not in str(raised.value)
 
 
 @pytest.mark.parametrize("place", ["config.json", "journal.jsonl"])

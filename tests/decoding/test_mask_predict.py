@@ -96,3 +96,14 @@ def test_the_least_of_each_row():
         [False, True, True, False],
     ]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_bfloat16_is_summed_in_float32():
+    """Sums of seven values of up to -6 in steps of a quarter do not fit into its eight digits."""
+    lengths = jnp.asarray(LENGTHS)
+    found = mask_predict(lambda shown: predict(shown, LENGTHS).astype(jnp.bfloat16) - 3, lengths, WIDTH, 1)
+    log_probs = predict(np.full((len(LENGTHS), WIDTH), HIDDEN), LENGTHS).astype(jnp.bfloat16) - 3
+    best = np.max(np.asarray(log_probs, np.float64), axis=-1)
+    keep = np.arange(WIDTH)[None] < LENGTHS[:, None]
+    assert found.log_prob.dtype == found.confidence.dtype == jnp.float32
+    np.testing.assert_array_equal(found.log_prob, np.sum(best * keep, axis=1))

@@ -171,7 +171,11 @@ def test_each_model_starts_from_the_one_that_the_options_name():
     assert starts(rounds=2)["rounds/2/control"] == "rounds/1/control"
     assert starts(share_encoder=False)["rounds/0/student"] is None
     cold = starts(warm_start=False)
-    assert cold["rounds/1/student"] is cold["rounds/1/control"] is None
+    assert cold["rounds/1/student"] == cold["rounds/1/control"] == "rounds/1/teacher"
+    assert cold["rounds/1/teacher"] is None
+    frozen = starts(warm_start=False, update_teacher=False, student_data="selected")
+    assert frozen["rounds/1/student"] == frozen["rounds/1/control"] == "rounds/0/teacher"
+    assert starts(warm_start=False, share_encoder=False)["rounds/1/student"] is None
 
 
 OPTIONS = {

@@ -7,8 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from emnat_jax.config import RULES, RuleSpec
-from emnat_jax.config.convert import to_config_dict
+from emnat_jax.config import RULES, RuleSpec, to_config_dict
 
 
 @dataclasses.dataclass(frozen=True)

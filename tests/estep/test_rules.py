@@ -81,6 +81,26 @@ def test_a_rule_may_look_at_quality_and_at_the_teachers_list(candidates, tmp_pat
         Config(select=SelectConfig(rule="second"), em=EMConfig(candidates_from=("student",)))
 
 
+def test_a_rule_may_compare_candidates_with_references_in_its_own_way(candidates, tmp_path):
+    """The longest candidate is the best; `posterior` weighs that like any quality."""
+    seen = []
+
+    def longest(source, texts, reference):
+        seen.append((source, list(texts), reference))
+        return np.array([len(text.split()) for text in texts])
+
+    RULES["longest"] = RULES["posterior"]._replace(quality=longest)
+    about = {"quality_weight": 1e3, "rule": "longest"}
+    rows, options = chosen(candidates, tmp_path / "out", **about)
+    # The longest of "a b c, a b, c c", "b a, a b c, b b", "c, c a, c a b"; of three words the likeliest.
+    assert [row.scores["rank"][0] for row in rows] == [0, 1, 2, 1]
+    assert seen[1] == ("a b", ["b a", "a b c", "b b"], "a b c") and options["select"]["rule"] == "longest"
+    for number, given in enumerate(([1.0], [1.0, np.nan, 0.0])):
+        RULES["longest"] = RULES["posterior"]._replace(quality=lambda *texts, given=given: given)
+        with pytest.raises(ValueError, match=r"rule=longest: its quality gave \[1.0.* for 3 candidates"):
+            chosen(candidates, tmp_path / f"bad{number}", **about)
+
+
 def test_scores_of_another_shape_are_refused(candidates, tmp_path):
     RULES["short"] = RuleSpec(lambda scores, *_: np.zeros(3))
     with pytest.raises(ValueError, match=r"select.rule=short: scores of shape \(3,\)"):

@@ -11,8 +11,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from emnat_jax.config import FAMILIES, FamilySpec, LengthOptions
-from emnat_jax.config.convert import to_config_dict
+from emnat_jax.config import FAMILIES, FamilySpec, LengthOptions, to_config_dict
 from emnat_jax.decoding import argmax_decode, odd_decode
 from emnat_jax.families import vanilla
 from emnat_jax.losses import token_log_probs

@@ -157,3 +157,12 @@ def test_long_targets_keep_their_digits():
     target = rng.integers(3, size=length)
     found = log_prob_fn(*arrays_of([dag], [target], width=length))
     np.testing.assert_allclose(found, [dag.log_prob(target)], rtol=1e-5)
+
+
+def test_bfloat16_is_summed_in_float32():
+    emissions, links, lengths, last = arrays_of(*random_batch(3, 120))
+    rounded = [array.astype(jnp.bfloat16) for array in (emissions, links)]
+    found = log_prob_fn(*rounded, lengths, last)
+    assert found.dtype == jnp.float32
+    exact = log_prob_fn(*(array.astype(jnp.float32) for array in rounded), lengths, last)
+    np.testing.assert_allclose(found, exact, rtol=1e-6)

@@ -129,3 +129,13 @@ def test_no_array_holds_links_of_every_token():
     shapes = jnp.zeros((1, vertices, width)), jnp.zeros((1, vertices, vertices))
     program = jax.make_jaxpr(value_and_gradients)(*shapes, jnp.zeros((1, width), int), jnp.array([3]))
     assert bigrams.largest_array(program) == vertices * vertices
+
+
+def test_bfloat16_is_summed_in_float32():
+    emissions, links, tokens, lengths = arrays_of(*random_batch(5, 40))
+    rounded = [array.astype(jnp.bfloat16) for array in (emissions, links)]
+    found = bigrams_of(*rounded, tokens, lengths)
+    exact = bigrams_of(*(array.astype(jnp.float32) for array in rounded), tokens, lengths)
+    assert {leaf.dtype for leaf in found} == {jnp.dtype("float32")}
+    for ours, wanted in zip(found, exact, strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-6)

@@ -92,7 +92,7 @@ def test_steps_add_up_where_a_model_goes_on():
     frozen = page(trained_with(update_teacher=False, student_data="selected"))
     assert frozen.count("<td>+40 (80 in all)</td>") == frozen.count("<td>none, frozen</td>") == 1
     text = page(trained_with(warm_start=False))
-    assert "in all" not in text and "trained from scratch, 40 steps against 40" in text
+    assert "in all" not in text and "trained anew, 40 steps against 40" in text
 
 
 def test_another_test_set_is_named_where_its_scores_stand():
