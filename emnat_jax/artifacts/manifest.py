@@ -77,7 +77,7 @@ class Manifest:
 def _require_steps(options: Mapping[str, Any]) -> None:
     """ValueError where a model does not say after which steps its weights were saved, and their loss."""
     chosen, step, loss = options.get("chosen"), options.get("step", 0), options.get("valid_loss")
-    steps = chosen.get("steps") if isinstance(chosen, dict) else [] if chosen else [step]
+    steps: Any = chosen.get("steps") if isinstance(chosen, dict) else [] if chosen else [step]
     is_list = isinstance(steps, list | tuple) and len(steps) > 0
     if not is_list or not all(type(one) is int for one in (*steps, step)):
         raise ValueError("its steps are no whole numbers")
