@@ -84,7 +84,7 @@ def e_steps():
 
 
 def fine_tuning(family):
-    """The recipe, and after it a training for n-grams with its own control: short, and as long as before it."""
+    """The recipe, and after it a training for n-grams with its own control: short, and as long as before."""
     if family == "vanilla":
         return {}
     return {"ngram": {"em.finetune.steps": 300}, "ngram_long": {"em.finetune.steps": 1_000}}

@@ -236,6 +236,8 @@ def test_overrides_are_read_as_the_type_of_the_key(key, text, value):
         ("data.buckets", "8", "a list of numbers"),
         ("teacher_train.steps", "2147483648", "teacher_train.steps: a number of that size"),
         ("teacher_train.optim.peak_lr", "1" + "0" * 400, "peak_lr: a number of that size"),
+        ("select.alpha", "1e400", "select.alpha=inf: expected a finite number"),
+        ("em.stop_min_gain", "-1e400", "em.stop_min_gain=-inf: expected a finite number"),
     ],
 )
 def test_mistakes_in_overrides_are_named(key, text, part):

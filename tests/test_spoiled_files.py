@@ -109,7 +109,7 @@ READERS = {
     "metrics_of_a_training_that_goes_on": Reader(
         f"{MODEL}/{paths.METRICS}",
         spoiled_lines,
-        lambda d: _lines_up_to(epath.Path(d, MODEL, paths.METRICS), 20),
+        lambda d: _lines_up_to(epath.Path(d, MODEL, paths.METRICS), 20, evaluated=True),
     ),
     "journal_for_the_times": Reader(
         JOURNAL_NAME, spoiled_lines, lambda d: json.dumps(_seconds(epath.Path(d)))

@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 from etils import epath
 
 from emnat_jax.artifacts.new_file import new_file
-from emnat_jax.errors import UserError, remedy_of
+from emnat_jax.errors import UserError, in_the_way, reason_of, remedy_of, require
 
+_STORES = ("gs", "s3", "az", "hf")  # that etils has
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -84,8 +85,9 @@ def user_errors(path: epath.PathLike) -> Iterator[None]:
         if error.errno in _FULL:
             raise UserError(f"{path}: the disk is full; make room and run the command again.") from error
         if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+            place, remedy = in_the_way(error, os.fspath(path)), remedy_of(error)
             raise UserError(
-                f"{path}: cannot be written ({error.strerror}); {remedy_of(error)}, or choose another folder."
+                f"{place}: cannot be written ({reason_of(error)}); {remedy}, or choose another folder."
             ) from error
         raise
 
@@ -93,6 +95,26 @@ def user_errors(path: epath.PathLike) -> Iterator[None]:
 def is_local(path: epath.PathLike) -> bool:
     """False for object stores, where a file appears whole when it is closed and nothing can be appended."""
     return "://" not in os.fspath(path)
+
+
+def require_store(path: epath.PathLike) -> None:
+    """UserError for an address that is of no object store."""
+    scheme, mark, _ = os.fspath(path).partition("://")
+    require(
+        not mark or scheme in _STORES,
+        f"{path}: nothing is read from or written to {scheme}://; copy it to a disk and name that.",
+    )
+
+
+def reachable(path: epath.PathLike) -> epath.Path:
+    """A path, ~ resolved; UserError as `require_store`, and for a store whose client is missing."""
+    require_store(path)
+    found = epath.Path(path).expanduser()
+    try:
+        found.exists()
+    except ImportError as error:
+        raise UserError(f"{path}: {error}; for gs:// pip install 'emnat_jax[gcs]'.") from error
+    return found
 
 
 def absolute(path: epath.PathLike) -> epath.Path:

@@ -29,8 +29,9 @@ def found_at(folder: epath.PathLike, pattern: str) -> list[epath.Path]:
 
 
 def numbered(folder: epath.PathLike) -> dict[int, epath.Path]:
-    """Number -> what lies in a folder under it, in increasing order; other names are passed over."""
-    found = {int(path.name): path for path in entries(folder) if path.name.isdecimal()}
+    """Number -> what lies in a folder under it, in increasing order; other names (01) are passed over."""
+    decimal = (path for path in entries(folder) if path.name.isdecimal())
+    found = {int(path.name): path for path in decimal if path.name == str(int(path.name))}
     return dict(sorted(found.items()))
 
 
@@ -91,3 +92,14 @@ def require_plain_name(folder: epath.PathLike) -> None:
         not glob.has_magic(os.fspath(folder)),
         f"{folder}: nothing can be trained in a folder with *, ? or [ in its path; give it another name.",
     )
+    require_text_name(folder)
+
+
+def require_text_name(folder: epath.PathLike) -> None:
+    """UserError for a folder whose path is no text: what reads and writes checkpoints takes none such."""
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{folder}: no checkpoint can be read or written where a path is not UTF-8; give it another name."
+        ) from error

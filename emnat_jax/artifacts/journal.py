@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import append, is_local, read_file
+from emnat_jax.artifacts.atomic import append, is_local, read_file, user_errors
 from emnat_jax.artifacts.manifest import utc_now
 from emnat_jax.errors import InUse
 
@@ -34,21 +34,27 @@ def write_journal(directory: epath.PathLike, **fields: Any) -> None:
 
 def line_count(directory: epath.PathLike) -> int:
     """How many lines there are, whole or not."""
-    return len(_lines(directory))
+    return len(journal_lines(directory))
 
 
-def _lines(directory: epath.PathLike) -> list[bytes]:
+def journal_lines(directory: epath.PathLike) -> list[bytes]:
+    """The lines as they are, whole or not."""
     path = epath.Path(directory) / JOURNAL_NAME
     return [line for line in read_file(path).split(b"\n") if line] if path.exists() else []
 
 
 def read_journal(directory: epath.PathLike) -> list[dict[str, Any]]:
     """The lines that are whole."""
-    lines = []
-    for line in _lines(directory):
-        with contextlib.suppress(ValueError, RecursionError):
-            lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict)]
+    lines = map(parse_line, journal_lines(directory))
+    return [line for line in lines if line is not None]
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """What a line of the journal holds; None for one that is not whole."""
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(line)
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def made_stages(directory: epath.PathLike) -> set[str]:
@@ -76,9 +82,14 @@ def exclusive(directory: epath.PathLike, *, waits: bool = False) -> Iterator[Non
     if not is_local(path):
         yield
         return
-    path.mkdir(parents=True, exist_ok=True)
-    # Neither emptied nor waited for: a link or a pipe may have its name in a folder from elsewhere.
-    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    with user_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    lock = path / ".lock"
+    # Neither emptied nor waited for: a link or a pipe may have its name in a folder from elsewhere; and
+    # behind a link that leads nowhere no file is made.
+    if os.path.islink(lock) and not os.path.exists(lock):
+        os.unlink(lock)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock(descriptor, path, waits=waits)
         yield

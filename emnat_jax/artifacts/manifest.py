@@ -70,6 +70,19 @@ class Manifest:
             _require_inside(shard["name"], one_folder=self.kind in SETS)
         if self.shards and sum(shard["rows"] for shard in self.shards) != self.rows_out:
             raise ValueError(f"{self.rows_out} rows out, but the shards hold another number")
+        if self.kind == MODEL:
+            _require_steps(self.options)
+
+
+def _require_steps(options: Mapping[str, Any]) -> None:
+    """ValueError where a model does not say after which steps its weights were saved, and their loss."""
+    chosen, step, loss = options.get("chosen"), options.get("step", 0), options.get("valid_loss")
+    steps: Any = chosen.get("steps") if isinstance(chosen, dict) else [] if chosen else [step]
+    is_list = isinstance(steps, list | tuple) and len(steps) > 0
+    if not is_list or not all(type(one) is int for one in (*steps, step)):
+        raise ValueError("its steps are no whole numbers")
+    if loss is not None and type(loss) not in (int, float):
+        raise ValueError(f"valid_loss is {loss!r}, not a number")
 
 
 def _require_inside(name: str, *, one_folder: bool) -> None:
@@ -193,6 +206,8 @@ def _parse(path: epath.Path) -> Manifest:
             f"{path} has schema version {version}, "
             f"this emnat_jax reads up to {SCHEMA_VERSION}; update the package."
         )
+    if fields.get("kind") == "vocabulary":  # it has a manifest of its own
+        raise UserError(f"{path.parent} is a vocabulary, and neither a data set nor a model; name another.")
     try:
         return from_json(Manifest, fields, str(path), mend)
     except UserError:  # which says all of that

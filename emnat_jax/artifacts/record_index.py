@@ -30,7 +30,7 @@ ENTRY = np.dtype(
         ("weighted", "?"),  # whether the row has the column `weight`
     ]
 )
-INDEXES = "index-*"  # their names in the folder of a set
+INDEXES = "index-[0-9]*-of-[0-9]*"  # their names in the folder of a set
 _BLOCK_ROWS = 65_536
 _VERSION = 1
 _UNKNOWN = "0" * 64  # in place of a hash, with as many bytes

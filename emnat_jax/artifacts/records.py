@@ -40,6 +40,7 @@ from emnat_jax.artifacts.folders import file_size
 from emnat_jax.errors import UserError
 from emnat_jax.tokens import EOS
 
+SHARDS = "part-[0-9]*-of-[0-9]*.tfrecord"  # what `shard_name` gives
 REFERENCE = "from_reference"  # column of a candidates set: 1 for a reference that no model proposed
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")

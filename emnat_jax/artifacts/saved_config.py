@@ -8,13 +8,21 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.atomic import read_file, write_text
-from emnat_jax.artifacts.journal import JOURNAL_NAME, line_count, read_journal, write_journal
+from emnat_jax.artifacts.journal import (
+    JOURNAL_NAME,
+    journal_lines,
+    line_count,
+    parse_line,
+    read_journal,
+    write_journal,
+)
 from emnat_jax.artifacts.sealed import digest
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, to_dict
 from emnat_jax.errors import UserError, require
 
 EVENT = "configuration"
+_OF_COPY = (EVENT.encode(), b'"config"', b'"sha256"')  # what the line of a copy has
 _THEN = {"em": {"later_optimizer": "new"}}  # group -> option -> value
 
 
@@ -85,9 +93,18 @@ def note_config(directory: epath.PathLike, config: Config, changed: list[str]) -
 
 
 def copy_of(directory: epath.PathLike) -> dict[str, Any] | None:
-    """The last configuration in the journal; None where there is none."""
-    found = [line for line in read_journal(directory) if line.get("event") == EVENT]
-    return next((line["config"] for line in reversed(found) if _is_whole(line)), None)
+    """The last configuration in the journal; None where there is none, or a later one was damaged.
+
+    One that a kill cut short never came to be used.
+    """
+    copy = None
+    for line in journal_lines(directory):
+        found = parse_line(line) or {}
+        if found.get("event") == EVENT and _is_whole(found):
+            copy = found["config"]
+        elif all(part in line for part in _OF_COPY) and line.endswith(b"}"):
+            copy = None
+    return copy
 
 
 def _is_whole(line: dict[str, Any]) -> bool:
@@ -115,5 +132,5 @@ def require_found(
     begun = any((directory / name).exists() for name in (paths.VOCABULARY, paths.ROUNDS))
     require(
         config is not None or not begun,
-        f"{directory / paths.CONFIG} is lost, and {JOURNAL_NAME} has no copy of it; {remedy}.",
+        f"{directory / paths.CONFIG} is lost, and {JOURNAL_NAME} has no whole copy of it; {remedy}.",
     )

@@ -17,11 +17,12 @@ from emnat_jax.artifacts.dataset import ShardDescription, describe_shard
 from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import file_sha256
 from emnat_jax.artifacts.record_index import INDEXES
-from emnat_jax.artifacts.records import Row, read_shard, write_shard
+from emnat_jax.artifacts.records import SHARDS, Row, read_shard, write_shard
 from emnat_jax.artifacts.sealed import digest, seal, unseal
 from emnat_jax.config.convert import differences
 from emnat_jax.errors import UserError
 
+_NOTES = SHARDS.replace(".tfrecord", ".json")
 PLAN_NAME = "PLAN.json"  # what the shards of an unfinished set are made from
 
 
@@ -109,12 +110,13 @@ def named_changes(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 
 def delete_shards(directory: epath.PathLike) -> None:
-    """Removes every record file of a set, its note and its index."""
-    for path in (*entries(directory, "part-*"), *entries(directory, INDEXES)):
-        path.unlink()
+    """Removes every record file of a set, its note and its index; files of other names stay."""
+    for pattern in (SHARDS, _NOTES, INDEXES):
+        for path in entries(directory, pattern):
+            path.unlink()
 
 
 def forget_plan(directory: epath.PathLike) -> None:
     """Removes the plan and the notes of shards, once the manifest is there; nothing where there are none."""
-    for path in (*entries(directory, "part-*.json"), *entries(directory, PLAN_NAME)):
+    for path in (*entries(directory, _NOTES), *entries(directory, PLAN_NAME)):
         path.unlink()

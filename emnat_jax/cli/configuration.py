@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
+from emnat_jax.artifacts.atomic import reachable
 from emnat_jax.artifacts.foreign import refuse_foreign_workdir
 from emnat_jax.config import Config
 from emnat_jax.config.convert import from_dict, override, to_dict
@@ -45,13 +46,17 @@ def read_grid(arguments: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _file(arguments: list[str]) -> Path | None:
     files = [argument.removeprefix(_FILE) for argument in arguments if argument.startswith(_FILE)]
     require(not files or bool(files[-1]), "--config: name a file, --config=FILE.py.")
-    return Path(files[-1]) if files else None
+    return Path(files[-1]).expanduser() if files else None
 
 
 def _base(file: Path | None, workdir: str | None) -> dict[str, Any]:
     """The nested dict that single keys change."""
-    directory = _reachable(workdir) if workdir else None
+    directory = reachable(workdir) if workdir else None
     if directory is not None:
+        require(
+            not directory.is_file(),
+            f"--workdir={workdir}: a file, where a folder is expected; name another, or move it away.",
+        )
         refuse_foreign_workdir(directory)
     if file is not None:
         config = _call(file, "get_config")
@@ -75,16 +80,6 @@ def _saved(directory: epath.Path) -> Config | None:
     if config is not None and not path.exists():
         say(f"{path} is lost; goes by its copy in {JOURNAL_NAME}.")
     return config
-
-
-def _reachable(path: str) -> epath.Path:
-    """A folder on a disk or in an object store; UserError where the store's client is missing."""
-    found = epath.Path(path)
-    try:
-        found.exists()
-    except ImportError as error:
-        raise UserError(f"{path}: {error}; for gs:// pip install 'emnat_jax[gcs]'.") from error
-    return found
 
 
 def _call(path: Path, function: str) -> Any:

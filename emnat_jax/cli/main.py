@@ -9,14 +9,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from emnat_jax import __version__
 from emnat_jax.cli.parser import Parser
 from emnat_jax.errors import RESTART_STATUS, Preempted, UserError, explain
 from emnat_jax.runtime.allocator import computes_on_cpu, keep_freed_memory
 from emnat_jax.runtime.cores import available_cores
-from emnat_jax.runtime.messages import forget, say
+from emnat_jax.runtime.messages import escape_unwritable, forget, say
 from emnat_jax.runtime.signals import Ending, EndOnSignal, ignore
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     _open_what_is_closed()
     if argv is None:  # not of a program that calls this
         atexit.register(ignore)  # the first of all, which is called last
+        escape_unwritable(sys.stdout)
         if available_cores() == 1 and computes_on_cpu():
             keep_freed_memory()  # before there is a thread
     words = sys.argv[1:] if argv is None else argv
@@ -87,7 +88,12 @@ def _open_what_is_closed() -> None:
     """Output that whoever started this has closed goes nowhere."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
+            setattr(sys, name, _nowhere())
+
+
+def _nowhere() -> TextIO:
+    """Takes what is written for the rest of the process."""
+    return open(os.devnull, "w", encoding="utf-8", errors="replace")
 
 
 def _main(argv: list[str], signals: EndOnSignal) -> Ending:
@@ -138,7 +144,7 @@ def _join(args: argparse.Namespace, command: list[str]) -> Processes:
     else:
         processes = start_here(args.workers, command)
     if not processes.is_first:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+        sys.stdout = _nowhere()
     return processes
 
 

@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import difflib
 import importlib.util
+import math
 import sys
 import types as python_types
 import typing
@@ -239,6 +240,8 @@ def _typed(value: typing.Any, hint: typing.Any, where: str) -> typing.Any:
         require(abs(value) < 1 << 31, f"{where}: a number of that size is too large; use one below 2^31.")
     if hint is float and type(value) is int:
         return float(value)
+    if type(value) is float:  # as of 1e400
+        require(math.isfinite(value), f"{where}={value}: expected a finite number.")
     require(type(value) is hint, f"{where}={value!r}: expected a value of type {hint.__name__}.")
     return value
 

@@ -150,6 +150,48 @@ class _Rejoined(io.RawIOBase):
         return len(data)
 
 
+class _Streams(io.RawIOBase):
+    """Packed streams one after another, unpacked; zeros may follow each.
+
+    Parallel packers write many. Python's own readers take one that is damaged near its beginning, and all
+    after it, for the end of the file, and say nothing.
+    """
+
+    def __init__(self, raw: _Rejoined, new: Callable[[], Any]):
+        self._raw, self._new, self._unpacker = raw, new, new()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = b""
+        while not found:
+            if self._unpacker.eof:
+                data = self._next_stream(self._unpacker.unused_data)
+                if not data:
+                    return 0
+                self._unpacker = self._new()
+            else:
+                data = self._more() if self._unpacker.needs_input else b""
+            found = self._unpacker.decompress(data, len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def _next_stream(self, data: bytes) -> bytes:
+        """The first bytes of what follows a stream; none at the end of the file."""
+        while not (rest := data.lstrip(b"\0")):
+            data = _read_some(self._raw, io.DEFAULT_BUFFER_SIZE)
+            if not data:
+                return b""
+        return rest
+
+    def _more(self) -> bytes:
+        data = _read_some(self._raw, io.DEFAULT_BUFFER_SIZE)
+        if not data:
+            raise EOFError("it ends within a packed stream")
+        return data
+
+
 def _unpacked(raw: _Rejoined, kind: str, where: str) -> io.BufferedIOBase:
     if kind in ("UTF-16", "UTF-32"):
         raise UserError(
@@ -158,9 +200,9 @@ def _unpacked(raw: _Rejoined, kind: str, where: str) -> io.BufferedIOBase:
     readers: dict[str, Callable[[Any], Any]] = {
         "text": io.BufferedReader,
         "gzip": lambda file: gzip.GzipFile(fileobj=file),
-        "bzip2": bz2.BZ2File,
-        "xz": lzma.LZMAFile,
-        "lzma": lzma.LZMAFile,
+        "bzip2": lambda file: io.BufferedReader(_Streams(file, bz2.BZ2Decompressor)),
+        "xz": lambda file: io.BufferedReader(_Streams(file, lzma.LZMADecompressor)),
+        "lzma": lambda file: io.BufferedReader(_Streams(file, lzma.LZMADecompressor)),
     }
     if kind == "zstd":
         with contextlib.suppress(ImportError):  # Python 3.14

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from etils import epath
 
+from emnat_jax.artifacts.atomic import require_store
 from emnat_jax.config import TASKS, DataConfig
 from emnat_jax.config.data import FILE_SPLITS, file_names
 from emnat_jax.data.compressed import is_rereadable
@@ -177,7 +178,8 @@ def _find(name: str, option: str, config: DataConfig) -> epath.Path:
 
 
 def _candidates(value: str, root: str | None, fallback: str | None) -> list[epath.Path]:
-    """Where a file may lie, first choice first."""
+    """Where a file may lie, first choice first; UserError for an address that is not read."""
+    require_store(value)
     path = epath.Path(value).expanduser()
     if path.is_absolute():
         return [path]

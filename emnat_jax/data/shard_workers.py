@@ -11,6 +11,7 @@ from emnat_jax.artifacts.as_json import as_json
 from emnat_jax.artifacts.dataset import Provenance, finish_dataset
 from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.manifest import Manifest, is_finished, load_manifest
+from emnat_jax.artifacts.records import SHARDS
 from emnat_jax.artifacts.shards import (
     UnfinishedSet,
     forget_plan,
@@ -120,7 +121,7 @@ def _is_finished(output: epath.Path, provenance: Provenance, workers: ShardWorke
     if not is_finished(output):
         plan = read_plan(output)
         changed = named_changes(plan, wanted)
-        if made := entries(output, "part-*.tfrecord") if changed else []:
+        if made := entries(output, SHARDS) if changed else []:
             half_done = f"{output} holds {len(made)} shards made from something else ({changed})"
             require(
                 workers.starts_over,

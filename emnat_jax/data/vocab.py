@@ -11,7 +11,7 @@ from etils import epath
 
 import emnat_jax
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import atomic_file, read_file, write_text
+from emnat_jax.artifacts.atomic import atomic_file, read_file, require_store, write_text
 from emnat_jax.artifacts.sealed import CHECKSUM, seal, unseal
 from emnat_jax.errors import UserError
 from emnat_jax.tokens import BOS, EOS, PAD, UNK
@@ -151,6 +151,7 @@ def open_vocabulary(path: epath.PathLike) -> Vocabulary:
 
     UserError, naming the path, where there is none, or one that this package cannot use.
     """
+    require_store(path)
     path = epath.Path(path).expanduser()
     for folder in (path, path / paths.VOCABULARY):
         if (folder / _MANIFEST_NAME).exists() and (folder / _MODEL_NAME).exists():

@@ -12,7 +12,7 @@ from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.journal import JOURNAL_NAME
 from emnat_jax.artifacts.manifest import is_finished, load_manifest
 from emnat_jax.data.prepare import require_split, set_names
-from emnat_jax.em.plan import make_plan
+from emnat_jax.em.plan import make_plan, round_stages
 from emnat_jax.em.results import MEND
 from emnat_jax.em.stages.base import Stage
 from emnat_jax.em.stages.evaluate import Evaluate
@@ -48,9 +48,12 @@ def require_evaluations(work: Workspace) -> None:
             require(damage is None, f"{work.directory / stage.output}: {damage}; {MEND}")
 
 
-def require_own_place(work: Workspace, folder: epath.Path) -> None:
-    """As `require_chain`, of a folder of the workdir alone; of one that no stage makes nothing is known."""
-    for stage in make_plan(work.config):
+def require_own_place(work: Workspace, folder: epath.Path, index: int) -> None:
+    """As `require_chain`, of the folder of a model of round `index` alone, be it past the last of the plan.
+
+    Of one that no stage makes nothing is known.
+    """
+    for stage in (*round_stages(work.config, 0), *round_stages(work.config, index)):
         if work.directory / stage.output == folder:
             require_link(work.directory, stage)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from emnat_jax.artifacts import paths
-from emnat_jax.artifacts.atomic import absolute
+from emnat_jax.artifacts.atomic import absolute, reachable
 from emnat_jax.artifacts.manifest import MANIFEST_NAME
 from emnat_jax.artifacts.saved_config import require_found
 from emnat_jax.config.verified import has_second_model
@@ -49,7 +49,7 @@ def load(
     `precision` ("int8" or "float32"; None: the export's own choice) and `threads` (0: one for each core).
     UserError for a folder without a finished model, a damaged or foreign one, and options that it has not.
     """
-    directory = absolute(epath.Path(path).expanduser())
+    directory = absolute(reachable(path))
     decoding = {
         "decoder": decoder,
         "length_candidates": length_candidates,

@@ -45,7 +45,9 @@ def open_model(
 
 def of_round(work: Workspace, role: str, round: int | None, of: str | None = None) -> epath.Path:
     """The folder of a round's model; UserError where that of another round or run lies there."""
-    folder = work.round_folder(last_round(work, of or role) if round is None else round, role)
+    require(round is None or type(round) is int, f"round={round!r}: give a whole number.")
+    index = last_round(work, of or role) if round is None else round
+    folder = work.round_folder(index, role)
     own = work.directory / paths.model(0 if round is None else round, role)
     if round is not None and not (is_finished(folder) and own.parent.exists()):
         finished = ", ".join(map(str, _finished_rounds(work, role))) or "none"
@@ -53,7 +55,7 @@ def of_round(work: Workspace, role: str, round: int | None, of: str | None = Non
             f"round {round}: {own} is no finished {role} (it has no {MANIFEST_NAME}); rounds that "
             f"have one: {finished}."
         )
-    require_own_place(work, folder)
+    require_own_place(work, folder, index)
     return folder
 
 

@@ -23,14 +23,14 @@ def make_plan(config: Config) -> list[Stage]:
     """All stages of all rounds (docs/method.md, section 5.1)."""
     stages: list[Stage] = [Prepare(sets=set_names(config.data))]
     for index in range(config.em.rounds + 1):
-        stages += _round(config, index)
+        stages += round_stages(config, index)
         if index < config.em.rounds:
             stages += _e_step(config, index)
     return stages + _fine_tuning(config, config.em.rounds)
 
 
-def _round(config: Config, index: int) -> list[Stage]:
-    """Teacher, what the student learns from, student and its control, evaluation."""
+def round_stages(config: Config, index: int) -> list[Stage]:
+    """Teacher, what the student learns from, student and its control, evaluation: a round without E-step."""
     teacher, student = _teacher(config, index), paths.model(index, "student")
     learned, control = _student_data(config, index), _control(config, index)
     return [

@@ -14,6 +14,7 @@ from etils import epath
 from emnat_jax.artifacts import paths
 from emnat_jax.artifacts.folders import entries
 from emnat_jax.artifacts.journal import JOURNAL_NAME
+from emnat_jax.artifacts.records import SHARDS
 from emnat_jax.artifacts.saved_config import as_saved, note_config, require_found, write_config
 from emnat_jax.config import Config
 from emnat_jax.config.convert import differences, from_dict
@@ -85,7 +86,7 @@ def _others(old: Config, new: Config) -> list[str]:
 
 def _is_begun(output: epath.Path) -> bool:
     """Whether a folder holds checkpoints or shards."""
-    return (output / paths.CHECKPOINTS).exists() or bool(entries(output, "part-*"))
+    return (output / paths.CHECKPOINTS).exists() or bool(entries(output, SHARDS))
 
 
 def _touches(key: str, directory: epath.Path, old: Config, new: Config) -> bool:

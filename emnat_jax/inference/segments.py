@@ -14,8 +14,10 @@ _CLOSING = "[\"')\\]\u2019\u201d\u00bb\u203a\u300d\u300f\u3011\u300b\u3009\uff09
 _FULL = "\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965\u0589\u1362\u104b\u17d4\u203c\u2047\u2048\u2049"
 # The same of clauses: Chinese and Japanese, Arabic, Ethiopic, Burmese.
 _HALF = "\u3001\uff0c\uff1b\uff1a\u060c\u061b\u1363\u1364\u104a"
-_SENTENCE = re.compile(f"[{_FULL}]+{_CLOSING}|[.!?\u2026]+{_CLOSING}(?=\\s)")
-_CLAUSE = re.compile(f"[{_HALF}]+{_CLOSING}|[.!?\u2026,;:\u2013\u2014]+{_CLOSING}(?=\\s)")
+_STOP, _PAUSE = ".!?\u2026", ".!?\u2026,;:\u2013\u2014"  # these with a space behind them
+# Only from the first of several marks on: tried from each, a row of dots takes quadratic time.
+_SENTENCE = re.compile(f"[{_FULL}]+{_CLOSING}|(?<![{_STOP}])[{_STOP}]+{_CLOSING}(?=\\s)")
+_CLAUSE = re.compile(f"[{_HALF}]+{_CLOSING}|(?<![{_PAUSE}])[{_PAUSE}]+{_CLOSING}(?=\\s)")
 _WORD = re.compile(r"\s+")
 # A full stop behind these ends no sentence: numbers, single letters, titles.
 _ABBREVIATION = re.compile(r"(?:\b[^\W\d_]|\d|\b(?:Dr|Mr|Ms|Mrs|St|Nr|No|vs|bzw|ca|Prof))\.$")

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from emnat_jax.artifacts.atomic import absolute
-from emnat_jax.artifacts.folders import numbered, require_files
+from emnat_jax.artifacts.folders import numbered, require_files, require_text_name
 from emnat_jax.errors import UserError, require
 from emnat_jax.runtime.event_loop import patient_loops
 from emnat_jax.training.fingerprint import fingerprint
@@ -200,6 +200,7 @@ def _reader(directory: str | os.PathLike) -> ocp.CheckpointManager:
     if not epath.Path(directory).exists():
         raise UserError(f"{directory} does not exist; nothing was trained there.")
     require_files(directory)
+    require_text_name(absolute(directory))
     here = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"reader-{here}"

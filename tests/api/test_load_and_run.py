@@ -205,6 +205,7 @@ def test_a_teacher_has_no_alternatives(workdir):
         ("nowhere", {}, "nowhere: no such folder"),
         ("rounds", {}, "neither a workdir"),
         ("", {"role": "reader"}, "role='reader': choose one of teacher, student"),
+        ("", {"round": "1"}, "round='1': give a whole number"),
         ("", {"round": 7}, "rounds/7/student is no finished student .* have one: 0, 1"),
         ("", {"round": 7, "role": "teacher"}, "rounds/7/teacher is no finished teacher"),
         ("rounds/0/student", {"round": 1}, "round=1: .* is the folder of a model"),
@@ -215,6 +216,14 @@ def test_a_teacher_has_no_alternatives(workdir):
 def test_what_cannot_be_opened_is_named(workdir, path, options, message):
     with pytest.raises(em.UserError, match=message):
         em.load(workdir / path, **options)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"), [("https://x.org/y", "nothing is read from"), ("s3://x/y", "s3fs")]
+)
+def test_an_address_that_cannot_be_reached_is_named(address, said):
+    with pytest.raises(em.UserError, match=said):
+        em.load(address)
 
 
 def test_run_goes_on_where_it_was_and_says_so(workdir, tmp_path):

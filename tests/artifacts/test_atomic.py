@@ -1,14 +1,17 @@
 """Text files that appear whole or not at all; what is opened is a file."""
 
 import os
+import re
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from etils import epath
 
 from emnat_jax.artifacts.atomic import append, atomic_file, read_file, write_lines, write_text
+from emnat_jax.errors import UserError
 from tests.em.damages import time_limit
 
 
@@ -84,3 +87,29 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path, kind):
     for use in (read_file, lambda path: append(path, b"x")):
         with pytest.raises(OSError, match="not a regular file"), time_limit(seconds=10):
             use(epath.Path(path))
+
+
+A_FILE, A_FOLDER = (
+    "a file is expected there and a folder found",
+    "a folder is expected there and a file found",
+)
+
+
+@pytest.mark.parametrize(
+    ("lies", "kind", "written", "wanted"),
+    [
+        ("a/.x.json.tmp", Path.mkdir, "a/x.json", A_FILE),
+        ("a/x.json", Path.mkdir, "a/x.json", A_FILE),
+        ("a", Path.touch, "a/b/x.json", A_FOLDER),
+        ("a", lambda path: path.symlink_to("nowhere"), "a/x.json", A_FOLDER),
+    ],
+)
+def test_what_is_in_the_way_is_named_and_once_moved_away_it_is_not(tmp_path, lies, kind, written, wanted):
+    place = tmp_path / lies
+    place.parent.mkdir(exist_ok=True)
+    kind(place)
+    message = f"^{re.escape(str(place))}: cannot be written \\([IFN][^)]*\\); {wanted}; move it away"
+    with pytest.raises(UserError, match=message):
+        write_text(tmp_path / written, "{}")
+    place.rename(tmp_path / "away")
+    write_text(tmp_path / written, "{}")

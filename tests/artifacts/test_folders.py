@@ -16,7 +16,7 @@ from emnat_jax.artifacts.folders import (
     require_files,
     require_plain_name,
 )
-from emnat_jax.artifacts.records import read_shard, write_shard
+from emnat_jax.artifacts.records import read_shard, shard_name, write_shard
 from emnat_jax.artifacts.shards import delete_shards
 from emnat_jax.errors import UserError
 from emnat_jax.training.checkpoint import Checkpoints
@@ -29,7 +29,7 @@ NAMES = ["run", "run[1]", "run*", "r?n"]
 @pytest.mark.parametrize("name", NAMES)
 def test_the_path_of_a_folder_is_no_pattern(tmp_path, name):
     for folder in NAMES:
-        for place in ("2", "10", "x", "²", "part-0"):
+        for place in ("2", "10", "x", "²", "٣", "02", "part-0"):
             (tmp_path / folder / place).mkdir(parents=True)
     here = tmp_path / name
     assert [path.name for path in entries(here, "part-*")] == ["part-0"]
@@ -41,7 +41,7 @@ def test_the_path_of_a_folder_is_no_pattern(tmp_path, name):
 def test_only_the_shards_of_the_folder_itself_are_deleted(tmp_path):
     for folder in NAMES:
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "part-0").touch()
+        (tmp_path / folder / shard_name(0, 1)).touch()
     delete_shards(tmp_path / "run*")
     assert {path.name: any(path.iterdir()) for path in tmp_path.iterdir()} == {
         "run": True, "run[1]": True, "run*": False, "r?n": True

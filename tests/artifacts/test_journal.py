@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emnat_jax.artifacts.journal import exclusive, output_lock
-from emnat_jax.errors import InUse
+from emnat_jax.errors import InUse, UserError
 
 
 @pytest.mark.parametrize("name", ["a file", "a link", "a pipe"])
@@ -23,6 +23,24 @@ def test_what_lies_under_the_name_of_the_lock_is_neither_emptied_nor_waited_for(
             pass
     with exclusive(lock.parent):
         assert config.read_text() == "precious"
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", ".lock"])
+def test_behind_a_link_that_leads_nowhere_no_file_is_made(tmp_path, target):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.lock").symlink_to(target)
+    with exclusive(tmp_path / "run"), pytest.raises(InUse), exclusive(tmp_path / "run"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "run").write_text("")
+    with (
+        pytest.raises(UserError, match="run: cannot be written .* a folder is expected"),
+        exclusive(tmp_path / "run"),
+    ):
+        pass
 
 
 def test_an_error_inside_is_not_taken_for_one_of_the_lock(tmp_path):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from emnat_jax.artifacts.dataset import describe_shard, read_dataset
-from emnat_jax.artifacts.manifest import file_sha256, is_finished, load_manifest, write_manifest
+from emnat_jax.artifacts.manifest import Manifest, file_sha256, is_finished, load_manifest, write_manifest
 from emnat_jax.artifacts.records import Row, shard_name, write_shard
+from emnat_jax.config import VocabConfig
+from emnat_jax.data.vocab_training import train_vocabulary
 from emnat_jax.errors import UserError
 from tests.data.rows import edit_manifest, random_rows, tokens, write_dataset
 
@@ -136,6 +138,38 @@ def test_wrong_row_counts_unknown_schemas_and_broken_text_are_the_users_error(tm
         (tmp_path / "MANIFEST.json").write_text(damaged)
         with pytest.raises(UserError, match="damaged"):
             load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"step": "4"},
+        {"step": 1e999},
+        {"step": None},
+        {"chosen": {}},
+        {"chosen": {"steps": []}},
+        {"chosen": {"steps": ["2"]}},
+        {"chosen": [2]},
+        {"valid_loss": "low"},
+    ],
+)
+def test_a_model_says_which_checkpoints_are_its_own(tmp_path, options):
+    """Whatever its checksum says; those who read it need not look."""
+    about = {"kind": "model", "content_hash": "", "rows_in": 1, "rows_out": 1, "dropped": {}, "shards": []}
+    good = {"step": 4, "chosen": {"steps": [2, 4], "by": "bleu", "value": 1.0}, "valid_loss": 2.5}
+    write_manifest(tmp_path, Manifest(**about, fingerprints={}, options=good, seed=1))
+    assert load_manifest(tmp_path).options == good
+    edit_manifest(tmp_path, options=good | options)
+    with pytest.raises(UserError, match="MANIFEST.json is damaged .*(steps|valid_loss)"):
+        load_manifest(tmp_path)
+
+
+def test_a_vocabulary_is_called_one_and_not_damaged(tmp_path):
+    """What is damaged is to be deleted, and the workdir's vocabulary is not."""
+    model = train_vocabulary(["a b c d e f"] * 9, VocabConfig(size=20, model="word"))
+    model.save(tmp_path / "vocab")
+    with pytest.raises(UserError, match="vocab is a vocabulary, and neither a data set nor a model"):
+        load_manifest(tmp_path / "vocab")
 
 
 def test_no_changed_byte_of_a_manifest_goes_unnoticed(tmp_path):

@@ -66,6 +66,17 @@ def test_the_last_configuration_of_the_journal_counts_and_is_there_once(tmp_path
     assert read_config(tmp_path) == Config()  # the file goes before its copy
 
 
+@pytest.mark.parametrize(("old", "new"), [(b'"seed": 2', b'"seed": 3'), (b'"seed": 2', b'"seed"; 2')])
+def test_an_older_copy_does_not_take_the_place_of_a_damaged_one(tmp_path, old, new):
+    note_config(tmp_path, Config(seed=1), [])
+    note_config(tmp_path, Config(seed=2), ["seed"])
+    journal = tmp_path / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(old, new))
+    assert read_config(tmp_path) is None
+    note_config(tmp_path, Config(seed=2), [])  # as a run does that has its config.json
+    assert read_config(tmp_path) == Config(seed=2)
+
+
 @pytest.mark.parametrize("place", ["config.json", "journal.jsonl"])
 def test_a_whole_file_with_a_family_from_outside_is_not_damaged(tmp_path, place, monkeypatch):
     """Nothing is to be deleted: what is missing is the line of the table."""

@@ -84,6 +84,16 @@ def test_a_shard_that_is_not_as_it_was_written_is_made_again(unfinished, damage)
     assert again.describe(NAMES[1])["rows"] == 2
 
 
+def test_files_of_others_stay(unfinished):
+    """As another program names its parts, in a folder that a command was given by mistake."""
+    names = ["part-00000", "part-00000-of-00003.txt", "part-00001.gz", "part-1.json", "index-1.html"]
+    for name in names:
+        (unfinished.directory / name).write_text("x")
+    keep_shards_of(unfinished.directory, PLAN | {"seed": 2})
+    forget_plan(unfinished.directory)
+    assert sorted(path.name for path in unfinished.directory.iterdir()) == sorted(names)
+
+
 def test_another_plan_leaves_nothing(unfinished):
     other = keep_shards_of(unfinished.directory, PLAN | {"seed": 2})
     assert [path.name for path in other.directory.iterdir()] == ["PLAN.json"]

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from emnat_jax.cli.main import main
 from emnat_jax.cli.workspace import require_platform
 from emnat_jax.config.convert import to_dict
 from emnat_jax.errors import UserError
@@ -17,6 +18,42 @@ from tests.em.runs import small_config
 
 def test_an_object_store_without_its_client_names_it(capsys):
     assert "s3fs" in error_of(capsys, "em", "--workdir=s3://bucket/run")
+
+
+URL = "https://example.org/x"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("translate", f"--workdir={URL}"),
+        ("translate", f"--input={URL}"),
+        ("translate", f"--model={URL}"),
+        ("evaluate", f"--hypotheses={URL}", "--references=x"),
+    ],
+)
+def test_an_address_of_the_web_is_no_store(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        error_of(capsys, *words)
+    assert ended.value.code == 2
+    assert f"{URL}: nothing is read from or written to https://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["data.train_source", "vocab.path"])
+def test_an_address_of_the_web_in_the_configuration_is_no_store(tmp_path, capsys, key):
+    words = ["--config.data.kind=text", f"--config.{key}={URL}", "--config.data.train_target=x"]
+    if key == "vocab.path":
+        words = [f"--config.{key}={URL}", "--config.data.train_rows=9"]
+    assert URL in error_of(capsys, "prepare", f"--workdir={tmp_path / 'w'}", *words)
+
+
+def test_a_file_is_no_workdir(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for command in ("translate", "report", "em"):
+        said = error_of(capsys, command, f"--workdir={tmp_path / 'file'}")
+        assert "file: a file, where a folder is expected" in said
+    assert main(["doctor", f"--workdir={tmp_path / 'file'}"]) == 2
+    assert "file: a file, where a folder is expected" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,16 @@ def test_an_option_without_effect_is_refused(tmp_path, capsys, arguments, parts)
         (("translate", "--nbest=3"), "unknown argument --nbest=3, did you mean --n-best;"),
         (("translate", "text.de"), "unknown argument text.de;"),
         (("translate", "--n-best=x"), "argument --n-best: invalid int value: 'x';"),
+        (
+            ("evaluate", "--hypotheses=", "--references=x"),
+            "argument --hypotheses: no value; give one, or leave it out;",
+        ),
+        (("distill", "--model=", "--output=x"), "argument --model: no value; give one, or leave it out;"),
+        (("report", "--workdir", ""), "argument --workdir: no value; give one, or leave it out;"),
+        (
+            ("translate", "--n-best=9999999999"),
+            "argument --n-best: the number is too large; use one below 2^31;",
+        ),
         (("train",), "the following arguments are required: --role;"),
     ],
 )
@@ -67,6 +77,13 @@ def test_a_mistyped_option_is_one_line(capsys, arguments, said):
     command = f"emnat {arguments[0]}"
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"{command}: {said} `{command} --help` lists the options.\n"
+
+
+def test_the_home_folder_has_its_sign(tmp_path, capsys, monkeypatch):
+    """Most shells leave it to the program where it follows a =."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"{tmp_path}/run holds no run" in error_of(capsys, "report", "--workdir=~/run")
+    assert f"{tmp_path}/x.py: no such file" in error_of(capsys, "report", "--config=~/x.py")
 
 
 def test_a_round_that_is_not_there_is_named_with_those_that_are(workdir, capsys):

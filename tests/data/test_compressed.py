@@ -20,7 +20,10 @@ PACKED = {
     "gzip": gzip.compress,
     "two gzip files": lambda text: gzip.compress(text[:7]) + gzip.compress(text[7:]),
     "bzip2": bz2.compress,
+    "two bzip2 files": lambda text: bz2.compress(text[:7]) + bz2.compress(text[7:]),
+    "bzip2 and zeros": lambda text: bz2.compress(text) + bytes(9),
     "xz": lzma.compress,
+    "two xz files": lambda text: lzma.compress(text[:7]) + bytes(4) + lzma.compress(text[7:]) + bytes(8),
     "lzma": lambda text: lzma.compress(text, lzma.FORMAT_ALONE),
 }
 
@@ -99,6 +102,19 @@ def test_what_is_damaged_is_named(tmp_path, kind, damage):
     for source, name in ((path, "file"), (io.BytesIO(path.read_bytes()), "standard input")):
         with pytest.raises(UserError, match=rf"{name}: the {kind} file is cut off or damaged \("):
             list(read_text_lines(source))
+
+
+@pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("place", [0, 1, 20, -3])
+def test_what_follows_a_packed_stream_is_another_or_damage(kind, place):
+    """Parallel packers write many streams: a damaged one is no end of the text."""
+    whole, second = PACKED[kind](b"eins\n"), bytearray(PACKED[kind](b"zwei\n"))
+    second[place] ^= 1
+    for rest in (second, second[:7], b"garbage"):
+        found = read_text_lines(io.BytesIO(whole + rest))
+        assert next(found) == "eins"
+        with pytest.raises(UserError, match=f"the {kind} file is cut off or damaged"):
+            list(found)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,17 @@ def test_checkpoints_of_something_else_are_deleted_by_name_or_refused(tmp_path):
     assert not (model / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("name", ["checkpoints/epoch=1.ckpt", "tensorboard/events", "metrics.jsonl"])
+def test_a_training_deletes_nothing_of_others(tmp_path, name):
+    """Of a folder that it was given, and where no training says that it has begun."""
+    file = epath.Path(tmp_path / name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("of somebody else")
+    with pytest.raises(UserError, match=f"holds {name.split('/')[0]}, .* give another --output"):
+        begin(epath.Path(tmp_path), {"rate": 1}, print, starts_over=False)
+    assert file.read_text() == "of somebody else"
+
+
 MODEL = {
     "kind": "model",
     "content_hash": "",

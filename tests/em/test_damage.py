@@ -287,7 +287,7 @@ def test_a_damaged_copy_of_the_configuration_is_not_believed(copy):
     path.write_text(wrong)
     assert read_config(copy).em.candidates == 2
     (copy / "config.json").unlink()
-    with pytest.raises(UserError, match=r"config.json is lost, and journal.jsonl has no copy"):
+    with pytest.raises(UserError, match=r"config.json is lost, and journal.jsonl has no whole copy"):
         run_em(copy)
 
 

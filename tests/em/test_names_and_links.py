@@ -1,5 +1,6 @@
 """Workdirs with odd names, folders behind links, and sets that somebody else has made."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,23 @@ def test_a_set_with_tokens_of_another_vocabulary_is_refused(finished, tmp_path, 
     options = {"train": ["--role=teacher"], "distill": [model], "score": [model, "--column=a_log_prob"]}
     words = [f"--workdir={run}", f"--data={data}", f"--output={tmp_path / 'made'}", *options[command]]
     assert "has tokens that are not in the vocabulary" in error_of(capsys, command, *words)
+
+
+def test_a_model_is_not_called_damaged_where_its_path_is_not_text(finished, tmp_path):
+    """What is damaged is to be deleted."""
+    here = shutil.copytree(finished[0], tmp_path / os.fsdecode(b"r\xfcn"))
+    with pytest.raises(UserError, match="no checkpoint can be read .* not UTF-8; give it another name"):
+        load(here)
+    load(here.rename(tmp_path / "run"))
+
+
+def test_a_copy_of_a_round_is_none_of_its_own(finished, tmp_path):
+    """Also under a number that the plan does not have."""
+    here = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.copytree(here / "rounds/0", here / "rounds/2")
+    with pytest.raises(UserError, match="rounds/2/student was not made from .*rounds/"):
+        load(here)
+    load(here, round=1)
 
 
 def test_an_older_round_does_not_take_the_place_of_one_that_the_journal_has_lost_too(finished, tmp_path):

@@ -1,5 +1,7 @@
 """Where long text is cut: every character is kept, and what is cut is what a reader would cut."""
 
+import time
+
 import pytest
 
 from emnat_jax.inference.segments import join, segments
@@ -22,6 +24,7 @@ def fits(limit: int):
             ["\u201eEr kam.\u201d", "\u00bbSie ging.\u00ab", "Gut."],
         ),
         ("er kam. sie ging.", 16, ["er kam.", "sie ging."]),
+        ("Er kam... Sie ging?!) Gut.", 11, ["Er kam...", "Sie ging?!)", "Gut."]),
         ("Er kam usw. und sie ging", 12, ["Er kam usw.", "und sie ging"]),
         # Clauses, as many as fit in each part; then words.
         ("eins, zwei, drei; vier", 12, ["eins, zwei,", "drei; vier"]),
@@ -86,3 +89,10 @@ def test_a_very_long_line_takes_linear_time():
     text = "wort " * 20_000
     assert len(segments(text, count).parts) == 2_000
     assert calls[0] < 40 * len(text)
+
+
+@pytest.mark.parametrize("text", ["." * 40_000, ",;" * 20_000, "a" + ".)" * 20_000])
+def test_a_row_of_marks_takes_linear_time(text):
+    begin = time.process_time()
+    assert "".join(segments(text, fits(1_000)).parts) == text
+    assert time.process_time() - begin < 4  # a quadratic search took 20 s

@@ -49,10 +49,22 @@ def begin(output: epath.Path, made_from: dict[str, Any], log: Log, *, starts_ove
         half_done = f"{output} holds a training {what}, saved after step {saved[-1]}"
         require(starts_over, f"{half_done}. Go on with those, give another --output, or delete this folder.")
         log(f"{half_done}; deletes it and starts from the beginning")
+    elif not old and not starts_over:
+        _require_nothing_of_others(output)
     _delete_training(output)
     with atomic_file(path) as file:
         file.write(json.dumps(new, indent=2).encode() + b"\n")
     return False
+
+
+def _require_nothing_of_others(output: epath.Path) -> None:
+    """UserError where a folder holds what a training would delete, and none says that it is its own."""
+    found = [name for name in (*_FOLDERS, paths.METRICS) if (output / name).exists()]
+    require(
+        not found,
+        f"{output} holds {', '.join(found)}, and no readable {paths.TRAINED_FROM} says of what training; "
+        "give another --output, or move them away.",
+    )
 
 
 def _with_defaults(made_from: dict[str, Any]) -> dict[str, Any]:
