@@ -14,6 +14,6 @@ ruff check .
 ruff format --check .
 mypy
 python -W error::UserWarning -m pdoc --docformat markdown --output-directory build/api \
-  emnat_jax emnat_jax.types emnat_jax.families.base emnat_jax.families.parallel
+  emnat_jax emnat_jax.families.base emnat_jax.families.parallel
 python -m pytest
 python -m pytest -n 0 -m slow tests/api/test_public.py # the public names, from an installed wheel
