@@ -48,10 +48,10 @@ def send(number):
     return lambda: os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize(
-    ("number", "error"),
-    quick([(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)], [(signal.SIGTERM, Preempted)]),
-)
+TOLD = [(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)]
+
+
+@pytest.mark.parametrize(("number", "error"), quick(TOLD, TOLD[:1]))
 def test_a_signal_saves_after_the_update_at_hand(tmp_path, number, error):
     whole = runs.train(tmp_path / "whole")
     before, said = signal.getsignal(number), []
@@ -108,8 +108,13 @@ def score(call):
     return ValidScore("parts", CallingScore(call), larger_is_better=True)
 
 
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Preempted), (signal.SIGINT, Interrupted)])
-@pytest.mark.parametrize("steps", [8, 4])
+@pytest.mark.parametrize(
+    ("number", "error", "steps"),
+    quick(
+        [(*told, steps) for told in TOLD for steps in (8, 4)],
+        [(signal.SIGTERM, Preempted, 8), (signal.SIGINT, Interrupted, 4)],
+    ),
+)
 def test_a_look_at_the_valid_split_is_not_waited_for(tmp_path, number, error, steps):
     """The run that goes on begins with it, after the last step too; if that one is killed, the next."""
     config = runs.with_config(best_by="bleu", checkpoint_every=3, steps=steps)
