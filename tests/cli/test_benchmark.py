@@ -72,6 +72,7 @@ def test_a_time_stands_beside_the_bleu_of_its_own_sentences_and_decoder(workdir,
     assert changed["name"] == "teacher, round 0, decoder=beam" and changed["batches"][0]["bleu"] >= 0
 
 
+@pytest.mark.slow
 def test_systems_stand_side_by_side_and_an_export_is_made_where_it_is_missing(workdir, capsys):
     teacher = workdir / "rounds" / "0" / "teacher"
     systems = f"student,student:onnx:float32:decoder=argmax,student:onnx:decoder=argmax:int8,{teacher}"

@@ -187,6 +187,7 @@ def spec_of(model) -> ModelSpec:
     return from_dict(load_manifest(model).options["model"], ModelSpec, "model.")
 
 
+@pytest.mark.slow
 def test_what_single_commands_made_is_looked_at(copy, capsys):
     made = hand_made(copy)
     status, lines, error = said(capsys, f"--workdir={copy}")
@@ -202,6 +203,7 @@ def test_what_single_commands_made_is_looked_at(copy, capsys):
     assert all((folder / "MANIFEST.json").exists() for folder in made.values())
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_sweep_are_looked_at(workdir, tmp_path, capsys):
     for name in ("one", "other"):
         shutil.copytree(workdir, tmp_path / f"cells/group/{name}/1")

@@ -26,6 +26,7 @@ def translated(workdir, sources, output, *options, capsys) -> tuple[str, str]:
     return output.read_text(), said.err
 
 
+@pytest.mark.slow
 def test_translations_are_the_bytes_of_greedy_search(workdir, sources, tmp_path, capsys):
     teacher = ("--role=teacher", "--round=0", "--decoder=greedy")
     expected, _ = translated(workdir, sources, tmp_path / "greedy", *teacher, capsys=capsys)

@@ -50,6 +50,7 @@ def followed(directory) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_a_model_without_its_newest_checkpoint_is_not_used_and_trained_on(finished, copy):
     model = copy / "rounds/1/student"
     steps, before = steps_of(model), load_manifest(model).content_hash
@@ -178,6 +179,7 @@ def test_damaged_outputs_are_found(copy, capsys, damage):
     assert "test.student.txt" in evaluation_damage(copy)
 
 
+@pytest.mark.slow
 def test_what_an_evaluation_left_is_made_again(copy):
     before = read_evaluation(epath.Path(copy), 1)
     output = copy / "rounds/1/outputs/test.student.txt"

@@ -134,6 +134,7 @@ def test_an_option_that_came_later_has_its_default(finished, tmp_path):
     assert (tmp_path / "config.json").read_text() == json.dumps(values)
 
 
+@pytest.mark.slow
 def test_the_configuration_and_the_journal_of_a_run_of_another_seed_are_found(copy):
     other = changed(seed=7)
     (copy / "journal.jsonl").unlink()

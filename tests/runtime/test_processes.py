@@ -186,6 +186,7 @@ def joint_run(directory, count, devices, steps, *sizes):
     return {text.splitlines()[-1] for _, text in results}
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_where_one_stopped(tmp_path):
     """1 x 4 devices, then 2 x 2 with another mesh: the same batches, the same losses to rounding."""
     whole = runs.train(tmp_path / "whole", on=runs.layout(4), flops=runs.positions)
