@@ -32,6 +32,7 @@ ODD = st.one_of(
 )
 
 
+@pytest.mark.slow
 @few
 @given(text=ODD, variable=st.sampled_from(("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")))
 def test_numbers_of_processes_in_the_environment(text, variable):

@@ -43,6 +43,7 @@ def test_the_loss_is_that_of_vanilla_less_the_entropy():
     np.testing.assert_allclose(same[0], plain, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_score_and_outputs_are_those_of_vanilla():
     batch = jax.tree.map(jnp.asarray, tiny.batch())
     params, vanilla = tiny.params("vanilla"), tiny.family("vanilla")
@@ -52,6 +53,7 @@ def test_score_and_outputs_are_those_of_vanilla():
     np.testing.assert_array_equal(ours.tokens, theirs.tokens)
 
 
+@pytest.mark.slow
 def test_the_loss_keeps_the_contract():
     test_contract.test_filler_rows_do_not_change_the_loss("penalised")
     test_contract.test_gradients_are_finite_on_the_longest_row_and_on_fillers_alone("penalised")

@@ -62,6 +62,7 @@ def test_the_e_step_inside_the_loss_moves_no_rows():
     assert set(json.loads(output)["steps"]["train vanilla"]["collectives"]) == {"all-reduce"}
 
 
+@pytest.mark.slow
 @NEEDS_LIBTPU
 def test_what_is_unknown_ends_with_status_2():
     status, _, errors = compile_for("v9:2x4")
