@@ -32,5 +32,5 @@ def get_config():
     config.teacher_train.optim.schedule = "cosine"
     config.em.candidates = 8
     config.em.later_steps_ratio = 2.0
-    config.em.finetune.steps = 300  # for n-grams: a BLEU point and a half here
+    config.em.finetune.steps = 300  # for n-grams: +0.85 BLEU over as many of the likelihood
     return config

@@ -76,10 +76,13 @@ class Manifest:
 
 def _require_steps(options: Mapping[str, Any]) -> None:
     """ValueError where a model does not say after which steps its weights were saved, and their loss."""
-    chosen, step, loss = options.get("chosen"), options.get("step", 0), options.get("valid_loss")
-    steps: Any = chosen.get("steps") if isinstance(chosen, dict) else [] if chosen else [step]
+    step, loss = options.get("step", 0), options.get("valid_loss")
+    chosen = options.get("chosen")
+    if chosen is None:
+        chosen = {"steps": [step]}
+    steps = chosen.get("steps") if isinstance(chosen, dict) else None
     is_list = isinstance(steps, list | tuple) and len(steps) > 0
-    if not is_list or not all(type(one) is int for one in (*steps, step)):
+    if not is_list or not all(type(one) is int for one in (*(steps or ()), step)):
         raise ValueError("its steps are no whole numbers")
     if loss is not None and type(loss) not in (int, float):
         raise ValueError(f"valid_loss is {loss!r}, not a number")

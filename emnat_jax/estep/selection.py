@@ -2,7 +2,7 @@
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -169,21 +169,28 @@ def score_table(rows: list[Row], selector: Selector) -> Scores:
 
 def _qualities(rows: Sequence[Row], selector: Selector) -> list[list[float]]:
     """Of every candidate of each row, against the row's reference."""
-    vocabulary, rule = selector.vocabulary, selector.config.rule
+    vocabulary, quality = selector.vocabulary, _quality(selector)
     assert vocabulary is not None, "a rule that compares candidates with references needs a vocabulary"
-    by_score = sentence_quality(selector.config.quality, selector.scoring)
+    return [
+        quality(row.source_text, [vocabulary.decode(target) for target in row.targets], row.target_text)
+        for row in rows
+    ]
+
+
+def _quality(selector: Selector) -> Callable[[str, Sequence[str], str], list[float]]:
+    """What compares candidates: the rule's own measure, checked, or select.quality, which needs no source."""
+    rule, by_score = selector.config.rule, sentence_quality(selector.config.quality, selector.scoring)
     of_rule = RULES[rule].quality
-    found = []
-    for row in rows:
-        texts = [vocabulary.decode(target) for target in row.targets]
-        if of_rule is None:
-            found.append(by_score(texts, row.target_text))
-            continue
-        values = [float(value) for value in of_rule(row.source_text, texts, row.target_text)]
+    if of_rule is None:
+        return lambda source, texts, reference: by_score(texts, reference)
+
+    def checked(source: str, texts: Sequence[str], reference: str) -> list[float]:
+        values = [float(value) for value in of_rule(source, texts, reference)]
         if len(values) != len(texts) or not np.isfinite(values).all():
             raise ValueError(f"select.rule={rule}: its quality gave {values} for {len(texts)} candidates")
-        found.append(values)
-    return found
+        return values
+
+    return checked
 
 
 def _only(row: Row, ranks: list[int]) -> Row:

@@ -67,8 +67,8 @@ def require_own(directory: epath.Path, format: str) -> None:
     others = [name for name in found if pathlib.PurePath(name).suffix not in _KINDS[format]]
     require(
         not others,
-        f"{directory} holds {', '.join(others[:3])}, not of the format {format}; delete what is there, or "
-        "export to another --output.",
+        f"{directory} holds {', '.join(others[:3])}, not of the format {format}; export to another --output, "
+        "or move away what is there.",
     )
 
 
